@@ -1,0 +1,1 @@
+"""What both gRPC servers share: errors, interceptors, settings, server, health, lifecycle."""

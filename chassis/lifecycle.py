@@ -1,0 +1,121 @@
+"""Running a server from the first line to the last: start, wait for a signal, drain, close.
+
+The drain order: health NOT_SERVING → wait for balancers → end streams → stop with grace → wait for
+the calls in flight → close what was opened, newest first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Final
+
+import uvloop
+
+from chassis import logging, tracebacks
+from chassis.server import Server
+from chassis.settings import ServerSettings
+
+EXIT_OK: Final = 0
+EXIT_START_FAILED: Final = 1
+EXIT_STOPPED_AT_ONCE: Final = 130
+
+
+class StartFailed(Exception):
+    """The server cannot start; the text is one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a composition root gets: where to put what must be closed, and the sign of the end.
+
+    ``resources``: enter pools and clients here; they close in reverse order after the last call.
+    ``draining``: set when open streams should end.
+    """
+
+    resources: AsyncExitStack
+    draining: asyncio.Event
+
+
+Build = Callable[[Scope], Awaitable[Server]]
+
+
+def run(settings: ServerSettings, build: Build) -> int:
+    """Serve until SIGTERM or SIGINT and return the exit code.
+
+    0 after a drain; 1 when the start failed (one line on stderr); 130 when a second signal cut the
+    drain short.
+    """
+    sink = logging.configure(settings.log_level, settings.log_format)
+    try:
+        return uvloop.run(_serve(build))
+    except (StartFailed, OSError) as error:
+        print(f"cannot start: {_one_line(error)}", file=sys.stderr)
+        return EXIT_START_FAILED
+    finally:
+        sink.flush()
+
+
+async def _serve(build: Build) -> int:
+    log = logging.get("chassis.lifecycle")
+    stop, stop_now = _signals()
+    async with AsyncExitStack() as resources:
+        server = await build(Scope(resources, asyncio.Event()))
+        await server.start()
+        _freeze_garbage()
+        log.info("listening", address=server.address)
+        await stop.wait()
+        log.info("draining", in_flight=server.in_flight.total)
+        drained = await _until(stop_now, _drain(server))
+        log.info("stopped", drained=drained)
+    return EXIT_OK if drained else EXIT_STOPPED_AT_ONCE
+
+
+async def _drain(server: Server) -> None:
+    await server.drain()
+    await server.stop()
+
+
+async def _until(stop_now: asyncio.Event, drain: Awaitable[None]) -> bool:
+    """Run the drain to its end (True), or give it up at the second signal (False)."""
+    draining = asyncio.ensure_future(drain)
+    cut_short = asyncio.ensure_future(stop_now.wait())
+    await asyncio.wait((draining, cut_short), return_when=asyncio.FIRST_COMPLETED)
+    finished = draining.done()
+    cut_short.cancel()
+    if not finished:
+        draining.cancel()
+        await asyncio.wait((draining,))
+        return False
+    await draining
+    return True
+
+
+def _signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Return events set by the first and by the second SIGTERM or SIGINT."""
+    stop, stop_now = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (stop_now if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    return stop, stop_now
+
+
+def _freeze_garbage() -> None:
+    # What start-up made stays for good: without it, full collections have little left to look at.
+    gc.collect()
+    gc.freeze()
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, StartFailed | OSError):
+        return str(error).replace("\n", " ")
+    return tracebacks.summary(error)

@@ -1,0 +1,134 @@
+"""Structured logs: JSON lines for machines, readable lines for a terminal, secrets in neither."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime
+from typing import Any, BinaryIO, Final
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor
+
+from chassis import calls, tracebacks
+from chassis.logsink import LogSink
+
+_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_SECRET_WORDS: Final = ("password", "passwd", "secret", "token", "authorization", "cookie", "credential")
+_REMOVED: Final = "[removed]"
+
+Logger = structlog.typing.FilteringBoundLogger
+
+
+def configure(level: str, form: str, stream: BinaryIO | None = None) -> LogSink:
+    """Send structlog and the standard ``logging`` to ``stream`` (stdout when None).
+
+    ``form`` is ``json``, ``console`` or ``auto`` (console on a terminal). Returns the sink, which the
+    owner closes last.
+    """
+    target = stream if stream is not None else sys.stdout.buffer
+    console = form == "console" or (form == "auto" and target.isatty())
+    sink = LogSink(target, immediate=console)
+    structlog.configure(
+        processors=[*_common(), _console() if console else _json],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=lambda *names: sink,
+        cache_logger_on_first_use=False,
+    )
+    _capture_standard_logging(_LEVELS[level])
+    return sink
+
+
+def get(name: str) -> Logger:
+    """Return a logger whose lines carry ``logger=name``."""
+    logger: Logger = structlog.get_logger(name).bind(logger=name)
+    return logger
+
+
+def event_writer(event: str) -> Callable[[dict[str, Any]], None] | None:
+    """Return what writes one kind of event at level info, or None when that level is off.
+
+    For lines written once per call: with JSON it goes past structlog's processors (12 µs a line against
+    2), so the fields must be safe as they are. Call it after ``configure``.
+    """
+    log = structlog.get_logger()
+    if not log.is_enabled_for(logging.INFO):
+        return None
+    configured = structlog.get_config()
+    if configured["processors"][-1] is not _json:
+        return lambda fields: log.info(event, **fields)
+    write: Callable[[bytes], None] = configured["logger_factory"]().write
+    fixed = {"event": event, "level": "info"}
+
+    def write_json(fields: dict[str, Any]) -> None:
+        fields.update(fixed, timestamp=datetime.now(UTC))
+        write(orjson.dumps(fields, option=orjson.OPT_UTC_Z))
+
+    return write_json
+
+
+def _common() -> list[Processor]:
+    return [
+        _add_request_id,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+        _describe_exception,
+        _remove_secrets,
+    ]
+
+
+def _add_request_id(_: Any, __: str, event: EventDict) -> EventDict:
+    if request_id := calls.request_id():
+        event.setdefault("request_id", request_id)
+    return event
+
+
+def _describe_exception(_: Any, __: str, event: EventDict) -> EventDict:
+    error = event.pop("exc_info", None)
+    if error is True:
+        error = sys.exception()
+    elif isinstance(error, tuple):
+        error = error[1]
+    if isinstance(error, BaseException):
+        event["error"] = tracebacks.describe(error)
+    return event
+
+
+def _remove_secrets(_: Any, __: str, event: EventDict) -> EventDict:
+    for key in event:
+        if any(word in key.lower() for word in _SECRET_WORDS):
+            event[key] = _REMOVED
+    return event
+
+
+def _json(_: Any, __: str, event: MutableMapping[str, Any]) -> bytes:
+    return orjson.dumps(event, default=repr)
+
+
+def _console() -> Processor:
+    render = structlog.dev.ConsoleRenderer(colors=True)
+
+    def as_bytes(logger: Any, name: str, event: EventDict) -> bytes:
+        trace = event.pop("error", [])
+        line = str(render(logger, name, event))
+        return "\n".join([line, *trace]).encode()
+
+    return as_bytes
+
+
+class _ToStructlog(logging.Handler):
+    """Carries records of the standard library's ``logging`` over to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger().bind(logger=record.name)
+        name = "error" if record.levelno >= logging.ERROR else "warning"
+        getattr(log, name)(record.getMessage(), exc_info=record.exc_info or None)
+
+
+def _capture_standard_logging(level: int) -> None:
+    root = logging.getLogger()
+    root.handlers[:] = [_ToStructlog()]
+    # Libraries narrate every heartbeat and statement at debug and info: only warnings come through.
+    root.setLevel(max(level, logging.WARNING))

@@ -1,0 +1,90 @@
+"""Settings shared by both servers, and reading them from the environment once, at the start."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn, TypeVar
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+EXIT_BAD_SETTING = 2
+
+Milliseconds = Annotated[int, Field(ge=0, le=86_400_000)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class ServerSettings(BaseSettings):
+    """What every server of the pair reads; the environment variable is the field name in capitals."""
+
+    model_config = SettingsConfigDict(
+        case_sensitive=False, extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    grpc_host: str = "127.0.0.1"
+    grpc_port: Port = 0
+    grpc_so_reuseport: bool = False
+    grpc_max_in_flight: Annotated[int, Field(ge=1)] = 1_000
+    grpc_max_streams: Annotated[int, Field(ge=1)] = 10_000
+    grpc_max_deadline_ms: Annotated[Milliseconds, Field(ge=1)] = 30_000
+    grpc_drain_ms: Milliseconds = 2_000
+    grpc_grace_ms: Milliseconds = 10_000
+    # 0 = connections live as long as the caller wants.
+    grpc_max_connection_age_ms: Milliseconds = 0
+    grpc_max_connection_age_grace_ms: Milliseconds = 30_000
+    grpc_max_message_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 4 * 1024 * 1024
+    grpc_keepalive_ms: Annotated[Milliseconds, Field(ge=1_000)] = 30_000
+    grpc_keepalive_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 10_000
+
+    health_interval_ms: Annotated[Milliseconds, Field(ge=1)] = 2_000
+    health_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 1_000
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = "auto"
+
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    # Callers must then present a certificate signed by this authority (mutual TLS).
+    tls_client_ca_file: Path | None = None
+
+    reflection_enabled: bool = True
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> ServerSettings:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("TLS_CERT_FILE and TLS_KEY_FILE go together: set both or neither")
+        if self.tls_client_ca_file is not None and self.tls_cert_file is None:
+            raise ValueError("TLS_CLIENT_CA_FILE needs TLS_CERT_FILE and TLS_KEY_FILE")
+        return self
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def load(settings_class: type[S]) -> S:
+    """Read the settings from the environment, or end the process.
+
+    A missing or wrong variable prints one line that names it and its rule, never its value (it may
+    be a secret), to stderr; the exit code is 2.
+    """
+    try:
+        return settings_class()
+    except ValidationError as error:
+        _exit_naming(error.errors(include_url=False, include_context=False, include_input=False))
+
+
+def _exit_naming(problems: list[ErrorDetails]) -> NoReturn:
+    line = "; ".join(describe(problem) for problem in problems)
+    print(f"wrong setting: {line}", file=sys.stderr)
+    raise SystemExit(EXIT_BAD_SETTING)
+
+
+def describe(problem: ErrorDetails) -> str:
+    """Say in one line which environment variable is wrong and which rule it breaks."""
+    variable = ".".join(str(part) for part in problem["loc"]).upper()
+    if problem["type"] == "missing":
+        return f"{variable} is missing"
+    rule = problem["msg"].removeprefix("Value error, ").replace("\n", " ")
+    return f"{variable}: {rule}" if variable else rule
