@@ -1,0 +1,1 @@
+"""The users service: users, sessions, accounts and verifications, kept in MySQL."""

@@ -1,0 +1,241 @@
+"""Connections to MySQL: an engine for transactions, one for reads, and a small pool of plain connections for point reads.
+
+All together hold at most ``MYSQL_POOL_MAX_CONNECTIONS``. Driver errors end here: callers see the errors of
+``chassis.errors``; the log has the server's error number, never a statement or its values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+import asyncmy
+import asyncmy.errors
+import structlog
+from sqlalchemy import event, exc, text
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from chassis import deadline
+from chassis.errors import CallDeadlineExceeded, ConflictRetry, DatabaseUnavailable
+from users_service.settings import DatabaseSettings
+
+T = TypeVar("T")
+
+# Connections kept for point reads. Two batches in flight keep a loop busy (docs/performance.md).
+POINT_CONNECTIONS = 2
+# How often a transaction that lost a deadlock, or found its connection gone, is carried out again.
+RETRIES = 3
+
+DUPLICATE_KEY = 1062
+FOREIGN_KEY_MISSING = 1452
+LOCK_WAIT_TIMEOUT = 1205
+DEADLOCK = 1213
+STATEMENT_TIMEOUTS = frozenset({1969, 3024})  # MariaDB's and MySQL's own limit on a statement
+
+# Seconds that a statement waits for a row lock.
+LOCK_WAIT_SECONDS = 2
+INIT_COMMAND = (
+    "SET time_zone = '+00:00', "
+    "sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', "
+    f"innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}"
+)
+
+log = structlog.get_logger(__name__)
+
+
+def error_number(error: BaseException | None) -> int:
+    """Return the MySQL error number of a driver error, also where SQLAlchemy wrapped it; 0 where there is none."""
+    origin = error.orig if isinstance(error, exc.DBAPIError) else error
+    number = origin.args[0] if origin is not None and origin.args else 0
+    return number if isinstance(number, int) else 0
+
+
+def duplicate_key(error: exc.IntegrityError) -> str:
+    """Return the name of the unique key that a row would break; empty for another kind of integrity error."""
+    if error_number(error) != DUPLICATE_KEY:
+        return ""
+    # MySQL says 'table.key', MariaDB 'key'; both quote it at the end of the message.
+    message = str(error.orig.args[1]) if error.orig is not None else ""
+    return message.rstrip("'").rsplit("'", 1)[-1].rsplit(".", 1)[-1]
+
+
+class Database:
+    """MySQL as the services use it: ``transaction`` for everything, ``read`` for the hot point reads."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._settings = settings
+        self._query_timeout = settings.mysql_query_timeout_ms / 1000
+        self._acquire_timeout = settings.mysql_pool_acquire_timeout_ms / 1000
+        share = settings.mysql_pool_max_connections - POINT_CONNECTIONS
+        # A third of the rest reads: lists and counts take one statement, transactions several.
+        self.engine = _engine(settings, size=share - share // 3, isolation_level="READ COMMITTED")
+        self._reader = _engine(
+            settings, size=max(1, share // 3), isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True
+        )
+        self._points: Any = None
+
+    async def open(self) -> None:
+        """Open the pool of point reads. It connects at the first read, so an absent server does not stop the start."""
+        recycle = max(1, self._settings.mysql_pool_idle_timeout_ms // 1000)
+        self._points = await asyncmy.create_pool(
+            minsize=0,
+            maxsize=POINT_CONNECTIONS,
+            pool_recycle=recycle,
+            autocommit=True,
+            **connect_arguments(self._settings),
+        )
+
+    async def close(self) -> None:
+        """Close every connection, those in use too."""
+        if self._points is not None:
+            self._points.terminate()
+            await self._points.wait_closed()
+        await self._reader.dispose()
+        await self.engine.dispose()
+
+    async def ping(self) -> None:
+        """Run the smallest statement; raise DatabaseUnavailable where the server does not answer."""
+        async with self.connection() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """Lend a connection that commits each statement by itself: for single statements, reads above all."""
+        with translated():
+            async with asyncio.timeout(deadline.timeout(self._query_timeout)):
+                async with self._reader.connect() as connection:
+                    yield connection
+
+    async def transaction(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Carry out ``work`` in one READ COMMITTED transaction and commit it.
+
+        ``work`` runs again, in a new transaction, after a deadlock or when its connection was found dead before
+        the commit: it must have no other effects than those on its connection. Raises ConflictRetry when the
+        retries did not help, DatabaseUnavailable, or CallDeadlineExceeded.
+        """
+        with translated():
+            async with asyncio.timeout(deadline.timeout(self._query_timeout)):
+                for attempt in range(RETRIES):
+                    try:
+                        return await self._attempt(work)
+                    except exc.DBAPIError as error:
+                        if attempt + 1 == RETRIES or not _repeatable(error):
+                            raise
+                        log.info("transaction repeated", number=error_number(error), attempt=attempt + 1)
+                raise AssertionError("the last attempt returns or raises")
+
+    async def _attempt(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        async with self.engine.connect() as connection:
+            async with connection.begin() as transaction:
+                result = await work(connection)
+                try:
+                    await transaction.commit()
+                except exc.DBAPIError as error:
+                    # Whether it took effect is not known, so it must not run again.
+                    raise DatabaseUnavailable from error
+                return result
+
+    async def read(self, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run one SELECT outside of SQLAlchemy; repeat it once where the pooled connection turns out dead."""
+        with translated():
+            async with asyncio.timeout(deadline.timeout(self._query_timeout)):
+                try:
+                    return await self._read(statement, arguments)
+                except (asyncmy.errors.OperationalError, asyncmy.errors.InterfaceError, OSError) as error:
+                    if error_number(error) in STATEMENT_TIMEOUTS:
+                        raise
+                    return await self._read(statement, arguments)
+
+    async def _read(self, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
+        async with self._points.acquire() as connection, connection.cursor() as cursor:
+            await cursor.execute(statement, arguments)
+            return list(await cursor.fetchall())
+
+
+def _repeatable(error: exc.DBAPIError) -> bool:
+    return error.connection_invalidated or error_number(error) == DEADLOCK
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what the driver and the pool raise into errors that callers may see; integrity errors pass."""
+    try:
+        yield
+    except exc.IntegrityError:
+        raise
+    except TimeoutError as error:
+        raise _timed_out() from error
+    except (exc.SQLAlchemyError, asyncmy.errors.MySQLError, OSError) as error:
+        raise _translate(error) from error
+
+
+def _timed_out() -> Exception:
+    left = deadline.remaining()
+    return CallDeadlineExceeded() if left is not None and left <= 0 else DatabaseUnavailable()
+
+
+def _translate(error: Exception) -> Exception:
+    number = error_number(error)
+    if number in (DEADLOCK, LOCK_WAIT_TIMEOUT):
+        return ConflictRetry()
+    unavailable = isinstance(
+        error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError | OSError
+    ) or isinstance(error, asyncmy.errors.OperationalError | asyncmy.errors.InterfaceError)
+    if unavailable or (isinstance(error, exc.DBAPIError) and error.connection_invalidated):
+        log.warning("database unavailable", number=number, kind=type(error).__name__)
+        return DatabaseUnavailable()
+    return error
+
+
+def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
+    """Return how to connect, in asyncmy's words."""
+    return {
+        "host": settings.mysql_host,
+        "port": settings.mysql_port,
+        "user": settings.mysql_user,
+        "password": settings.mysql_password.get_secret_value(),
+        "database": settings.mysql_database,
+        "charset": "utf8mb4",
+        "connect_timeout": max(1, settings.mysql_connect_timeout_ms // 1000),
+        "init_command": INIT_COMMAND,
+        "ssl": _tls(settings),
+    }
+
+
+def _tls(settings: DatabaseSettings) -> ssl.SSLContext | None:
+    # asyncmy's own `ssl=True` encrypts without checking whom it talks to.
+    if settings.mysql_tls == "disabled":
+        return None
+    return ssl.create_default_context(cafile=settings.mysql_tls_ca_file)
+
+
+def _engine(settings: DatabaseSettings, *, size: int, **options: Any) -> AsyncEngine:
+    engine = create_async_engine(
+        URL.create("mysql+asyncmy"),
+        connect_args=connect_arguments(settings),
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=settings.mysql_pool_acquire_timeout_ms / 1000,
+        hide_parameters=True,
+        **options,
+    )
+    _discard_idle(engine, settings.mysql_pool_idle_timeout_ms / 1000)
+    return engine
+
+
+def _discard_idle(engine: AsyncEngine, seconds: float) -> None:
+    """Replace, when it is asked for, a connection that lay idle for longer: servers and balancers cut such ones."""
+
+    @event.listens_for(engine.sync_engine, "checkin")
+    def remember(_connection: Any, record: Any) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def check(_connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.pop("idle_since", time.monotonic()) > seconds:
+            raise exc.DisconnectionError("idle for too long")

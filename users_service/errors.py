@@ -1,0 +1,142 @@
+"""The facts that the users service tells its callers, each under its reason of ``vibework.errors.v1.ErrorReason``."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from chassis.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+)
+
+
+class UserNotFound(NotFound):
+    """No user has that id or email."""
+
+    reason = "USER_NOT_FOUND"
+
+
+class EmailTaken(AlreadyExists):
+    """Another user has the same email in its normalised form."""
+
+    reason = "EMAIL_TAKEN"
+    default_message = "a user with this email exists"
+
+
+class CredentialsInvalid(Unauthenticated):
+    """Unknown email or wrong password; which of the two is not told."""
+
+    reason = "CREDENTIALS_INVALID"
+    default_message = "email or password is wrong"
+
+
+class SessionInvalid(Unauthenticated):
+    """The token is unknown, expired, revoked or replaced; which of them is not told."""
+
+    reason = "SESSION_INVALID"
+    default_message = "the session token is not valid"
+
+
+class SessionNotFound(NotFound):
+    """The user has no session of that id."""
+
+    reason = "SESSION_NOT_FOUND"
+
+
+class AccountNotFound(NotFound):
+    """The user has no account of that id."""
+
+    reason = "ACCOUNT_NOT_FOUND"
+
+
+class AccountAlreadyLinked(AlreadyExists):
+    """The provider account belongs to a user already."""
+
+    reason = "ACCOUNT_ALREADY_LINKED"
+    default_message = "the provider account is linked already"
+
+
+class LastAccount(FailedPrecondition):
+    """Without the account, the user could not sign in any more."""
+
+    reason = "LAST_ACCOUNT"
+    default_message = "the last way to sign in cannot be unlinked"
+
+
+class LinkingNotAllowed(FailedPrecondition):
+    """A user with the email exists, and the provider or this system has not verified it."""
+
+    reason = "LINKING_NOT_ALLOWED"
+    default_message = "an account is linked by email only where provider and user have the email verified"
+
+
+class PasswordNotSet(FailedPrecondition):
+    """The user signs in without a password."""
+
+    reason = "PASSWORD_NOT_SET"
+
+
+class PasswordAlreadySet(FailedPrecondition):
+    """The user has a password."""
+
+    reason = "PASSWORD_ALREADY_SET"
+    default_message = "the user has a password; change it instead"
+
+
+class PasswordHashUnsupported(InvalidArgument):
+    """The hash to import has a format, or parameters, that cannot be verified here."""
+
+    reason = "PASSWORD_HASH_UNSUPPORTED"
+
+
+class PasswordHashingBusy(ResourceExhausted):
+    """As many passwords as may wait for hashing are waiting."""
+
+    reason = "PASSWORD_HASHING_BUSY"
+    default_message = "too many passwords are waiting to be hashed"
+    default_retry_after = timedelta(seconds=1)
+
+
+class VerificationInvalid(Unauthenticated):
+    """The code or token is wrong, replaced, consumed, or was never issued; which is not told."""
+
+    reason = "VERIFICATION_INVALID"
+    default_message = "the code or token is not valid"
+
+
+class VerificationExpired(FailedPrecondition):
+    """The code or token was right once and has expired."""
+
+    reason = "VERIFICATION_EXPIRED"
+    default_message = "the code or token has expired; create a new one"
+
+
+class VerificationAttemptsExceeded(FailedPrecondition):
+    """The code or token was tried wrongly too often."""
+
+    reason = "VERIFICATION_ATTEMPTS_EXCEEDED"
+    default_message = "too many wrong attempts; create a new code or token"
+
+
+class VerificationDeliveryUnavailable(Unavailable):
+    """The message with the code or token could not be handed over for delivery."""
+
+    reason = "VERIFICATION_DELIVERY_UNAVAILABLE"
+    default_retry_after = timedelta(seconds=1)
+
+
+class TokensNotFound(FailedPrecondition):
+    """The account holds no provider tokens."""
+
+    reason = "TOKENS_NOT_FOUND"
+
+
+class EncryptionKeyMissing(FailedPrecondition):
+    """Stored tokens were encrypted under a key that is no longer configured."""
+
+    reason = "ENCRYPTION_KEY_MISSING"
