@@ -1,0 +1,1 @@
+"""The notifications service: every user's feed of notifications, kept in MongoDB."""

@@ -1,0 +1,149 @@
+"""The stored form of a notification: names, values and times of the `notifications` collection.
+
+The fields of the source's own system keep their names and types; what this service adds is optional, so
+that documents written by that system read right. Times are naive and in UTC, as the driver's decoder
+makes them (an aware one costs three times as much), and whole milliseconds, as BSON keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from bson import ObjectId
+from bson.codec_options import CodecOptions, DatetimeConversion
+
+COLLECTION: Final = "notifications"
+
+Document = dict[str, Any]
+
+# A date beyond what Python holds, or text that is not UTF-8, must spoil its own row, never the whole batch.
+CODEC_OPTIONS: Final[CodecOptions[Document]] = CodecOptions(
+    tz_aware=False,
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+    unicode_decode_error_handler="replace",
+)
+
+# Fields that a change of state may touch, beside `rev` and `updatedAt`.
+STATE_FIELDS: Final = ("seen", "seenAt", "read", "readAt", "archived", "archivedAt")
+
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+class Type(StrEnum):
+    """Channel of a notification, as stored."""
+
+    EMAIL = "email"
+    PUSH = "push"
+    IN_APP = "in-app"
+
+
+class DeliveryState(StrEnum):
+    """Where the delivery stands, as stored in `delivery.state`."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SUPPRESSED = "suppressed"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a caller gives of a notification that is to be created."""
+
+    user_id: str
+    title: str
+    message: str
+    type: Type
+    category: str = ""
+    data: Mapping[str, Any] | None = None
+    scheduled_at: datetime | None = None
+
+
+def now() -> datetime:
+    """Return the time in UTC, naive, cut to whole milliseconds: what is answered equals what is stored."""
+    return truncated(datetime.now(UTC).replace(tzinfo=None))
+
+
+def truncated(time: datetime) -> datetime:
+    """Cut a naive UTC time to whole milliseconds."""
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+def milliseconds(time: datetime) -> int:
+    """Return the milliseconds since 1970 of a naive UTC time."""
+    return (time - _EPOCH) // _MILLISECOND
+
+
+def new(draft: Draft, at: datetime) -> Document:
+    """Build the document of a notification created at ``at`` (naive UTC, whole milliseconds)."""
+    document: Document = {
+        "_id": ObjectId(),
+        "userId": draft.user_id,
+        "title": draft.title,
+        "message": draft.message,
+        "type": draft.type.value,
+        "seen": False,
+        "read": False,
+        "archived": False,
+        "createdAt": at,
+        "updatedAt": at,
+        "rev": 1,
+        "delivery": _delivery(draft, at),
+    }
+    if draft.type is Type.IN_APP:
+        # To be in the feed is its delivery.
+        document["sentAt"] = at
+    if draft.category:
+        document["category"] = draft.category
+    if draft.data is not None:
+        document["data"] = draft.data
+    return document
+
+
+def _delivery(draft: Draft, at: datetime) -> Document:
+    if draft.type is Type.IN_APP:
+        delivery: Document = {"state": DeliveryState.SENT.value}
+    else:
+        due = max(at, draft.scheduled_at or at)
+        delivery = {"state": DeliveryState.PENDING.value, "attempts": 0, "nextAttemptAt": due}
+    if draft.scheduled_at is not None:
+        delivery["scheduledAt"] = draft.scheduled_at
+    return delivery
+
+
+def etag(document: Mapping[str, Any]) -> str:
+    """Return the opaque mark of this state of the document (AIP-154).
+
+    `rev` counts this service's changes; `updatedAt` also moves when the source's own system writes.
+    """
+    updated = document.get("updatedAt")
+    mark = f"{milliseconds(updated):x}" if isinstance(updated, datetime) else ""
+    return f"{document.get('rev') or 0}-{mark}"
+
+
+def etag_query(etag: str) -> Document | None:
+    """Return the condition that holds while the document still has this etag; None if it is not one of ours."""
+    rev, dash, mark = etag.partition("-")
+    try:
+        number, updated = int(rev), int(mark, 16) if mark else None
+    except ValueError:
+        return None
+    if not dash:
+        return None
+    query: Document = {"rev": number if number else {"$in": [0, None]}}
+    query["updatedAt"] = {"$not": {"$type": "date"}} if updated is None else _from_ms(updated)
+    return query
+
+
+def _from_ms(value: int) -> datetime:
+    try:
+        return _EPOCH + value * _MILLISECOND
+    except OverflowError:
+        return _EPOCH

@@ -1,0 +1,186 @@
+"""From a stored document to the `Notification` of the contract, whole or only the fields asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from bson import DBRef, ObjectId
+from google.protobuf.timestamp_pb2 import Timestamp
+from vibework.notifications.v1 import notification_pb2 as pb
+
+from notifications_service import documents
+from notifications_service.documents import Document
+
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+TYPE_TO_PROTO: Final[Mapping[str, pb.NotificationType]] = {
+    "email": pb.NOTIFICATION_TYPE_EMAIL,
+    "push": pb.NOTIFICATION_TYPE_PUSH,
+    "in-app": pb.NOTIFICATION_TYPE_IN_APP,
+}
+DELIVERY_STATE_TO_PROTO: Final[Mapping[str | None, pb.DeliveryState]] = {
+    None: pb.DELIVERY_STATE_UNSPECIFIED,
+    "pending": pb.DELIVERY_STATE_PENDING,
+    "sending": pb.DELIVERY_STATE_SENDING,
+    "sent": pb.DELIVERY_STATE_SENT,
+    "failed": pb.DELIVERY_STATE_FAILED,
+    "cancelled": pb.DELIVERY_STATE_CANCELLED,
+    "suppressed": pb.DELIVERY_STATE_SUPPRESSED,
+}
+
+Convert = Callable[[Document], Any]
+
+
+class Unreadable(Exception):
+    """A stored document does not have the form of a notification; the text names id and field."""
+
+
+def to_message(document: Document, fields: Iterable[str] | None = None) -> pb.Notification:
+    """Convert a document; ``fields`` are names of `Notification` fields, all when None.
+
+    Raises ``Unreadable`` when a field that is asked for has a value that cannot stand there.
+    """
+    names = _CONVERTERS if fields is None else fields
+    try:
+        return pb.Notification(**{name: _CONVERTERS[name](document) for name in names})
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise Unreadable(f"{document.get('_id')!r}: {type(error).__name__} {error}") from None
+
+
+def projection(fields: Iterable[str]) -> Document:
+    """Return the MongoDB projection that holds what ``to_message`` needs for these fields."""
+    return {name: 1 for field in fields for name in SOURCES[field]} | {"_id": 1}
+
+
+def timestamp(time: datetime) -> Timestamp:
+    """Convert a naive UTC time."""
+    span = time - _EPOCH
+    return Timestamp(seconds=span.days * 86_400 + span.seconds, nanos=span.microseconds * 1000)
+
+
+def _text(name: str) -> Convert:
+    def convert(document: Document) -> str:
+        value = document[name]
+        if not isinstance(value, str):
+            raise TypeError(f"{name} is no string")
+        return value
+
+    return convert
+
+
+def _optional_text(name: str) -> Convert:
+    read = _text(name)
+    return lambda document: read(document) if document.get(name) is not None else ""
+
+
+def _time(name: str) -> Convert:
+    def convert(document: Document) -> Timestamp | None:
+        value = document.get(name)
+        return None if value is None else _checked_timestamp(value, name)
+
+    return convert
+
+
+def _required_time(name: str) -> Convert:
+    return lambda document: _checked_timestamp(document[name], name)
+
+
+def _checked_timestamp(value: object, name: str) -> Timestamp:
+    if not isinstance(value, datetime):
+        raise TypeError(f"{name} is no date")
+    return timestamp(value)
+
+
+def _flag(document: Document, name: str) -> bool:
+    value = document.get(name)
+    if value is None or value is False:
+        return False
+    if value is not True:
+        raise TypeError(f"{name} is no boolean")
+    return True
+
+
+def _is_archived(document: Document) -> bool:
+    return _flag(document, "archived")
+
+
+def _is_read(document: Document) -> bool:
+    # Another system may have written only the one field: archived implies read, read implies seen.
+    return _flag(document, "read") or _flag(document, "archived")
+
+
+def _is_seen(document: Document) -> bool:
+    return _flag(document, "seen") or _is_read(document)
+
+
+def _while(holds: Callable[[Document], bool], name: str) -> Convert:
+    convert = _time(name)
+    return lambda document: convert(document) if holds(document) else None
+
+
+def _id(document: Document) -> str:
+    value = document["_id"]
+    if not isinstance(value, ObjectId):
+        raise TypeError("_id is no ObjectId")
+    return str(value)
+
+
+def _scheduled_at(document: Document) -> Timestamp | None:
+    value = (document.get("delivery") or {}).get("scheduledAt")
+    return None if value is None else _checked_timestamp(value, "delivery.scheduledAt")
+
+
+def _delivery_state(document: Document) -> pb.DeliveryState:
+    return DELIVERY_STATE_TO_PROTO[(document.get("delivery") or {}).get("state")]
+
+
+def _data(document: Document) -> Any:
+    value = document.get("data")
+    return None if value is None else _json_object(value)
+
+
+def _json_object(value: object) -> dict[str, Any]:
+    # The driver makes a DBRef of an object whose first key is `$ref`; to a caller it is an object like any other.
+    found = value.as_doc() if isinstance(value, DBRef) else value
+    if not isinstance(found, dict):
+        raise TypeError("data is no object")
+    return {key: _json(item) for key, item in found.items()}
+
+
+def _json(value: object) -> Any:
+    if isinstance(value, list):
+        return [_json(item) for item in value]
+    if isinstance(value, dict | DBRef):
+        return _json_object(value)
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise TypeError(f"data holds a {type(value).__name__}")
+
+
+# Field of `Notification`: the stored fields it is made of, and how.
+_FIELDS: Final[Mapping[str, tuple[tuple[str, ...], Convert]]] = {
+    "id": (("_id",), _id),
+    "user_id": (("userId",), _text("userId")),
+    "title": (("title",), _text("title")),
+    "message": (("message",), _text("message")),
+    "type": (("type",), lambda document: TYPE_TO_PROTO[document["type"]]),
+    "category": (("category",), _optional_text("category")),
+    "data": (("data",), _data),
+    "seen": (("seen", "read", "archived"), _is_seen),
+    "read": (("read", "archived"), _is_read),
+    "archived": (("archived",), _is_archived),
+    "seen_at": (("seen", "read", "archived", "seenAt"), _while(_is_seen, "seenAt")),
+    "read_at": (("read", "archived", "readAt"), _while(_is_read, "readAt")),
+    "archived_at": (("archived", "archivedAt"), _while(_is_archived, "archivedAt")),
+    "sent_at": (("sentAt",), _time("sentAt")),
+    "scheduled_at": (("delivery",), _scheduled_at),
+    "delivery_state": (("delivery",), _delivery_state),
+    "created_at": (("createdAt",), _required_time("createdAt")),
+    "updated_at": (("updatedAt",), _time("updatedAt")),
+    "etag": (("rev", "updatedAt"), documents.etag),
+}
+SOURCES: Final = {name: sources for name, (sources, _) in _FIELDS.items()}
+_CONVERTERS: Final = {name: convert for name, (_, convert) in _FIELDS.items()}
