@@ -1,4 +1,4 @@
-"""Connections to MySQL: an engine for transactions, one for reads, and a small pool of plain connections for point reads.
+"""Connections to MySQL: an engine for transactions, one for reads, and a few plain connections for point reads.
 
 All together hold at most ``MYSQL_POOL_MAX_CONNECTIONS``. Driver errors end here: callers see the errors of
 ``chassis.errors``; the log has the server's error number, never a statement or its values.
@@ -36,6 +36,15 @@ FOREIGN_KEY_MISSING = 1452
 LOCK_WAIT_TIMEOUT = 1205
 DEADLOCK = 1213
 STATEMENT_TIMEOUTS = frozenset({1969, 3024})  # MariaDB's and MySQL's own limit on a statement
+
+UNAVAILABLE = (
+    exc.OperationalError,
+    exc.InterfaceError,
+    exc.TimeoutError,
+    asyncmy.errors.OperationalError,
+    asyncmy.errors.InterfaceError,
+    OSError,
+)
 
 # Seconds that a statement waits for a row lock.
 LOCK_WAIT_SECONDS = 2
@@ -130,15 +139,14 @@ class Database:
                 raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        async with self.engine.connect() as connection:
-            async with connection.begin() as transaction:
-                result = await work(connection)
-                try:
-                    await transaction.commit()
-                except exc.DBAPIError as error:
-                    # Whether it took effect is not known, so it must not run again.
-                    raise DatabaseUnavailable from error
-                return result
+        async with self.engine.connect() as connection, connection.begin() as transaction:
+            result = await work(connection)
+            try:
+                await transaction.commit()
+            except exc.DBAPIError as error:
+                # Whether it took effect is not known, so it must not run again.
+                raise DatabaseUnavailable from error
+            return result
 
     async def read(self, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Run one SELECT outside of SQLAlchemy; repeat it once where the pooled connection turns out dead."""
@@ -183,10 +191,7 @@ def _translate(error: Exception) -> Exception:
     number = error_number(error)
     if number in (DEADLOCK, LOCK_WAIT_TIMEOUT):
         return ConflictRetry()
-    unavailable = isinstance(
-        error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError | OSError
-    ) or isinstance(error, asyncmy.errors.OperationalError | asyncmy.errors.InterfaceError)
-    if unavailable or (isinstance(error, exc.DBAPIError) and error.connection_invalidated):
+    if isinstance(error, UNAVAILABLE) or (isinstance(error, exc.DBAPIError) and error.connection_invalidated):
         log.warning("database unavailable", number=number, kind=type(error).__name__)
         return DatabaseUnavailable()
     return error

@@ -27,7 +27,7 @@ from sqlalchemy.dialects.mysql import MEDIUMBLOB, TIMESTAMP
 
 metadata = MetaData()
 
-OPTIONS = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+OPTIONS: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 NOW = "CURRENT_TIMESTAMP(6)"
 
 
