@@ -129,7 +129,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 where the stubs differ")
     parser.add_argument("--image", type=Path, metavar="FILE", help="write a descriptor image for buf and stop")
-    parser.add_argument("--protos", type=Path, default=PROTOS, help="read the .proto files of this folder (for --image)")
+    parser.add_argument(
+        "--protos", type=Path, default=PROTOS, help="read the .proto files of this folder (for --image)"
+    )
     arguments = parser.parse_args()
     if arguments.image:
         image(arguments.image, arguments.protos.resolve())

@@ -1,0 +1,1 @@
+"""Databases and services as local processes: for script/server and for the tests."""
