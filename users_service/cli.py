@@ -1,0 +1,71 @@
+"""The ``users-service`` command."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from chassis.settings import load
+from users_service import migration
+from users_service.settings import DatabaseSettings
+
+T = TypeVar("T")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Users, sessions, accounts and verifications on MySQL. Settings are read from the environment."""
+
+
+@main.group()
+def migrate() -> None:
+    """Bring the schema of the MySQL database to a revision."""
+
+
+@migrate.command("up")
+@click.argument("revision", default="head")
+def migrate_up(revision: str) -> None:
+    """Carry out the missing revisions up to REVISION (default: all)."""
+    done = _run(migration.up(load(DatabaseSettings), revision, click.echo))
+    click.echo("\n".join(f"{number} applied" for number in done) or "nothing to do")
+
+
+@migrate.command("down", context_settings={"ignore_unknown_options": True})
+@click.argument("revision", default="-1")
+def migrate_down(revision: str) -> None:
+    """Undo revisions down to REVISION, which stays (default: the last one is undone; `base`: all are)."""
+    done = _run(migration.down(load(DatabaseSettings), revision, click.echo))
+    click.echo("\n".join(f"{number} undone" for number in done) or "nothing to do")
+
+
+@migrate.command("status")
+def migrate_status() -> None:
+    """List the revisions and whether the database has them."""
+    for revision in _run(migration.status(load(DatabaseSettings))):
+        click.echo(f"{revision.number}  {'applied' if revision.applied else 'missing'}  {revision.name}")
+
+
+@migrate.command("new")
+@click.argument("name")
+def migrate_new(name: str) -> None:
+    """Write an empty revision called NAME after the last one."""
+    try:
+        click.echo(migration.new(name))
+    except migration.MigrationFailed as error:
+        _fail(error)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except migration.MigrationFailed as error:
+        _fail(error)
+
+
+def _fail(error: Exception) -> NoReturn:
+    click.echo(str(error), err=True)
+    sys.exit(1)

@@ -1,0 +1,153 @@
+"""Carrying out the schema's revisions (``migrations/mysql``) on a server, one process at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
+
+import migrations.mysql
+from users_service.database import connect_arguments, error_number
+from users_service.settings import DatabaseSettings
+
+Say = Callable[[str], None]
+Action = Callable[[Config, str], None]
+
+# Seconds to wait for another process that migrates the same database.
+LOCK_SECONDS: Final = 600
+# A DDL statement that waits for a long transaction makes everyone else wait behind it: rather give up soon.
+TABLE_LOCK_SECONDS: Final = 30
+
+
+class MigrationFailed(Exception):
+    """A revision was not carried out; the text is one line for a person, without any statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One step of the schema's history."""
+
+    number: str
+    name: str
+    applied: bool
+
+
+async def up(settings: DatabaseSettings, target: str, say: Say) -> list[str]:
+    """Carry out what is missing up to ``target`` (``head``: all) and return the revisions carried out."""
+    before, after = await _move(settings, command.upgrade, target, say)
+    return sorted(after - before)
+
+
+async def down(settings: DatabaseSettings, target: str, say: Say) -> list[str]:
+    """Undo revisions down to ``target`` (``-1``: the last one; ``base``: all) and return the ones undone."""
+    before, after = await _move(settings, command.downgrade, target, say)
+    return sorted(before - after, reverse=True)
+
+
+async def status(settings: DatabaseSettings) -> list[Revision]:
+    """Return every revision, oldest first, and whether the database has it."""
+    async with _connected(settings) as connection:
+        applied = await connection.run_sync(_applied)
+    scripts = ScriptDirectory.from_config(_config())
+    return [
+        Revision(script.revision, script.doc.rstrip("."), script.revision in applied)
+        for script in reversed(list(scripts.walk_revisions()))
+    ]
+
+
+def new(name: str) -> Path:
+    """Write an empty, numbered revision after the last one and return its file."""
+    scripts = ScriptDirectory.from_config(_config())
+    number = f"{len(list(scripts.walk_revisions())) + 1:04}"
+    try:
+        written = command.revision(_config(), message=name, rev_id=number)
+    except (CommandError, OSError) as error:
+        raise MigrationFailed(f"no revision was written: {error}") from error
+    assert written is not None and not isinstance(written, list)  # noqa: PT018, S101 - Alembic's own type is wider
+    return Path(written.path)
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.mysql.__path__[0])).replace("%", "%%"))
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+    return config
+
+
+async def _move(settings: DatabaseSettings, action: Action, target: str, say: Say) -> tuple[set[str], set[str]]:
+    async with _migrating(settings, say) as connection:
+        before = await connection.run_sync(_applied)
+        await connection.run_sync(_run, action, target)
+        return before, await connection.run_sync(_applied)
+
+
+def _run(connection: Connection, action: Action, target: str) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
+    action(config, target)
+
+
+def _applied(connection: Connection) -> set[str]:
+    heads = MigrationContext.configure(connection).get_current_heads()
+    scripts = ScriptDirectory.from_config(_config())
+    return {script.revision for head in heads for script in scripts.iterate_revisions(head, "base")}
+
+
+@asynccontextmanager
+async def _connected(settings: DatabaseSettings) -> AsyncIterator[AsyncConnection]:
+    engine = create_async_engine(
+        URL.create("mysql+asyncmy"),
+        connect_args=connect_arguments(settings),
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+        hide_parameters=True,
+    )
+    try:
+        async with engine.connect() as connection:
+            yield connection
+    except (SQLAlchemyError, OSError) as error:
+        where = f"{settings.mysql_host}:{settings.mysql_port}/{settings.mysql_database}"
+        raise MigrationFailed(f"MySQL at {where} failed: {_reason(error)}") from error
+    except CommandError as error:
+        raise MigrationFailed(str(error)) from error
+    finally:
+        await engine.dispose()
+
+
+def _reason(error: Exception) -> str:
+    # The server's own words for its error numbers: they name objects, never values.
+    origin = getattr(error, "orig", None) or error
+    number = error_number(error)
+    return f"error {number} ({origin.args[1]})" if number and len(origin.args) > 1 else type(origin).__name__
+
+
+@asynccontextmanager
+async def _migrating(settings: DatabaseSettings, say: Say) -> AsyncIterator[AsyncConnection]:
+    """Hold the server's lock for migrations of this database; it ends with the connection, however that ends."""
+    # Such locks are the whole server's and their names at most 64 characters long.
+    name = "vibework.migrate." + hashlib.sha256(settings.mysql_database.encode()).hexdigest()[:32]
+    async with _connected(settings) as connection:
+        if not await _lock(connection, name, 0):
+            say("another process is migrating this database; waiting for it")
+            if not await _lock(connection, name, LOCK_SECONDS):
+                raise MigrationFailed(f"another process has been migrating for over {LOCK_SECONDS} s")
+        await connection.execute(text(f"SET SESSION lock_wait_timeout = {TABLE_LOCK_SECONDS}"))
+        yield connection
+
+
+async def _lock(connection: AsyncConnection, name: str, seconds: int) -> bool:
+    return bool(await connection.scalar(text("SELECT GET_LOCK(:name, :seconds)"), {"name": name, "seconds": seconds}))
