@@ -137,7 +137,7 @@ def etag_query(etag: str) -> Document | None:
         return None
     if not dash:
         return None
-    query: Document = {"rev": number if number else {"$in": [0, None]}}
+    query: Document = {"rev": number or {"$in": [0, None]}}
     query["updatedAt"] = {"$not": {"$type": "date"}} if updated is None else _from_ms(updated)
     return query
 

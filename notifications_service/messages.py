@@ -16,12 +16,12 @@ from notifications_service.documents import Document
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001
 _MICROSECOND: Final = timedelta(microseconds=1)
 
-TYPE_TO_PROTO: Final[Mapping[str, pb.NotificationType]] = {
+TYPE_TO_PROTO: Final[Mapping[str, pb.NotificationType.ValueType]] = {
     "email": pb.NOTIFICATION_TYPE_EMAIL,
     "push": pb.NOTIFICATION_TYPE_PUSH,
     "in-app": pb.NOTIFICATION_TYPE_IN_APP,
 }
-DELIVERY_STATE_TO_PROTO: Final[Mapping[str | None, pb.DeliveryState]] = {
+DELIVERY_STATE_TO_PROTO: Final[Mapping[str | None, pb.DeliveryState.ValueType]] = {
     None: pb.DELIVERY_STATE_UNSPECIFIED,
     "pending": pb.DELIVERY_STATE_PENDING,
     "sending": pb.DELIVERY_STATE_SENDING,
@@ -133,7 +133,7 @@ def _scheduled_at(document: Document) -> Timestamp | None:
     return None if value is None else _checked_timestamp(value, "delivery.scheduledAt")
 
 
-def _delivery_state(document: Document) -> pb.DeliveryState:
+def _delivery_state(document: Document) -> pb.DeliveryState.ValueType:
     return DELIVERY_STATE_TO_PROTO[(document.get("delivery") or {}).get("state")]
 
 

@@ -1,0 +1,136 @@
+"""Access to MongoDB: one client, limits on time, transactions, and driver errors turned into ours."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import pymongo
+from pymongo.errors import (
+    AutoReconnect,
+    ConnectionFailure,
+    DuplicateKeyError,
+    OperationFailure,
+    PyMongoError,
+)
+
+from chassis import deadline, logging
+from chassis.errors import CallDeadlineExceeded, ConflictRetry, DatabaseUnavailable
+from notifications_service import documents, drivers
+from notifications_service.documents import Document
+from notifications_service.drivers import Collection, Pipeline, Session
+from notifications_service.settings import DatabaseSettings
+
+T = TypeVar("T")
+
+# How often a transaction that lost to another one is carried out; the pauses between add up to about 0.2 s.
+ATTEMPTS: Final = 6
+
+WRITE_CONFLICT: Final = 112
+# Shutting down, stepping down, no primary: the server's own words for "not now".
+_UNAVAILABLE: Final = frozenset({91, 189, 10107, 11600, 11602, 13435, 13436})
+
+
+class Database:
+    """MongoDB as the services use it; every access happens inside ``limits()``."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._query_timeout = settings.mongodb_query_timeout_ms / 1000
+        url = settings.mongodb_url.get_secret_value()
+        self.driver = drivers.connect(settings.mongodb_driver, url, _options(settings))
+        self.default = self.driver.client.get_default_database()
+
+    def collection(self, name: str) -> Collection:
+        """Return a collection; its documents decode by ``documents.CODEC_OPTIONS``."""
+        return self.default.get_collection(name, codec_options=documents.CODEC_OPTIONS)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.driver.close()
+
+    async def hello(self) -> Document:
+        """Ask the server who it is; also the cheapest ping. Raises DatabaseUnavailable."""
+        with self.limits():
+            answer: Document = await self.default.command("hello")
+            return answer
+
+    @contextmanager
+    def limits(self) -> Iterator[None]:
+        """Bound all that is inside to the query timeout or the call's deadline, and translate driver errors.
+
+        Raises DatabaseUnavailable, CallDeadlineExceeded or ConflictRetry; DuplicateKeyError passes.
+        """
+        seconds = deadline.timeout(self._query_timeout)
+        if seconds <= 0:
+            raise CallDeadlineExceeded
+        try:
+            with pymongo.timeout(seconds):
+                yield
+        except DuplicateKeyError:
+            raise
+        except PyMongoError as error:
+            raise translated(error) from error
+
+    async def aggregate(self, collection: Collection, pipeline: Pipeline, **options: Any) -> list[Document]:
+        """Run an aggregation with a small result and return all of it."""
+        with self.limits():
+            cursor = await self.driver.aggregate(collection, pipeline, **options)
+            return await cursor.to_list(None)
+
+    async def transaction(self, work: Callable[[Session], Awaitable[T]]) -> T:
+        """Carry out ``work`` in one transaction and commit it.
+
+        ``work`` runs again after a conflict with another transaction: it must have no other effects. Raises
+        ConflictRetry when ``ATTEMPTS`` did not help; DuplicateKeyError passes.
+        """
+        with self.limits():
+            async with await self.driver.start_session() as session:
+                for attempt in range(1, ATTEMPTS):
+                    try:
+                        return await self._attempt(session, work)
+                    except PyMongoError as error:
+                        if not error.has_error_label("TransientTransactionError"):
+                            raise
+                    await asyncio.sleep(random.uniform(0.5, 1.0) * 0.005 * 2**attempt)  # noqa: S311
+                return await self._attempt(session, work)
+
+    async def _attempt(self, session: Session, work: Callable[[Session], Awaitable[T]]) -> T:
+        async with self.driver.transaction(session):
+            return await work(session)
+
+
+def translated(error: PyMongoError) -> Exception:
+    """Return the error that a caller may see for a driver's; a defect of ours comes back as it is."""
+    left = deadline.remaining()
+    if left is not None and left <= 0.001 and error.timeout:
+        return CallDeadlineExceeded()
+    if isinstance(error, OperationFailure) and error.code == WRITE_CONFLICT:
+        return ConflictRetry()
+    if _means_unavailable(error):
+        code = error.code if isinstance(error, OperationFailure) else None
+        logging.get(__name__).warning("database unavailable", kind=type(error).__name__, code=code)
+        return DatabaseUnavailable()
+    return error
+
+
+def _means_unavailable(error: PyMongoError) -> bool:
+    # A wait queue that is full, no primary in time, and a connection that broke are all ConnectionFailures.
+    if isinstance(error, ConnectionFailure | AutoReconnect) or error.timeout:
+        return True
+    return isinstance(error, OperationFailure) and error.code in _UNAVAILABLE
+
+
+def _options(settings: DatabaseSettings) -> dict[str, Any]:
+    return {
+        "appname": "notifications-service",
+        "maxPoolSize": settings.mongodb_connection_pool_size,
+        "serverSelectionTimeoutMS": settings.mongodb_server_selection_timeout_ms,
+        "connectTimeoutMS": settings.mongodb_connect_timeout_ms,
+        "waitQueueTimeoutMS": settings.mongodb_wait_queue_timeout_ms,
+        "w": "majority",
+        "retryWrites": True,
+        "retryReads": True,
+    }

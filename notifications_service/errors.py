@@ -1,0 +1,40 @@
+"""The facts that the notifications service tells its callers, each under its reason of ``ErrorReason``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from chassis.errors import DataLoss, FieldViolation, NotFound, Unavailable
+
+
+class NotificationNotFound(NotFound):
+    """No notification has that id, it is another user's, or its retention is over."""
+
+    reason = "NOTIFICATION_NOT_FOUND"
+
+
+class NotificationUnreadable(DataLoss):
+    """What is stored under the id has not the form of a notification; the log names it."""
+
+    reason = "NOTIFICATION_UNREADABLE"
+    default_message = "the stored notification cannot be read"
+
+
+class RecipientNotFound(NotFound):
+    """The users service knows no user of that id; a violation names the field of each."""
+
+    reason = "RECIPIENT_NOT_FOUND"
+
+    @classmethod
+    def at(cls, fields: Iterable[str]) -> RecipientNotFound:
+        """Make the error for the request fields that name unknown users."""
+        return cls(violations=[FieldViolation(field, "no such user", cls.reason) for field in fields])
+
+
+class UsersServiceUnavailable(Unavailable):
+    """Whether the recipient exists could not be asked."""
+
+    reason = "USERS_SERVICE_UNAVAILABLE"
+    default_message = "the users service cannot be asked whether the recipient exists"
+    default_retry_after = timedelta(seconds=1)

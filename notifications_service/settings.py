@@ -1,0 +1,64 @@
+"""The settings of the notifications service, beyond those that every server has."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from chassis.settings import Milliseconds, Port, ServerSettings
+
+
+class DatabaseSettings(ServerSettings):
+    """Where MongoDB is and how it is used; what ``migrate`` and ``purge`` need."""
+
+    # With the database's name as its path, for example mongodb://localhost:27017/vibe_notifications
+    mongodb_url: SecretStr
+    mongodb_connection_pool_size: Annotated[int, Field(ge=1, le=1_000)] = 10
+    mongodb_driver: Literal["pymongo", "motor"] = "pymongo"
+    # How long a call looks for a primary, connects, and waits for a free connection.
+    mongodb_server_selection_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 2_000
+    mongodb_connect_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 2_000
+    mongodb_wait_queue_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 2_000
+    mongodb_query_timeout_ms: Annotated[Milliseconds, Field(ge=100)] = 5_000
+
+    # How long a notification is kept; applied by ``migrate up``, read from the database by ``serve``.
+    notifications_retention_days: Annotated[int, Field(ge=1, le=3_650)] = 30
+
+    @field_validator("mongodb_url")
+    @classmethod
+    def _names_a_database(cls, url: SecretStr) -> SecretStr:
+        try:
+            name = parse_uri(url.get_secret_value(), validate=False)["database"]
+        except (PyMongoError, ValueError):
+            # The driver's own text may repeat the URL, and with it the password.
+            raise ValueError("not a MongoDB connection string") from None
+        if not name:
+            raise ValueError("the connection string names no database (…/vibe_notifications)")
+        return url
+
+
+class Settings(DatabaseSettings):
+    """All settings of ``notifications-service serve``."""
+
+    grpc_port: Port = 50052
+
+    # `id:base64-of-32-bytes`, comma-separated; the first signs page and resume tokens, all are accepted.
+    secret_keys: SecretStr
+
+    # The users service, which says whether a recipient exists.
+    users_address: str = ""
+    # required: unknown or unasked recipients are refused. accept-when-unavailable: accepted while the users service
+    # cannot be asked. off: every recipient is accepted.
+    recipient_check: Literal["required", "accept-when-unavailable", "off"] = "required"
+    recipient_check_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 1_000
+    # How long an answer of the users service is believed.
+    recipient_known_ms: Milliseconds = 60_000
+    recipient_unknown_ms: Milliseconds = 2_000
+
+    @field_validator("users_address")
+    @classmethod
+    def _is_a_target(cls, address: str) -> str:
+        return address.strip()
