@@ -1,0 +1,1 @@
+"""The ways in which a user signs in: a password, and accounts at providers."""

@@ -1,0 +1,177 @@
+"""All SQL on ``accounts``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row, and_, insert, or_, select, update
+from sqlalchemy import delete as delete_from
+from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.ids import new_id
+from users_service.accounts.model import CREDENTIAL, Account
+from users_service.database import FOREIGN_KEY_MISSING, duplicate_key, error_number
+from users_service.errors import AccountAlreadyLinked, UserNotFound
+from users_service.tables import accounts
+
+COLUMNS = tuple(accounts.c[name] for name in Account.__dataclass_fields__)
+
+
+async def insert_account(connection: AsyncConnection, account: Account) -> None:
+    """Store a new account. Raises AccountAlreadyLinked where (provider, account_id) is taken, or UserNotFound."""
+    values = {column.name: getattr(account, column.name) for column in COLUMNS}
+    try:
+        await connection.execute(insert(accounts).values(values))
+    except IntegrityError as error:
+        if duplicate_key(error) == "uniq_provider_account":
+            raise AccountAlreadyLinked from None
+        if error_number(error) == FOREIGN_KEY_MISSING:
+            raise UserNotFound from None
+        raise
+
+
+async def insert_credential(connection: AsyncConnection, user_id: str, password_hash: str, now: datetime) -> Account:
+    """Give a user a password. Raises AccountAlreadyLinked where the user has one, or UserNotFound."""
+    account = new_account(user_id, CREDENTIAL, user_id, now, password=password_hash)
+    await insert_account(connection, account)
+    return account
+
+
+def new_account(user_id: str, provider: str, account_id: str, now: datetime, **values: Any) -> Account:
+    """Make an account that is not stored yet."""
+    columns: dict[str, Any] = dict.fromkeys(("scope", "expires_at", "refresh_token_expires_at", "token_key_id"))
+    columns.update(values)
+    return Account(
+        id=new_id("acct"),
+        user_id=user_id,
+        account_id=account_id,
+        provider=provider,
+        revision=1,
+        created_at=now,
+        updated_at=now,
+        **columns,
+    )
+
+
+async def put_password(connection: AsyncConnection, user_id: str, password_hash: str, now: datetime) -> None:
+    """Set the password, whether or not the user has one; one statement. Raises UserNotFound."""
+    account = new_account(user_id, CREDENTIAL, user_id, now, password=password_hash)
+    statement = mysql.insert(accounts).values({column.name: getattr(account, column.name) for column in COLUMNS})
+    statement = statement.on_duplicate_key_update(
+        password=password_hash, revision=accounts.c.revision + 1, updated_at=now
+    )
+    try:
+        await connection.execute(statement)
+    except IntegrityError as error:
+        if error_number(error) == FOREIGN_KEY_MISSING:
+            raise UserNotFound from None
+        raise
+
+
+async def replace_password(
+    connection: AsyncConnection, user_id: str, old_hash: str, new_hash: str, now: datetime
+) -> bool:
+    """Set the password where its hash is still ``old_hash``; answer whether it was."""
+    statement = (
+        update(accounts)
+        .where(accounts.c.provider == CREDENTIAL, accounts.c.account_id == user_id, accounts.c.password == old_hash)
+        .values(password=new_hash, revision=accounts.c.revision + 1, updated_at=now)
+    )
+    return (await connection.execute(statement)).rowcount == 1
+
+
+async def get(connection: AsyncConnection, user_id: str, id_: str, *, lock: bool = False) -> Account | None:
+    """Read one account of a user."""
+    return await _one(connection, and_(accounts.c.id == id_, accounts.c.user_id == user_id), lock=lock)
+
+
+async def get_by_provider(
+    connection: AsyncConnection, provider: str, account_id: str, *, lock: bool = False
+) -> Account | None:
+    """Read the account that the provider knows under ``account_id``."""
+    return await _one(connection, and_(accounts.c.provider == provider, accounts.c.account_id == account_id), lock=lock)
+
+
+async def get_credential(connection: AsyncConnection, user_id: str, *, lock: bool = False) -> Account | None:
+    """Read the account that holds the user's password."""
+    return await get_by_provider(connection, CREDENTIAL, user_id, lock=lock)
+
+
+async def _one(connection: AsyncConnection, condition: Any, *, lock: bool) -> Account | None:
+    statement = select(*COLUMNS).where(condition)
+    row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
+    return None if row is None else account_of(row)
+
+
+async def list_by_user(
+    connection: AsyncConnection, user_id: str, limit: int, after: tuple[datetime, str] | None = None
+) -> list[Account]:
+    """Read at most ``limit`` accounts of a user, oldest first, those after (created_at, id) only."""
+    statement = select(*COLUMNS).where(accounts.c.user_id == user_id)
+    if after is not None:
+        created_at, id_ = after
+        statement = statement.where(
+            or_(accounts.c.created_at > created_at, and_(accounts.c.created_at == created_at, accounts.c.id > id_))
+        )
+    rows = await connection.execute(statement.order_by(accounts.c.created_at, accounts.c.id).limit(limit))
+    return [account_of(row) for row in rows]
+
+
+async def change(connection: AsyncConnection, id_: str, values: Mapping[str, Any], now: datetime) -> None:
+    """Change columns of an account that the transaction holds locked; its etag changes."""
+    await connection.execute(
+        update(accounts)
+        .where(accounts.c.id == id_)
+        .values({**values, "revision": accounts.c.revision + 1, "updated_at": now})
+    )
+
+
+async def delete(connection: AsyncConnection, id_: str) -> None:
+    """Remove one account."""
+    await connection.execute(delete_from(accounts).where(accounts.c.id == id_))
+
+
+async def exchange_tokens(connection: AsyncConnection, old: Account, values: Mapping[str, Any]) -> bool:
+    """Store the same tokens under another key, where nobody changed them meanwhile; answer whether that was so.
+
+    Revision and time stay: for callers the account is the same.
+    """
+    unchanged = [
+        accounts.c[name].is_not_distinct_from(getattr(old, name))
+        for name in ("access_token", "refresh_token", "id_token", "token_key_id", "revision")
+    ]
+    statement = (
+        update(accounts)
+        .where(accounts.c.id == old.id, *unchanged)
+        .values({**values, "updated_at": accounts.c.updated_at})
+    )
+    return (await connection.execute(statement)).rowcount == 1
+
+
+async def list_under_other_keys(connection: AsyncConnection, primary: str, after: str, limit: int) -> Sequence[Account]:
+    """Read accounts, by id, whose tokens are not under the primary key (or are in plain text)."""
+    statement = select(*COLUMNS).where(accounts.c.id > after, _under_other_keys(primary))
+    rows = await connection.execute(statement.order_by(accounts.c.id).limit(limit))
+    return [account_of(row) for row in rows]
+
+
+def _under_other_keys(primary: str) -> Any:
+    return or_(
+        accounts.c.token_key_id != primary,
+        and_(
+            accounts.c.token_key_id.is_(None),
+            or_(*(accounts.c[name].is_not(None) for name in ("access_token", "refresh_token", "id_token"))),
+        ),
+    )
+
+
+def account_of(row: Row[Any]) -> Account:
+    """Turn a row of ``COLUMNS`` into an account; the driver's times are naive and in UTC."""
+    values = row._asdict()
+    for name in ("created_at", "updated_at"):
+        values[name] = values[name].replace(tzinfo=UTC)
+    return Account(**values)

@@ -1,0 +1,1 @@
+"""Proof that somebody controls an address: short codes and long tokens."""
