@@ -1,0 +1,1 @@
+"""Starts the databases and servers that every kind of test runs against."""

@@ -1,0 +1,56 @@
+"""The database servers of a test run as containers, through testcontainers: mysql:8.4 and mongo:6.0."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from script.local import ports
+from script.local.mongodb import REPLICA_SET, make_primary
+from tests.harness.database_servers import MongoServer, MySQLServer
+
+MYSQL_IMAGE = "mysql:8.4"
+MONGODB_IMAGE = "mongo:6.0"
+MONGODB_PORT = 27017
+
+
+@contextmanager
+def mysql(directory: Path) -> Iterator[MySQLServer]:
+    """Run mysql:8.4."""
+    del directory  # a container keeps its own data
+    _prefer_no_reaper()
+    from testcontainers.community.mysql import MySqlContainer
+
+    password = secrets.token_hex(16)
+    container = MySqlContainer(MYSQL_IMAGE, username="root", root_password=password, password=password, dbname="first")
+    container.with_command("--character-set-server=utf8mb4 --default-time-zone=+00:00 --max-connections=500")
+    with container:
+        host, port = container.get_container_host_ip(), int(container.get_exposed_port(3306))
+        yield MySQLServer("127.0.0.1" if host == "localhost" else host, port, "root", password)
+
+
+@contextmanager
+def mongodb(directory: Path) -> Iterator[MongoServer]:
+    """Run mongo:6.0 as a replica set of one member.
+
+    The member is known by its address outside of the container, because clients of a replica set go to the
+    address that it names; so the port is the same on both sides.
+    """
+    del directory
+    _prefer_no_reaper()
+    from testcontainers.core.container import DockerContainer
+
+    port = ports.free_port()
+    container = DockerContainer(MONGODB_IMAGE).with_bind_ports(port, port)
+    container.with_command(f"mongod --replSet {REPLICA_SET} --bind_ip_all --port {port}")
+    with container:
+        make_primary(port, timeout=60.0)
+        yield MongoServer(f"mongodb://{ports.LOOPBACK}:{port}/?replicaSet={REPLICA_SET}")
+
+
+def _prefer_no_reaper() -> None:
+    """Leave out the reaper container: the keeper ends the containers, and its image may not be at hand."""
+    os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
