@@ -1,34 +1,72 @@
-"""The record of the call being served: who it is (request id) and how it ended."""
+"""The record of the call being served: who it is, since when, how long it may take, how it ended."""
 
 from __future__ import annotations
 
+import itertools
+import os
+import re
 from contextvars import ContextVar
-from typing import Final
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from asyncio import Task
+
+REQUEST_ID_KEY: Final = "x-request-id"
+
+_is_safe = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
+# A random prefix per process and a counter are as unique as a UUID and cost a tenth of it.
+_prefix: Final = os.urandom(9).hex()
+_numbers: Final = itertools.count(1)
 
 
 class Call:
-    """One RPC in progress, shared by the interceptors and readable from the code they wrap."""
+    """One RPC in progress, shared by the interceptors and readable from the code they wrap.
 
-    __slots__ = ("code", "method", "reason", "request_id")
+    ``code`` and ``reason`` are the outcome (``OK`` until an error is mapped). ``cap`` is the server's
+    limit in seconds, None for streams. ``expired`` says that the cap has cancelled ``task``.
+    """
 
-    def __init__(self, method: str, request_id: str) -> None:
+    __slots__ = (
+        "cap", "code", "context", "expired", "metadata", "method", "reason", "request_id", "started", "task",
+    )  # fmt: skip
+
+    def __init__(self, method: str, metadata: Any, context: Any = None) -> None:
         self.method = method
-        self.request_id = request_id
+        self.metadata = metadata
+        self.context = context
+        self.request_id = request_id_from(metadata) or f"{_prefix}-{next(_numbers):x}"
+        self.started = monotonic()
+        self.cap: float | None = None
         self.code = "OK"
         self.reason = ""
+        self.expired = False
+        self.task: Task[Any] | None = None
+
+    def remaining(self) -> float | None:
+        """Return the seconds until the caller's deadline or the cap; None when there is neither."""
+        own: float | None = None if self.context is None else self.context.time_remaining()
+        if self.cap is None:
+            return own
+        left = max(0.0, self.started + self.cap - monotonic())
+        return left if own is None else min(own, left)
 
 
 _current: Final[ContextVar[Call | None]] = ContextVar("call", default=None)
 
-enter = _current.set
-
-
-def current() -> Call | None:
-    """Return the call being served, or None outside of one (background work, start-up)."""
-    return _current.get()
+enter: Final = _current.set
+current: Final = _current.get
 
 
 def request_id() -> str:
     """Return the request id of the call being served, or "" outside of one."""
     call = _current.get()
     return call.request_id if call is not None else ""
+
+
+def request_id_from(metadata: Any) -> str:
+    """Return the caller's request id, or "" when there is none that is safe to log and repeat."""
+    for key, value in metadata or ():
+        if key == REQUEST_ID_KEY:
+            return value if isinstance(value, str) and _is_safe(value) else ""
+    return ""

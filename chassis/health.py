@@ -74,15 +74,15 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
             await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
         return health_pb2.HealthCheckResponse(status=status)
 
-    async def List(self, request: Any, context: Any) -> Any:
+    async def List(self, request: Any, context: Any) -> Any:  # noqa: ARG002
         """Answer the status of every service."""
         # The stubs of the package lag behind its messages.
-        response = cast(Any, health_pb2).HealthListResponse()
+        response = cast("Any", health_pb2).HealthListResponse()
         for service in self._health.services:
             response.statuses[service].status = self._health.status(service)
         return response
 
-    async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
+    async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: ARG002
         """Stream the status of a service whenever it changes, until the server drains."""
         last = None
         while True:
@@ -96,11 +96,11 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
             await self._health.changed()
 
 
-async def watch_probe(health: Health, probe: Probe, interval: float, timeout: float) -> None:
-    """Run ``probe`` every ``interval`` seconds for ever; a failure or ``timeout`` means not serving."""
+async def watch_probe(health: Health, probe: Probe, interval: float, limit: float) -> None:
+    """Run ``probe`` every ``interval`` seconds for ever; a failure or ``limit`` seconds mean not serving."""
     log = logging.get("chassis.health")
     while True:
-        problem = await run_probe(probe, timeout)
+        problem = await run_probe(probe, limit)
         if (problem is None) != health.serving:
             if problem is None:
                 log.info("serving")
@@ -110,10 +110,10 @@ async def watch_probe(health: Health, probe: Probe, interval: float, timeout: fl
         await asyncio.sleep(interval)
 
 
-async def run_probe(probe: Probe, timeout: float) -> str | None:
+async def run_probe(probe: Probe, limit: float) -> str | None:
     """Run a probe once; return None when it succeeded, else what went wrong (no driver text)."""
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(limit):
             await probe()
     except Exception as error:  # noqa: BLE001 - whatever the driver raises means not serving
         return tracebacks.summary(error)

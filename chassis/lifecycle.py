@@ -17,7 +17,7 @@ from typing import Final
 
 import uvloop
 
-from chassis import logging, tracebacks
+from chassis import logging
 from chassis.server import Server
 from chassis.settings import ServerSettings
 
@@ -55,7 +55,7 @@ def run(settings: ServerSettings, build: Build) -> int:
     try:
         return uvloop.run(_serve(build))
     except (StartFailed, OSError) as error:
-        print(f"cannot start: {_one_line(error)}", file=sys.stderr)
+        sys.stderr.write(f"cannot start: {str(error).replace(chr(10), ' ')}\n")
         return EXIT_START_FAILED
     finally:
         sink.flush()
@@ -113,9 +113,3 @@ def _freeze_garbage() -> None:
     # What start-up made stays for good: without it, full collections have little left to look at.
     gc.collect()
     gc.freeze()
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, StartFailed | OSError):
-        return str(error).replace("\n", " ")
-    return tracebacks.summary(error)

@@ -15,8 +15,12 @@ from typing import Any, TypeAlias, cast
 import grpc
 from google.protobuf.message import DecodeError
 
+from chassis import calls
+from chassis.calls import Call
 from chassis.errors import InvalidFields, MethodUnknown
 from chassis.interceptors import Context, Handler, Interceptor, Method, compose
+from chassis.interceptors.envelope import Envelope
+from chassis.interceptors.validation import Check
 
 # ``add_UserServiceServicer_to_server`` and the servicer to pass to it.
 Registration: TypeAlias = tuple[Callable[[Any, Any], None], object]
@@ -45,64 +49,91 @@ def record(registrations: Iterable[Registration]) -> dict[str, Mapping[str, Any]
 
 
 class Router(grpc.GenericRpcHandler):
-    """Finds the composed handler of a method by its full name."""
+    """Finds the handler of a method by its full name and opens the record of the call."""
 
     def __init__(self, handlers: Mapping[str, Any]) -> None:
         self._find = dict(handlers).get
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Return the handler of the method called, or None."""
-        return self._find(handler_call_details.method)
+        name = handler_call_details.method
+        handler = self._find(name)
+        if handler is not None:
+            # The look-up runs in the task of the call, so the handler sees what is set here.
+            calls.enter(Call(name, handler_call_details.invocation_metadata))
+        return handler
 
 
 class UnknownMethods(grpc.GenericRpcHandler):
     """Answers what no other handler knows with UNIMPLEMENTED and its reason; registered last."""
 
-    def __init__(self, interceptors: Sequence[Interceptor]) -> None:
+    def __init__(self, envelope: Envelope) -> None:
         async def refuse(_: Any, __: Context) -> Any:
             raise MethodUnknown
 
-        # The name is the caller's to choose, so it stays out of logs and metrics.
-        composed = compose(Method("unknown"), refuse, interceptors)
         # A stream handler runs before the first message, so any shape of call is answered.
-        self._handler: Any = grpc.stream_stream_rpc_method_handler(cast(Any, composed))
+        self._handler: Any = grpc.stream_stream_rpc_method_handler(cast("Any", envelope.stream(refuse)))
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Return the refusing handler, whatever the method."""
+        """Return the refusing handler; the name is the caller's to choose, so it is not logged."""
+        calls.enter(Call("unknown", handler_call_details.invocation_metadata))
         return self._handler
 
 
-def build_router(
-    services: Mapping[str, Mapping[str, Any]],
-    outer: Sequence[Interceptor],
-    inner: Sequence[Interceptor],
-) -> Router:
-    """Compose every method: ``outer`` around the decoding of the request, ``inner`` inside it."""
-    return Router(
-        {
-            f"/{service}/{name}": _compose(f"/{service}/{name}", handler, outer, inner)
-            for service, handlers in services.items()
-            for name, handler in handlers.items()
-        }
-    )
+@dataclass(frozen=True)
+class Composer:
+    """Builds the handler of a method: envelope, decoding, validation, interceptors, servicer."""
 
+    envelope: Envelope
+    check: Check
+    interceptors: Sequence[Interceptor] = ()
 
-def _compose(
-    name: str, registered: Any, outer: Sequence[Interceptor], inner: Sequence[Interceptor]
-) -> Any:
-    if registered.request_streaming:
-        raise TypeError(f"{name}: request streams are not supported")
-    method = Method(name, streaming=registered.response_streaming)
-    if method.streaming:
-        handler = _writing(registered.unary_stream)
-        decoded = _decoding(compose(method, handler, inner), registered.request_deserializer)
-        return grpc.unary_stream_rpc_method_handler(
-            cast(Any, compose(method, decoded, outer)),
-            response_serializer=registered.response_serializer,
+    def router(self, services: Mapping[str, Mapping[str, Any]]) -> Router:
+        """Compose every method of every service."""
+        return Router(
+            {
+                f"/{service}/{name}": self._compose(f"/{service}/{name}", handler)
+                for service, handlers in services.items()
+                for name, handler in handlers.items()
+            }
         )
-    handler = compose(method, registered.unary_unary, inner)
-    coded = _coding(handler, registered.request_deserializer, registered.response_serializer)
-    return grpc.unary_unary_rpc_method_handler(cast(Any, compose(method, coded, outer)))
+
+    def _compose(self, name: str, registered: Any) -> Any:
+        if registered.request_streaming:
+            raise TypeError(f"{name}: request streams are not supported")
+        return self._stream(name, registered) if registered.response_streaming else self._unary(name, registered)
+
+    def _unary(self, name: str, registered: Any) -> Any:
+        handler = compose(Method(name), registered.unary_unary, self.interceptors)
+        check, decode, encode = self.check, registered.request_deserializer, registered.response_serializer
+
+        async def handle(request: bytes, context: Context) -> bytes:
+            # Decoded here and not by gRPC, which would answer a malformed request with UNKNOWN.
+            try:
+                message = decode(request)
+            except DecodeError:
+                raise InvalidFields(()) from None
+            check(message)
+            return cast("bytes", encode(await handler(message, context)))
+
+        return grpc.unary_unary_rpc_method_handler(cast("Any", self.envelope.unary(handle)))
+
+    def _stream(self, name: str, registered: Any) -> Any:
+        method = Method(name, streaming=True)
+        handler = compose(method, _writing(registered.unary_stream), self.interceptors)
+        check, decode = self.check, registered.request_deserializer
+
+        async def handle(request: bytes, context: Context) -> None:
+            try:
+                message = decode(request)
+            except DecodeError:
+                raise InvalidFields(()) from None
+            check(message)
+            await handler(message, context)
+
+        return grpc.unary_stream_rpc_method_handler(
+            cast("Any", self.envelope.stream(handle)), response_serializer=registered.response_serializer
+        )
 
 
 def _writing(stream: Callable[[Any, Context], Any]) -> Handler:
@@ -116,27 +147,3 @@ def _writing(stream: Callable[[Any, Context], Any]) -> Handler:
                 await context.write(response)
 
     return handle
-
-
-def _decoding(handler: Handler, decode: Callable[[bytes], Any]) -> Handler:
-    async def handle(request: bytes, context: Context) -> Any:
-        return await handler(_decoded(decode, request), context)
-
-    return handle
-
-
-def _coding(
-    handler: Handler, decode: Callable[[bytes], Any], encode: Callable[[Any], bytes]
-) -> Handler:
-    async def handle(request: bytes, context: Context) -> bytes:
-        return encode(await handler(_decoded(decode, request), context))
-
-    return handle
-
-
-def _decoded(decode: Callable[[bytes], Any], request: bytes) -> Any:
-    # Done here and not by gRPC, which would answer a malformed request with UNKNOWN.
-    try:
-        return decode(request)
-    except DecodeError:
-        raise InvalidFields(()) from None

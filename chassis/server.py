@@ -15,13 +15,11 @@ from chassis import logging, tls
 from chassis.health import SERVICE_NAME as HEALTH
 from chassis.health import Health, HealthServicer, Probe, run_probe, watch_probe
 from chassis.interceptors import Interceptor
-from chassis.interceptors.access_log import access_log
-from chassis.interceptors.deadline_cap import deadline_cap
-from chassis.interceptors.errors import errors
-from chassis.interceptors.load_shedding import InFlight, load_shedding
-from chassis.interceptors.request_id import request_id
-from chassis.interceptors.validation import validation
-from chassis.registration import Registration, UnknownMethods, build_router, record
+from chassis.interceptors.access_log import AccessLog
+from chassis.interceptors.envelope import Envelope, Observer
+from chassis.interceptors.in_flight import InFlight
+from chassis.interceptors.validation import checker
+from chassis.registration import Composer, Registration, UnknownMethods, record
 from chassis.settings import ServerSettings
 
 
@@ -38,6 +36,7 @@ class Server:
         settings: ServerSettings,
         health: Health,
         in_flight: InFlight,
+        *,
         probe: Probe,
         draining: asyncio.Event,
     ) -> None:
@@ -48,7 +47,7 @@ class Server:
         self._server = server
         self._settings = settings
         self._probe = probe
-        self._watch: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[None]] = set()
 
     @property
     def address(self) -> str:
@@ -62,7 +61,11 @@ class Server:
         interval = self._settings.health_interval_ms / 1000
         self.health.set_serving(await run_probe(self._probe, timeout) is None)
         await self._server.start()
-        self._watch = asyncio.create_task(watch_probe(self.health, self._probe, interval, timeout))
+        watch = watch_probe(self.health, self._probe, interval, timeout)
+        self._background = {
+            asyncio.create_task(watch),
+            asyncio.create_task(self.in_flight.enforce_cap()),
+        }
 
     async def drain(self) -> None:
         """Report NOT_SERVING and give balancers ``GRPC_DRAIN_MS`` to look elsewhere."""
@@ -81,9 +84,13 @@ class Server:
         await self._server.stop(seconds)
         # A cancelled handler still runs its ``finally``; the pools it uses must outlive it.
         await self.in_flight.wait_idle(5.0)
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait((self._watch,))
+        await self._end_background()
+
+    async def _end_background(self) -> None:
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        self._background.clear()
 
 
 class PortTaken(OSError):
@@ -96,42 +103,40 @@ def build_server(
     *,
     probe: Probe,
     draining: asyncio.Event | None = None,
-    extra: Sequence[Interceptor] = (),
+    interceptors: Sequence[Interceptor] = (),
+    observers: Sequence[Observer] = (),
 ) -> Server:
-    """Put together a server; call inside the event loop that will serve.
+    """Put together a server; call it inside the event loop that will serve.
 
     ``services``: pairs of a generated ``add_XServicer_to_server`` and a servicer. ``probe``: fails or
     hangs when the database is away. ``draining``: made by the caller when services need it too.
-    ``extra``: interceptors between the error mapping and the load shedding.
+    ``interceptors``: around the servicers, with the decoded and valid request. ``observers``: told of
+    every call that ended.
     """
     recorded = record(services)
     health = Health(recorded)
-    in_flight = InFlight(settings.grpc_max_in_flight, settings.grpc_max_streams)
-    outer = _outer(settings, in_flight, extra)
+    in_flight = _in_flight(settings)
+    envelope = Envelope(in_flight, (*_access_log(), *observers))
+    composer = Composer(envelope, checker(Validator()), interceptors)
     server = grpc.aio.server(options=_options(settings))
-    server.add_generic_rpc_handlers((build_router(recorded, outer, (validation(Validator()),)),))
+    server.add_generic_rpc_handlers((composer.router(recorded),))
     _add_infrastructure(server, settings, health)
-    server.add_generic_rpc_handlers((UnknownMethods(outer[:3]),))
-    return Server(server, settings, health, in_flight, probe, draining or asyncio.Event())
+    server.add_generic_rpc_handlers((UnknownMethods(envelope),))
+    return Server(server, settings, health, in_flight, probe=probe, draining=draining or asyncio.Event())
 
 
-def _outer(
-    settings: ServerSettings, in_flight: InFlight, extra: Sequence[Interceptor]
-) -> tuple[Interceptor, ...]:
-    return (
-        request_id(),
-        access_log(logging.event_writer("rpc")),
-        errors(),
-        *extra,
-        load_shedding(in_flight),
-        deadline_cap(settings.grpc_max_deadline_ms / 1000),
-    )
+def _in_flight(settings: ServerSettings) -> InFlight:
+    cap = settings.grpc_max_deadline_ms / 1000
+    return InFlight(settings.grpc_max_in_flight, settings.grpc_max_streams, cap)
+
+
+def _access_log() -> tuple[Observer, ...]:
+    write = logging.event_writer("rpc")
+    return () if write is None else (AccessLog(write).add,)
 
 
 def _add_infrastructure(server: grpc.aio.Server, settings: ServerSettings, health: Health) -> None:
-    registrations: list[Registration] = [
-        (health_pb2_grpc.add_HealthServicer_to_server, HealthServicer(health))
-    ]
+    registrations: list[Registration] = [(health_pb2_grpc.add_HealthServicer_to_server, HealthServicer(health))]
     if settings.reflection_enabled:
         names = (*sorted(health.services - {""}), HEALTH, reflection.SERVICE_NAME)
         registrations.append(

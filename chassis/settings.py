@@ -19,9 +19,7 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 class ServerSettings(BaseSettings):
     """What every server of the pair reads; the environment variable is the field name in capitals."""
 
-    model_config = SettingsConfigDict(
-        case_sensitive=False, extra="ignore", frozen=True, env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(case_sensitive=False, extra="ignore", frozen=True, env_ignore_empty=True)
 
     grpc_host: str = "127.0.0.1"
     grpc_port: Port = 0
@@ -77,7 +75,7 @@ def load(settings_class: type[S]) -> S:
 
 def _exit_naming(problems: list[ErrorDetails]) -> NoReturn:
     line = "; ".join(describe(problem) for problem in problems)
-    print(f"wrong setting: {line}", file=sys.stderr)
+    sys.stderr.write(f"wrong setting: {line}\n")
     raise SystemExit(EXIT_BAD_SETTING)
 
 

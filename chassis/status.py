@@ -67,14 +67,10 @@ def to_status(error: errors.ServiceError) -> status_pb2.Status:
 
 
 def _error_info(error: errors.ServiceError) -> error_details_pb2.ErrorInfo:
-    return error_details_pb2.ErrorInfo(
-        reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata)
-    )
+    return error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata))
 
 
-def _bad_request(
-    violations: tuple[errors.FieldViolation, ...], room: int
-) -> error_details_pb2.BadRequest:
+def _bad_request(violations: tuple[errors.FieldViolation, ...], room: int) -> error_details_pb2.BadRequest:
     bad_request = error_details_pb2.BadRequest()
     for violation in violations:
         bad_request.field_violations.add(

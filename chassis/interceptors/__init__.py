@@ -1,10 +1,9 @@
 """What happens around every handler, one concern per file, composed once per method.
 
-An interceptor is a function ``(method, handler) -> handler``. A handler takes the request and the
-context and returns the response (None for a server stream, which writes to the context itself), so
-one interceptor serves unary and streaming methods alike. Composition happens when the server is
-built: a call then costs a few nested coroutines and no look-ups
-(``docs/decisions/0002-interceptors-as-composition.md``).
+A handler takes the request and the context and returns the response (None for a server stream, which
+writes to the context itself), so that one wrapper serves unary and streaming methods alike. What every
+call needs is in the flat ``envelope``; an ``Interceptor`` adds a concern inside it, around the decoded
+request (``docs/decisions/0002-interceptors-as-composition.md``).
 """
 
 from __future__ import annotations

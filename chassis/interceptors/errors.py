@@ -7,53 +7,33 @@ all. Cancellation and an abort that already happened pass untouched.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import grpc
 
-from chassis import calls, logging
-from chassis.errors import InternalError, ServiceError
-from chassis.interceptors import Context, Handler, Interceptor, Method
-from chassis.interceptors.request_id import KEY
+from chassis import logging
+from chassis.calls import REQUEST_ID_KEY, Call
+from chassis.errors import CallDeadlineExceeded, InternalError, ServiceError
+from chassis.interceptors import Context
+from chassis.interceptors.in_flight import cancelled_by_cap
 from chassis.status import DETAILS_KEY, code_of, to_status
 
 
-def errors() -> Interceptor:
-    """Make the interceptor; only the request id and the access log are further out."""
-    log = logging.get("chassis.errors")
-
-    def intercept(method: Method, handler: Handler) -> Handler:
-        async def handle(request: Any, context: Context) -> Any:
-            try:
-                return await handler(request, context)
-            except ServiceError as error:
-                await _abort(context, error)
-            except asyncio.CancelledError:
-                _record("CANCELLED", "")
-                raise
-            except grpc.aio.AbortError:
-                raise
-            except Exception as error:
-                log.error("unexpected error", method=method.name, exc_info=error)
-                await _abort(context, InternalError())
-
-        return handle
-
-    return intercept
+async def fail(call: Call, context: Context, error: BaseException) -> NoReturn:
+    """End a call with the status of ``error``; raises AbortError, or ``error`` itself."""
+    if isinstance(error, ServiceError):
+        await _abort(call, context, error)
+    if isinstance(error, asyncio.CancelledError) and cancelled_by_cap(call):
+        await _abort(call, context, CallDeadlineExceeded())
+    if isinstance(error, grpc.aio.AbortError) or not isinstance(error, Exception):
+        call.code = "ABORTED_BY_HANDLER" if isinstance(error, Exception) else "CANCELLED"
+        raise error
+    logging.get("chassis.errors").error("unexpected error", method=call.method, exc_info=error)
+    await _abort(call, context, InternalError())
 
 
-def _record(code: str, reason: str) -> calls.Call | None:
-    call = calls.current()
-    if call is not None:
-        call.code, call.reason = code, reason
-    return call
-
-
-async def _abort(context: Context, error: ServiceError) -> NoReturn:
-    code = code_of(error)
-    call = _record(code.name, error.reason)
-    status = to_status(error)
-    metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
-    if call is not None:
-        metadata.append((KEY, call.request_id))
-    await context.abort(code, status.message, tuple(metadata))
+async def _abort(call: Call, context: Context, error: ServiceError) -> NoReturn:
+    code, status = code_of(error), to_status(error)
+    call.code, call.reason = code.name, error.reason
+    metadata = ((DETAILS_KEY, status.SerializeToString()), (REQUEST_ID_KEY, call.request_id))
+    await context.abort(code, status.message, metadata)

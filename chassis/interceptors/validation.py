@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 from google.protobuf.message import Message
 from protovalidate import FieldPathElementPb as FieldPathElement
@@ -10,22 +10,22 @@ from protovalidate import FieldPathPb as FieldPath
 from protovalidate import Validator, Violation
 
 from chassis.errors import FieldViolation, InvalidFields
-from chassis.interceptors import Context, Handler, Interceptor, Method
+
+Check = Callable[[Message], None]
 
 
-def validation(validator: Validator) -> Interceptor:
-    """Make the interceptor; one validator for the whole server, because it caches compiled rules."""
+def checker(validator: Validator) -> Check:
+    """Return what raises ``InvalidFields`` with every violation of a request.
+
+    One validator for the whole server: it caches compiled rules.
+    """
     collect = validator.collect_violations
 
-    def intercept(_: Method, handler: Handler) -> Handler:
-        async def handle(request: Any, context: Context) -> Any:
-            if violations := collect(request):
-                raise InvalidFields([_field_violation(item) for item in violations])
-            return await handler(request, context)
+    def check(request: Message) -> None:
+        if violations := collect(request):
+            raise InvalidFields([_field_violation(item) for item in violations])
 
-        return handle
-
-    return intercept
+    return check
 
 
 def warm(validator: Validator, request_class: type[Message]) -> None:
