@@ -1,0 +1,40 @@
+"""What the contract tests share: the described protos, and the golden files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+
+from script.generate import described, sources
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that accepts the contract as it is now."""
+    parser.addoption("--update-golden", action="store_true", help="write the golden files anew instead of comparing")
+
+
+@pytest.fixture(scope="session")
+def files() -> dict[str, FileDescriptorProto]:
+    """Our .proto files by name, with their comments."""
+    own = set(sources())
+    return {file.name: file for file in described().file if file.name in own}
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a text with the golden file of a name, or write it with ``--update-golden``."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden", default=False):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        # The command in the message is what a change that is meant needs.
+        assert path.read_text() == text, f"{name} differs; if meant: pytest tests/contract --update-golden"
+
+    return check

@@ -1,0 +1,152 @@
+"""The contract as callers see it: a change to any RPC, message, field, rule or enum value shows in review."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import vibework.errors.v1
+import vibework.notifications.v1
+import vibework.users.v1
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, MethodDescriptorProto
+
+from script.generate import sources
+from tests.contract.rendering import answers, comments_of, render
+
+PROMISED = {
+    "vibework.users.v1.UserService": ("CreateUser GetUser BatchGetUsers ListUsers CountUsers UpdateUser DeleteUser"),
+    "vibework.users.v1.SessionService": (
+        "SignUp SignIn CreateSession ValidateSession RefreshSession ListSessions RevokeSession RevokeOtherSessions"
+        " RevokeAllSessions"
+    ),
+    "vibework.users.v1.AccountService": (
+        "LinkAccount SignInWithAccount UnlinkAccount ListAccounts GetAccountTokens UpdateAccountTokens SetPassword"
+        " ChangePassword"
+    ),
+    "vibework.users.v1.VerificationService": "CreateVerification ConsumeVerification VerifyEmail ResetPassword",
+    "vibework.notifications.v1.NotificationService": (
+        "CreateNotification BatchCreateNotifications GetNotification ListNotifications CountNotifications"
+        " GetNotificationStats UpdateNotification MarkNotifications MarkAllNotifications DeleteNotification"
+        " DeleteUserNotifications WatchNotifications"
+    ),
+    "vibework.notifications.v1.DeliveryService": "GetDelivery ListDeliveries CancelDelivery RetryDelivery",
+    "vibework.notifications.v1.PreferenceService": (
+        "GetPreferences UpdatePreferences RegisterPushSubscription ListPushSubscriptions DeletePushSubscription"
+    ),
+}
+PACKAGES = (vibework.errors.v1, vibework.users.v1, vibework.notifications.v1)
+UNBOUNDED_BY_NATURE = {"bool", "message"}
+
+Files = dict[str, FileDescriptorProto]
+
+
+@pytest.mark.parametrize("name", sources())
+def test_matches_its_golden_file(name: str, files: Files, golden: Callable[[str, str], None]) -> None:
+    """No name, number, type, rule or promised status code changes unseen."""
+    golden(f"{Path(name).parent.parent.name}_{Path(name).stem}.txt", render(files[name]))
+
+
+def test_golden_files_are_those_of_the_protos(files: Files) -> None:
+    """A .proto file that is removed takes its golden file along."""
+    expected = {"reasons.txt"} | {f"{Path(name).parent.parent.name}_{Path(name).stem}.txt" for name in files}
+    assert {path.name for path in (Path(__file__).parent / "golden").iterdir()} == expected
+
+
+def test_every_promised_rpc_is_there_and_none_besides(files: Files) -> None:
+    """The table of services and RPCs that callers were promised is complete."""
+    found: dict[str, set[str]] = {}
+    for service, method, _ in _methods(files):
+        found.setdefault(service, set()).add(method.name)
+    assert found == {service: set(names.split()) for service, names in PROMISED.items()}
+
+
+def test_every_rpc_is_described(files: Files) -> None:
+    """Each RPC says what it does, and with its service's comment which status codes it answers."""
+    for service, method, comment in _methods(files):
+        assert len(comment) > 15, f"{service}.{method.name} has no comment"
+    for file in files.values():
+        for number, described in enumerate(file.service):
+            assert answers(comments_of(file)[6, number]), f"{described.name} names no status codes"
+
+
+def test_messages_belong_to_one_rpc(files: Files) -> None:
+    """No request or response is shared, so that each can grow on its own."""
+    for service, method, _ in _methods(files):
+        package = service.rsplit(".", 1)[0]
+        assert method.input_type == f".{package}.{method.name}Request"
+        assert method.output_type == f".{package}.{method.name}Response"
+        assert not method.client_streaming
+
+
+def test_every_bounded_request_field_has_a_rule(files: Files) -> None:
+    """No string, number, list or enum of a request reaches a handler unlimited."""
+    loose = [
+        f"{message}.{field.name}"
+        for message, field in _request_fields(files)
+        if _kind(field) not in UNBOUNDED_BY_NATURE and "buf.validate" not in str(field.options)
+    ]
+    assert loose == []
+
+
+def test_secrets_are_marked(files: Files) -> None:
+    """Whatever carries a secret is redacted from debug output."""
+    words = ("password", "session_token", "code", "access_token", "refresh_token", "id_token")
+    secret = {
+        f"{message.name}.{field.name}": field.options.debug_redact
+        for file in files.values()
+        for message in file.message_type
+        for field in message.field
+        if field.name in words and _kind(field) in {"string", "bytes"}
+    }
+    assert len(secret) > 10
+    assert [name for name, redacted in secret.items() if not redacted] == []
+
+
+def test_stubs_are_those_of_the_protos(files: Files) -> None:
+    """What callers import says the same as the .proto files."""
+    pool = descriptor_pool.Default()
+    for name, file in files.items():
+        imported, described = FileDescriptorProto(), FileDescriptorProto()
+        pool.FindFileByName(name).CopyToProto(imported)
+        described.CopyFrom(file)
+        described.ClearField("source_code_info")  # stubs carry no comments
+        assert render(imported) == render(described), name
+
+
+def test_packages_export_everything(files: Files) -> None:
+    """``from vibework.users.v1 import …`` reaches every message, enum, stub and servicer."""
+    exported = {package.__name__: vars(package) for package in PACKAGES}
+    for file in files.values():
+        names = [message.name for message in file.message_type] + [enum.name for enum in file.enum_type]
+        for service in file.service:
+            names += [f"{service.name}Stub", f"{service.name}Servicer", f"add_{service.name}Servicer_to_server"]
+        assert [name for name in names if name not in exported[file.package]] == []
+
+
+def _methods(files: Files) -> Iterator[tuple[str, MethodDescriptorProto, str]]:
+    for file in files.values():
+        comments = comments_of(file)
+        for number, service in enumerate(file.service):
+            for position, method in enumerate(service.method):
+                comment = comments.get((6, number, 2, position), "")
+                yield f"{file.package}.{service.name}", method, comment
+
+
+def _request_fields(files: Files) -> Iterator[tuple[str, FieldDescriptorProto]]:
+    """Yield the fields of every request and of the messages of ours inside it."""
+    messages = {f".{file.package}.{item.name}": item for file in files.values() for item in file.message_type}
+    waiting = [name for name in messages if name.endswith("Request")]
+    seen: set[str] = set()
+    while waiting:
+        if (name := waiting.pop()) in seen or name not in messages:
+            continue
+        seen.add(name)
+        for field in messages[name].field:
+            waiting.append(field.type_name)
+            yield name.rsplit(".", 1)[1], field
+
+
+def _kind(field: FieldDescriptorProto) -> str:
+    return FieldDescriptorProto.Type.Name(field.type).removeprefix("TYPE_").lower()
