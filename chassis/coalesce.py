@@ -1,0 +1,125 @@
+"""Coalescing: point reads that arrive together become one query.
+
+While ``max_in_flight`` queries run, new keys gather; the next query takes all of them. Under load one
+query answers many calls, and a lone call waits for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Final, Generic, TypeVar
+
+from chassis import deadline
+from chassis.errors import DatabaseUnavailable, ServiceError
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+Fetch = Callable[[list[K]], Awaitable[dict[K, V]]]
+
+
+class Coalescer(Generic[K, V]):
+    """Gathers ``get`` calls into calls of ``fetch``.
+
+    ``fetch`` gets 1 to ``max_batch`` distinct keys and returns what it found. ``timeout`` in seconds ends
+    a query that hangs with ``DatabaseUnavailable``; inside ``fetch``, ``deadline.remaining()`` is what is
+    left of it. The query runs outside the context of the calls it serves: it belongs to none of them.
+    """
+
+    def __init__(
+        self,
+        fetch: Fetch[K, V],
+        *,
+        max_batch: int = 64,
+        max_in_flight: int = 2,
+        timeout: float = 5.0,
+        timed_out: type[ServiceError] = DatabaseUnavailable,
+    ) -> None:
+        self._fetch = fetch
+        self._max_batch: Final = max_batch
+        self._max_in_flight: Final = max_in_flight
+        self._timeout: Final = timeout
+        self._timed_out = timed_out
+        # Each waiter has a future of its own, so that one that is cancelled takes nobody along.
+        self._waiting: dict[K, list[asyncio.Future[V | None]]] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._dispatch_due = False
+
+    def get(self, key: K) -> asyncio.Future[V | None]:
+        """Return what ``fetch`` will find under ``key``; None when nothing. Await it.
+
+        A key joins only a query that has not started: one under way may have read the row before a
+        change that the caller has already seen.
+        """
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[V | None] = loop.create_future()
+        waiters = self._waiting.get(key)
+        if waiters is None:
+            self._waiting[key] = [waiter]
+        else:
+            waiters.append(waiter)
+        if not self._dispatch_due and len(self._running) < self._max_in_flight:
+            self._dispatch_due = True
+            # After the calls that are ready in this turn of the loop have added their keys.
+            loop.call_soon(self._dispatch, context=_empty_context())
+        return waiter
+
+    def _dispatch(self) -> None:
+        self._dispatch_due = False
+        while self._waiting and len(self._running) < self._max_in_flight:
+            batch = self._take()
+            if batch:
+                # Started outside any call's context: this runs in an empty one.
+                task = asyncio.get_running_loop().create_task(self._run(batch))
+                self._running.add(task)
+                task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._dispatch()
+
+    def _take(self) -> dict[K, list[asyncio.Future[V | None]]]:
+        """Take the oldest keys whose waiters still wait."""
+        batch: dict[K, list[asyncio.Future[V | None]]] = {}
+        for key in list(self._waiting)[: self._max_batch * 2]:
+            waiters = self._waiting.pop(key)
+            if not all(waiter.done() for waiter in waiters):
+                batch[key] = waiters
+                if len(batch) == self._max_batch:
+                    break
+        return batch
+
+    async def _run(self, batch: dict[K, list[asyncio.Future[V | None]]]) -> None:
+        try:
+            with deadline.within(self._timeout):
+                async with asyncio.timeout(self._timeout):
+                    found = await self._fetch(list(batch))
+        except TimeoutError:
+            _fail(batch, self._timed_out())
+        except asyncio.CancelledError:
+            # Only a stopping loop cancels a batch; nobody must wait for it for ever.
+            for waiters in batch.values():
+                for waiter in waiters:
+                    waiter.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - it belongs to those who wait
+            _fail(batch, error)
+        else:
+            for key, waiters in batch.items():
+                value = found.get(key)
+                for waiter in waiters:
+                    if not waiter.done():
+                        waiter.set_result(value)
+
+
+def _fail(batch: dict[K, list[asyncio.Future[V | None]]], error: Exception) -> None:
+    for waiters in batch.values():
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+
+
+def _empty_context() -> contextvars.Context:
+    return contextvars.Context()
