@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Hashable
+from itertools import islice
 from typing import Final, Generic, TypeVar
 
 from chassis import deadline
@@ -18,6 +19,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 Fetch = Callable[[list[K]], Awaitable[dict[K, V]]]
+_Batch = dict[K, list[asyncio.Future[V | None]]]
 
 
 class Coalescer(Generic[K, V]):
@@ -43,7 +45,7 @@ class Coalescer(Generic[K, V]):
         self._timeout: Final = timeout
         self._timed_out = timed_out
         # Each waiter has a future of its own, so that one that is cancelled takes nobody along.
-        self._waiting: dict[K, list[asyncio.Future[V | None]]] = {}
+        self._waiting: _Batch[K, V] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._dispatch_due = False
 
@@ -63,7 +65,7 @@ class Coalescer(Generic[K, V]):
         if not self._dispatch_due and len(self._running) < self._max_in_flight:
             self._dispatch_due = True
             # After the calls that are ready in this turn of the loop have added their keys.
-            loop.call_soon(self._dispatch, context=_empty_context())
+            loop.call_soon(self._dispatch, context=contextvars.Context())
         return waiter
 
     def _dispatch(self) -> None:
@@ -80,46 +82,51 @@ class Coalescer(Generic[K, V]):
         self._running.discard(task)
         self._dispatch()
 
-    def _take(self) -> dict[K, list[asyncio.Future[V | None]]]:
-        """Take the oldest keys whose waiters still wait."""
-        batch: dict[K, list[asyncio.Future[V | None]]] = {}
-        for key in list(self._waiting)[: self._max_batch * 2]:
+    def _take(self) -> _Batch[K, V]:
+        """Take the oldest keys, leaving out those that nobody waits for any more."""
+        batch: _Batch[K, V] = {}
+        for key in list(islice(self._waiting, self._max_batch)):
             waiters = self._waiting.pop(key)
             if not all(waiter.done() for waiter in waiters):
                 batch[key] = waiters
-                if len(batch) == self._max_batch:
-                    break
         return batch
 
-    async def _run(self, batch: dict[K, list[asyncio.Future[V | None]]]) -> None:
+    async def _run(self, batch: _Batch[K, V]) -> None:
         try:
-            with deadline.within(self._timeout):
-                async with asyncio.timeout(self._timeout):
-                    found = await self._fetch(list(batch))
+            found = await self._fetch_in_time(list(batch))
         except TimeoutError:
             _fail(batch, self._timed_out())
         except asyncio.CancelledError:
-            # Only a stopping loop cancels a batch; nobody must wait for it for ever.
-            for waiters in batch.values():
-                for waiter in waiters:
-                    waiter.cancel()
+            # Only a stopping loop cancels a query; nobody must wait for it for ever.
+            _cancel(batch)
             raise
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait
             _fail(batch, error)
         else:
-            for key, waiters in batch.items():
-                value = found.get(key)
-                for waiter in waiters:
-                    if not waiter.done():
-                        waiter.set_result(value)
+            _deliver(batch, found)
+
+    async def _fetch_in_time(self, keys: list[K]) -> dict[K, V]:
+        with deadline.within(self._timeout):
+            async with asyncio.timeout(self._timeout):
+                return await self._fetch(keys)
 
 
-def _fail(batch: dict[K, list[asyncio.Future[V | None]]], error: Exception) -> None:
+def _deliver(batch: _Batch[K, V], found: dict[K, V]) -> None:
+    for key, waiters in batch.items():
+        value = found.get(key)
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(value)
+
+
+def _fail(batch: _Batch[K, V], error: Exception) -> None:
     for waiters in batch.values():
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_exception(error)
 
 
-def _empty_context() -> contextvars.Context:
-    return contextvars.Context()
+def _cancel(batch: _Batch[K, V]) -> None:
+    for waiters in batch.values():
+        for waiter in waiters:
+            waiter.cancel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +54,10 @@ class _CertificateFiles:
         return tuple(file.stat().st_mtime_ns for file in self._files if file is not None)
 
 
-def channel_credentials(
-    read: Callable[[Path], bytes], authority: Path | None, certificate: Path | None, key: Path | None
-) -> grpc.ChannelCredentials:
+def channel_credentials(authority: Path, certificate: Path | None, key: Path | None) -> grpc.ChannelCredentials:
     """Return client credentials: the authority to trust and, for mutual TLS, our own pair."""
     return grpc.ssl_channel_credentials(
-        root_certificates=None if authority is None else read(authority),
-        private_key=None if key is None else read(key),
-        certificate_chain=None if certificate is None else read(certificate),
+        root_certificates=authority.read_bytes(),
+        private_key=None if key is None else key.read_bytes(),
+        certificate_chain=None if certificate is None else certificate.read_bytes(),
     )
