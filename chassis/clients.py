@@ -23,14 +23,14 @@ Response = TypeVar("Response")
 # The answer needs time to travel back and to be worked into ours.
 _MARGIN_SECONDS: Final = 0.01
 
-# Codes that say "the service is away", not "the request is wrong".
+# Codes that say "the service is away", not "the request is wrong". CANCELLED is what a server that ends
+# sends to the calls it gives up; our own cancellation is an asyncio.CancelledError.
 _AWAY: Final = frozenset(
     (
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
         grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.INTERNAL,
-        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.CANCELLED,
     )
 )
 
@@ -80,24 +80,23 @@ class Client:
             self.breaker.before()
         except CircuitOpen:
             raise self._unavailable from None
+        seconds = max(0.0, deadline.timeout(self._timeout) - _MARGIN_SECONDS)
         try:
-            response = await method(request, timeout=self._seconds(), metadata=_metadata())
+            response = await method(request, timeout=seconds, metadata=_metadata())
         except grpc.aio.AioRpcError as error:
-            self._note(error.code())
+            self._note(error.code(), seconds)
             if error.code() in _AWAY:
                 raise self._unavailable from error
             raise
         self.breaker.succeeded()
         return response
 
-    def _seconds(self) -> float:
-        return max(0.0, deadline.timeout(self._timeout) - _MARGIN_SECONDS)
-
-    def _note(self, code: grpc.StatusCode) -> None:
-        if code in _AWAY:
-            self.breaker.failed()
-        else:
+    def _note(self, code: grpc.StatusCode, seconds: float) -> None:
+        if code not in _AWAY:
             self.breaker.succeeded()
+        elif code is not grpc.StatusCode.DEADLINE_EXCEEDED or seconds > self._timeout / 2:
+            # A caller in a hurry says nothing about the dependency.
+            self.breaker.failed()
 
 
 def _metadata() -> tuple[tuple[str, str], ...] | None:
