@@ -7,10 +7,15 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from script.local import ports
 from script.local.mongodb import REPLICA_SET, make_primary
+from script.local.problems import LocalProblem
 from tests.harness.database_servers import MongoServer, MySQLServer
+
+if TYPE_CHECKING:
+    from testcontainers.core.container import DockerContainer
 
 MYSQL_IMAGE = "mysql:8.4"
 MONGODB_IMAGE = "mongo:6.0"
@@ -45,10 +50,21 @@ def mongodb(directory: Path) -> Iterator[MongoServer]:
 
     port = ports.free_port()
     container = DockerContainer(MONGODB_IMAGE).with_bind_ports(port, port)
-    container.with_command(f"mongod --replSet {REPLICA_SET} --bind_ip_all --port {port}")
+    container.with_command(f"mongod --replSet {REPLICA_SET} --port {port}")
     with container:
-        make_primary(port, timeout=60.0)
+        _make_primary(container, port)
         yield MongoServer(f"mongodb://{ports.LOOPBACK}:{port}/?replicaSet={REPLICA_SET}")
+
+
+def _make_primary(container: DockerContainer, port: int) -> None:
+    from pymongo.errors import PyMongoError
+
+    try:
+        make_primary(port, timeout=30.0)
+    except PyMongoError:
+        output, errors = container.get_logs()
+        detail = (output + errors).decode(errors="replace")[-2000:]
+        raise LocalProblem(f"{MONGODB_IMAGE} did not become a primary", detail=detail) from None
 
 
 def _prefer_no_reaper() -> None:

@@ -32,6 +32,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Start with nothing of an earlier run."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        this_run(config).clear()
+
+
+def this_run(config: pytest.Config) -> TestRun:
+    """Return the run that this process belongs to; an xdist worker's run is its controller's."""
+    source: Source | None = config.getoption("--databases")
+    owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    return TestRun(owner, source)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the tests marked `containers` out of runs that do not use containers."""
     if config.getoption("--databases") == "containers":
@@ -44,10 +57,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def test_run(request: pytest.FixtureRequest) -> TestRun:
-    """The run that this process belongs to; an xdist worker's run is its controller's."""
-    source: Source | None = request.config.getoption("--databases")
-    owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
-    return TestRun(owner, source)
+    """The run that this process belongs to."""
+    return this_run(request.config)
 
 
 @pytest.fixture(scope="session")

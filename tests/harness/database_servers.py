@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from typing import Literal
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_SECONDS = 300.0
+DIRECTORY_PREFIX = f"vibework-tests-{os.getuid()}-"
 
 Kind = Literal["mysql", "mongodb"]
 Source = Literal["local", "containers"]
@@ -43,7 +45,7 @@ class MongoServer:
     url: str
 
 
-class ServerUnavailable(Exception):  # noqa: N818 - named for the fact
+class ServerUnavailable(Exception):
     """A database server that the tests need did not start; its log's end is in the text."""
 
 
@@ -71,7 +73,14 @@ class TestRun:
         """`owner` is the process whose end is the run's; `source` None: the environment's, else local."""
         self.owner = owner
         self.source = source
-        self.directory = Path(tempfile.gettempdir()) / f"vibework-tests-{os.getuid()}-{owner}"
+        self.directory = Path(tempfile.gettempdir()) / f"{DIRECTORY_PREFIX}{owner}"
+
+    def clear(self) -> None:
+        """Remove what earlier runs left: ones that were killed, or had this process's id."""
+        for directory in self.directory.parent.glob(f"{DIRECTORY_PREFIX}*"):
+            owner = int(directory.name.removeprefix(DIRECTORY_PREFIX))
+            if owner == self.owner or not _is_running(owner):
+                shutil.rmtree(directory, ignore_errors=True)
 
     def mysql(self) -> MySQLServer:
         """Return the run's MySQL server, started if it was not; raise `ServerUnavailable`."""
@@ -99,12 +108,15 @@ class TestRun:
         if self.source is None and (named := from_environment(kind)):
             return named
         with self.only_one(kind) as result:
+            failure = result.with_suffix(".failed")
+            if failure.exists():  # not tried anew by every test of the run
+                raise ServerUnavailable(failure.read_text())
             if not result.exists():
-                self._start_keeper(kind, result)
+                self._start_keeper(kind, result, failure)
             content = json.loads(result.read_text())
         return MySQLServer(**content) if kind == "mysql" else MongoServer(**content)
 
-    def _start_keeper(self, kind: Kind, result: Path) -> None:
+    def _start_keeper(self, kind: Kind, result: Path, failure: Path) -> None:
         log = self.directory / f"{kind}-keeper.log"
         command = [sys.executable, "-m", "tests.harness.keeper", kind, self.source or "local", str(self.owner)]
         with log.open("wb") as output:
@@ -119,9 +131,18 @@ class TestRun:
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while not result.exists():
             if keeper.poll() is not None or time.monotonic() > deadline:
-                raise ServerUnavailable(f"{kind} did not start:\n{log.read_text(errors='replace')}")
+                failure.write_text(f"{kind} did not start:\n{log.read_text(errors='replace')}")
+                raise ServerUnavailable(failure.read_text())
             time.sleep(0.02)
         keeper.returncode = 0  # it outlives this process by design: no warning that it still runs
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def publish(result: Path, server: MySQLServer | MongoServer) -> None:

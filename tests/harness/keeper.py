@@ -14,8 +14,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from script.local.mongodb import LocalMongoDB
@@ -50,7 +50,7 @@ def local_mongodb(directory: Path) -> Iterator[MongoServer]:
         server.kill()
 
 
-SOURCES = {
+SOURCES: dict[tuple[str, str], Callable[[Path], AbstractContextManager[MySQLServer | MongoServer]]] = {
     ("mysql", "local"): local_mysql,
     ("mongodb", "local"): local_mongodb,
     ("mysql", "containers"): database_containers.mysql,
@@ -82,6 +82,12 @@ def main() -> None:
             wait_for_end_of(owner)
     except LocalProblem as problem:
         raise SystemExit(f"{problem}\n{problem.detail}") from None
+    _tidy(directory)
+
+
+def _tidy(directory: Path) -> None:
+    """Remove what this keeper had, and, being the last, what the run had."""
+    run_directory = directory.parent
     shutil.rmtree(directory, ignore_errors=True)
     if not any(path.is_dir() for path in run_directory.iterdir()):
         shutil.rmtree(run_directory, ignore_errors=True)

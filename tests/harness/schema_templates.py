@@ -24,7 +24,7 @@ from tests.harness.databases import (
 MIGRATE_TIMEOUT_SECONDS = 120
 
 
-class MigrationFailed(Exception):  # noqa: N818 - named for the fact
+class MigrationFailed(Exception):
     """A service's `migrate up` failed; its output is in the text."""
 
 
