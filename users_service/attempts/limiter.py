@@ -1,0 +1,102 @@
+"""Limits attempts per account and per client address, in fixed windows counted in MySQL."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.errors import RateLimited
+from users_service.attempts import repository
+from users_service.attempts.repository import Counter
+from users_service.database import Database
+
+IPV6_NETWORK = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who tries what; an empty ``value`` is nobody, and not counted."""
+
+    action: str
+    kind: str
+    value: str
+
+
+def account(action: str, value: str) -> Subject:
+    """Name an account, by its normalised email or its user's id, whether or not it exists."""
+    return Subject(action, "account", value)
+
+
+def address(action: str, ip_address: str) -> Subject:
+    """Name a client address. An IPv6 address stands for its /64: whoever has one address of it has all."""
+    return Subject(action, "address", _network(ip_address))
+
+
+def _network(ip_address: str) -> str:
+    if not ip_address:
+        return ""
+    parsed = ipaddress.ip_address(ip_address.partition("%")[0])
+    if parsed.version == 6 and parsed.ipv4_mapped is None:
+        return str(ipaddress.ip_network((parsed, IPV6_NETWORK), strict=False))
+    return str(parsed.ipv4_mapped if parsed.version == 6 else parsed)
+
+
+class Attempts:
+    """Counts attempts before they are made, so that any number at once cannot exceed the limit.
+
+    The counters hold for all processes. They are kept under a keyed hash: the table names nobody.
+    """
+
+    def __init__(
+        self, database: Database, *, key: bytes, window: timedelta, per_account: int, per_address: int
+    ) -> None:
+        """``key``: of the hash; ``per_account``, ``per_address``: attempts allowed within a ``window``."""
+        self._database = database
+        self._key = key
+        self._window = window
+        self._limits = {"account": per_account, "address": per_address}
+
+    async def claim(self, subjects: Sequence[Subject], now: datetime) -> None:
+        """Count one attempt for each subject, before it is made.
+
+        Raises RateLimited, with the time until its window ends, when one of them has none left; then nothing is
+        counted, so that an address at its limit cannot use up the attempts of accounts.
+        """
+        counters = self._counters(subjects)
+        if not counters:
+            return
+
+        async def work(connection: AsyncConnection) -> None:
+            await repository.increment(connection, counters, now, now + self._window)
+            exceeded = await repository.exceeded(connection, counters)
+            if exceeded:
+                raise RateLimited(retry_after=self._wait(exceeded, now))
+
+        await self._database.transaction(work)
+
+    async def clear(self, connection: AsyncConnection, subjects: Sequence[Subject]) -> None:
+        """Forget the attempts of the accounts, and the one just made of the addresses: it succeeded."""
+        for counter in self._counters(subjects):
+            await repository.settle(connection, counter, keep_others=counter.scope.endswith(":address"))
+
+    def _counters(self, subjects: Sequence[Subject]) -> list[Counter]:
+        """Return the counters in the order of their key, in which all transactions lock them."""
+        named = [subject for subject in subjects if subject.value]
+        counters = [
+            Counter(f"{subject.action}:{subject.kind}", self._digest(subject), self._limits[subject.kind])
+            for subject in named
+        ]
+        return sorted(counters, key=lambda counter: (counter.scope, counter.subject))
+
+    def _digest(self, subject: Subject) -> bytes:
+        return hmac.digest(self._key, subject.value.encode(), hashlib.sha256)
+
+    def _wait(self, ends: datetime, now: datetime) -> timedelta:
+        # Processes' clocks may differ: never longer than a window, never nothing.
+        return min(max(ends - now, timedelta(seconds=1)), self._window)

@@ -1,0 +1,1 @@
+"""Sessions: signing in and out, and the tokens that prove it."""

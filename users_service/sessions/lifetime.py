@@ -1,0 +1,49 @@
+"""How long a session lives, and when its end may move."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from users_service.sessions.model import Session
+
+# From creation or the last extension.
+SLIDING = timedelta(days=7)
+# From creation, whatever the extensions.
+ABSOLUTE = timedelta(days=30)
+# From creation, for who did not want to be remembered; never extended.
+BRIEF = timedelta(days=1)
+# How long after an extension the next one is due: most refreshes then change nothing but the time last seen.
+EXTENSION_DUE = timedelta(days=1)
+# How long a session counts as a fresh sign-in.
+FRESH = timedelta(days=1)
+# How long a replaced token still works, for calls that were on their way when it was replaced.
+GRACE = timedelta(seconds=30)
+
+
+def first_end(now: datetime, *, do_not_remember: bool) -> datetime:
+    """Return when a session created now ends unless it is extended."""
+    return now + (BRIEF if do_not_remember else SLIDING)
+
+
+def absolute_end(now: datetime, *, do_not_remember: bool) -> datetime:
+    """Return when a session created now ends at the latest."""
+    return now + (BRIEF if do_not_remember else ABSOLUTE)
+
+
+def is_live(session: Session, now: datetime) -> bool:
+    """Whether the session has been neither revoked nor expired."""
+    return session.revoked_at is None and session.expires_at > now
+
+
+def is_fresh(session: Session, now: datetime) -> bool:
+    """Whether the session was created less than a day ago."""
+    return now - session.created_at < FRESH
+
+
+def refresh_due(session: Session, now: datetime) -> bool:
+    """Whether a refresh would move the session's end now."""
+    return (
+        not session.do_not_remember
+        and session.expires_at < session.absolute_expires_at
+        and now - session.extended_at >= EXTENSION_DUE
+    )

@@ -1,0 +1,41 @@
+"""What a session is, as stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+USER_AGENT_LENGTH = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One row of ``sessions``; times are aware and in UTC."""
+
+    id: str
+    user_id: str
+    token_hash: bytes
+    created_at: datetime
+    expires_at: datetime
+    absolute_expires_at: datetime
+    # When the lifetime was last extended.
+    extended_at: datetime
+    # When it was created or last refreshed.
+    last_seen_at: datetime
+    revoked_at: datetime | None
+    do_not_remember: bool
+    ip_address: str
+    user_agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientDetails:
+    """Where the end user calls from, as the caller told it; empty where it did not."""
+
+    ip_address: str = ""
+    user_agent: str = ""
+
+    @classmethod
+    def of(cls, ip_address: str, user_agent: str) -> ClientDetails:
+        """Make details that fit the columns: no IPv6 zone, a user agent of 512 characters."""
+        return cls(ip_address.partition("%")[0], user_agent[:USER_AGENT_LENGTH])

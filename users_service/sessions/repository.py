@@ -1,0 +1,147 @@
+"""The SQL of sessions: each change is one guarded statement, so that no race can revive what has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, insert, literal, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from users_service.database import FOREIGN_KEY_MISSING, error_number
+from users_service.errors import UserNotFound
+from users_service.sessions.lifetime import EXTENSION_DUE, SLIDING
+from users_service.sessions.model import Session
+from users_service.tables import rotated_session_tokens as rotated
+from users_service.tables import sessions
+
+# Also the order of the columns in ``from_row``.
+COLUMNS = (
+    sessions.c.id,
+    sessions.c.user_id,
+    sessions.c.token_hash,
+    sessions.c.created_at,
+    sessions.c.expires_at,
+    sessions.c.absolute_expires_at,
+    sessions.c.extended_at,
+    sessions.c.last_seen_at,
+    sessions.c.revoked_at,
+    sessions.c.do_not_remember,
+    sessions.c.ip_address,
+    sessions.c.user_agent,
+)
+
+
+def from_row(row: Sequence[Any]) -> Session:
+    """Make a session of the values of ``COLUMNS``; the driver's times are UTC without saying so."""
+    return Session(
+        row[0],
+        row[1],
+        row[2],
+        row[3].replace(tzinfo=UTC),
+        row[4].replace(tzinfo=UTC),
+        row[5].replace(tzinfo=UTC),
+        row[6].replace(tzinfo=UTC),
+        row[7].replace(tzinfo=UTC),
+        row[8] and row[8].replace(tzinfo=UTC),
+        bool(row[9]),
+        row[10] or "",
+        row[11] or "",
+    )
+
+
+def _live(now: datetime) -> ColumnElement[bool]:
+    return and_(sessions.c.revoked_at.is_(None), sessions.c.expires_at > now)
+
+
+async def insert_session(connection: AsyncConnection, session: Session) -> None:
+    """Store a session; raise UserNotFound when its user is gone."""
+    try:
+        await connection.execute(insert(sessions).values(asdict(session)))
+    except IntegrityError as error:
+        if error_number(error) == FOREIGN_KEY_MISSING:
+            raise UserNotFound from None
+        raise
+
+
+async def get(connection: AsyncConnection, session_id: str) -> Session | None:
+    """Return a session, ended or not."""
+    row = (await connection.execute(select(*COLUMNS).where(sessions.c.id == session_id))).first()
+    return from_row(row) if row else None
+
+
+async def extend(connection: AsyncConnection, session_id: str, now: datetime) -> bool:
+    """Move the end of a live session whose refresh is due; False when it is not due, or has ended."""
+    end = func.least(literal(now + SLIDING), sessions.c.absolute_expires_at)
+    due = and_(
+        sessions.c.do_not_remember.is_(False),
+        sessions.c.expires_at < sessions.c.absolute_expires_at,
+        sessions.c.extended_at <= now - EXTENSION_DUE,
+    )
+    statement = update(sessions).where(sessions.c.id == session_id, _live(now), due)
+    result = await connection.execute(statement.values(expires_at=end, extended_at=now, last_seen_at=now))
+    return result.rowcount == 1
+
+
+async def touch(connection: AsyncConnection, session_id: str, now: datetime) -> bool:
+    """Note that a live session was seen; False when it has ended."""
+    statement = update(sessions).where(sessions.c.id == session_id, _live(now))
+    return (await connection.execute(statement.values(last_seen_at=now))).rowcount == 1
+
+
+async def replace_token(
+    connection: AsyncConnection, session_id: str, old_hash: bytes, new_hash: bytes, now: datetime
+) -> bool:
+    """Put a new token in the place of the old one, which is remembered.
+
+    False when the session has ended, or the old token is not its token any more.
+    """
+    statement = update(sessions).where(sessions.c.id == session_id, sessions.c.token_hash == old_hash, _live(now))
+    if (await connection.execute(statement.values(token_hash=new_hash))).rowcount == 0:
+        return False
+    # After the update, which locks the session: the foreign key alone would share the lock with a rival.
+    await connection.execute(insert(rotated).values(token_hash=old_hash, session_id=session_id, rotated_at=now))
+    return True
+
+
+async def revoke(
+    connection: AsyncConnection, session_id: str, now: datetime, reason: str, user_id: str | None = None
+) -> int:
+    """End one session, of that user if one is named; return how many ended: 0 or 1."""
+    chosen = [sessions.c.id == session_id, *([sessions.c.user_id == user_id] if user_id else [])]
+    return await _revoke(connection, and_(*chosen), now, reason)
+
+
+async def revoke_all(
+    connection: AsyncConnection, user_id: str, now: datetime, reason: str, except_session_id: str | None = None
+) -> int:
+    """End all sessions of a user, but the one excepted; return how many ended."""
+    chosen = sessions.c.user_id == user_id
+    if except_session_id is not None:
+        chosen = and_(chosen, sessions.c.id != except_session_id)
+    return await _revoke(connection, chosen, now, reason)
+
+
+async def _revoke(connection: AsyncConnection, chosen: ColumnElement[bool], now: datetime, reason: str) -> int:
+    statement = update(sessions).where(chosen, _live(now)).values(revoked_at=now, revoked_reason=reason)
+    return (await connection.execute(statement)).rowcount
+
+
+async def list_live(
+    connection: AsyncConnection, user_id: str, now: datetime, after: tuple[datetime, str] | None, limit: int
+) -> list[Session]:
+    """Return a user's live sessions, newest first, from behind the position (created_at, id)."""
+    statement = select(*COLUMNS).where(sessions.c.user_id == user_id, _live(now))
+    if after is not None:
+        created_at, session_id = after
+        # The first condition bounds the range that is read of the index; the second cuts ties.
+        statement = statement.where(
+            sessions.c.created_at <= created_at,
+            or_(sessions.c.created_at < created_at, sessions.c.id < session_id),
+        )
+    order = (sessions.c.created_at.desc(), sessions.c.id.desc())
+    rows = await connection.execute(statement.order_by(*order).limit(limit))
+    return [from_row(row) for row in rows]
