@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, TypeVar
@@ -64,13 +65,24 @@ S = TypeVar("S", bound=BaseSettings)
 def load(settings_class: type[S]) -> S:
     """Read the settings from the environment, or end the process.
 
+    What is not there is looked for in the folder SECRETS_DIR, if that is set: one file per setting, named like its
+    variable in small letters (``mysql_password``), as Docker and Kubernetes mount secrets.
+
     A missing or wrong variable prints one line that names it and its rule, never its value (it may
     be a secret), to stderr; the exit code is 2.
     """
     try:
-        return settings_class()
+        return settings_class(_secrets_dir=_secrets_folder())
     except ValidationError as error:
         _exit_naming(error.errors(include_url=False, include_context=False, include_input=False))
+
+
+def _secrets_folder() -> Path | None:
+    name = os.environ.get("SECRETS_DIR")
+    if name and not Path(name).is_dir():
+        sys.stderr.write("wrong setting: SECRETS_DIR: there is no such folder\n")
+        raise SystemExit(EXIT_BAD_SETTING)
+    return Path(name) if name else None
 
 
 def _exit_naming(problems: list[ErrorDetails]) -> NoReturn:
