@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +10,11 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.errors import RateLimited
+from chassis.keyring import Keyring, Mac
 from users_service.attempts import repository
 from users_service.attempts.repository import Counter
 from users_service.database import Database
+from users_service.settings import Settings
 
 IPV6_NETWORK = 64
 
@@ -53,14 +53,23 @@ class Attempts:
     The counters hold for all processes. They are kept under a keyed hash: the table names nobody.
     """
 
-    def __init__(
-        self, database: Database, *, key: bytes, window: timedelta, per_account: int, per_address: int
-    ) -> None:
-        """``key``: of the hash; ``per_account``, ``per_address``: attempts allowed within a ``window``."""
+    def __init__(self, database: Database, mac: Mac, *, window: timedelta, per_account: int, per_address: int) -> None:
+        """``mac``: the keyed hash; ``per_account``, ``per_address``: attempts allowed within a ``window``."""
         self._database = database
-        self._key = key
+        self._mac = mac
         self._window = window
         self._limits = {"account": per_account, "address": per_address}
+
+    @classmethod
+    def of(cls, database: Database, keyring: Keyring, settings: Settings) -> Attempts:
+        """Make the limiter that the settings describe."""
+        return cls(
+            database,
+            keyring.mac("attempts"),
+            window=timedelta(milliseconds=settings.attempts_window_ms),
+            per_account=settings.attempts_per_account,
+            per_address=settings.attempts_per_address,
+        )
 
     async def claim(self, subjects: Sequence[Subject], now: datetime) -> None:
         """Count one attempt for each subject, before it is made.
@@ -89,13 +98,12 @@ class Attempts:
         """Return the counters in the order of their key, in which all transactions lock them."""
         named = [subject for subject in subjects if subject.value]
         counters = [
-            Counter(f"{subject.action}:{subject.kind}", self._digest(subject), self._limits[subject.kind])
+            Counter(
+                f"{subject.action}:{subject.kind}", self._mac.sign(subject.value.encode()), self._limits[subject.kind]
+            )
             for subject in named
         ]
         return sorted(counters, key=lambda counter: (counter.scope, counter.subject))
-
-    def _digest(self, subject: Subject) -> bytes:
-        return hmac.digest(self._key, subject.value.encode(), hashlib.sha256)
 
     def _wait(self, ends: datetime, now: datetime) -> timedelta:
         # Processes' clocks may differ: never longer than a window, never nothing.

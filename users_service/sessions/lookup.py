@@ -1,0 +1,80 @@
+"""Finds sessions by token: the hot path of the pair, so reads that arrive together become one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, auto
+
+from chassis.coalesce import Coalescer
+from users_service.database import Database
+from users_service.sessions import repository, tokens
+from users_service.sessions.lifetime import GRACE
+from users_service.sessions.model import Session
+
+COLUMNS = ", ".join(f"sessions.{column.name}" for column in repository.COLUMNS)
+BY_TOKEN = f"SELECT {COLUMNS} FROM sessions WHERE token_hash IN ({{}})"  # noqa: S608
+BY_REPLACED_TOKEN = (
+    f"SELECT {COLUMNS}, rotated.token_hash, rotated.rotated_at FROM rotated_session_tokens rotated "  # noqa: S608
+    "JOIN sessions ON sessions.id = rotated.session_id WHERE rotated.token_hash IN ({})"
+)
+
+# The lengths of IN lists: few, so that a server that keeps statements keeps few.
+LENGTHS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Standing(Enum):
+    """What a token is to its session."""
+
+    CURRENT = auto()
+    # Replaced a moment ago: still good.
+    GRACE = auto()
+    # Replaced longer ago: whoever uses it has stolen it, or its successor.
+    REPLACED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The session of a token, ended or not."""
+
+    session: Session
+    standing: Standing
+
+
+class SessionLookup:
+    """Reads sessions by token, many at a time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._current = Coalescer(self._read_current, max_batch=LENGTHS[-1])
+        self._replaced = Coalescer(self._read_replaced, max_batch=LENGTHS[-1])
+
+    async def find(self, token: str, now: datetime) -> Found | None:
+        """Return the session that the token belongs or belonged to; None for a token that never was."""
+        token_hash = tokens.digest(token)
+        session = await self._current.get(token_hash)
+        if session is not None:
+            return Found(session, Standing.CURRENT)
+        # After the other read: a token that is replaced between the two is found here.
+        replaced = await self._replaced.get(token_hash)
+        if replaced is None:
+            return None
+        session, rotated_at = replaced
+        return Found(session, Standing.GRACE if now - rotated_at <= GRACE else Standing.REPLACED)
+
+    async def _read_current(self, keys: list[bytes]) -> dict[bytes, Session]:
+        rows = await self._database.read(*_in_list(BY_TOKEN, keys))
+        found = map(repository.from_row, rows)
+        return {session.token_hash: session for session in found}
+
+    async def _read_replaced(self, keys: list[bytes]) -> dict[bytes, tuple[Session, datetime]]:
+        rows = await self._database.read(*_in_list(BY_REPLACED_TOKEN, keys))
+        return {row[-2]: (repository.from_row(row), row[-1].replace(tzinfo=UTC)) for row in rows}
+
+
+def _in_list(statement: str, keys: Sequence[bytes]) -> tuple[str, list[bytes]]:
+    """Complete the statement with as many places as the next length has, filled up with the last key."""
+    length = next(length for length in LENGTHS if length >= len(keys))
+    padded = [*keys, *keys[-1:] * (length - len(keys))]
+    return statement.format(", ".join(["%s"] * length)), padded

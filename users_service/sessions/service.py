@@ -1,0 +1,160 @@
+"""The rules of sessions: who a token is, how long it lives, how it is replaced, how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from users_service.database import Database
+from users_service.errors import SessionInvalid, SessionNotFound
+from users_service.sessions import lifetime, repository, tokens
+from users_service.sessions.lookup import Found, SessionLookup, Standing
+from users_service.sessions.model import Session
+
+log = structlog.get_logger(__name__)
+
+# Why a session ended, in sessions.revoked_reason.
+SIGNED_OUT = "signed_out"
+REVOKED = "revoked"
+STOLEN = "stolen"
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What a refresh did."""
+
+    session: Session
+    extended: bool
+    # Set when the token was replaced.
+    token: str = ""
+
+
+class Sessions:
+    """Sessions of users, by token, by id and by user."""
+
+    def __init__(self, database: Database, lookup: SessionLookup, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._lookup = lookup
+        self._clock = clock
+
+    async def validate(self, token: str) -> tuple[Session, datetime]:
+        """Return the live session of a token, and the time at which it was seen to live. Raises SessionInvalid."""
+        now = self._clock()
+        return (await self._admit(token, now)).session, now
+
+    async def refresh(self, token: str, *, rotate: bool) -> Refreshed:
+        """Extend the session if that is due, and replace its token if that is asked for. Raises SessionInvalid.
+
+        Of two that replace one token at once, one does; for the other the token is in its grace by then, and it
+        refreshes without replacing.
+        """
+        now = self._clock()
+        found = await self._admit(token, now)
+        replacement = tokens.generate() if rotate and found.standing is Standing.CURRENT else ""
+        return await self._database.transaction(lambda connection: _refresh(connection, found, replacement, now))
+
+    async def list_page(
+        self, user_id: str, after: tuple[datetime, str] | None, limit: int
+    ) -> tuple[list[Session], datetime]:
+        """Return a user's live sessions, newest first, from behind a position; and the time they were read at."""
+        now = self._clock()
+        async with self._database.connection() as connection:
+            return await repository.list_live(connection, user_id, now, after, limit), now
+
+    async def identify(self, token: str) -> str:
+        """Return the id of the token's session; empty for a token that is no good."""
+        try:
+            return (await self._admit(token, self._clock())).session.id if token else ""
+        except SessionInvalid:
+            return ""
+
+    async def revoke(self, session_id: str, user_id: str) -> int:
+        """End a session, of that user if one is named; return how many ended.
+
+        Raises SessionNotFound for a session that never was, or is another user's.
+        """
+        now = self._clock()
+
+        async def work(connection: AsyncConnection) -> int:
+            count = await repository.revoke(connection, session_id, now, REVOKED, user_id)
+            if count == 0:
+                _check_owner(await repository.get(connection, session_id), user_id)
+            return count
+
+        return await self._database.transaction(work)
+
+    async def sign_out(self, token: str, user_id: str) -> int:
+        """End the session of a token; return how many ended: 0 also for a token that never was.
+
+        Raises SessionNotFound when a user is named and the session is another's.
+        """
+        now = self._clock()
+        found = await self._lookup.find(token, now)
+        if found is None:
+            return 0
+        if found.standing is Standing.REPLACED:
+            return await self._revoke_stolen(found.session, now)
+        _check_owner(found.session, user_id)
+        return await self._revoke(found.session, now, SIGNED_OUT)
+
+    async def revoke_others(self, token: str) -> int:
+        """End all sessions of the token's user but its own; return how many ended. Raises SessionInvalid."""
+        now = self._clock()
+        kept = (await self._admit(token, now)).session
+        return await self._database.transaction(
+            lambda connection: repository.revoke_all(connection, kept.user_id, now, REVOKED, except_session_id=kept.id)
+        )
+
+    async def revoke_all(self, user_id: str) -> int:
+        """End all sessions of a user; return how many ended."""
+        now = self._clock()
+        return await self._database.transaction(
+            lambda connection: repository.revoke_all(connection, user_id, now, REVOKED)
+        )
+
+    async def _admit(self, token: str, now: datetime) -> Found:
+        """Return the live session of a token; raise SessionInvalid, which never tells why."""
+        found = await self._lookup.find(token, now)
+        if found is None:
+            raise SessionInvalid
+        if found.standing is Standing.REPLACED:
+            await self._revoke_stolen(found.session, now)
+            raise SessionInvalid
+        if not lifetime.is_live(found.session, now):
+            raise SessionInvalid
+        return found
+
+    async def _revoke_stolen(self, session: Session, now: datetime) -> int:
+        # Either the user or the thief holds the newer token, and nobody can tell which: both have to sign in again.
+        count = await self._revoke(session, now, STOLEN) if lifetime.is_live(session, now) else 0
+        if count:
+            log.warning("session revoked: a replaced token was used", session_id=session.id, user_id=session.user_id)
+        return count
+
+    async def _revoke(self, session: Session, now: datetime, reason: str) -> int:
+        return await self._database.transaction(
+            lambda connection: repository.revoke(connection, session.id, now, reason)
+        )
+
+
+def _check_owner(session: Session | None, user_id: str) -> None:
+    if session is None or (user_id and session.user_id != user_id):
+        raise SessionNotFound
+
+
+async def _refresh(connection: AsyncConnection, found: Found, replacement: str, now: datetime) -> Refreshed:
+    session_id, old_hash = found.session.id, found.session.token_hash
+    replaced = replacement != "" and await repository.replace_token(
+        connection, session_id, old_hash, tokens.digest(replacement), now
+    )
+    extended = await repository.extend(connection, session_id, now)
+    if not extended and not await repository.touch(connection, session_id, now):
+        raise SessionInvalid
+    session = await repository.get(connection, session_id)
+    if session is None:
+        raise SessionInvalid
+    return Refreshed(session, extended, replacement if replaced else "")
