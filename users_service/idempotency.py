@@ -1,0 +1,122 @@
+"""Idempotent requests (AIP-155): the first answer to a ``request_id`` is kept and told again.
+
+A row of ``idempotency_keys`` is inserted by the transaction that does the work, so the unique key makes repeats
+wait, and both become visible together or not at all: what failed is not remembered. Answers are encrypted, since
+they may hold a session token; fingerprints are keyed, since requests may hold a password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from google.protobuf.message import Message
+from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.idempotency import RequestIdReused, RequestInFlight, request_fingerprint
+from chassis.keyring import KeyMissing, Keyring
+from users_service.clock import Clock
+from users_service.database import DUPLICATE_KEY, LOCK_WAIT_TIMEOUT, Database, error_number
+from users_service.errors import EncryptionKeyMissing
+from users_service.tables import idempotency_keys as keys
+
+R = TypeVar("R", bound=Message)
+Work = Callable[[AsyncConnection], Awaitable[R]]
+
+
+class Idempotency:
+    """Runs the work of a request that has a field ``request_id`` once."""
+
+    def __init__(self, database: Database, keyring: Keyring, clock: Clock) -> None:
+        self._database = database
+        self._cipher = keyring.cipher("idempotent-answers")
+        self._mac = keyring.mac("idempotent-requests")
+        self._clock = clock
+
+    async def run(self, request: Message, answer: type[R], work: Work[R]) -> R:
+        """Carry out ``work`` in one transaction, or return the answer that a request of the same id had.
+
+        Without a ``request_id`` it is ``Database.transaction``; the same rules hold for ``work``. Raises
+        RequestIdReused for an id that came with another body, and RequestInFlight where the first request
+        is still being carried out.
+        """
+        if not _request_id(request):
+            return await self._database.transaction(work)
+
+        async def once(connection: AsyncConnection) -> R:
+            if not await self._claim(connection, request):
+                return await self._read(connection, request, answer)
+            done = await work(connection)
+            await self._keep(connection, request, done)
+            return done
+
+        return await self._database.transaction(once)
+
+    async def remembered(self, request: Message, answer: type[R]) -> R | None:
+        """Return the answer kept for the request, before anything costly is done for it again; None: there is none."""
+        if not _request_id(request):
+            return None
+        async with self._database.connection() as connection:
+            return await self._find(connection, request, answer)
+
+    async def _claim(self, connection: AsyncConnection, request: Message) -> bool:
+        row = {
+            "method": _method(request),
+            "request_id": _request_id(request),
+            "fingerprint": self._mac.sign(request_fingerprint(request)),
+            "created_at": self._clock(),
+        }
+        try:
+            await connection.execute(insert(keys).values(row))
+        except IntegrityError as error:
+            if error_number(error) != DUPLICATE_KEY:
+                raise
+            return False
+        except OperationalError as error:
+            if error_number(error) == LOCK_WAIT_TIMEOUT:
+                raise RequestInFlight from None
+            raise
+        return True
+
+    async def _read(self, connection: AsyncConnection, request: Message, answer: type[R]) -> R:
+        found = await self._find(connection, request, answer)
+        if found is None:
+            # Purged between the two statements.
+            raise RequestInFlight
+        return found
+
+    async def _find(self, connection: AsyncConnection, request: Message, answer: type[R]) -> R | None:
+        statement = select(keys.c.fingerprint, keys.c.response).where(*_key(request))
+        row = (await connection.execute(statement)).one_or_none()
+        if row is None:
+            return None
+        try:
+            stored = self._cipher.decrypt(row.response, _associated(request))
+        except KeyMissing as error:
+            raise EncryptionKeyMissing from error
+        if not self._mac.verify(request_fingerprint(request), row.fingerprint):
+            raise RequestIdReused
+        return answer.FromString(stored)
+
+    async def _keep(self, connection: AsyncConnection, request: Message, done: Message) -> None:
+        response = self._cipher.encrypt(done.SerializeToString(), _associated(request))
+        await connection.execute(update(keys).where(*_key(request)).values(response=response))
+
+
+def _method(request: Message) -> str:
+    return request.DESCRIPTOR.name.removesuffix("Request")
+
+
+def _request_id(request: Message) -> str:
+    # UUIDs in capitals are the same UUIDs (RFC 9562, 4).
+    return str(getattr(request, "request_id")).lower()  # noqa: B009 - not every message has it
+
+
+def _key(request: Message) -> tuple[ColumnElement[bool], ...]:
+    return keys.c.method == _method(request), keys.c.request_id == _request_id(request)
+
+
+def _associated(request: Message) -> bytes:
+    return f"{_method(request)}/{_request_id(request)}".encode()

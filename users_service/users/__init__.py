@@ -1,0 +1,1 @@
+"""Users: who exists, under which address."""

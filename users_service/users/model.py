@@ -1,0 +1,73 @@
+"""What the code knows of a user, and of which users a caller wants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from chassis.ids import new_id
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A row of ``users``. Times are in UTC; empty name and image: none."""
+
+    id: str
+    email: str
+    email_verified: bool
+    name: str
+    image: str
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def etag(self) -> str:
+        """Say which state of the user this is (AIP-154)."""
+        return f'"{self.revision}"'
+
+
+def new_user(email: str, now: datetime, *, email_verified: bool = False, name: str = "", image: str = "") -> User:
+    """Make a user that is not stored yet, with a new id."""
+    return User(
+        id=new_id("user"),
+        email=email,
+        email_verified=email_verified,
+        name=name,
+        image=image,
+        revision=1,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class UserFilter:
+    """Which users: all that is not None, or empty, holds together."""
+
+    # Of the normalised address, in any case.
+    email_contains: str = ""
+    email_ends_with: str = ""
+    # From this time on.
+    created_after: datetime | None = None
+    # Before this time.
+    created_before: datetime | None = None
+    email_verified: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UserChanges:
+    """What an update changes; None: as it is. Empty name and image: none."""
+
+    email: str | None = None
+    name: str | None = None
+    image: str | None = None
+    email_verified: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What was deleted with a user."""
+
+    sessions: int
+    accounts: int

@@ -1,0 +1,44 @@
+"""Point reads of users: those that arrive together become one query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from chassis.coalesce import Coalescer
+from users_service.database import Database
+from users_service.point_reads import PointRead
+from users_service.users.model import User
+from users_service.users.repository import COLUMNS, user_of
+
+_SELECT: Final = f"SELECT {', '.join(column.name for column in COLUMNS)} FROM users WHERE"  # noqa: S608 - fixed names
+_BY_EMAIL: Final = f"SELECT {', '.join(column.name for column in COLUMNS)}, email_normalized FROM users WHERE"  # noqa: S608
+
+
+class UserReads:
+    """Reads users by id and by address; committed rows only."""
+
+    def __init__(self, database: Database) -> None:
+        self._ids = PointRead(database, f"{_SELECT} id IN")
+        self._emails = PointRead(database, f"{_BY_EMAIL} email_normalized IN")
+        self._by_id: Coalescer[str, User] = Coalescer(self._read_ids)
+        self._by_email: Coalescer[str, User] = Coalescer(self._read_emails)
+
+    async def get(self, id_: str) -> User | None:
+        """Return the user of an id."""
+        return await self._by_id.get(id_)
+
+    async def get_by_email(self, normalized: str) -> User | None:
+        """Return the user of an address in its normalised form."""
+        return await self._by_email.get(normalized)
+
+    async def get_many(self, ids: Iterable[str]) -> dict[str, User]:
+        """Return the users among the ids, by id."""
+        rows = await self._ids.read_all(list(dict.fromkeys(ids)))
+        return {row[0]: user_of(row) for row in rows}
+
+    async def _read_ids(self, ids: list[str]) -> dict[str, User]:
+        return {row[0]: user_of(row) for row in await self._ids.read(ids)}
+
+    async def _read_emails(self, emails: list[str]) -> dict[str, User]:
+        return {row[-1]: user_of(row[:-1]) for row in await self._emails.read(emails)}

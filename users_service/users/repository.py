@@ -1,0 +1,166 @@
+"""All SQL on ``users``, but the point reads of ``users.reads``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from users_service.clock import utc
+from users_service.database import duplicate_key
+from users_service.errors import EmailTaken
+from users_service.tables import users
+from users_service.users.email import normalize
+from users_service.users.model import User, UserChanges, UserFilter
+
+COLUMNS = tuple(users.c[name] for name in User.__dataclass_fields__)
+EMAIL_KEYS = frozenset({"idx_email", "uniq_email_normalized"})
+
+# (created_at, id) of the last row of the page before.
+Position = tuple[datetime, str]
+
+
+async def insert_user(connection: AsyncConnection, user: User) -> None:
+    """Store a new user. Raises EmailTaken."""
+    values = {
+        "id": user.id,
+        "email": user.email,
+        "email_normalized": normalize(user.email),
+        "email_verified": user.email_verified,
+        "name": user.name or None,
+        "image": user.image or None,
+        "revision": user.revision,
+        "created_at": user.created_at,
+        "updated_at": user.updated_at,
+    }
+    try:
+        await connection.execute(insert(users).values(values))
+    except IntegrityError as error:
+        raise _email_taken(error) from None
+
+
+async def get_user(connection: AsyncConnection, id_: str, *, lock: bool = False) -> User | None:
+    """Read a user; ``lock``: until the transaction ends, nobody else changes or deletes it."""
+    return await _one(connection, users.c.id == id_, lock=lock)
+
+
+async def get_by_email(connection: AsyncConnection, normalized: str, *, lock: bool = False) -> User | None:
+    """Read the user of an address in its normalised form."""
+    return await _one(connection, users.c.email_normalized == normalized, lock=lock)
+
+
+async def _one(connection: AsyncConnection, condition: ColumnElement[bool], *, lock: bool) -> User | None:
+    statement = select(*COLUMNS).where(condition)
+    row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
+    return None if row is None else user_of(row)
+
+
+async def list_users(
+    connection: AsyncConnection, wanted: UserFilter, limit: int, *, after: Position | None, descending: bool
+) -> list[User]:
+    """Read at most ``limit`` users by time of creation, only those that come after a position."""
+    statement = select(*COLUMNS).where(*_conditions(wanted))
+    if after is not None:
+        statement = statement.where(_beyond(after, descending=descending))
+    rows = await connection.execute(_ordered(statement, descending=descending).limit(limit))
+    return [user_of(row) for row in rows]
+
+
+async def count_users(connection: AsyncConnection, wanted: UserFilter) -> int:
+    """Count users."""
+    return (await connection.execute(select(func.count()).select_from(users).where(*_conditions(wanted)))).scalar_one()
+
+
+def _conditions(wanted: UserFilter) -> list[ColumnElement[bool]]:
+    conditions = []
+    if wanted.email_contains:
+        conditions.append(users.c.email_normalized.contains(wanted.email_contains.casefold(), autoescape=True))
+    if wanted.email_ends_with:
+        conditions.append(users.c.email_normalized.endswith(wanted.email_ends_with.casefold(), autoescape=True))
+    if wanted.created_after is not None:
+        conditions.append(users.c.created_at >= wanted.created_after)
+    if wanted.created_before is not None:
+        conditions.append(users.c.created_at < wanted.created_before)
+    if wanted.email_verified is not None:
+        conditions.append(users.c.email_verified == wanted.email_verified)
+    return conditions
+
+
+def _beyond(position: Position, *, descending: bool) -> ColumnElement[bool]:
+    # Not (created_at, id) < (…): MySQL reads no index range for a comparison of rows.
+    created_at, id_ = position
+    if descending:
+        nearer = or_(users.c.created_at < created_at, users.c.id < id_)
+        return and_(users.c.created_at <= created_at, nearer)
+    return and_(users.c.created_at >= created_at, or_(users.c.created_at > created_at, users.c.id > id_))
+
+
+def _ordered(statement: Select[Any], *, descending: bool) -> Select[Any]:
+    if descending:
+        return statement.order_by(users.c.created_at.desc(), users.c.id.desc())
+    return statement.order_by(users.c.created_at, users.c.id)
+
+
+async def change_user(
+    connection: AsyncConnection, id_: str, changes: UserChanges, now: datetime, *, revision: int | None
+) -> bool:
+    """Change a user, where ``revision`` is given only in that state; answer whether it was there. Raises EmailTaken."""
+    conditions = [users.c.id == id_]
+    if revision is not None:
+        conditions.append(users.c.revision == revision)
+    statement = update(users).where(*conditions).ordered_values(*_assignments(changes, now))
+    try:
+        return (await connection.execute(statement)).rowcount == 1
+    except IntegrityError as error:
+        raise _email_taken(error) from None
+
+
+def _assignments(changes: UserChanges, now: datetime) -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = [("revision", users.c.revision + 1), ("updated_at", now)]
+    if changes.name is not None:
+        pairs.append(("name", changes.name or None))
+    if changes.image is not None:
+        pairs.append(("image", changes.image or None))
+    if changes.email_verified is not None:
+        pairs.append(("email_verified", changes.email_verified))
+    if changes.email is not None:
+        pairs.extend(_email_assignments(changes.email, keep_verified=changes.email_verified is not None))
+    return pairs
+
+
+def _email_assignments(email: str, *, keep_verified: bool) -> list[tuple[str, Any]]:
+    normalized = normalize(email)
+    pairs: list[tuple[str, Any]] = [("email", email), ("email_normalized", normalized)]
+    if not keep_verified:
+        # First: MySQL assigns from left to right, and the comparison is with the address before the change.
+        same = case((users.c.email_normalized == normalized, users.c.email_verified), else_=False)
+        pairs.insert(0, ("email_verified", same))
+    return pairs
+
+
+async def delete_user(connection: AsyncConnection, id_: str) -> None:
+    """Remove the row of a user whose sessions and accounts are gone."""
+    await connection.execute(delete(users).where(users.c.id == id_))
+
+
+def _email_taken(error: IntegrityError) -> Exception:
+    return EmailTaken() if duplicate_key(error) in EMAIL_KEYS else error
+
+
+def user_of(row: Sequence[Any]) -> User:
+    """Turn a row of ``COLUMNS`` into a user."""
+    id_, email, email_verified, name, image, revision, created_at, updated_at = row
+    return User(
+        id=id_,
+        email=email,
+        email_verified=bool(email_verified),
+        name=name or "",
+        image=image or "",
+        revision=revision,
+        created_at=utc(created_at),
+        updated_at=utc(updated_at),
+    )
