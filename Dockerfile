@@ -1,0 +1,38 @@
+# One image for both services: `users-service serve` (the default) and `notifications-service serve`, and their `migrate`
+# and `purge`. It has no compiler and runs as nobody in particular.
+#
+#   docker build -t vibework-services:local .
+#
+# A package index of one's own: --build-arg PIP_INDEX_URL=…
+
+FROM python:3.13-slim AS build
+ARG PIP_INDEX_URL
+ARG PIP_TRUSTED_HOST
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_DEFAULT_TIMEOUT=60
+RUN python3 -m venv /opt/vibework
+WORKDIR /src
+# The packages first: they change less often than the code, so their layer is kept.
+COPY requirements/server.txt requirements/
+RUN /opt/vibework/bin/pip install --quiet --require-hashes --only-binary=:all: -r requirements/server.txt
+COPY . .
+RUN /opt/vibework/bin/pip install --quiet --no-deps --no-build-isolation . \
+ && /opt/vibework/bin/pip uninstall --quiet --yes setuptools pip
+
+FROM python:3.13-slim
+LABEL org.opencontainers.image.title="vibework-services" \
+      org.opencontainers.image.description="Two gRPC services: users on MySQL and notifications on MongoDB"
+RUN groupadd --system --gid 10001 vibework \
+ && useradd --system --uid 10001 --gid 10001 --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin vibework
+COPY --from=build /opt/vibework /opt/vibework
+ENV PATH=/opt/vibework/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    GRPC_HOST=0.0.0.0 \
+    LOG_FORMAT=json
+USER 10001:10001
+WORKDIR /
+EXPOSE 50051 50052
+STOPSIGNAL SIGTERM
+# Asks the server on GRPC_PORT. The services report NOT_SERVING while their database is away.
+HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=3 CMD ["python", "-m", "chassis.probe"]
+CMD ["users-service", "serve"]
