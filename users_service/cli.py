@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import click
 
+from chassis import lifecycle
 from chassis.settings import load
 from users_service import migration
-from users_service.settings import DatabaseSettings
+from users_service.app import build
+from users_service.settings import DatabaseSettings, Settings
 
 T = TypeVar("T")
 
@@ -19,6 +22,13 @@ T = TypeVar("T")
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Users, sessions, accounts and verifications on MySQL. Settings are read from the environment."""
+
+
+@main.command()
+def serve() -> None:
+    """Serve until SIGTERM or SIGINT, then drain."""
+    settings = load(Settings)
+    sys.exit(lifecycle.run(settings, partial(build, settings)))
 
 
 @main.group()

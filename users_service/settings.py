@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
+from chassis.keyring import Keyring
 from chassis.settings import Milliseconds, Port, ServerSettings
 
 
@@ -54,3 +55,9 @@ class Settings(DatabaseSettings):
     # How often expired rows are purged; 0: never by the server. Rows that ended are kept this long for audit.
     purge_interval_ms: Milliseconds = 3_600_000
     purge_keep_days: Annotated[int, Field(ge=0, le=3_650)] = 7
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _secret_keys_are_keys(cls, value: SecretStr) -> SecretStr:
+        Keyring.parse(value.get_secret_value())
+        return value

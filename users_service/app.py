@@ -1,0 +1,41 @@
+"""The composition root of the users service: the only place that wires its parts together."""
+
+from __future__ import annotations
+
+from vibework.users.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
+
+from chassis.keyring import Keyring
+from chassis.lifecycle import Scope
+from chassis.pagetokens import PageTokens
+from chassis.registration import Registration
+from chassis.server import Server, build_server
+from users_service.clock import Clock, utc_now
+from users_service.database import Database
+from users_service.idempotency import Idempotency
+from users_service.passwords.hasher import Passwords
+from users_service.settings import Settings
+from users_service.users.reads import UserReads
+from users_service.users.service import UserService
+from users_service.users.servicer import UserServicer
+
+
+async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> Server:
+    """Put the server together; what it opens is closed by ``scope``, newest first."""
+    database = Database(settings)
+    scope.resources.push_async_callback(database.close)
+    await database.open()
+    keyring = Keyring.parse(settings.secret_keys.get_secret_value())
+    passwords = Passwords.of(settings)
+    scope.resources.callback(passwords.close)
+    idempotency = Idempotency(database, keyring, clock)
+    users = UserService(
+        database=database,
+        reads=UserReads(database),
+        idempotency=idempotency,
+        passwords=passwords,
+        page_tokens=PageTokens(keyring),
+        clock=clock,
+        on_deleted=lambda: None,
+    )
+    services: list[Registration] = [(add_UserServiceServicer_to_server, UserServicer(users))]
+    return build_server(settings, services, probe=database.ping, draining=scope.draining)

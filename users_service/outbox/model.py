@@ -1,0 +1,22 @@
+"""What the code knows of an entry of the outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+# Payload: `user_id`.
+DELETE_USER_NOTIFICATIONS: Final = "delete_user_notifications"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A call to make, leased to one relay until ``leased_until``; ``attempts`` counts the leases."""
+
+    id: str
+    kind: str
+    payload: Mapping[str, str]
+    attempts: int
+    leased_until: datetime

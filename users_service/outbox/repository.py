@@ -1,0 +1,68 @@
+"""All SQL on ``outbox``.
+
+``available_at`` says when an entry may be taken, whether it is new, failed or leased: one index serves all three.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.ids import new_id
+from users_service.outbox.model import Entry
+from users_service.tables import outbox
+
+
+async def put(
+    connection: AsyncConnection, kind: str, payload: Mapping[str, str], now: datetime, *, available_at: datetime
+) -> None:
+    """Leave a call to be made at ``available_at`` or later, once this transaction has committed."""
+    await connection.execute(
+        insert(outbox).values(
+            id=new_id("out"), kind=kind, payload=json.dumps(payload), available_at=available_at, created_at=now
+        )
+    )
+
+
+async def lease(connection: AsyncConnection, now: datetime, until: datetime, limit: int) -> list[Entry]:
+    """Take at most ``limit`` entries that are due, the longest waiting first; nobody else gets them before ``until``.
+
+    Entries that another relay is taking at this moment are passed over.
+    """
+    due = (
+        select(outbox.c.id, outbox.c.kind, outbox.c.payload, outbox.c.attempts)
+        .where(outbox.c.available_at <= now)
+        .order_by(outbox.c.available_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = (await connection.execute(due)).all()
+    if rows:
+        ids = [row.id for row in rows]
+        values = {"attempts": outbox.c.attempts + 1, "available_at": until, "leased_until": until}
+        await connection.execute(update(outbox).where(outbox.c.id.in_(ids)).values(values))
+    return [Entry(row.id, row.kind, json.loads(row.payload), row.attempts + 1, until) for row in rows]
+
+
+async def remove(connection: AsyncConnection, entry: Entry) -> None:
+    """Forget an entry whose call succeeded, whoever holds it by now: the calls are idempotent."""
+    await connection.execute(delete(outbox).where(outbox.c.id == entry.id))
+
+
+async def postpone(connection: AsyncConnection, entry: Entry, available_at: datetime) -> bool:
+    """Give an entry back, to be tried again later; answer False where the lease had run out and another holds it."""
+    statement = (
+        update(outbox)
+        .where(outbox.c.id == entry.id, outbox.c.leased_until == entry.leased_until)
+        .values(available_at=available_at, leased_until=None)
+    )
+    return (await connection.execute(statement)).rowcount == 1
+
+
+async def count(connection: AsyncConnection) -> int:
+    """Count the entries that wait."""
+    return (await connection.execute(select(func.count()).select_from(outbox))).scalar_one()

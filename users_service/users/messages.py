@@ -1,0 +1,59 @@
+"""Users between the code and the contract."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from vibework.users.v1 import user_pb2, user_service_pb2
+
+from chassis.errors import InvalidFields
+from chassis.fieldmask import prune, update_paths
+from chassis.timestamps import assign, from_proto
+from users_service.users.model import User, UserChanges, UserFilter
+
+CHANGEABLE: Final = ("email", "name", "image", "email_verified")
+
+
+def fill(target: user_pb2.User, user: User, paths: frozenset[str] = frozenset()) -> None:
+    """Write a user into a message: the fields that ``paths`` names, all where it is empty."""
+    target.id = user.id
+    target.email = user.email
+    target.email_verified = user.email_verified
+    target.name = user.name
+    target.image = user.image
+    assign(target.created_at, user.created_at)
+    assign(target.updated_at, user.updated_at)
+    target.etag = user.etag
+    if paths:
+        prune(target, paths)
+
+
+def filter_of(message: user_service_pb2.UserFilter) -> UserFilter:
+    """Read a filter. Raises InvalidFields for a time outside of the years 1 to 9999."""
+    return UserFilter(
+        email_contains=message.email_contains.casefold(),
+        email_ends_with=message.email_ends_with.casefold(),
+        created_after=_time(message.created_after, "created_after") if message.HasField("created_after") else None,
+        created_before=_time(message.created_before, "created_before") if message.HasField("created_before") else None,
+        email_verified=message.email_verified if message.HasField("email_verified") else None,
+    )
+
+
+def _time(timestamp: Timestamp, name: str) -> datetime:
+    """Return the first microsecond at or after a time: what is stored is compared by whole ones."""
+    try:
+        return from_proto(timestamp) + timedelta(microseconds=1 if timestamp.nanos % 1_000 else 0)
+    except OverflowError:
+        raise InvalidFields.of(f"filter.{name}", "must be within the years 1 to 9999") from None
+
+
+def changes_of(request: user_service_pb2.UpdateUserRequest) -> UserChanges:
+    """Read what an update changes. Raises FieldMaskInvalid, or InvalidFields where the mask or the email is empty."""
+    if not request.update_mask.paths:
+        raise InvalidFields.of("update_mask", "must name at least one field")
+    paths = update_paths(request.update_mask, request, CHANGEABLE)
+    if "email" in paths and not request.email:
+        raise InvalidFields.of("email", "must not be empty when update_mask names it")
+    return UserChanges(**{name: getattr(request, name) for name in paths})

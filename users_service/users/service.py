@@ -1,0 +1,175 @@
+"""The rules of users, and the transactions in which they hold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+from vibework.users.v1.user_service_pb2 import CreateUserRequest, CreateUserResponse
+
+from chassis.errors import EtagMismatch
+from chassis.pagetokens import PageTokens
+from chassis.timestamps import from_micros, micros
+from users_service.accounts import repository as accounts
+from users_service.clock import Clock
+from users_service.database import Database
+from users_service.errors import UserNotFound
+from users_service.idempotency import Idempotency
+from users_service.passwords.hasher import Passwords
+from users_service.users import repository
+from users_service.users.deletion import delete_everything
+from users_service.users.email import normalize
+from users_service.users.messages import fill
+from users_service.users.model import Deleted, User, UserChanges, UserFilter, new_user
+from users_service.users.reads import UserReads
+from users_service.users.repository import Position
+
+# No etag was given: the user may be in any state.
+ANY_STATE: Final = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the users that a list holds. ``next_page_token`` is empty on the last page."""
+
+    users: Sequence[User]
+    next_page_token: str
+    total: int | None
+
+
+@dataclass(frozen=True)
+class UserService:
+    """Creates, reads, changes and deletes users. ``on_deleted`` is called after each deletion has committed."""
+
+    database: Database
+    reads: UserReads
+    idempotency: Idempotency
+    passwords: Passwords
+    page_tokens: PageTokens
+    clock: Clock
+    on_deleted: Callable[[], None]
+
+    async def create_user(self, request: CreateUserRequest) -> CreateUserResponse:
+        """Create a user, with a password account where the request has a password or its hash.
+
+        Raises EmailTaken, PasswordHashUnsupported, PasswordHashingBusy, RequestIdReused, RequestInFlight.
+        """
+        if answer := await self.idempotency.remembered(request, CreateUserResponse):
+            return answer
+        password_hash = await self._password_hash(request)
+
+        async def work(connection: AsyncConnection) -> CreateUserResponse:
+            now = self.clock()
+            user = _requested(request, now=now)
+            await repository.insert_user(connection, user)
+            if password_hash:
+                await accounts.insert_credential(connection, user.id, password_hash, now)
+            response = CreateUserResponse()
+            fill(response.user, user)
+            return response
+
+        return await self.idempotency.run(request, CreateUserResponse, work)
+
+    async def _password_hash(self, request: CreateUserRequest) -> str:
+        """Return the hash to store, made before a transaction is open; empty: no password."""
+        if request.password:
+            return await self.passwords.hash(request.password)
+        if request.password_hash:
+            self.passwords.check_importable(request.password_hash)
+        return request.password_hash
+
+    async def get_user(self, id_: str) -> User:
+        """Return a user. Raises UserNotFound."""
+        user = await self.reads.get(id_)
+        if user is None:
+            raise UserNotFound
+        return user
+
+    async def get_user_by_email(self, email: str) -> User:
+        """Return the user of an address in any case. Raises UserNotFound."""
+        user = await self.reads.get_by_email(normalize(email))
+        if user is None:
+            raise UserNotFound
+        return user
+
+    async def batch_get_users(self, ids: Sequence[str]) -> tuple[list[User], list[str]]:
+        """Return the users of the ids, in their order, and the ids that name none, each once."""
+        found = await self.reads.get_many(ids)
+        missing = dict.fromkeys(id_ for id_ in ids if id_ not in found)
+        return [found[id_] for id_ in ids if id_ in found], list(missing)
+
+    async def list_users(
+        self, wanted: UserFilter, *, descending: bool, size: int, page_token: str, with_total: bool
+    ) -> Page:
+        """Return a page of users. Raises InvalidPageToken, PageTokenFilterMismatch."""
+        fingerprint = _fingerprint(wanted, descending=descending)
+        after = self._position(page_token, fingerprint)
+        async with self.database.connection() as connection:
+            # One more than asked for tells whether there is another page.
+            users = await repository.list_users(connection, wanted, size + 1, after=after, descending=descending)
+            total = await repository.count_users(connection, wanted) if with_total else None
+        token = ""
+        if len(users) > size:
+            last = users[size - 1]
+            token = self.page_tokens.issue(fingerprint, [micros(last.created_at), last.id])
+        return Page(users[:size], token, total)
+
+    def _position(self, page_token: str, fingerprint: bytes) -> Position | None:
+        if not page_token:
+            return None
+        created_at, id_ = self.page_tokens.read(page_token, fingerprint)
+        return from_micros(created_at), id_
+
+    async def count_users(self, wanted: UserFilter) -> int:
+        """Count users."""
+        async with self.database.connection() as connection:
+            return await repository.count_users(connection, wanted)
+
+    async def update_user(self, id_: str, changes: UserChanges, etag: str) -> User:
+        """Change a user and return it. Raises UserNotFound, EtagMismatch, EmailTaken."""
+        revision = None if etag == ANY_STATE else _revision(etag)
+
+        async def work(connection: AsyncConnection) -> User:
+            changed = await repository.change_user(connection, id_, changes, self.clock(), revision=revision)
+            user = await repository.get_user(connection, id_)
+            if user is None:
+                raise UserNotFound
+            if not changed:
+                raise EtagMismatch
+            return user
+
+        return await self.database.transaction(work)
+
+    async def delete_user(self, id_: str, etag: str) -> Deleted:
+        """Delete a user with everything of it. Raises UserNotFound, EtagMismatch."""
+
+        async def work(connection: AsyncConnection) -> Deleted:
+            user = await repository.get_user(connection, id_, lock=True)
+            if user is None:
+                raise UserNotFound
+            if etag not in (ANY_STATE, user.etag):
+                raise EtagMismatch
+            return await delete_everything(connection, user, self.clock())
+
+        deleted = await self.database.transaction(work)
+        self.on_deleted()
+        return deleted
+
+
+def _requested(request: CreateUserRequest, *, now: datetime) -> User:
+    return new_user(request.email, now, email_verified=request.email_verified, name=request.name, image=request.image)
+
+
+def _revision(etag: str) -> int:
+    """Return the revision that an etag stands for; one that was never issued matches none."""
+    digits = etag.strip('"')
+    return int(digits) if digits.isdecimal() and len(digits) < 10 and etag == f'"{digits}"' else 0
+
+
+def _fingerprint(wanted: UserFilter, *, descending: bool) -> bytes:
+    """Return what binds a page token to its list."""
+    return hashlib.sha256(repr(("users", wanted, descending)).encode()).digest()
