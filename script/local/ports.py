@@ -14,6 +14,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def preferred_port(port: int) -> int:
+    """Return the loopback port if it is free, else one that is."""
+    return free_port() if is_taken(port) else port
+
+
 def is_taken(port: int) -> bool:
     """Say whether something listens on the loopback port."""
     with socket.socket() as probe:

@@ -72,7 +72,15 @@ class Process:
 
     def stop(self, *, grace: float = 15.0) -> int:
         """Send SIGTERM, after `grace` seconds SIGKILL, to the whole group; return the exit code."""
+        self.terminate()
+        return self.finish(grace=grace)
+
+    def terminate(self) -> None:
+        """Send SIGTERM to the whole group, and do not wait."""
         self._signal(signal.SIGTERM)
+
+    def finish(self, *, grace: float) -> int:
+        """Wait for the end, after `grace` seconds with SIGKILL; return the exit code."""
         try:
             self._child.wait(grace)
         except subprocess.TimeoutExpired:

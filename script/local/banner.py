@@ -1,0 +1,51 @@
+"""What script/server says when all is up: where everything is, and what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from script.local.databases import Databases
+from script.local.services import Service
+
+RULE = "=" * 78
+PYTHON = """\
+import grpc
+from vibework.users.v1 import GetUserRequest, UserServiceStub
+with grpc.insecure_channel("{address}") as channel:
+    print(UserServiceStub(channel).GetUser(GetUserRequest(email="ada@example.com")))"""
+
+
+def text(pair: Sequence[Service], databases: Databases, folder: Path) -> str:
+    """Return the banner."""
+    users, notifications = pair
+    return "\n".join(
+        [
+            RULE,
+            f"users          {users.address}",
+            f"notifications  {notifications.address}",
+            *databases.lines(),
+            f"data, logs     {folder} (passwords and keys: credentials.env)",
+            "",
+            "Next, in another terminal:",
+            *_next(users, notifications),
+            "",
+            "Ctrl-C stops everything.",
+            RULE,
+        ]
+    )
+
+
+def _next(users: Service, notifications: Service) -> list[str]:
+    sign_up = '{"email": "ada@example.com", "password": "correct horse battery", "name": "Ada"}'
+    return [
+        f"grpcurl -plaintext {users.address} list",
+        f"grpcurl -plaintext {notifications.address} list",
+        f"grpcurl -plaintext -d {shlex.quote(sign_up)} \\",
+        f"  {users.address} vibework.users.v1.SessionService/SignUp",
+        "",
+        ".venv/bin/python - <<'END'",
+        *PYTHON.format(address=users.address).splitlines(),
+        "END",
+    ]

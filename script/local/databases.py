@@ -1,0 +1,91 @@
+"""The databases of script/server: those that the environment names, else local ones with their data in `.local/`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from script.local import ports
+from script.local.mongodb import LocalMongoDB
+from script.local.mysql import LocalMySQL, MySQLAccount
+from script.local.processes import Process
+from script.local.progress import step
+
+MYSQL_PORT = 13306
+MONGODB_PORT = 37017
+MYSQL_NAME = "vibework"
+MONGODB_NAME = "vibework_notifications"
+
+
+@dataclass
+class Databases:
+    """What the services need to know, and the servers that were started here (None: the environment's)."""
+
+    mysql: LocalMySQL | None
+    mongodb: LocalMongoDB | None
+
+    def start(self) -> None:
+        """Start the local servers, both at once, and wait for them."""
+        if self.mysql is not None:
+            with step("Starting MySQL"):
+                self.mysql.begin()
+        if self.mongodb is not None:
+            with step("Starting MongoDB"):
+                self.mongodb.begin()
+        with step("Waiting for the databases"):
+            for server in (self.mysql, self.mongodb):
+                if server is not None:
+                    server.wait()
+
+    def processes(self) -> list[Process]:
+        """Return the processes of the local servers that were started."""
+        servers = [server for server in (self.mysql, self.mongodb) if server is not None]
+        return [server.process for server in servers if server.process is not None]
+
+    def environment(self) -> dict[str, str]:
+        """Return the settings that point the services at the local servers."""
+        mysql = {} if self.mysql is None else _mysql_environment(self.mysql)
+        mongodb = {} if self.mongodb is None else {"MONGODB_URL": _with_name(self.mongodb.url)}
+        return {**mysql, **mongodb}
+
+    def lines(self) -> list[str]:
+        """Return what the reader wants to know of each database, without passwords."""
+        mysql, mongodb = "as named by MYSQL_HOST", "as named by MONGODB_URL"
+        if self.mysql is not None:
+            account = self.mysql.account
+            mysql = f"{ports.LOOPBACK}:{self.mysql.port}   database {account.database}, user {account.user}"
+        if self.mongodb is not None:
+            mongodb = _with_name(self.mongodb.url)
+        return [f"MySQL          {mysql}", f"MongoDB        {mongodb}"]
+
+
+def described(folder: Path, credentials: Mapping[str, str]) -> Databases:
+    """Return the databases to use, the local ones not yet started, with their data under `folder`."""
+    account = MySQLAccount("vibework", credentials["MYSQL_PASSWORD"], MYSQL_NAME)
+    mysql, mongodb = None, None
+    if not os.environ.get("MYSQL_HOST"):
+        mysql = LocalMySQL(folder / "mysql", account, port=ports.preferred_port(MYSQL_PORT), durable=True)
+    if not os.environ.get("MONGODB_URL"):
+        mongodb = LocalMongoDB(
+            folder / "mongodb",
+            program_cache=folder / "mongod",
+            port=ports.preferred_port(MONGODB_PORT),
+            durable=True,
+        )
+    return Databases(mysql, mongodb)
+
+
+def _mysql_environment(server: LocalMySQL) -> dict[str, str]:
+    return {
+        "MYSQL_HOST": ports.LOOPBACK,
+        "MYSQL_PORT": str(server.port),
+        "MYSQL_USER": server.account.user,
+        "MYSQL_PASSWORD": server.account.password,
+        "MYSQL_DATABASE": server.account.database or "",
+    }
+
+
+def _with_name(url: str) -> str:
+    return url.replace("/?", f"/{MONGODB_NAME}?")

@@ -1,0 +1,163 @@
+"""`script/server`: databases, migrations and both services, up until Ctrl-C, then down in order."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn, TextIO
+
+from script.local import banner, credentials, databases, services
+from script.local.logs import LogFollower
+from script.local.problems import EXIT_DIED, EXIT_PROBLEM, LocalProblem
+from script.local.processes import Process
+from script.local.progress import step
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCAL = ROOT / ".local"
+FREE_MEGABYTES = 1_000
+STOP_GRACE_SECONDS = 30.0
+
+
+class StopRequested(BaseException):
+    """Ctrl-C or SIGTERM: not an error, so that nothing takes it for one."""
+
+
+class Stack:
+    """Everything that script/server has started, in the order in which it is stopped."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.services: list[Process] = []
+        self.databases: databases.Databases | None = None
+
+    def processes(self) -> list[Process]:
+        """Return what must keep running."""
+        return [*self.services, *(self.databases.processes() if self.databases else [])]
+
+    def stop(self) -> None:
+        """Stop the services, which finish their calls, then the databases."""
+        _stop_all(self.services, "Stopping the services")
+        _stop_all(self.databases.processes() if self.databases else [], "Stopping the databases")
+
+    def kill(self) -> None:
+        """End everything at once."""
+        for process in self.processes():
+            process.kill()
+
+
+def main() -> int:
+    """Run until told to stop; return the exit code: 0 stopped, 1 something died, 2 something stood in the way."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _request_stop)
+    stack = Stack()
+    try:
+        return _run_and_stop(stack)
+    except StopRequested:  # asked a second time, while stopping
+        stack.kill()
+        return EXIT_PROBLEM
+
+
+def _run_and_stop(stack: Stack) -> int:
+    code = 0
+    try:
+        _run(stack)
+    except StopRequested:
+        print(file=sys.stderr)
+    except LocalProblem as problem:
+        code = _tell(problem)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+            raise
+        code = _tell(LocalProblem(f"{error.strerror}: {error.filename or LOCAL}"))
+    finally:
+        stack.stop()
+    return code
+
+
+def _run(stack: Stack) -> None:
+    lock = _prepare_folder()
+    secrets = credentials.load_or_make(LOCAL / "credentials.env")
+    stack.databases = databases.described(LOCAL, secrets)
+    pair = services.pair(stack.databases.environment(), secrets)
+    services.check_ports(pair)
+    stack.databases.start()
+    logs = LOCAL / "logs"
+    with step("Migrating"):
+        services.migrate(pair, logs)
+    with step("Starting the services"):
+        _start_services(stack, pair, logs)
+    print(banner.text(pair, stack.databases, LOCAL), flush=True)
+    follower = LogFollower([(service.name, logs / f"{service.name}.log") for service in pair])
+    follower.start()
+    try:
+        _watch(stack.processes())
+    finally:
+        follower.stop()
+        lock.close()
+
+
+def _prepare_folder() -> TextIO:
+    """Make `.local/`, see that there is room in it, and claim it for this process."""
+    (LOCAL / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
+    free = shutil.disk_usage(LOCAL).free // 1_000_000
+    if free < FREE_MEGABYTES:
+        raise LocalProblem(f"the disk is full: {free} MB are free in {LOCAL}, {FREE_MEGABYTES} are needed")
+    lock = (LOCAL / "server.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LocalProblem(f"another script/server runs on {LOCAL}") from None
+    return lock
+
+
+def _start_services(stack: Stack, pair: Sequence[services.Service], logs: Path) -> None:
+    for service in pair:
+        log = logs / f"{service.name}.log"
+        log.unlink(missing_ok=True)
+        stack.services.append(service.run("serve", log=log))
+    for service, process in zip(pair, stack.services, strict=True):
+        process.wait_until(service.is_serving, timeout=services.START_TIMEOUT_SECONDS)
+
+
+def _watch(processes: Sequence[Process]) -> NoReturn:
+    """Wait until one of the processes ends, which none should; raise `LocalProblem` that names it."""
+    while True:
+        for process in processes:
+            if process.exit_code is not None:
+                raise LocalProblem(
+                    f"{process.name} ended with code {process.exit_code} ({process.log}); stopping everything",
+                    detail=process.tail(),
+                    exit_code=EXIT_DIED,
+                )
+        time.sleep(0.2)
+
+
+def _stop_all(processes: Sequence[Process], text: str) -> None:
+    if not processes:
+        return
+    with step(text):
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.finish(grace=STOP_GRACE_SECONDS)
+
+
+def _tell(problem: LocalProblem) -> int:
+    if problem.detail:
+        print(problem.detail, file=sys.stderr)
+    print(f"server: {problem}", file=sys.stderr, flush=True)
+    return problem.exit_code
+
+
+def _request_stop(*_: object) -> NoReturn:
+    raise StopRequested
+
+
+if __name__ == "__main__":
+    sys.exit(main())

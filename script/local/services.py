@@ -1,0 +1,101 @@
+"""The two services as local processes: their settings, their migrations, and waiting until they serve."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from chassis.probe import probe
+from script.local import ports
+from script.local.problems import LocalProblem
+from script.local.processes import Process
+
+START_TIMEOUT_SECONDS = 60.0
+MIGRATE_TIMEOUT_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service: its name for people, its command, its port on loopback, and its settings."""
+
+    name: str
+    command: str
+    port: int
+    settings: Mapping[str, str]
+
+    @property
+    def address(self) -> str:
+        """Where it is called."""
+        return f"{ports.LOOPBACK}:{self.port}"
+
+    def run(self, *arguments: str, log: Path) -> Process:
+        """Start the service's command."""
+        program = Path(sys.executable).with_name(self.command)
+        return Process(
+            f"{self.command} {' '.join(arguments)}",
+            [str(program), *arguments],
+            log=log,
+            environment={**os.environ, **self.settings},
+            on_parent_death=signal.SIGTERM,
+        )
+
+    def is_serving(self) -> bool:
+        """Ask for its health."""
+        return probe(self.address, "", timeout=1.0) == "SERVING"
+
+
+def pair(databases: Mapping[str, str], credentials: Mapping[str, str]) -> tuple[Service, Service]:
+    """Return both services, on USERS_PORT (50051) and NOTIFICATIONS_PORT (50052), each knowing the other."""
+    ports_of = {"users": _port("USERS_PORT", 50051), "notifications": _port("NOTIFICATIONS_PORT", 50052)}
+    shared = {
+        "GRPC_HOST": ports.LOOPBACK,
+        "LOG_FORMAT": os.environ.get("LOG_FORMAT", "console"),
+        "USERS_ADDRESS": f"{ports.LOOPBACK}:{ports_of['users']}",
+        "NOTIFICATIONS_ADDRESS": f"{ports.LOOPBACK}:{ports_of['notifications']}",
+        **databases,
+    }
+    users, notifications = (
+        Service(
+            name,
+            f"{name}-service",
+            port,
+            {
+                **shared,
+                "GRPC_PORT": str(port),
+                "SECRET_KEYS": os.environ.get("SECRET_KEYS") or credentials[f"{name.upper()}_SECRET_KEYS"],
+            },
+        )
+        for name, port in ports_of.items()
+    )
+    return users, notifications
+
+
+def migrate(services: Sequence[Service], logs: Path) -> None:
+    """Bring both schemas up to date, at once; raise `LocalProblem` with the command's own words."""
+    runs = [service.run("migrate", "up", log=logs / f"{service.name}-migrate.log") for service in services]
+    codes = [run.finish(grace=MIGRATE_TIMEOUT_SECONDS) for run in runs]
+    for run, code in zip(runs, codes, strict=True):
+        if code:
+            raise LocalProblem(f"{run.name} ended with code {code} ({run.log})", detail=run.tail())
+
+
+def check_ports(services: Sequence[Service]) -> None:
+    """Raise `LocalProblem` if another program listens on a service's port."""
+    for service in services:
+        if ports.is_taken(service.port):
+            variable = f"{service.name.upper()}_PORT"
+            raise LocalProblem(
+                f"port {service.port} is taken, so {service.command} cannot listen there: "
+                f"stop the program that has it, or name another port in {variable}"
+            )
+
+
+def _port(variable: str, default: int) -> int:
+    value = os.environ.get(variable) or str(default)
+    if not value.isdecimal() or not 0 < int(value) < 65_536:
+        raise LocalProblem(f"{variable} is not a port number (1 to 65535)")
+    return int(value)
