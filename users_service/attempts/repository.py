@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, case, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from users_service.clock import utc
 from users_service.tables import attempt_counters as table
 
 
@@ -45,7 +46,7 @@ async def exceeded(connection: AsyncConnection, counters: Sequence[Counter]) -> 
     """Return when the last window ends of those counters that are over their limit; None where none is."""
     over = [and_(_is(counter), table.c.attempts > counter.limit) for counter in counters]
     ends = (await connection.execute(select(table.c.window_ends_at).where(or_(*over)))).scalars().all()
-    return max(ends).replace(tzinfo=UTC) if ends else None
+    return utc(max(ends)) if ends else None
 
 
 async def settle(connection: AsyncConnection, counter: Counter, *, keep_others: bool) -> None:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum, auto
 
 from chassis.coalesce import Coalescer
+from users_service.clock import utc
 from users_service.database import Database
+from users_service.point_reads import PointRead
 from users_service.sessions import repository, tokens
 from users_service.sessions.lifetime import GRACE
 from users_service.sessions.model import Session
 
 COLUMNS = ", ".join(f"sessions.{column.name}" for column in repository.COLUMNS)
-BY_TOKEN = f"SELECT {COLUMNS} FROM sessions WHERE token_hash IN ({{}})"  # noqa: S608
+BY_TOKEN = f"SELECT {COLUMNS} FROM sessions WHERE token_hash IN"  # noqa: S608 - fixed names
 BY_REPLACED_TOKEN = (
     f"SELECT {COLUMNS}, rotated.token_hash, rotated.rotated_at FROM rotated_session_tokens rotated "  # noqa: S608
-    "JOIN sessions ON sessions.id = rotated.session_id WHERE rotated.token_hash IN ({})"
+    "JOIN sessions ON sessions.id = rotated.session_id WHERE rotated.token_hash IN"
 )
-
-# The lengths of IN lists: few, so that a server that keeps statements keeps few.
-LENGTHS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Standing(Enum):
@@ -46,9 +44,10 @@ class SessionLookup:
     """Reads sessions by token, many at a time."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
-        self._current = Coalescer(self._read_current, max_batch=LENGTHS[-1])
-        self._replaced = Coalescer(self._read_replaced, max_batch=LENGTHS[-1])
+        self._by_token = PointRead(database, BY_TOKEN)
+        self._by_replaced_token = PointRead(database, BY_REPLACED_TOKEN)
+        self._current = Coalescer(self._read_current)
+        self._replaced = Coalescer(self._read_replaced)
 
     async def find(self, token: str, now: datetime) -> Found | None:
         """Return the session that the token belongs or belonged to; None for a token that never was."""
@@ -63,18 +62,10 @@ class SessionLookup:
         session, rotated_at = replaced
         return Found(session, Standing.GRACE if now - rotated_at <= GRACE else Standing.REPLACED)
 
-    async def _read_current(self, keys: list[bytes]) -> dict[bytes, Session]:
-        rows = await self._database.read(*_in_list(BY_TOKEN, keys))
-        found = map(repository.from_row, rows)
+    async def _read_current(self, hashes: list[bytes]) -> dict[bytes, Session]:
+        found = map(repository.from_row, await self._by_token.read(hashes))
         return {session.token_hash: session for session in found}
 
-    async def _read_replaced(self, keys: list[bytes]) -> dict[bytes, tuple[Session, datetime]]:
-        rows = await self._database.read(*_in_list(BY_REPLACED_TOKEN, keys))
-        return {row[-2]: (repository.from_row(row), row[-1].replace(tzinfo=UTC)) for row in rows}
-
-
-def _in_list(statement: str, keys: Sequence[bytes]) -> tuple[str, list[bytes]]:
-    """Complete the statement with as many places as the next length has, filled up with the last key."""
-    length = next(length for length in LENGTHS if length >= len(keys))
-    padded = [*keys, *keys[-1:] * (length - len(keys))]
-    return statement.format(", ".join(["%s"] * length)), padded
+    async def _read_replaced(self, hashes: list[bytes]) -> dict[bytes, tuple[Session, datetime]]:
+        rows = await self._by_replaced_token.read(hashes)
+        return {row[-2]: (repository.from_row(row), utc(row[-1])) for row in rows}

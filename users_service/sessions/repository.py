@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, insert, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from users_service.clock import utc
 from users_service.database import FOREIGN_KEY_MISSING, error_number
 from users_service.errors import UserNotFound
 from users_service.sessions.lifetime import EXTENSION_DUE, SLIDING
@@ -41,12 +42,12 @@ def from_row(row: Sequence[Any]) -> Session:
         row[0],
         row[1],
         row[2],
-        row[3].replace(tzinfo=UTC),
-        row[4].replace(tzinfo=UTC),
-        row[5].replace(tzinfo=UTC),
-        row[6].replace(tzinfo=UTC),
-        row[7].replace(tzinfo=UTC),
-        row[8] and row[8].replace(tzinfo=UTC),
+        utc(row[3]),
+        utc(row[4]),
+        utc(row[5]),
+        utc(row[6]),
+        utc(row[7]),
+        row[8] and utc(row[8]),
         bool(row[9]),
         row[10] or "",
         row[11] or "",

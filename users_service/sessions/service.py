@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.pagetokens import PageTokens
+from chassis.timestamps import from_micros, micros
+from users_service.clock import Clock
 from users_service.database import Database
 from users_service.errors import SessionInvalid, SessionNotFound
 from users_service.sessions import lifetime, repository, tokens
 from users_service.sessions.lookup import Found, SessionLookup, Standing
 from users_service.sessions.model import Session
+from users_service.users.model import User
 
 log = structlog.get_logger(__name__)
 
@@ -30,21 +35,50 @@ class Refreshed:
     session: Session
     extended: bool
     # Set when the token was replaced.
-    token: str = ""
+    token: str = field(repr=False)
+    now: datetime
 
 
-class Sessions:
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of a user's sessions. ``next_page_token`` is empty on the last page."""
+
+    sessions: Sequence[Session]
+    next_page_token: str
+    # The session of the token in the request; empty when there is none.
+    current_id: str
+    now: datetime
+
+
+class SessionService:
     """Sessions of users, by token, by id and by user."""
 
-    def __init__(self, database: Database, lookup: SessionLookup, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        lookup: SessionLookup,
+        page_tokens: PageTokens,
+        clock: Clock,
+        read_user: Callable[[str], Awaitable[User | None]],
+    ) -> None:
+        """``read_user``: finds a user by id."""
         self._database = database
         self._lookup = lookup
+        self._page_tokens = page_tokens
         self._clock = clock
+        self._read_user = read_user
 
     async def validate(self, token: str) -> tuple[Session, datetime]:
         """Return the live session of a token, and the time at which it was seen to live. Raises SessionInvalid."""
         now = self._clock()
         return (await self._admit(token, now)).session, now
+
+    async def user_of(self, session: Session) -> User:
+        """Return the user of a session. Raises SessionInvalid when it is gone, and the session with it."""
+        user = await self._read_user(session.user_id)
+        if user is None:
+            raise SessionInvalid
+        return user
 
     async def refresh(self, token: str, *, rotate: bool) -> Refreshed:
         """Extend the session if that is due, and replace its token if that is asked for. Raises SessionInvalid.
@@ -57,18 +91,31 @@ class Sessions:
         replacement = tokens.generate() if rotate and found.standing is Standing.CURRENT else ""
         return await self._database.transaction(lambda connection: _refresh(connection, found, replacement, now))
 
-    async def list_page(
-        self, user_id: str, after: tuple[datetime, str] | None, limit: int
-    ) -> tuple[list[Session], datetime]:
-        """Return a user's live sessions, newest first, from behind a position; and the time they were read at."""
+    async def list_sessions(self, user_id: str, *, current_token: str, size: int, page_token: str) -> Page:
+        """Return a page of a user's live sessions, newest first. Raises InvalidPageToken, PageTokenFilterMismatch."""
+        fingerprint = hashlib.sha256(repr(("sessions", user_id)).encode()).digest()
+        after = self._position(page_token, fingerprint)
         now = self._clock()
+        current_id = await self._identify(current_token, now)
         async with self._database.connection() as connection:
-            return await repository.list_live(connection, user_id, now, after, limit), now
+            # One more than asked for tells whether there is another page.
+            found = await repository.list_live(connection, user_id, now, after, size + 1)
+        token = ""
+        if len(found) > size:
+            last = found[size - 1]
+            token = self._page_tokens.issue(fingerprint, [micros(last.created_at), last.id])
+        return Page(found[:size], token, current_id, now)
 
-    async def identify(self, token: str) -> str:
+    def _position(self, page_token: str, fingerprint: bytes) -> tuple[datetime, str] | None:
+        if not page_token:
+            return None
+        created_at, session_id = self._page_tokens.read(page_token, fingerprint)
+        return from_micros(created_at), session_id
+
+    async def _identify(self, token: str, now: datetime) -> str:
         """Return the id of the token's session; empty for a token that is no good."""
         try:
-            return (await self._admit(token, self._clock())).session.id if token else ""
+            return (await self._admit(token, now)).session.id if token else ""
         except SessionInvalid:
             return ""
 
@@ -157,4 +204,4 @@ async def _refresh(connection: AsyncConnection, found: Found, replacement: str, 
     session = await repository.get(connection, session_id)
     if session is None:
         raise SessionInvalid
-    return Refreshed(session, extended, replacement if replaced else "")
+    return Refreshed(session, extended, replacement if replaced else "", now)

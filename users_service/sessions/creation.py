@@ -1,0 +1,71 @@
+"""Creates sessions by idempotent requests: with a new user (sign-up), or for a user whom the caller vouches for.
+
+Requests and answers are messages of the contract here, since the first answer is what is kept and told again.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+from vibework.users.v1 import session_service_pb2 as pb
+
+from users_service.accounts import repository as accounts
+from users_service.attempts.limiter import Attempts, address
+from users_service.clock import Clock
+from users_service.idempotency import Idempotency
+from users_service.passwords.hasher import Passwords
+from users_service.sessions.issuing import issue
+from users_service.sessions.messages import client_details, fill
+from users_service.users import repository as users
+from users_service.users.messages import fill as fill_user
+from users_service.users.model import new_user
+
+# The action whose attempts are counted: sign-ups from one address.
+ACTION = "sign_up"
+
+
+class SessionCreation:
+    """SignUp and CreateSession."""
+
+    def __init__(self, idempotency: Idempotency, passwords: Passwords, attempts: Attempts, clock: Clock) -> None:
+        self._idempotency = idempotency
+        self._passwords = passwords
+        self._attempts = attempts
+        self._clock = clock
+
+    async def sign_up(self, request: pb.SignUpRequest) -> pb.SignUpResponse:
+        """Create a user with a password account and a session, in one transaction.
+
+        Raises EmailTaken, RateLimited, PasswordHashingBusy, RequestIdReused and RequestInFlight.
+        """
+        # A repeat is neither counted nor worth a hash.
+        answer = await self._idempotency.remembered(request, pb.SignUpResponse)
+        if answer is not None:
+            return answer
+        now, client = self._clock(), client_details(request.client)
+        self._passwords.ensure_room()
+        await self._attempts.claim([address(ACTION, client.ip_address)], now)
+        user = new_user(request.email, now, name=request.name, image=request.image)
+        password_hash = await self._passwords.hash(request.password)
+
+        async def work(connection: AsyncConnection) -> pb.SignUpResponse:
+            await users.insert_user(connection, user)
+            await accounts.insert_credential(connection, user.id, password_hash, now)
+            session, token = await issue(connection, user.id, client, request.do_not_remember, now)
+            response = pb.SignUpResponse(session_token=token)
+            fill_user(response.user, user)
+            fill(response.session, session, now)
+            return response
+
+        return await self._idempotency.run(request, pb.SignUpResponse, work)
+
+    async def create(self, request: pb.CreateSessionRequest) -> pb.CreateSessionResponse:
+        """Create a session for a user. Raises UserNotFound, RequestIdReused and RequestInFlight."""
+        now, client = self._clock(), client_details(request.client)
+
+        async def work(connection: AsyncConnection) -> pb.CreateSessionResponse:
+            session, token = await issue(connection, request.user_id, client, request.do_not_remember, now)
+            response = pb.CreateSessionResponse(session_token=token)
+            fill(response.session, session, now)
+            return response
+
+        return await self._idempotency.run(request, pb.CreateSessionResponse, work)
