@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vibework.users.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from vibework.users.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 
 from chassis.keyring import Keyring
@@ -9,10 +10,16 @@ from chassis.lifecycle import Scope
 from chassis.pagetokens import PageTokens
 from chassis.registration import Registration
 from chassis.server import Server, build_server
+from users_service.attempts.limiter import Attempts
 from users_service.clock import Clock, utc_now
 from users_service.database import Database
 from users_service.idempotency import Idempotency
 from users_service.passwords.hasher import Passwords
+from users_service.sessions.creation import SessionCreation
+from users_service.sessions.lookup import SessionLookup
+from users_service.sessions.service import SessionService
+from users_service.sessions.servicer import SessionServicer
+from users_service.sessions.sign_in import SignIn
 from users_service.settings import Settings
 from users_service.users.reads import UserReads
 from users_service.users.service import UserService
@@ -28,14 +35,25 @@ async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> 
     passwords = Passwords.of(settings)
     scope.resources.callback(passwords.close)
     idempotency = Idempotency(database, keyring, clock)
+    page_tokens = PageTokens(keyring)
+    attempts = Attempts.of(database, keyring, settings)
+    reads = UserReads(database)
     users = UserService(
         database=database,
-        reads=UserReads(database),
+        reads=reads,
         idempotency=idempotency,
         passwords=passwords,
-        page_tokens=PageTokens(keyring),
+        page_tokens=page_tokens,
         clock=clock,
         on_deleted=lambda: None,
     )
-    services: list[Registration] = [(add_UserServiceServicer_to_server, UserServicer(users))]
+    sessions = SessionServicer(
+        SessionService(database, SessionLookup(database), page_tokens, clock, reads.get),
+        SessionCreation(idempotency, passwords, attempts, clock),
+        SignIn(database, passwords, attempts, clock),
+    )
+    services: list[Registration] = [
+        (add_UserServiceServicer_to_server, UserServicer(users)),
+        (add_SessionServiceServicer_to_server, sessions),
+    ]
     return build_server(settings, services, probe=database.ping, draining=scope.draining)
