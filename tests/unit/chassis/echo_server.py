@@ -1,0 +1,46 @@
+"""A server in a process of its own, for the tests of signals: each call takes 0.5 s."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+from vibework.users.v1 import session_service_pb2 as pb
+from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
+
+from chassis import lifecycle
+from chassis.registration import Registration
+from chassis.server import Server, build_server
+from chassis.settings import ServerSettings, load
+
+
+class Sessions(pb_grpc.SessionServiceServicer):
+    """Answers slowly."""
+
+    async def ValidateSession(self, _: Any, __: Any) -> Any:
+        """Answer after half a second."""
+        await asyncio.sleep(0.5)
+        return pb.ValidateSessionResponse()
+
+
+async def _close(name: str) -> None:
+    sys.stdout.write(f"closed {name}\n")
+    sys.stdout.flush()
+
+
+async def _probe() -> None:
+    return
+
+
+async def build(scope: lifecycle.Scope) -> Server:
+    """Wire the server and two resources whose closing can be seen."""
+    scope.resources.push_async_callback(_close, "first")
+    scope.resources.push_async_callback(_close, "second")
+    servicer: Any = Sessions()  # type: ignore[abstract]
+    services: list[Registration] = [(pb_grpc.add_SessionServiceServicer_to_server, servicer)]
+    return build_server(load(ServerSettings), services, probe=_probe, draining=scope.draining)
+
+
+if __name__ == "__main__":
+    sys.exit(lifecycle.run(load(ServerSettings), build))

@@ -1,0 +1,108 @@
+"""Health as a balancer sees it: follows the probe, and ends with the server."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from chassis.health import run_probe
+from tests.unit.chassis.conftest import Running, Serve
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SESSIONS = "vibework.users.v1.SessionService"
+
+
+def _stub(running: Running) -> Any:
+    return health_pb2_grpc.HealthStub(running.channel)
+
+
+def _reflect(running: Running) -> Any:
+    channel: Any = running.channel
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+    return stub.ServerReflectionInfo()
+
+
+@pytest.mark.parametrize("service", ["", SESSIONS, "vibework.notifications.v1.NotificationService"])
+async def test_each_service_and_the_whole_are_serving(serve: Serve, service: str) -> None:
+    """A probe may ask for the server or for one service."""
+    check = _stub(await serve()).Check(health_pb2.HealthCheckRequest(service=service))
+    assert (await check).status == SERVING
+
+
+async def test_a_service_that_is_not_here_is_not_found(serve: Serve) -> None:
+    """The health protocol asks for NOT_FOUND."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await _stub(await serve()).Check(health_pb2.HealthCheckRequest(service="nobody"))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_list_names_every_service(serve: Serve) -> None:
+    """One call shows the state of all."""
+    response = await _stub(await serve()).List(health_pb2.HealthListRequest())  # type: ignore[attr-defined]
+    assert {name: item.status for name, item in response.statuses.items()}[SESSIONS] == SERVING
+    assert len(response.statuses) == 3
+
+
+async def test_health_goes_with_the_database_and_comes_back(serve: Serve) -> None:
+    """A watcher sees the loss of the database and its return."""
+    running = await serve()
+    watch = _stub(running).Watch(health_pb2.HealthCheckRequest(service=SESSIONS))
+    seen = [(await watch.read()).status]
+    running.probe_error.append(OSError("gone"))
+    seen.append((await asyncio.wait_for(watch.read(), 5)).status)
+    running.probe_error.clear()
+    seen.append((await asyncio.wait_for(watch.read(), 5)).status)
+    assert seen == [SERVING, NOT_SERVING, SERVING]
+    watch.cancel()
+
+
+async def test_a_watch_of_an_unknown_service_stays_open(serve: Serve) -> None:
+    """The health protocol asks for SERVICE_UNKNOWN and an open stream."""
+    watch = _stub(await serve()).Watch(health_pb2.HealthCheckRequest(service="nobody"))
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+    watch.cancel()
+
+
+async def test_an_open_watch_does_not_hold_up_the_stop(serve: Serve) -> None:
+    """The stop tells watchers NOT_SERVING and ends their streams instead of waiting out its grace."""
+    running = await serve()
+    watch = _stub(running).Watch(health_pb2.HealthCheckRequest())
+    assert (await watch.read()).status == SERVING
+    started = monotonic()
+    await running.server.stop(10)
+    assert monotonic() - started < 5
+    assert (await watch.read()).status == NOT_SERVING
+    assert await watch.read() is grpc.aio.EOF
+
+
+async def test_a_probe_that_hangs_means_not_serving() -> None:
+    """A database that neither answers nor refuses is away; the probe's time limit says so."""
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    assert await run_probe(hang, 0.01) == "TimeoutError"
+
+
+async def test_reflection_lists_the_services(serve: Serve) -> None:
+    """grpcurl needs no .proto files."""
+    call = _reflect(await serve())
+    await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+    await call.done_writing()
+    names = {item.name for item in (await call.read()).list_services_response.service}
+    assert {SESSIONS, "grpc.health.v1.Health"} <= names
+
+
+async def test_reflection_can_be_turned_off(serve: Serve) -> None:
+    """A deployment that must not describe itself does not."""
+    running = await serve(reflection_enabled=False)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await _reflect(running).read()
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -1,0 +1,116 @@
+"""A server's life as its operator sees it: signals, drain, exit codes, one clear line on failure."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from vibework.users.v1 import session_service_pb2 as pb
+from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
+
+ROOT = Path(__file__).parents[3]
+SCRIPT = Path(__file__).with_name("echo_server.py")
+
+
+@dataclass
+class Served:
+    """A server process and its address."""
+
+    process: asyncio.subprocess.Process
+    address: str
+
+    def validate(self, channel: grpc.aio.Channel) -> Any:
+        """Start a call that takes half a second."""
+        stub = pb_grpc.SessionServiceStub(channel)
+        return stub.ValidateSession(pb.ValidateSessionRequest(session_token="a" * 43))
+
+    async def rest_of_output(self) -> list[str]:
+        """Wait for the end of the process and return the lines it still printed."""
+        output, _ = await asyncio.wait_for(self.process.communicate(), 20)
+        return output.decode().splitlines()
+
+
+async def _start(**settings: str) -> asyncio.subprocess.Process:
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}", "LOG_FORMAT": "json"} | settings
+    return await asyncio.create_subprocess_exec(
+        sys.executable, str(SCRIPT), env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    """Start the server and wait until it listens."""
+    process = await _start(GRPC_DRAIN_MS="700", GRPC_GRACE_MS="5000")
+    assert process.stdout is not None
+    line = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
+    assert line["event"] == "listening"
+    yield Served(process, line["address"])
+    if process.returncode is None:
+        process.kill()
+        await process.communicate()
+
+
+async def test_sigterm_drains_before_it_ends(served: Served) -> None:
+    """NOT_SERVING first while calls are still taken, then the end, with every call answered."""
+    async with grpc.aio.insecure_channel(served.address) as channel:
+        before = served.validate(channel)
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        served.process.send_signal(signal.SIGTERM)
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        during = served.validate(channel)
+        await asyncio.gather(before, during)
+        output = await served.rest_of_output()
+    assert served.process.returncode == 0
+    events = [json.loads(line)["event"] for line in output if line.startswith("{")]
+    assert [event for event in events if event != "rpc"] == ["draining", "stopped"]
+    assert [line for line in output if line.startswith("closed")] == ["closed second", "closed first"]
+
+
+async def test_a_second_signal_ends_at_once(served: Served) -> None:
+    """An operator who presses Ctrl-C twice does not wait for the drain."""
+    started = monotonic()
+    served.process.send_signal(signal.SIGINT)
+    await asyncio.sleep(0.1)
+    served.process.send_signal(signal.SIGINT)
+    output = await served.rest_of_output()
+    assert served.process.returncode == 130
+    assert monotonic() - started < 3
+    assert "closed first" in output
+
+
+async def test_a_taken_port_is_one_line() -> None:
+    """The start fails with a line that names the address, and no stack."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = await _start(GRPC_PORT=str(port))
+        _, errors = await asyncio.wait_for(process.communicate(), 20)
+    lines = [line for line in errors.decode().splitlines() if "cannot start" in line]
+    assert lines == [f"cannot start: cannot listen on 127.0.0.1:{port}: the port is taken or not ours"]
+    assert "Traceback" not in errors.decode()
+    assert process.returncode == 1
+
+
+async def test_a_wrong_setting_is_one_line() -> None:
+    """The start fails with exit code 2 and a line that names the variable and its rule."""
+    process = await _start(GRPC_PORT="many")
+    _, errors = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 2
+    (line,) = errors.decode().splitlines()
+    assert line.startswith("wrong setting: GRPC_PORT: ")
+    assert "integer" in line

@@ -1,0 +1,47 @@
+"""The rich status made from a domain error."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+
+from chassis import errors
+from chassis.status import code_of, to_status
+
+KINDS = [
+    getattr(errors, name)
+    for name in "".join(code.name.title().replace("_", "") + " " for code in grpc.StatusCode).split()
+    if hasattr(errors, name)
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_each_kind_has_the_code_of_its_name(kind: type[errors.ServiceError]) -> None:
+    """Kinds are named as gRPC names its codes, so the table can be read without looking."""
+    error = type("Fact", (kind,), {"reason": "INTERNAL"})()
+    assert code_of(error).name.replace("_", "") == kind.__name__.upper()
+
+
+def test_every_kind_is_in_the_table() -> None:
+    """A kind added without a code would leave as INTERNAL."""
+    direct = {kind for kind in errors.ServiceError.__subclasses__() if kind.__module__ == "chassis.errors"}
+    assert direct == set(KINDS)
+
+
+def test_a_thousand_violations_still_fit_into_the_headers() -> None:
+    """The status always arrives: what does not fit is cut, the first violations stay."""
+    violations = [
+        errors.FieldViolation(f"items[{n}].email", "must be an address", "STRING_EMAIL") for n in range(1_000)
+    ]
+    status = to_status(errors.InvalidFields(violations))
+    bad_request = error_details_pb2.BadRequest()
+    assert status.details[1].Unpack(bad_request)
+    assert status.ByteSize() < 7_000
+    assert 20 < len(bad_request.field_violations) < 1_000
+    assert bad_request.field_violations[0].field == "items[0].email"
+
+
+def test_a_message_is_cut_to_a_length_that_travels() -> None:
+    """A message built from input cannot grow the headers without bound."""
+    assert len(to_status(errors.InternalError("x" * 10_000)).message) == 500
