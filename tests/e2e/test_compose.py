@@ -1,0 +1,163 @@
+"""The compose stack, brought up from nothing as a newcomer does, used by stubs, and taken down."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from vibework.notifications.v1 import (
+    NOTIFICATION_TYPE_IN_APP,
+    CreateNotificationRequest,
+    ListNotificationsRequest,
+    NotificationServiceStub,
+)
+from vibework.users.v1 import (
+    SessionServiceStub,
+    SignInRequest,
+    SignUpRequest,
+    ValidateSessionRequest,
+)
+
+from script.local.ports import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+# A first start builds the image.
+UP_SECONDS = 600
+
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(UP_SECONDS + 120), pytest.mark.xdist_group("compose")]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A compose project of this run's own, on free ports, with an image of its own name."""
+
+    name: str = field(default_factory=lambda: f"vw-test-{uuid.uuid4().hex[:8]}")
+    users_port: int = field(default_factory=free_port)
+    notifications_port: int = field(default_factory=free_port)
+
+    def compose(self, *arguments: str, check: bool = True) -> str:
+        """Run ``docker compose`` for this project and return what it printed."""
+        ports = {"USERS_PORT": str(self.users_port), "NOTIFICATIONS_PORT": str(self.notifications_port)}
+        command = ["docker", "compose", "--project-name", self.name, *arguments]
+        result = subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **ports, "VIBEWORK_TAG": self.name},
+            capture_output=True,
+            text=True,
+            timeout=UP_SECONDS,
+            check=False,
+        )
+        assert not check or result.returncode == 0, f"{result.stderr}\n{self.logs()}"
+        return result.stdout
+
+    def logs(self) -> str:
+        """Return the end of every container's log."""
+        return self.compose("logs", "--no-color", "--tail=20", check=False)
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        """Return what the engine says of a service's container."""
+        container = self.compose("ps", "--all", "--quiet", service).strip()
+        shown = subprocess.run(["docker", "inspect", container], capture_output=True, text=True, check=True)
+        described: dict[str, Any] = json.loads(shown.stdout)[0]
+        return described
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """The stack, up; at the end nothing of it is left, image included."""
+    stack = Stack()
+    try:
+        stack.compose("up", "--wait", "--quiet-pull")
+        yield stack
+    finally:
+        stack.compose("down", "--volumes", "--remove-orphans", "--timeout", "10", check=False)
+        subprocess.run(["docker", "image", "rm", f"vibework-services:{stack.name}"], capture_output=True, check=False)
+
+
+def test_readme_session(stack: Stack) -> None:
+    """A user signs up, signs in, is recognised, and finds a notification in the feed."""
+    email, password = f"{stack.name}@example.com", "correct horse battery"
+    with (
+        grpc.insecure_channel(f"127.0.0.1:{stack.users_port}") as users,
+        grpc.insecure_channel(f"127.0.0.1:{stack.notifications_port}") as notifications,
+    ):
+        sessions, feed = SessionServiceStub(users), NotificationServiceStub(notifications)
+        user = sessions.SignUp(SignUpRequest(email=email, password=password, name="Ann"), timeout=10).user
+        token = sessions.SignIn(SignInRequest(email=email, password=password), timeout=10).session_token
+        assert sessions.ValidateSession(ValidateSessionRequest(session_token=token), timeout=10).user.id == user.id
+        create = CreateNotificationRequest(user_id=user.id, title="Hello", message="x", type=NOTIFICATION_TYPE_IN_APP)
+        created = feed.CreateNotification(create, timeout=10).notification
+        listed = feed.ListNotifications(ListNotificationsRequest(user_id=user.id), timeout=10).notifications
+        assert [item.id for item in listed] == [created.id]
+
+
+def test_services_reach_each_other(stack: Stack) -> None:
+    """The notifications service asks the users service, and hears that a stranger is none of its users."""
+    with grpc.insecure_channel(f"127.0.0.1:{stack.notifications_port}") as channel:
+        create = CreateNotificationRequest(
+            user_id="user_stranger", title="Hello", message="x", type=NOTIFICATION_TYPE_IN_APP
+        )
+        with pytest.raises(grpc.RpcError) as refused:
+            NotificationServiceStub(channel).CreateNotification(create, timeout=10)
+    status = rpc_status.from_call(cast("grpc.Call", refused.value))
+    info = error_details_pb2.ErrorInfo()
+    assert status is not None
+    assert status.details[0].Unpack(info)
+    assert info.reason == "RECIPIENT_NOT_FOUND"
+
+
+def test_only_the_services_are_published_and_to_this_machine_only(stack: Stack) -> None:
+    """No database can be reached from outside of its network, whatever its password."""
+    published = {
+        service: {port["HostIp"] for ports in bindings.values() for port in ports or ()}
+        for service in ("mysql", "mongodb", "users", "notifications")
+        if (bindings := stack.inspect(service)["HostConfig"]["PortBindings"] or {})
+    }
+    assert published == {"users": {"127.0.0.1"}, "notifications": {"127.0.0.1"}}
+
+
+def test_services_run_confined_and_without_secrets_in_sight(stack: Stack) -> None:
+    """A service is not root, cannot write to its image, and its configuration shows no secret."""
+    for service in ("users", "notifications"):
+        described = stack.inspect(service)
+        config, host = described["Config"], described["HostConfig"]
+        assert (config["User"], host["ReadonlyRootfs"], host["CapDrop"]) == ("10001:10001", True, ["ALL"])
+        names = {line.split("=")[0] for line in config["Env"]}
+        assert names & {"MYSQL_PASSWORD", "MONGODB_URL", "SECRET_KEYS"} == set()
+
+
+def test_second_start_keeps_data_and_secrets(stack: Stack) -> None:
+    """A stack that was down and is up again knows its users, and its secrets are those of before."""
+    email, password = "kept@example.com", "correct horse battery"
+    with grpc.insecure_channel(f"127.0.0.1:{stack.users_port}") as channel:
+        SessionServiceStub(channel).SignUp(SignUpRequest(email=email, password=password), timeout=10)
+    stack.compose("down", "--timeout", "20")
+    stack.compose("up", "--wait")
+    with grpc.insecure_channel(f"127.0.0.1:{stack.users_port}") as channel:
+        signed_in = SessionServiceStub(channel).SignIn(SignInRequest(email=email, password=password), timeout=10)
+    assert signed_in.session_token
+
+
+def test_sigterm_drains(stack: Stack) -> None:
+    """``docker stop`` ends both services by their own drain, not by the engine's kill."""
+    stack.compose("stop", "users", "notifications")
+    for service in ("users", "notifications"):
+        assert stack.inspect(service)["State"]["ExitCode"] == 0
+        events = [json.loads(line)["event"] for line in _last_lines(stack, service) if line.startswith("{")]
+        assert [event for event in events if event in {"draining", "stopped"}] == ["draining", "stopped"]
+
+
+def _last_lines(stack: Stack, service: str) -> list[str]:
+    output = stack.compose("logs", "--no-color", "--no-log-prefix", "--tail=10", service)
+    return output.splitlines()
