@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.harness.database_fixtures"]
+pytest_plugins = ["tests.harness.database_fixtures", "tests.harness.users"]

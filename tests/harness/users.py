@@ -1,0 +1,234 @@
+"""The users service as it runs in production, on a database of its own and under a clock that a test can move.
+
+| fixture | what it is |
+|---|---|
+| `users_server` | a server shared by the tests of one module |
+| `users_channel` | an asynchronous channel to it, made for one test |
+| `users` | its stubs on that channel |
+
+The server has a thread and an event loop of its own, so that tests may be synchronous (`UsersServer.channel`) or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+import asyncmy
+import grpc
+import pytest
+import pytest_asyncio
+import uvloop
+from google.rpc import error_details_pb2, status_pb2
+from vibework.users.v1.account_service_pb2_grpc import AccountServiceStub
+from vibework.users.v1.session_service_pb2_grpc import SessionServiceStub
+from vibework.users.v1.user_service_pb2_grpc import UserServiceStub
+from vibework.users.v1.verification_service_pb2_grpc import VerificationServiceStub
+
+from chassis.lifecycle import Scope
+from chassis.server import Server
+from tests.harness.database_fixtures import migrated_mysql
+from tests.harness.database_servers import MySQLServer, TestRun
+from tests.harness.databases import MySQLDatabase, in_own_thread
+from users_service.app import build
+from users_service.settings import Settings
+
+T = TypeVar("T")
+
+SECRET_KEYS = f"test-key:{base64.b64encode(bytes(range(32))).decode()}"
+START_SECONDS = 30
+
+
+class VirtualClock:
+    """Shows the real time plus what it was moved by; the server under test reads it."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        """Return the time that the server takes for now."""
+        return datetime.now(UTC) + self._ahead
+
+    def advance(self, by: timedelta) -> None:
+        """Let time pass."""
+        self._ahead += by
+
+
+@dataclass
+class UsersServer:
+    """A users service that answers on a port of this machine."""
+
+    database: MySQLDatabase
+    clock: VirtualClock
+    settings: Settings
+    # Set once it serves.
+    address: str = ""
+    server: Server | None = None
+    loop: asyncio.AbstractEventLoop | None = None
+    _ended: asyncio.Event | None = field(default=None, repr=False)
+
+    def channel(self) -> grpc.Channel:
+        """Open a channel for synchronous tests; close it, or use it as a context."""
+        return grpc.insecure_channel(self.address)
+
+    def aio_channel(self) -> grpc.aio.Channel:
+        """Open a channel for asynchronous tests, with a connection of its own."""
+        return grpc.aio.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)])
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something in the server's own loop, and wait for it."""
+        assert self.loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(START_SECONDS)
+
+    def rows(self, statement: str, *arguments: Any) -> list[tuple[Any, ...]]:
+        """Run a statement on the server's database, past the server, and return the rows."""
+        return in_own_thread(partial(query, self.database, statement, arguments))
+
+    async def serve(self, ready: threading.Event) -> None:
+        """Serve until ``end`` is called."""
+        self.loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        async with AsyncExitStack() as resources:
+            self.server = await build(self.settings, Scope(resources, asyncio.Event()), clock=self.clock)
+            await self.server.start()
+            self.address = self.server.address
+            ready.set()
+            await self._ended.wait()
+            await self.server.stop(grace=1)
+
+    def end(self) -> None:
+        """Let ``serve`` return."""
+        if self.loop is not None and self._ended is not None:
+            self.loop.call_soon_threadsafe(self._ended.set)
+
+
+async def query(database: MySQLDatabase, statement: str, arguments: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Run one statement on a connection of its own, committed at once; return the rows."""
+    connection = await asyncmy.connect(
+        host=database.host,
+        port=database.port,
+        user=database.user,
+        password=database.password,
+        db=database.name,
+        autocommit=True,
+        init_command="SET time_zone = '+00:00'",
+    )
+    try:
+        async with connection.cursor() as cursor:
+            await cursor.execute(statement, arguments or None)
+            return list(await cursor.fetchall()) if cursor.description else []
+    finally:
+        await connection.ensure_closed()
+
+
+def settings_for(database: MySQLDatabase, **changed: Any) -> Settings:
+    """Return settings for a server on this database: a free port, quick health probes, quick drains."""
+    values: dict[str, Any] = {
+        **{name.lower(): value for name, value in database.environment().items()},
+        "secret_keys": SECRET_KEYS,
+        "grpc_port": 0,
+        "grpc_drain_ms": 0,
+        "health_interval_ms": 100,
+        "purge_interval_ms": 0,
+        **changed,
+    }
+    return Settings(**values)
+
+
+@contextmanager
+def users_service(database: MySQLDatabase, clock: VirtualClock | None = None, **settings: Any) -> Iterator[UsersServer]:
+    """Serve, on a free port, for as long as the context lasts; ``settings``: fields of ``Settings`` to change."""
+    served = UsersServer(database, clock or VirtualClock(), settings_for(database, **settings))
+    ready = threading.Event()
+    errors: list[BaseException] = []
+    thread = threading.Thread(target=_serve, args=(served, ready, errors), name="users-service")
+    thread.start()
+    try:
+        if not ready.wait(START_SECONDS) or errors:
+            raise AssertionError("the users service did not start") from (errors[0] if errors else None)
+        yield served
+    finally:
+        served.end()
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def _serve(served: UsersServer, ready: threading.Event, errors: list[BaseException]) -> None:
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(served.serve(ready))
+    except BaseException as error:  # noqa: BLE001 - raised again by the test's thread
+        errors.append(error)
+        ready.set()
+
+
+@dataclass(frozen=True)
+class Stubs:
+    """The four services' stubs on one channel."""
+
+    users: UserServiceStub
+    sessions: SessionServiceStub
+    accounts: AccountServiceStub
+    verifications: VerificationServiceStub
+
+    @classmethod
+    def on(cls, channel: Any) -> Stubs:
+        """Make the stubs; they are synchronous or not, as the channel is."""
+        return cls(
+            UserServiceStub(channel),
+            SessionServiceStub(channel),
+            AccountServiceStub(channel),
+            VerificationServiceStub(channel),
+        )
+
+
+@pytest.fixture(scope="module")
+def users_server(test_run: TestRun, mysql_server: MySQLServer) -> Iterator[UsersServer]:
+    """Run the users service for the tests of one module."""
+    with migrated_mysql(test_run, mysql_server) as database, users_service(database) as served:
+        yield served
+
+
+@pytest_asyncio.fixture
+async def users_channel(users_server: UsersServer) -> AsyncIterator[grpc.aio.Channel]:
+    """Open a channel to the module's users service."""
+    async with users_server.aio_channel() as channel:
+        yield channel
+
+
+@pytest.fixture
+def users(users_channel: grpc.aio.Channel) -> Stubs:
+    """The stubs of the module's users service."""
+    return Stubs.on(users_channel)
+
+
+def reason(error: grpc.RpcError) -> str:
+    """Return the reason in the ErrorInfo of an error; fails where it has none."""
+    info = _detail(error, error_details_pb2.ErrorInfo())
+    assert info is not None and info.domain == "vibework", error  # noqa: PT018 - one fact
+    return str(info.reason)
+
+
+def retry_seconds(error: grpc.RpcError) -> float | None:
+    """Return the delay in the RetryInfo of an error, in seconds, or None."""
+    retry = _detail(error, error_details_pb2.RetryInfo())
+    return None if retry is None else retry.retry_delay.ToTimedelta().total_seconds()
+
+
+def violations(error: grpc.RpcError) -> list[str]:
+    """Return the fields that the BadRequest of an error names."""
+    bad = _detail(error, error_details_pb2.BadRequest())
+    return [] if bad is None else [item.field for item in bad.field_violations]
+
+
+def _detail(error: Any, wanted: Any) -> Any:
+    metadata = dict(error.trailing_metadata() or ())
+    status = status_pb2.Status.FromString(metadata.get("grpc-status-details-bin", b""))
+    return next((wanted for detail in status.details if detail.Unpack(wanted)), None)
