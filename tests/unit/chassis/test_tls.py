@@ -1,0 +1,106 @@
+"""TLS: a real handshake, mutual TLS, and certificates that change while the server runs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from vibework.users.v1 import session_service_pb2 as pb
+from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
+
+from chassis.clients import open_channel
+from tests.unit.chassis.conftest import Serve
+
+
+@dataclass
+class Pair:
+    """A self-signed certificate, which is its own authority, and its key."""
+
+    certificate: Path
+    key: Path
+
+
+def _make(folder: Path, name: str) -> Pair:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pair = Pair(folder / f"{name}.pem", folder / f"{name}.key")
+    pair.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    pair.key.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return pair
+
+
+async def _call(address: str, authority: Path, own: Pair | None = None) -> grpc.StatusCode:
+    pair = (None, None) if own is None else (own.certificate, own.key)
+    async with open_channel(address, authority=authority, certificate=pair[0], key=pair[1]) as channel:
+        call = pb_grpc.SessionServiceStub(channel).ValidateSession(
+            pb.ValidateSessionRequest(session_token="a" * 43), timeout=5
+        )
+        return await call.code()
+
+
+async def test_a_caller_that_trusts_the_authority_gets_through(serve: Serve, tmp_path: Path) -> None:
+    """TLS works end to end, and a server that nobody vouches for is refused."""
+    server, other = _make(tmp_path, "server"), _make(tmp_path, "other")
+    running = await serve(tls_cert_file=server.certificate, tls_key_file=server.key)
+    assert await _call(running.server.address, server.certificate) is grpc.StatusCode.OK
+    assert await _call(running.server.address, other.certificate) is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_mutual_tls_refuses_callers_without_a_certificate(serve: Serve, tmp_path: Path) -> None:
+    """With a client authority set, only callers that it signed get through."""
+    server, client, other = (_make(tmp_path, name) for name in ("server", "client", "other"))
+    running = await serve(
+        tls_cert_file=server.certificate, tls_key_file=server.key, tls_client_ca_file=client.certificate
+    )
+    address = running.server.address
+    assert await _call(address, server.certificate, client) is grpc.StatusCode.OK
+    assert await _call(address, server.certificate) is grpc.StatusCode.UNAVAILABLE
+    assert await _call(address, server.certificate, other) is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_renewed_certificate_is_used_without_a_restart(serve: Serve, tmp_path: Path) -> None:
+    """New handshakes get the new pair; a broken renewal keeps the last good one."""
+    old, new = _make(tmp_path, "old"), _make(tmp_path, "new")
+    current = Pair(tmp_path / "tls.pem", tmp_path / "tls.key")
+    _install(old, current, 1)
+    running = await serve(tls_cert_file=current.certificate, tls_key_file=current.key)
+    assert await _call(running.server.address, old.certificate) is grpc.StatusCode.OK
+    _install(new, current, 2)
+    assert await _call(running.server.address, new.certificate) is grpc.StatusCode.OK
+    current.key.unlink()
+    assert await _call(running.server.address, new.certificate) is grpc.StatusCode.OK
+
+
+def _install(source: Pair, target: Pair, second: int) -> None:
+    for read, write in ((source.certificate, target.certificate), (source.key, target.key)):
+        write.write_bytes(read.read_bytes())
+        os.utime(write, (second, second))
+
+
+async def test_a_certificate_that_cannot_be_read_stops_the_start(serve: Serve, tmp_path: Path) -> None:
+    """A wrong path is told at the start and not at the first handshake."""
+    with pytest.raises(FileNotFoundError, match=r"nothing\.pem|nothing\.key"):
+        await serve(tls_cert_file=tmp_path / "nothing.pem", tls_key_file=tmp_path / "nothing.key")
