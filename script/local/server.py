@@ -104,7 +104,8 @@ def _run(stack: Stack) -> None:
 
 def _prepare_folder() -> TextIO:
     """Make `.local/`, see that there is room in it, and claim it for this process."""
-    (LOCAL / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
+    (LOCAL / "logs").mkdir(parents=True, exist_ok=True)
+    LOCAL.chmod(0o700)  # the databases in it have no accounts of their own that keep other users out
     free = shutil.disk_usage(LOCAL).free // 1_000_000
     if free < FREE_MEGABYTES:
         raise LocalProblem(f"the disk is full: {free} MB are free in {LOCAL}, {FREE_MEGABYTES} are needed")
