@@ -31,11 +31,13 @@ DELIVERY_STATE_TO_PROTO: Final[Mapping[str | None, pb.DeliveryState.ValueType]] 
     "suppressed": pb.DELIVERY_STATE_SUPPRESSED,
 }
 
+_WRONG: Final = (KeyError, TypeError, ValueError, OverflowError, AttributeError)
+
 Convert = Callable[[Document], Any]
 
 
 class Unreadable(Exception):
-    """A stored document does not have the form of a notification; the text names id and field."""
+    """A stored document has not the form of a notification; the text names its id and the fields, never a value."""
 
 
 def to_message(document: Document, fields: Iterable[str] | None = None) -> pb.Notification:
@@ -46,8 +48,17 @@ def to_message(document: Document, fields: Iterable[str] | None = None) -> pb.No
     names = _CONVERTERS if fields is None else fields
     try:
         return pb.Notification(**{name: _CONVERTERS[name](document) for name in names})
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise Unreadable(f"{document.get('_id')!r}: {type(error).__name__} {error}") from None
+    except _WRONG:
+        broken = ", ".join(name for name in names if not _converts(name, document))
+        raise Unreadable(f"{document.get('_id')!r}: {broken}") from None
+
+
+def _converts(name: str, document: Document) -> bool:
+    try:
+        pb.Notification(**{name: _CONVERTERS[name](document)})
+    except _WRONG:
+        return False
+    return True
 
 
 def projection(fields: Iterable[str]) -> Document:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from chassis.keyring import Keyring
 from chassis.settings import Milliseconds, Port, ServerSettings
 
 
@@ -58,7 +59,14 @@ class Settings(DatabaseSettings):
     recipient_known_ms: Milliseconds = 60_000
     recipient_unknown_ms: Milliseconds = 2_000
 
-    @field_validator("users_address")
+    @field_validator("secret_keys")
     @classmethod
-    def _is_a_target(cls, address: str) -> str:
-        return address.strip()
+    def _are_keys(cls, keys: SecretStr) -> SecretStr:
+        Keyring.parse(keys.get_secret_value())
+        return keys
+
+    @model_validator(mode="after")
+    def _has_users(self) -> Settings:
+        if self.recipient_check != "off" and not self.users_address:
+            raise ValueError("USERS_ADDRESS is missing (or set RECIPIENT_CHECK=off)")
+        return self

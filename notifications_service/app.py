@@ -1,0 +1,104 @@
+"""The composition root: the only place that wires the notifications service together."""
+
+from __future__ import annotations
+
+import grpc
+from vibework.notifications.v1 import (
+    delivery_service_pb2_grpc,
+    notification_service_pb2_grpc,
+    preference_service_pb2_grpc,
+)
+
+from chassis import logging
+from chassis.clients import open_channel
+from chassis.errors import DatabaseUnavailable
+from chassis.keyring import Keyring
+from chassis.lifecycle import Scope, StartFailed
+from chassis.pagetokens import PageTokens
+from chassis.server import Server, build_server
+from notifications_service import documents
+from notifications_service.database import Database
+from notifications_service.feed.paging import FeedPages
+from notifications_service.feed.repository import FeedRepository
+from notifications_service.feed.service import FeedService
+from notifications_service.feed.service import Recipients as RecipientCheck
+from notifications_service.feed.servicer import NotificationServicer
+from notifications_service.idempotency import IdempotencyKeys
+from notifications_service.recipients import Anyone, Recipients
+from notifications_service.retention import NotMigrated, Retention
+from notifications_service.settings import Settings
+from notifications_service.unbuilt import NoWatch, unbuilt
+from notifications_service.users_client import BATCH_GET_USERS, UsersClient
+
+# What a document of the first answers to a batch may take, whatever GRPC_MAX_MESSAGE_BYTES says: MongoDB's limit
+# is 16 MiB, and a stored notification is a little larger than one in an answer.
+MAX_BATCH_BYTES = 12 * 1024 * 1024
+
+
+async def build(settings: Settings, scope: Scope) -> Server:
+    """Put the server together; ``await server.start()`` serves. What it opens closes with ``scope``.
+
+    Raises StartFailed where MongoDB is no replica set or not migrated. A MongoDB that is away does not stop the
+    start: the server reports NOT_SERVING until it is there.
+    """
+    database = Database(settings)
+    scope.resources.push_async_callback(database.close)
+    retention = Retention(database.collection(documents.COLLECTION))
+    await _check(database, retention)
+    keyring = Keyring.parse(settings.secret_keys.get_secret_value())
+    recipients = await _recipients(settings, scope)
+    feed = FeedService(database, FeedRepository(database, retention), IdempotencyKeys(database), recipients)
+    limit = min(settings.grpc_max_message_bytes, MAX_BATCH_BYTES)
+    servicer = NotificationServicer(feed, FeedPages(PageTokens(keyring)), NoWatch(), limit)
+    return build_server(
+        settings,
+        [
+            (notification_service_pb2_grpc.add_NotificationServiceServicer_to_server, servicer),
+            (
+                delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server,
+                unbuilt(delivery_service_pb2_grpc.DeliveryServiceServicer),
+            ),
+            (
+                preference_service_pb2_grpc.add_PreferenceServiceServicer_to_server,
+                unbuilt(preference_service_pb2_grpc.PreferenceServiceServicer),
+            ),
+        ],
+        probe=lambda: _probe(database, retention),
+        draining=scope.draining,
+    )
+
+
+async def _check(database: Database, retention: Retention) -> None:
+    try:
+        await _probe(database, retention)
+    except NotMigrated as error:
+        raise StartFailed(str(error)) from None
+    except DatabaseUnavailable:
+        logging.get(__name__).warning("MongoDB is away; serving begins when it is there")
+
+
+async def _probe(database: Database, retention: Retention) -> None:
+    hello = await database.hello()
+    # Transactions and change streams need a replica set; a router (isdbgrid) stands before some.
+    if "setName" not in hello and hello.get("msg") != "isdbgrid":
+        raise StartFailed("MongoDB is not a replica set: start mongod with --replSet and initiate it")
+    with database.limits():
+        await retention.refresh()
+
+
+async def _recipients(settings: Settings, scope: Scope) -> RecipientCheck:
+    if settings.recipient_check == "off":
+        return Anyone()
+    timeout = settings.recipient_check_timeout_ms / 1000
+    channel = await scope.resources.enter_async_context(_channel(settings.users_address))
+    return Recipients(
+        UsersClient(channel, timeout),
+        timeout=timeout,
+        known=settings.recipient_known_ms / 1000,
+        unknown=settings.recipient_unknown_ms / 1000,
+        lenient=settings.recipient_check == "accept-when-unavailable",
+    )
+
+
+def _channel(address: str) -> grpc.aio.Channel:
+    return open_channel(address, idempotent=[BATCH_GET_USERS])

@@ -1,0 +1,1 @@
+"""The feed: creating, reading, counting, marking and deleting notifications."""

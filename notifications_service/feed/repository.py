@@ -1,0 +1,141 @@
+"""All queries on the `notifications` collection. Why each has the index it names: docs/decisions/0010."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from bson import ObjectId
+from pymongo import ReturnDocument
+
+from notifications_service import documents
+from notifications_service.database import Database
+from notifications_service.documents import Document
+from notifications_service.drivers import Session
+from notifications_service.feed import filters, states
+from notifications_service.feed.filters import Filter
+from notifications_service.feed.states import Change
+from notifications_service.retention import Retention
+from notifications_service.schema import FEED_INDEX
+
+NEWEST_FIRST: Final = (("createdAt", -1), ("_id", -1))
+# Rows that one command deletes: each finishes well within the query timeout.
+DELETE_BATCH: Final = 5_000
+
+Position = tuple[datetime, ObjectId]
+
+# A `rev` that another writer spoilt must not make the update of all its neighbours fail.
+_NEXT_REV: Final = {"$cond": [{"$isNumber": "$rev"}, {"$add": ["$rev", 1]}, 1]}
+
+
+class FeedRepository:
+    """Reads and writes notifications; rows past their retention are not there for any method."""
+
+    def __init__(self, database: Database, retention: Retention) -> None:
+        self._database = database
+        self._retention = retention
+        self._rows = database.collection(documents.COLLECTION)
+
+    async def insert(self, document: Document) -> None:
+        """Store one notification in one round trip."""
+        with self._database.limits():
+            await self._rows.insert_one(document)
+
+    async def insert_in(self, session: Session, new: Sequence[Document]) -> None:
+        """Store several notifications within a transaction of the caller's."""
+        await self._rows.insert_many(new, session=session)
+
+    async def get(self, key: ObjectId, projection: Document | None) -> Document | None:
+        """Return a notification, or None."""
+        with self._database.limits():
+            found = await self._rows.find_one({"_id": key}, projection)
+        return found if found is not None and self._is_kept(found) else None
+
+    async def page(
+        self, user_id: str, chosen: Filter, after: Position | None, limit: int, projection: Document | None
+    ) -> list[Document]:
+        """Return up to ``limit`` of a user's notifications that match, newest first, beyond ``after``."""
+        query = self._query(user_id, chosen)
+        if after is not None:
+            time, key = after
+            query["createdAt"]["$lte"] = time
+            query["$or"] = [{"createdAt": {"$lt": time}}, {"_id": {"$lt": key}}]
+        with self._database.limits():
+            cursor = self._rows.find(query, projection, sort=NEWEST_FIRST, limit=limit, hint=FEED_INDEX)
+            return await cursor.to_list(limit)
+
+    async def group(self, user_id: str, by: Document, chosen: Filter = filters.EVERYTHING) -> list[Document]:
+        """Count a user's notifications that match by ``by``: rows of ``_id`` (its values) and ``n``."""
+        pipeline = [
+            {"$match": self._query(user_id, chosen)},
+            {"$group": {"_id": by or None, "n": {"$sum": 1}}},
+        ]
+        return await self._database.aggregate(self._rows, pipeline, hint=FEED_INDEX)
+
+    async def update(self, key: ObjectId, changes: Document, conditions: Document) -> Document | None:
+        """Set fields of a notification that meets the conditions and return it as stored now, or None."""
+        query = {"_id": key, **self._kept(), **conditions}
+        literal = {name: {"$literal": value} for name, value in changes.items()}
+        with self._database.limits():
+            return await self._rows.find_one_and_update(
+                query, _pipeline(literal, documents.now()), return_document=ReturnDocument.AFTER
+            )
+
+    async def mark(self, user_id: str, ids: Sequence[ObjectId], change: Change) -> int:
+        """Move those of a user's notifications that are not there yet; return how many moved."""
+        query = self._query(user_id, filters.EVERYTHING)
+        query["_id"] = {"$in": list(ids)}
+        return await self._mark(query, change, hint="_id_")
+
+    async def mark_all(self, user_id: str, chosen: Filter, up_to: datetime, change: Change) -> int:
+        """Move all of a user's notifications that match and were created at ``up_to`` or before; say how many."""
+        query = filters.query(user_id, chosen, self._retention.cutoff(), up_to=up_to)
+        return await self._mark(query, change, hint=FEED_INDEX)
+
+    async def delete(self, key: ObjectId, conditions: Document) -> bool:
+        """Delete a notification that meets the conditions; say whether there was one."""
+        query = {"_id": key, **self._kept(), **conditions}
+        with self._database.limits():
+            return (await self._rows.delete_one(query)).deleted_count == 1
+
+    async def delete_of_user(self, user_id: str) -> int:
+        """Delete everything of a user, in batches; return how many visible rows that were."""
+        visible = await self._delete_batches(self._query(user_id, filters.EVERYTHING))
+        await self._delete_batches({"userId": user_id})
+        return visible
+
+    async def _mark(self, query: Document, change: Change, hint: str) -> int:
+        # What is in that state already does not match, so what matched is what changed.
+        query["$and"] = [*query.get("$and", ()), *states.one_of(change.sources)] or [{}]
+        at = documents.now()
+        with self._database.limits():
+            result = await self._rows.update_many(query, _pipeline(states.transition(change.target, at), at), hint=hint)
+            return result.modified_count
+
+    async def _delete_batches(self, query: Document) -> int:
+        deleted = 0
+        while True:
+            with self._database.limits():
+                found = self._rows.find(query, {"_id": 1}, limit=DELETE_BATCH, hint=FEED_INDEX)
+                ids = [row["_id"] async for row in found]
+                if ids:
+                    deleted += (await self._rows.delete_many({"_id": {"$in": ids}})).deleted_count
+            if len(ids) < DELETE_BATCH:
+                return deleted
+
+    def _query(self, user_id: str, chosen: Filter) -> Document:
+        return filters.query(user_id, chosen, self._retention.cutoff())
+
+    def _kept(self) -> Document:
+        # Also true of a row that has no date, so that a spoilt one can be deleted by its id.
+        return {"createdAt": {"$not": {"$lte": self._retention.cutoff()}}}
+
+    def _is_kept(self, document: Document) -> bool:
+        # A row without a date is never swept; that it is unreadable is told where it is converted.
+        created = document.get("createdAt")
+        return not isinstance(created, datetime) or created > self._retention.cutoff()
+
+
+def _pipeline(changes: Document, at: datetime) -> list[dict[str, Any]]:
+    return [{"$set": {**changes, "rev": _NEXT_REV, "updatedAt": at}}]

@@ -1,0 +1,192 @@
+"""From the messages of the contract to the words of the feed, and the rules that the contract cannot express."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+
+import orjson
+from bson import ObjectId
+from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.timestamp_pb2 import Timestamp
+from vibework.notifications.v1 import notification_pb2, notification_service_pb2
+
+from chassis.errors import FieldViolation, InvalidFields
+from notifications_service import documents
+from notifications_service.documents import Draft, Type
+from notifications_service.feed import filters
+from notifications_service.feed.filters import Filter
+from notifications_service.feed.states import Mark
+
+MAX_DATA_BYTES: Final = 16 * 1024
+# What id, user id, states and times add to a notification in an answer, at most.
+_ANSWER_OVERHEAD: Final = 400
+MAX_SCHEDULE: Final = timedelta(days=30)
+# Beyond it a number is no whole one any more in JSON's own arithmetic.
+_MAX_WHOLE: Final = 2**53
+
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001
+
+_TYPES: Final = {
+    notification_pb2.NOTIFICATION_TYPE_EMAIL: Type.EMAIL,
+    notification_pb2.NOTIFICATION_TYPE_PUSH: Type.PUSH,
+    notification_pb2.NOTIFICATION_TYPE_IN_APP: Type.IN_APP,
+}
+_MARKS: Final = {
+    notification_service_pb2.NOTIFICATION_MARK_SEEN: Mark.SEEN,
+    notification_service_pb2.NOTIFICATION_MARK_UNSEEN: Mark.UNSEEN,
+    notification_service_pb2.NOTIFICATION_MARK_READ: Mark.READ,
+    notification_service_pb2.NOTIFICATION_MARK_UNREAD: Mark.UNREAD,
+    notification_service_pb2.NOTIFICATION_MARK_ARCHIVED: Mark.ARCHIVED,
+    notification_service_pb2.NOTIFICATION_MARK_UNARCHIVED: Mark.UNARCHIVED,
+}
+
+
+class Content(Protocol):
+    """What CreateNotificationRequest and NotificationContent have in common."""
+
+    title: str
+    message: str
+    type: notification_pb2.NotificationType.ValueType
+    category: str
+
+    @property
+    def data(self) -> Struct:
+        """The caller's own JSON object."""
+
+    @property
+    def scheduled_at(self) -> Timestamp:
+        """When to send it."""
+
+    def HasField(self, name: Any, /) -> bool:  # noqa: N802
+        """Whether a field of a message type is set."""
+
+
+def draft(user_id: str, content: Content, prefix: str = "") -> Draft:
+    """Convert what is to be created; ``prefix`` leads the field names in violations.
+
+    Raises InvalidFields for data over 16 KiB as JSON or with a number that JSON lacks, and for a schedule more
+    than 30 days ahead.
+    """
+    data = _data(content.data, f"{prefix}data") if content.HasField("data") else None
+    scheduled = _schedule(content.scheduled_at, f"{prefix}scheduled_at") if content.HasField("scheduled_at") else None
+    channel = _TYPES[content.type]
+    return Draft(user_id, content.title, content.message, channel, content.category, data, scheduled)
+
+
+def drafts(request: notification_service_pb2.BatchCreateNotificationsRequest, max_bytes: int) -> dict[str, Draft]:
+    """Convert a batch: request field that names the user → what is to be created for them.
+
+    Raises InvalidFields as ``draft``, and for a batch that would not fit into an answer of ``max_bytes``.
+    """
+    if request.WhichOneof("batch") == "fan_out":
+        _check_size("fan_out", [request.fan_out.content.ByteSize()] * len(request.fan_out.user_ids), max_bytes)
+        template = draft("", request.fan_out.content, "fan_out.content.")
+        return {
+            f"fan_out.user_ids[{number}]": replace(template, user_id=user_id)
+            for number, user_id in enumerate(request.fan_out.user_ids)
+        }
+    _check_size("items", [item.content.ByteSize() for item in request.items.items], max_bytes)
+    return {
+        f"items.items[{number}].user_id": draft(item.user_id, item.content, f"items.items[{number}].content.")
+        for number, item in enumerate(request.items.items)
+    }
+
+
+def _check_size(field: str, sizes: list[int], max_bytes: int) -> None:
+    needed = sum(sizes) + len(sizes) * _ANSWER_OVERHEAD
+    if needed > max_bytes:
+        raise InvalidFields.of(field, f"the answer would take {needed} bytes, and {max_bytes} is the most")
+
+
+def filter_of(message: notification_service_pb2.NotificationFilter, prefix: str = "filter.") -> Filter:
+    """Convert a filter. Raises InvalidFields for a time that is none."""
+    lowest, highest = filters.of_states(
+        message.read if message.HasField("read") else None,
+        message.seen if message.HasField("seen") else None,
+        message.archived if message.HasField("archived") else None,
+    )
+    return Filter(
+        lowest,
+        highest,
+        tuple(_TYPES[channel].value for channel in message.types),
+        tuple(message.categories),
+        _ceiling(message.created_after, f"{prefix}created_after") if message.HasField("created_after") else None,
+        _ceiling(message.created_before, f"{prefix}created_before") if message.HasField("created_before") else None,
+    )
+
+
+def mark_of(number: int) -> Mark:
+    """Convert a mark."""
+    return _MARKS[notification_service_pb2.NotificationMark.ValueType(number)]
+
+
+def ids(texts: Any) -> list[ObjectId]:
+    """Convert ids, each once."""
+    return [ObjectId(text) for text in dict.fromkeys(texts)]
+
+
+def floor(time: Timestamp, field: str) -> datetime:
+    """Convert a time to the last whole millisecond that is not after it. Raises InvalidFields."""
+    return documents.truncated(_naive(time, field))
+
+
+def _ceiling(time: Timestamp, field: str) -> datetime:
+    # Stored times are whole milliseconds, so "from" and "before" a time between two mean the later of them.
+    exact = _naive(time, field) + timedelta(microseconds=math.ceil(time.nanos % 1000 / 1000))
+    whole = documents.truncated(exact)
+    return whole if whole == exact else whole + timedelta(milliseconds=1)
+
+
+def _naive(time: Timestamp, field: str) -> datetime:
+    if not 0 <= time.nanos < 1_000_000_000:
+        raise InvalidFields.of(field, "nanos must be from 0 to 999,999,999")
+    try:
+        return _EPOCH + timedelta(seconds=time.seconds, microseconds=time.nanos // 1000)
+    except OverflowError:
+        raise InvalidFields.of(field, "must be a time of the years 1 to 9999") from None
+
+
+def _schedule(time: Timestamp, field: str) -> datetime:
+    at = floor(time, field)
+    if at > documents.now() + MAX_SCHEDULE:
+        raise InvalidFields.of(field, "must be at most 30 days ahead")
+    return at
+
+
+def _data(struct: Struct, field: str) -> dict[str, Any]:
+    violations: list[FieldViolation] = []
+    data = _object(struct, field, violations)
+    if violations:
+        raise InvalidFields(violations)
+    size = len(orjson.dumps(data))
+    if size > MAX_DATA_BYTES:
+        raise InvalidFields.of(field, f"must be at most 16384 bytes as JSON, has {size}")
+    return data
+
+
+def _object(struct: Struct, path: str, violations: list[FieldViolation]) -> dict[str, Any]:
+    if any("\0" in key for key in struct.fields):
+        violations.append(FieldViolation(path, "a key must not hold the character U+0000"))
+    return {key: _value(value, path, violations) for key, value in struct.fields.items()}
+
+
+def _value(value: Value, path: str, violations: list[FieldViolation]) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "number_value":
+        return _number(value.number_value, path, violations)
+    if kind == "struct_value":
+        return _object(value.struct_value, path, violations)
+    if kind == "list_value":
+        return [_value(item, path, violations) for item in value.list_value.values]
+    return None if kind in {None, "null_value"} else getattr(value, kind)
+
+
+def _number(number: float, path: str, violations: list[FieldViolation]) -> float:
+    if not math.isfinite(number):
+        violations.append(FieldViolation(path, "JSON has no NaN and no infinity"))
+        return 0
+    # As the source's own system stores them: whole numbers are integers, not floats.
+    return int(number) if number.is_integer() and abs(number) < _MAX_WHOLE else number

@@ -1,0 +1,160 @@
+"""What the feed does: its rules, and its transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NoReturn, Protocol
+
+from bson import ObjectId
+
+from chassis.errors import EtagMismatch
+from notifications_service import documents
+from notifications_service.database import Database
+from notifications_service.documents import Document, Draft
+from notifications_service.drivers import Session
+from notifications_service.errors import NotificationNotFound
+from notifications_service.feed import filters
+from notifications_service.feed.filters import Filter
+from notifications_service.feed.repository import FeedRepository, Position
+from notifications_service.feed.states import Mark
+from notifications_service.idempotency import IdempotencyKeys, RequestKey
+
+
+class Recipients(Protocol):
+    """Says whether users exist, and forgets what it was told."""
+
+    async def check(self, fields: Mapping[str, str]) -> None:
+        """Raise RecipientNotFound where a field names no user."""
+        ...
+
+    def forget(self, user_id: str) -> None:
+        """Drop what is remembered of a user."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows in order, and where the next page begins; None on the last page."""
+
+    rows: list[Document]
+    next: Position | None
+
+
+class FeedService:
+    """Everything that a caller can do with notifications, but for watching them."""
+
+    def __init__(
+        self, database: Database, repository: FeedRepository, keys: IdempotencyKeys, recipients: Recipients
+    ) -> None:
+        self._database = database
+        self._repository = repository
+        self._keys = keys
+        self._recipients = recipients
+
+    async def create(self, draft: Draft, key: RequestKey | None) -> Document:
+        """Create a notification.
+
+        Raises RecipientNotFound, UsersServiceUnavailable, RequestIdReused or RequestInFlight.
+        """
+        if key is None:
+            await self._recipients.check({"user_id": draft.user_id})
+            document = documents.new(draft, documents.now())
+            await self._repository.insert(document)
+            return document
+        return (await self.create_batch({"user_id": draft}, key))[0]
+
+    async def create_batch(self, drafts: Mapping[str, Draft], key: RequestKey | None) -> Sequence[Document]:
+        """Create notifications, all or none (``drafts``: field that names the user → draft); errors as ``create``."""
+        if key is not None and (first := await self._keys.answered(key)) is not None:
+            return first
+        await self._recipients.check({field: draft.user_id for field, draft in drafts.items()})
+        at = documents.now()
+        new = [documents.new(draft, at) for draft in drafts.values()]
+
+        async def write(session: Session) -> None:
+            await self._repository.insert_in(session, new)
+
+        if key is not None:
+            return await self._keys.once(key, new, write)
+        await self._database.transaction(write)
+        return new
+
+    async def get(self, key: ObjectId, user_id: str, projection: Document | None) -> Document:
+        """Return a notification, of that user if one is given. Raises NotificationNotFound."""
+        found = await self._repository.get(key, projection and projection | {"userId": 1, "createdAt": 1})
+        if found is None or (user_id and found.get("userId") != user_id):
+            raise NotificationNotFound
+        return found
+
+    async def page(
+        self, user_id: str, chosen: Filter, after: Position | None, size: int, projection: Document | None
+    ) -> Page:
+        """Return ``size`` of a user's notifications that match, newest first, beyond ``after``."""
+        if chosen.is_contradiction:
+            return Page([], None)
+        # One row more tells whether there is a next page.
+        rows = await self._repository.page(
+            user_id, chosen, after, size + 1, projection and projection | {"createdAt": 1}
+        )
+        if len(rows) <= size:
+            return Page(rows, None)
+        last = rows[size - 1]
+        return Page(rows[:size], (last["createdAt"], last["_id"]))
+
+    async def count(self, user_id: str, chosen: Sequence[Filter]) -> list[int]:
+        """Return how many of a user's notifications match each filter, all read at once."""
+        asked = tuple(chosen) or (filters.EVERYTHING,)
+        groups = await self._repository.group(user_id, filters.group_key(asked))
+        return [
+            sum(group["n"] for group in groups if filters.matches(number, item, group["_id"] or {}))
+            for number, item in enumerate(asked)
+        ]
+
+    async def stats(self, user_id: str, chosen: Filter) -> list[Document]:
+        """Return how many there are of each type and state: rows of ``_id`` (their fields) and ``n``."""
+        if chosen.is_contradiction:
+            return []
+        key = {"type": "$type", "archived": "$archived", "read": "$read", "seen": "$seen"}
+        return await self._repository.group(user_id, key, chosen)
+
+    async def update(self, key: ObjectId, user_id: str, changes: Document, etag: str) -> Document:
+        """Change fields. Raises NotificationNotFound, or EtagMismatch if it changed since ``etag`` was read."""
+        conditions = _conditions(user_id, etag)
+        changed = None if conditions is None else await self._repository.update(key, changes, conditions)
+        return changed or await self._raise_why(key, user_id, etag)
+
+    async def delete(self, key: ObjectId, user_id: str, etag: str) -> None:
+        """Delete a notification. Raises NotificationNotFound, or EtagMismatch if it changed since."""
+        conditions = _conditions(user_id, etag)
+        if conditions is None or not await self._repository.delete(key, conditions):
+            await self._raise_why(key, user_id, etag)
+
+    async def mark(self, user_id: str, ids: Sequence[ObjectId], mark: Mark) -> int:
+        """Put notifications of a user into a state; return how many were not in it."""
+        return await self._repository.mark(user_id, ids, mark.value)
+
+    async def mark_all(self, user_id: str, chosen: Filter, as_of: datetime | None, mark: Mark) -> int:
+        """Put all that match and were there at ``as_of`` into a state; return how many were not in it."""
+        if chosen.is_contradiction:
+            return 0
+        return await self._repository.mark_all(user_id, chosen, as_of or documents.now(), mark.value)
+
+    async def delete_of_user(self, user_id: str) -> int:
+        """Delete everything of a user; return how many notifications that were. May be repeated."""
+        self._recipients.forget(user_id)
+        return await self._repository.delete_of_user(user_id)
+
+    async def _raise_why(self, key: ObjectId, user_id: str, etag: str) -> NoReturn:
+        await self.get(key, user_id, {"_id": 1})
+        raise EtagMismatch if etag else NotificationNotFound
+
+
+def _conditions(user_id: str, etag: str) -> Document | None:
+    """Return what must hold of the row beside its id; None if nothing can have such an etag."""
+    conditions: Document = {"userId": user_id} if user_id else {}
+    if not etag:
+        return conditions
+    unchanged = documents.etag_query(etag)
+    return None if unchanged is None else conditions | unchanged

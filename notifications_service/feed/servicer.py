@@ -1,0 +1,150 @@
+"""NotificationService of the contract: each method converts, calls the feed, and converts back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Final, Protocol
+
+from bson import ObjectId
+from google.protobuf.message import Message
+from vibework.notifications.v1 import notification_service_pb2 as pb
+from vibework.notifications.v1 import notification_service_pb2_grpc as pb_grpc
+
+from chassis import fieldmask
+from chassis.errors import InvalidFields
+from chassis.idempotency import request_fingerprint
+from chassis.pagetokens import page_size
+from notifications_service.feed import answers, requests
+from notifications_service.feed.paging import FeedPages
+from notifications_service.feed.service import FeedService
+from notifications_service.idempotency import RequestKey
+
+Context = Any
+
+_CHANGEABLE: Final = ("title", "message")
+
+
+class Watch(Protocol):
+    """What streams the changes of a user's feed."""
+
+    def watch(self, request: pb.WatchNotificationsRequest) -> AsyncIterator[pb.WatchNotificationsResponse]:
+        """Stream events until the caller goes or an error ends it."""
+        ...
+
+
+class NotificationServicer(pb_grpc.NotificationServiceServicer):
+    """Answers the calls. ``max_batch_bytes``: what the answer to a batch may take."""
+
+    def __init__(self, service: FeedService, pages: FeedPages, watch: Watch, max_batch_bytes: int) -> None:
+        self._service = service
+        self._pages = pages
+        self._watch = watch
+        self._max_batch_bytes = max_batch_bytes
+
+    async def CreateNotification(
+        self, request: pb.CreateNotificationRequest, context: Context
+    ) -> pb.CreateNotificationResponse:
+        """Create a notification for one user."""
+        draft = requests.draft(request.user_id, request)
+        document = await self._service.create(draft, _key("CreateNotification", request))
+        return pb.CreateNotificationResponse(notification=answers.one(document))
+
+    async def BatchCreateNotifications(
+        self, request: pb.BatchCreateNotificationsRequest, context: Context
+    ) -> pb.BatchCreateNotificationsResponse:
+        """Create several notifications, all or none."""
+        drafts = requests.drafts(request, self._max_batch_bytes)
+        created = await self._service.create_batch(drafts, _key("BatchCreateNotifications", request))
+        return pb.BatchCreateNotificationsResponse(notifications=[answers.one(document) for document in created])
+
+    async def GetNotification(self, request: pb.GetNotificationRequest, context: Context) -> pb.GetNotificationResponse:
+        """Read one notification."""
+        mask = answers.ReadMask(request.read_mask)
+        document = await self._service.get(ObjectId(request.id), request.user_id, mask.projection)
+        return pb.GetNotificationResponse(notification=answers.one(document, mask))
+
+    async def ListNotifications(
+        self, request: pb.ListNotificationsRequest, context: Context
+    ) -> pb.ListNotificationsResponse:
+        """List a user's notifications, newest first."""
+        chosen, mask = requests.filter_of(request.filter), answers.ReadMask(request.read_mask)
+        after, size = self._pages.after(request), page_size(request.page_size)
+        page = await self._service.page(request.user_id, chosen, after, size, mask.projection)
+        counts = await self._service.count(request.user_id, [chosen]) if request.include_total else [None]
+        return pb.ListNotificationsResponse(
+            notifications=answers.readable(page.rows, mask),
+            next_page_token=self._pages.token(request, page.next),
+            total_size=counts[0],
+        )
+
+    async def CountNotifications(
+        self, request: pb.CountNotificationsRequest, context: Context
+    ) -> pb.CountNotificationsResponse:
+        """Count a user's notifications for several filters."""
+        chosen = [requests.filter_of(item, f"filters[{number}].") for number, item in enumerate(request.filters)]
+        return pb.CountNotificationsResponse(counts=await self._service.count(request.user_id, chosen))
+
+    async def GetNotificationStats(
+        self, request: pb.GetNotificationStatsRequest, context: Context
+    ) -> pb.GetNotificationStatsResponse:
+        """Count a user's notifications by type and state."""
+        return answers.stats(await self._service.stats(request.user_id, requests.filter_of(request.filter)))
+
+    async def UpdateNotification(
+        self, request: pb.UpdateNotificationRequest, context: Context
+    ) -> pb.UpdateNotificationResponse:
+        """Change title or message."""
+        changes = _changes(request)
+        document = await self._service.update(ObjectId(request.id), request.user_id, changes, request.etag)
+        return pb.UpdateNotificationResponse(notification=answers.one(document))
+
+    async def MarkNotifications(
+        self, request: pb.MarkNotificationsRequest, context: Context
+    ) -> pb.MarkNotificationsResponse:
+        """Mark notifications of a user by id."""
+        ids, mark = requests.ids(request.ids), requests.mark_of(request.mark)
+        return pb.MarkNotificationsResponse(changed_count=await self._service.mark(request.user_id, ids, mark))
+
+    async def MarkAllNotifications(
+        self, request: pb.MarkAllNotificationsRequest, context: Context
+    ) -> pb.MarkAllNotificationsResponse:
+        """Mark all notifications of a user that match."""
+        chosen, mark = requests.filter_of(request.filter), requests.mark_of(request.mark)
+        as_of = requests.floor(request.as_of, "as_of") if request.HasField("as_of") else None
+        changed = await self._service.mark_all(request.user_id, chosen, as_of, mark)
+        return pb.MarkAllNotificationsResponse(changed_count=changed)
+
+    async def DeleteNotification(
+        self, request: pb.DeleteNotificationRequest, context: Context
+    ) -> pb.DeleteNotificationResponse:
+        """Delete one notification."""
+        await self._service.delete(ObjectId(request.id), request.user_id, request.etag)
+        return pb.DeleteNotificationResponse()
+
+    async def DeleteUserNotifications(
+        self, request: pb.DeleteUserNotificationsRequest, context: Context
+    ) -> pb.DeleteUserNotificationsResponse:
+        """Delete everything of a user."""
+        return pb.DeleteUserNotificationsResponse(deleted_count=await self._service.delete_of_user(request.user_id))
+
+    async def WatchNotifications(
+        self, request: pb.WatchNotificationsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchNotificationsResponse]:
+        """Stream what happens to a user's notifications."""
+        async for event in self._watch.watch(request):
+            yield event
+
+
+def _key(method: str, request: Message) -> RequestKey | None:
+    request_id: str = getattr(request, "request_id")  # noqa: B009 - of every create, by no common type
+    return RequestKey(method, request_id, request_fingerprint(request)) if request_id else None
+
+
+def _changes(request: pb.UpdateNotificationRequest) -> dict[str, str]:
+    if not request.update_mask.paths:
+        raise InvalidFields.of("update_mask", "must name what to change")
+    paths = fieldmask.update_paths(request.update_mask, request, _CHANGEABLE)
+    changes = {path: str(getattr(request, path)) for path in sorted(paths)}
+    if empty := [path for path, text in changes.items() if not text]:
+        raise InvalidFields.of(empty[0], "must not become empty")
+    return changes

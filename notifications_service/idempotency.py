@@ -1,0 +1,85 @@
+"""Remembering what creates answered, by their `request_id` (AIP-155), in the collection `idempotency_keys`.
+
+The key is written in the same transaction as what it stands for, and its uniqueness is the database's: of two
+calls at once one wins. An error is never remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from bson import Binary
+from pymongo.errors import DuplicateKeyError
+
+from chassis.errors import ConflictRetry
+from chassis.idempotency import RequestIdReused, RequestInFlight
+from notifications_service import documents, schema
+from notifications_service.database import Database
+from notifications_service.documents import Document
+from notifications_service.drivers import Session
+
+Write = Callable[[Session], Awaitable[None]]
+
+# The TTL of the collection, in the migrations: what `request_id` promises.
+KEPT_HOURS: Final = 24
+
+
+class RequestKey:
+    """The identity of one request: method and id, and the fingerprint of its body."""
+
+    __slots__ = ("fingerprint", "id")
+
+    def __init__(self, method: str, request_id: str, fingerprint: bytes) -> None:
+        # A UUID is the same in capitals.
+        self.id = f"{method}:{request_id.lower()}"
+        self.fingerprint = fingerprint
+
+
+class IdempotencyKeys:
+    """Stores and finds first answers; an answer is the list of documents that the call created."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._keys = database.collection(schema.IDEMPOTENCY_KEYS)
+
+    async def answered(self, key: RequestKey) -> list[Document] | None:
+        """Return the first answer, or None if there is none yet. Raises RequestIdReused for another body."""
+        with self._database.limits():
+            found = await self._keys.find_one({"_id": key.id})
+        if found is None:
+            return None
+        if bytes(found["fingerprint"]) != key.fingerprint:
+            raise RequestIdReused
+        answer: list[Document] = found["answer"]
+        return answer
+
+    async def once(self, key: RequestKey, answer: Sequence[Document], write: Write) -> Sequence[Document]:
+        """Carry out ``write`` and remember ``answer``, in one transaction, unless that was done; return what counts.
+
+        Raises RequestIdReused, or RequestInFlight while another call with this key has not ended.
+        """
+
+        async def work(session: Session) -> None:
+            await self._keys.insert_one(_row(key, answer), session=session)
+            await write(session)
+
+        try:
+            await self._database.transaction(work)
+        except DuplicateKeyError:
+            return await self._first(key)
+        except ConflictRetry:
+            raise RequestInFlight from None
+        return answer
+
+    async def _first(self, key: RequestKey) -> list[Document]:
+        first = await self.answered(key)
+        if first is None:
+            # It was there a moment ago: its day ended, or the duplicate is not this key.
+            raise RequestInFlight
+        return first
+
+
+def _row(key: RequestKey, answer: Sequence[Document]) -> Document:
+    fingerprint = Binary(key.fingerprint)
+    return {"_id": key.id, "fingerprint": fingerprint, "answer": list(answer), "createdAt": documents.now()}

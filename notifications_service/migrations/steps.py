@@ -1,0 +1,79 @@
+"""The steps that exist: modules ``NNNN_name`` of the package ``migrations.mongodb``."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+PACKAGE: Final = "migrations.mongodb"
+_FILE: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.py")
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,60}")
+
+_TEMPLATE: Final = '''"""{title}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+async def up(database: Any) -> None:
+    raise NotImplementedError
+
+
+async def down(database: Any) -> None:
+    raise NotImplementedError
+'''
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One migration; ``checksum`` tells whether its file changed after it was applied."""
+
+    number: int
+    name: str
+    checksum: str
+    up: Callable[[Any], Awaitable[None]]
+    down: Callable[[Any], Awaitable[None]]
+
+    @property
+    def title(self) -> str:
+        """Return number and name as in the file's name."""
+        return f"{self.number:04d}_{self.name}"
+
+
+def load() -> tuple[Step, ...]:
+    """Return all steps in their order. Raises ValueError where a number is missing or there twice."""
+    files = sorted(path for path in _directory().iterdir() if _FILE.fullmatch(path.name))
+    steps = tuple(_step(path) for path in files)
+    if [step.number for step in steps] != list(range(1, len(steps) + 1)):
+        raise ValueError("the numbers of the migrations must be 0001, 0002, … without a gap")
+    return steps
+
+
+def create(name: str) -> Path:
+    """Write the frame of the next step and return its file. Raises ValueError for a name that fits no module."""
+    if not _NAME.fullmatch(name):
+        raise ValueError("the name takes small letters, digits and underscores, a letter first")
+    path = _directory() / f"{len(load()) + 1:04d}_{name}.py"
+    path.write_text(_TEMPLATE.format(title=name.replace("_", " ").capitalize()))
+    return path
+
+
+def _directory() -> Path:
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(f"the package {PACKAGE} is not installed")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _step(path: Path) -> Step:
+    module = importlib.import_module(f"{PACKAGE}.{path.stem}")
+    number, name = path.stem.split("_", 1)
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Step(int(number), name, checksum, module.up, module.down)

@@ -1,0 +1,43 @@
+"""Deleting what is past its time at once, where the TTL sweeper of MongoDB has not come to it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from notifications_service import documents, schema
+from notifications_service.database import Database
+from notifications_service.drivers import Collection
+from notifications_service.idempotency import KEPT_HOURS
+from notifications_service.retention import Retention
+
+# Rows that one command deletes.
+BATCH: Final = 5_000
+
+
+async def purge(database: Database) -> dict[str, int]:
+    """Delete expired notifications and idempotency keys; return how many, by collection.
+
+    Raises NotMigrated or DatabaseUnavailable. May be repeated, and run beside the servers.
+    """
+    rows = database.collection(documents.COLLECTION)
+    retention = Retention(rows)
+    with database.limits():
+        await retention.refresh()
+    keys = database.collection(schema.IDEMPOTENCY_KEYS)
+    return {
+        documents.COLLECTION: await _delete(database, rows, retention.cutoff()),
+        schema.IDEMPOTENCY_KEYS: await _delete(database, keys, documents.now() - timedelta(hours=KEPT_HOURS)),
+    }
+
+
+async def _delete(database: Database, collection: Collection, until: datetime) -> int:
+    """Delete the rows created at ``until`` or before, in batches that each end within the query timeout."""
+    deleted = 0
+    while True:
+        with database.limits():
+            due = collection.find({"createdAt": {"$lte": until}}, {"_id": 1}, limit=BATCH)
+            ids = [row["_id"] async for row in due]
+            if not ids:
+                return deleted
+            deleted += (await collection.delete_many({"_id": {"$in": ids}})).deleted_count

@@ -1,0 +1,94 @@
+"""The schema that the migrations lead to: collections, indexes and the validator, as the code relies on them.
+
+Migrations do not import this: they are history. A test compares the two. Why these indexes and no others is
+in docs/decisions/0010-notifications-indexes.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from notifications_service import documents
+from notifications_service.documents import Document
+
+IDEMPOTENCY_KEYS: Final = "idempotency_keys"
+# Names of the indexes that queries ask for, so that no planner has to guess.
+FEED_INDEX: Final = "feed"
+TTL_INDEX: Final = "createdAt_1"
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """One index: its name, its keys in order, and its options."""
+
+    name: str
+    keys: tuple[tuple[str, int], ...]
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+_PRIMARY: Final = Index("_id_", (("_id", 1),))
+
+INDEXES: Final[dict[str, tuple[Index, ...]]] = {
+    documents.COLLECTION: (
+        _PRIMARY,
+        # The source's own three.
+        Index("userId_1_createdAt_-1", (("userId", 1), ("createdAt", -1))),
+        Index("read_1", (("read", 1),)),
+        # Its expireAfterSeconds is a setting of the migrations and compared apart.
+        Index(TTL_INDEX, (("createdAt", 1),)),
+        Index(
+            FEED_INDEX,
+            (
+                ("userId", 1),
+                ("createdAt", -1),
+                ("_id", -1),
+                ("archived", 1),
+                ("read", 1),
+                ("seen", 1),
+                ("type", 1),
+                ("category", 1),
+            ),
+        ),
+    ),
+    IDEMPOTENCY_KEYS: (_PRIMARY, Index("createdAt_1", (("createdAt", 1),), (("expireAfterSeconds", 86_400),))),
+}
+
+_OPTIONAL_DATE: Final = {"bsonType": ["date", "null"]}
+
+VALIDATOR: Final[Document] = {
+    "$jsonSchema": {
+        "bsonType": "object",
+        "required": ["_id", "title", "message", "type", "userId", "createdAt"],
+        "properties": {
+            "_id": {"bsonType": "objectId"},
+            "title": {"bsonType": "string"},
+            "message": {"bsonType": "string"},
+            "type": {"enum": ["email", "push", "in-app"]},
+            "userId": {"bsonType": "string"},
+            "category": {"bsonType": "string"},
+            "data": {"bsonType": "object"},
+            "seen": {"bsonType": "bool"},
+            "seenAt": _OPTIONAL_DATE,
+            "read": {"bsonType": "bool"},
+            "readAt": _OPTIONAL_DATE,
+            "archived": {"bsonType": "bool"},
+            "archivedAt": _OPTIONAL_DATE,
+            "sentAt": _OPTIONAL_DATE,
+            "createdAt": {"bsonType": "date"},
+            "updatedAt": _OPTIONAL_DATE,
+            "rev": {"bsonType": ["int", "long"]},
+            "delivery": {
+                "bsonType": "object",
+                "required": ["state"],
+                "properties": {
+                    "state": {"enum": ["pending", "sending", "sent", "failed", "cancelled", "suppressed"]},
+                    "attempts": {"bsonType": ["int", "long"]},
+                    "scheduledAt": _OPTIONAL_DATE,
+                    "nextAttemptAt": _OPTIONAL_DATE,
+                    "lastAttemptAt": _OPTIONAL_DATE,
+                },
+            },
+        },
+    }
+}

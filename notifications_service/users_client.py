@@ -1,0 +1,38 @@
+"""The one question that this service has for the users service: which of these ids name no user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import grpc
+from google.protobuf.field_mask_pb2 import FieldMask
+from vibework.users.v1 import user_service_pb2, user_service_pb2_grpc
+
+from chassis import logging
+from chassis.clients import Client
+from notifications_service.errors import UsersServiceUnavailable
+
+# Full name of the method, for the retries that gRPC does by itself: it only reads.
+BATCH_GET_USERS: Final = "vibework.users.v1.UserService/BatchGetUsers"
+# Ids that one call may name.
+MAX_IDS: Final = 1_000
+
+
+class UsersClient:
+    """Asks the users service over a channel, within a deadline and behind a circuit breaker."""
+
+    def __init__(self, channel: grpc.aio.Channel, timeout: float) -> None:
+        self._client = Client(timeout=timeout, unavailable=UsersServiceUnavailable)
+        self._stub = user_service_pb2_grpc.UserServiceStub(channel)
+
+    async def missing(self, user_ids: Sequence[str]) -> set[str]:
+        """Return those of up to 1,000 ids that name no user. Raises UsersServiceUnavailable."""
+        request = user_service_pb2.BatchGetUsersRequest(ids=user_ids, read_mask=FieldMask(paths=["id"]))
+        try:
+            response = await self._client.call(self._stub.BatchGetUsers, request)
+        except grpc.aio.AioRpcError as error:
+            # To the callers of this service, an answer that makes no sense is no answer.
+            logging.get(__name__).warning("users service refused", code=error.code().name)
+            raise UsersServiceUnavailable from None
+        return set(response.missing_ids)
