@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from users_service.sessions.model import ClientDetails, Session
+from users_service.users.model import User
+
 # The provider under which the password is kept; its account_id is the user's own id.
 CREDENTIAL: Final = "credential"
 
@@ -33,6 +36,11 @@ class Account:
     password: str | None = field(default=None, repr=False)
 
     @property
+    def etag(self) -> str:
+        """Say which state of the account this is (AIP-154)."""
+        return f'"{self.revision}"'
+
+    @property
     def has_tokens(self) -> bool:
         """Whether the provider's tokens are kept."""
         return any(token is not None for token in (self.access_token, self.refresh_token, self.id_token))
@@ -54,3 +62,65 @@ class Tokens:
     expires_at: int | None = None
     refresh_token_expires_at: int | None = None
     scope: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """An account at a provider, as the caller verified it, that is to be linked or signed in with."""
+
+    provider: str
+    account_id: str
+    tokens: Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a provider tells of its user."""
+
+    email: str
+    # Whether the provider verified the address.
+    email_verified: bool
+    name: str
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """With what somebody signs in, and where."""
+
+    account: NewAccount
+    profile: Profile
+    client: ClientDetails
+    do_not_remember: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Whose account it is, and what was done to make it so."""
+
+    user: User
+    account: Account
+    user_created: bool = False
+    account_linked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """What came of it."""
+
+    found: Found
+    session: Session
+    token: str = field(repr=False)
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordChange:
+    """A change of password, as asked for."""
+
+    user_id: str
+    current: str = field(repr=False)
+    new: str = field(repr=False)
+    # Of the session to keep; empty: none.
+    session_token: str = field(repr=False)
+    ip_address: str

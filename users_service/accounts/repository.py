@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, insert, or_, select, update
+from sqlalchemy import Row, and_, func, insert, or_, select, update
 from sqlalchemy import delete as delete_from
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import IntegrityError
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.ids import new_id
 from users_service.accounts.model import CREDENTIAL, Account
+from users_service.clock import utc
 from users_service.database import FOREIGN_KEY_MISSING, duplicate_key, error_number
 from users_service.errors import AccountAlreadyLinked, UserNotFound
 from users_service.tables import accounts
@@ -108,7 +109,7 @@ async def _one(connection: AsyncConnection, condition: Any, *, lock: bool) -> Ac
 
 
 async def list_by_user(
-    connection: AsyncConnection, user_id: str, limit: int, after: tuple[datetime, str] | None = None
+    connection: AsyncConnection, user_id: str, limit: int | None = None, after: tuple[datetime, str] | None = None
 ) -> list[Account]:
     """Read at most ``limit`` accounts of a user, oldest first, those after (created_at, id) only."""
     statement = select(*COLUMNS).where(accounts.c.user_id == user_id)
@@ -152,11 +153,17 @@ async def exchange_tokens(connection: AsyncConnection, old: Account, values: Map
     return (await connection.execute(statement)).rowcount == 1
 
 
-async def list_under_other_keys(connection: AsyncConnection, primary: str, after: str, limit: int) -> Sequence[Account]:
+async def list_under_other_keys(connection: AsyncConnection, primary: str, after: str, limit: int) -> list[Account]:
     """Read accounts, by id, whose tokens are not under the primary key (or are in plain text)."""
     statement = select(*COLUMNS).where(accounts.c.id > after, _under_other_keys(primary))
     rows = await connection.execute(statement.order_by(accounts.c.id).limit(limit))
     return [account_of(row) for row in rows]
+
+
+async def count_under_other_keys(connection: AsyncConnection, primary: str) -> int:
+    """Count what ``list_under_other_keys`` lists."""
+    statement = select(func.count()).select_from(accounts).where(_under_other_keys(primary))
+    return (await connection.execute(statement)).scalar_one()
 
 
 def _under_other_keys(primary: str) -> Any:
@@ -172,6 +179,5 @@ def _under_other_keys(primary: str) -> Any:
 def account_of(row: Row[Any]) -> Account:
     """Turn a row of ``COLUMNS`` into an account; the driver's times are naive and in UTC."""
     values = row._asdict()
-    for name in ("created_at", "updated_at"):
-        values[name] = values[name].replace(tzinfo=UTC)
+    values.update(created_at=utc(row.created_at), updated_at=utc(row.updated_at))
     return Account(**values)

@@ -1,0 +1,147 @@
+"""The password as a way to sign in: setting the first one, changing it, replacing a forgotten one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.errors import ConflictRetry
+from users_service.accounts import legacy, repository
+from users_service.accounts.model import Account, PasswordChange
+from users_service.attempts.limiter import Attempts, Subject, account, address
+from users_service.clock import Clock
+from users_service.database import Database
+from users_service.errors import CredentialsInvalid, PasswordAlreadySet, PasswordNotSet, SessionInvalid, UserNotFound
+from users_service.passwords import repository as hashes
+from users_service.passwords.hasher import Passwords
+from users_service.passwords.repository import Credential
+from users_service.sessions import repository as sessions
+from users_service.sessions import sign_in
+from users_service.sessions.model import Session
+from users_service.users import repository as users
+from users_service.users.email import normalize
+from users_service.users.model import User
+
+# Returns the live session of a token, and the time; raises SessionInvalid.
+ValidateSession = Callable[[str], Awaitable[tuple[Session, datetime]]]
+
+# Why sessions ended, in sessions.revoked_reason.
+PASSWORD_CHANGED: Final = "password_changed"  # noqa: S105
+PASSWORD_RESET: Final = "password_reset"  # noqa: S105
+
+# How often a change verifies again because the hash changed meanwhile: a sign-in upgrades it.
+ROUNDS: Final = 3
+
+
+class Credentials:
+    """Sets and changes passwords."""
+
+    def __init__(
+        self,
+        database: Database,
+        passwords: Passwords,
+        attempts: Attempts,
+        validate_session: ValidateSession,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._attempts = attempts
+        self._validate_session = validate_session
+        self._clock = clock
+
+    async def set_password(self, user_id: str, password: str, imported_hash: str) -> Account:
+        """Give a user the first password, in plain text or as a hash made elsewhere.
+
+        Raises UserNotFound, PasswordAlreadySet, PasswordHashUnsupported, or PasswordHashingBusy.
+        """
+        if imported_hash:
+            self._passwords.check_importable(imported_hash)
+        async with self._database.connection() as connection:
+            # Before the costly part.
+            await _check_none(connection, user_id, lock=False)
+        hashed = imported_hash or await self._passwords.hash(password)
+
+        async def work(connection: AsyncConnection) -> Account:
+            await _check_none(connection, user_id, lock=True)
+            await repository.put_password(connection, user_id, hashed, self._clock())
+            credential = await repository.get_credential(connection, user_id)
+            if credential is None:
+                raise ConflictRetry
+            return credential
+
+        return await self._database.transaction(work)
+
+    async def change_password(self, change: PasswordChange) -> int:
+        """Replace the password of a user who knows it; return how many sessions ended.
+
+        Raises UserNotFound, SessionInvalid, PasswordNotSet, CredentialsInvalid, RateLimited, PasswordHashingBusy.
+        """
+        user, _ = await self._read(change.user_id)
+        kept = await self._session_to_keep(change)
+        self._passwords.ensure_room()
+        await self._attempts.claim(_attempts(user, change.ip_address), self._clock())
+        for _round in range(ROUNDS):
+            revoked = await self._verify_and_change(change, kept)
+            if revoked is not None:
+                return revoked
+        raise ConflictRetry
+
+    async def _verify_and_change(self, change: PasswordChange, kept: str | None) -> int | None:
+        """Return how many sessions ended; None where the hash changed since it was verified: verify again."""
+        user, verified = await self._read(change.user_id)
+        verdict = await self._passwords.verify(verified.password_hash, change.current)
+        if not verdict.ok:
+            raise CredentialsInvalid
+        hashed = await self._passwords.hash(change.new)
+
+        async def work(connection: AsyncConnection) -> int | None:
+            now = self._clock()
+            if not await hashes.hold(connection, verified, hashed, now):
+                return None
+            await self._attempts.clear(connection, _attempts(user, change.ip_address))
+            return await sessions.revoke_all(connection, user.id, now, PASSWORD_CHANGED, except_session_id=kept)
+
+        return await self._database.transaction(work)
+
+    async def _read(self, user_id: str) -> tuple[User, Credential]:
+        async with self._database.connection() as connection:
+            user = await users.get_user(connection, user_id)
+            credential = await hashes.read_by_user(connection, user_id)
+        if user is None or credential is None:
+            raise UserNotFound
+        if credential.password_hash is None:
+            raise PasswordNotSet
+        return user, credential
+
+    async def _session_to_keep(self, change: PasswordChange) -> str | None:
+        if not change.session_token:
+            return None
+        session, _ = await self._validate_session(change.session_token)
+        if session.user_id != change.user_id:
+            raise SessionInvalid
+        return session.id
+
+
+def _attempts(user: User, ip_address: str) -> list[Subject]:
+    # Counted with the sign-ins: guesses at one password share one limit, whichever way they come.
+    return [account(sign_in.ACTION, normalize(user.email)), address(sign_in.ACTION, ip_address)]
+
+
+async def _check_none(connection: AsyncConnection, user_id: str, *, lock: bool) -> None:
+    """Raise UserNotFound or PasswordAlreadySet."""
+    if await users.get_user(connection, user_id, lock=lock) is None:
+        raise UserNotFound
+    credential = await hashes.read_by_user(connection, user_id)
+    if credential is not None and credential.password_hash is not None:
+        raise PasswordAlreadySet
+
+
+async def reset(connection: AsyncConnection, user_id: str, hashed: str, now: datetime) -> int:
+    """Set the password whatever it was, and end all sessions; return how many. Raises UserNotFound."""
+    await repository.put_password(connection, user_id, hashed, now)
+    await legacy.clear(connection, user_id)
+    return await sessions.revoke_all(connection, user_id, now, PASSWORD_RESET)

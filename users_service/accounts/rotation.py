@@ -1,0 +1,93 @@
+"""Brings provider tokens under the newest key: lazily when they are read, and all of them by command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from chassis.errors import Aborted, Unavailable
+from users_service.accounts import repository
+from users_service.accounts.model import Account
+from users_service.accounts.tokens import TokenCipher
+from users_service.database import Database
+from users_service.errors import EncryptionKeyMissing
+
+BATCH = 200
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Rotated:
+    """What a rotation did, in accounts."""
+
+    # Now under the newest key.
+    rotated: int = 0
+    # Brought under the newest key, or removed, by somebody else meanwhile.
+    overtaken: int = 0
+    # Under a key that is not configured: their tokens cannot be read.
+    unreadable: int = 0
+
+
+class TokenRotation:
+    """Re-encrypts tokens beside live traffic: a row that changed meanwhile is never overwritten."""
+
+    def __init__(self, database: Database, cipher: TokenCipher) -> None:
+        self._database = database
+        self._cipher = cipher
+
+    async def refresh(self, account: Account) -> None:
+        """Re-encrypt the tokens just read, if they are under an older key. Failing is left to the next reader."""
+        if self._cipher.is_current(account):
+            return
+        try:
+            await self._exchange(account)
+        except (Aborted, Unavailable) as error:
+            log.info("tokens stay under their old key for now", account_id=account.id, reason=error.reason)
+
+    async def rotate(self, progress: Callable[[int], None] = lambda _: None) -> Rotated:
+        """Re-encrypt every account's tokens that are under another key, in order of id.
+
+        ``progress`` is told how many accounts each step dealt with. Ended half-way it can be started again: what is
+        under the newest key is not looked at. Raises DatabaseUnavailable.
+        """
+        result, after = Rotated(), ""
+        while batch := await self._batch(after):
+            for account in batch:
+                await self._rotate_one(account, result)
+            after = batch[-1].id
+            progress(len(batch))
+        return result
+
+    async def remaining(self) -> int:
+        """Count the accounts whose tokens are under another key than the newest."""
+        async with self._database.connection() as connection:
+            return await repository.count_under_other_keys(connection, self._cipher.primary)
+
+    async def _batch(self, after: str) -> list[Account]:
+        async with self._database.connection() as connection:
+            return await repository.list_under_other_keys(connection, self._cipher.primary, after, BATCH)
+
+    async def _rotate_one(self, account: Account | None, result: Rotated) -> None:
+        while account is not None and not self._cipher.is_current(account):
+            try:
+                if await self._exchange(account):
+                    result.rotated += 1
+                    return
+            except EncryptionKeyMissing:
+                result.unreadable += 1
+                return
+            # Changed meanwhile, perhaps by a process that still has another newest key.
+            account = await self._reread(account)
+        result.overtaken += 1
+
+    async def _reread(self, account: Account) -> Account | None:
+        async with self._database.connection() as connection:
+            return await repository.get(connection, account.user_id, account.id)
+
+    async def _exchange(self, account: Account) -> bool:
+        values = self._cipher.resealed(account)
+        async with self._database.connection() as connection:
+            return await repository.exchange_tokens(connection, account, values)

@@ -1,0 +1,136 @@
+"""The rules of accounts at providers: linking, unlinking, and the tokens that the providers issued."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+from vibework.users.v1.account_service_pb2 import LinkAccountRequest, LinkAccountResponse
+
+from chassis.errors import EtagMismatch, InvalidFields
+from chassis.pagetokens import PageTokens
+from chassis.timestamps import from_micros, micros
+from users_service.accounts import legacy, messages, repository
+from users_service.accounts.linking import insert_linked, store_tokens
+from users_service.accounts.model import CREDENTIAL, Account, Tokens
+from users_service.accounts.rotation import TokenRotation
+from users_service.accounts.tokens import TokenCipher
+from users_service.clock import Clock
+from users_service.database import Database
+from users_service.errors import AccountNotFound, LastAccount, TokensNotFound, UserNotFound
+from users_service.idempotency import Idempotency
+from users_service.users import repository as users
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of a user's accounts. ``next_page_token`` is empty on the last page."""
+
+    accounts: Sequence[Account]
+    next_page_token: str
+
+
+@dataclass(frozen=True)
+class AccountService:
+    """What a user's accounts are and what they hold."""
+
+    database: Database
+    idempotency: Idempotency
+    cipher: TokenCipher
+    rotation: TokenRotation
+    page_tokens: PageTokens
+    clock: Clock
+
+    async def link_account(self, request: LinkAccountRequest) -> LinkAccountResponse:
+        """Link an account to a user. Raises UserNotFound, AccountAlreadyLinked, RequestIdReused, RequestInFlight."""
+        new = messages.new_account_of(request.account)
+
+        async def work(connection: AsyncConnection) -> LinkAccountResponse:
+            if await users.get_user(connection, request.user_id) is None:
+                raise UserNotFound
+            account = await insert_linked(connection, self.cipher, request.user_id, new, self.clock())
+            response = LinkAccountResponse()
+            messages.fill(response.account, account)
+            return response
+
+        return await self.idempotency.run(request, LinkAccountResponse, work)
+
+    async def unlink_account(self, user_id: str, id_: str) -> int:
+        """Remove a way to sign in and return how many are left. Raises AccountNotFound or LastAccount."""
+
+        async def work(connection: AsyncConnection) -> int:
+            # The lock makes those who unlink at once wait for each other, so that each counts what is left.
+            user = await users.get_user(connection, user_id, lock=True)
+            account = await repository.get(connection, user_id, id_)
+            if user is None or account is None:
+                raise AccountNotFound
+            return await self._unlink(connection, account)
+
+        return await self.database.transaction(work)
+
+    async def _unlink(self, connection: AsyncConnection, account: Account) -> int:
+        others = await repository.list_by_user(connection, account.user_id)
+        ways = [other.provider for other in others if other.id != account.id and other.signs_in]
+        if account.provider == CREDENTIAL:
+            await legacy.clear(connection, account.user_id)
+        elif CREDENTIAL not in ways and await legacy.get_hash(connection, account.user_id) is not None:
+            ways.append(CREDENTIAL)
+        if not ways and account.signs_in:
+            raise LastAccount
+        await repository.delete(connection, account.id)
+        return len(ways)
+
+    async def list_accounts(self, user_id: str, *, size: int, page_token: str) -> Page:
+        """Return a user's accounts, oldest first; none for an unknown user.
+
+        Raises InvalidPageToken, PageTokenFilterMismatch.
+        """
+        fingerprint = hashlib.sha256(f"accounts/{user_id}".encode()).digest()
+        after = self._position(page_token, fingerprint)
+        async with self.database.connection() as connection:
+            # One more than asked for tells whether there is another page.
+            accounts = await repository.list_by_user(connection, user_id, size + 1, after)
+        token = ""
+        if len(accounts) > size:
+            last = accounts[size - 1]
+            token = self.page_tokens.issue(fingerprint, [micros(last.created_at), last.id])
+        return Page(accounts[:size], token)
+
+    def _position(self, page_token: str, fingerprint: bytes) -> tuple[datetime, str] | None:
+        if not page_token:
+            return None
+        created_at, id_ = self.page_tokens.read(page_token, fingerprint)
+        return from_micros(created_at), id_
+
+    async def get_account_tokens(self, user_id: str, id_: str) -> tuple[Account, Tokens]:
+        """Return an account and its tokens in plain text.
+
+        Raises AccountNotFound, TokensNotFound, or EncryptionKeyMissing.
+        """
+        async with self.database.connection() as connection:
+            account = await repository.get(connection, user_id, id_)
+        if account is None:
+            raise AccountNotFound
+        if not account.has_tokens:
+            raise TokensNotFound
+        tokens = self.cipher.opened(account)
+        await self.rotation.refresh(account)
+        return account, tokens
+
+    async def update_account_tokens(self, user_id: str, id_: str, tokens: Tokens, etag: str) -> Account:
+        """Replace the tokens that are given. Raises AccountNotFound, EtagMismatch, or InvalidFields for a password."""
+
+        async def work(connection: AsyncConnection) -> Account:
+            account = await repository.get(connection, user_id, id_, lock=True)
+            if account is None:
+                raise AccountNotFound
+            if account.provider == CREDENTIAL:
+                raise InvalidFields.of("id", "names the account of the password, which holds no tokens")
+            if etag and etag != account.etag:
+                raise EtagMismatch
+            return await store_tokens(connection, self.cipher, account, tokens, self.clock())
+
+        return await self.database.transaction(work)

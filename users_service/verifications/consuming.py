@@ -1,0 +1,55 @@
+"""Consuming a verification inside a transaction: the one place where a secret is compared."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.errors import ServiceError
+from users_service.errors import VerificationAttemptsExceeded, VerificationExpired, VerificationInvalid
+from users_service.verifications import repository
+from users_service.verifications.model import MAX_ATTEMPTS, Kind, Purpose, Verification
+from users_service.verifications.secrets import Code, SecretHasher, Token
+
+
+async def consume(
+    connection: AsyncConnection, hasher: SecretHasher, purpose: Purpose, secret: Code | Token, now: datetime
+) -> Verification | ServiceError:
+    """Consume what the secret proves, or return why not.
+
+    The refusal is returned and not raised: the caller commits the wrong attempt and raises it afterwards.
+    """
+    if isinstance(secret, Code):
+        which = repository.of_code(purpose, secret.identifier)
+        candidates = hasher.candidates(purpose, secret.identifier, Kind.CODE, secret.code)
+        return await _attempt(connection, which, candidates, now)
+    which = repository.of_token(purpose, secret.id)
+    found = await repository.find(connection, which)
+    if found is None:
+        return VerificationInvalid()
+    candidates = hasher.candidates(purpose, found.identifier, Kind.TOKEN, secret.secret)
+    return await _attempt(connection, which, candidates, now)
+
+
+async def _attempt(
+    connection: AsyncConnection, which: ColumnElement[bool], candidates: list[str], now: datetime
+) -> Verification | ServiceError:
+    living = await repository.attempt(connection, which, candidates, now)
+    found = await repository.find(connection, which)
+    if found is None:
+        return VerificationInvalid()
+    if living:
+        # It was not consumed before the statement, and the row has been locked since.
+        return VerificationInvalid() if found.consumed_at is None else found
+    return _refusal(found, right=found.value in candidates)
+
+
+def _refusal(found: Verification, *, right: bool) -> ServiceError:
+    if found.consumed_at is not None:
+        return VerificationInvalid()
+    if found.attempts >= MAX_ATTEMPTS:
+        return VerificationAttemptsExceeded()
+    # Only who knows the secret learns that it existed once.
+    return VerificationExpired() if right else VerificationInvalid()

@@ -1,0 +1,49 @@
+"""The rows of ``verifications`` as the code knows them, and what they may be for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+# Wrong attempts after which a verification is of no use any more.
+MAX_ATTEMPTS: Final = 5
+
+
+class Purpose(StrEnum):
+    """What a verification is for, as stored."""
+
+    EMAIL_VERIFICATION = "email_verification"
+    PASSWORD_RESET = "password_reset"  # noqa: S105
+    SIGN_IN = "sign_in"
+    EMAIL_CHANGE = "email_change"
+
+
+class Kind(StrEnum):
+    """Form of the secret, as stored."""
+
+    CODE = "code"
+    TOKEN = "token"  # noqa: S105
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """One verification as stored: its secret as a keyed hash in ``value``. Times are in UTC."""
+
+    id: str
+    identifier: str
+    value: str = field(repr=False)
+    purpose: Purpose
+    kind: Kind
+    attempts: int
+    consumed_at: datetime | None
+    expires_at: datetime
+    created_at: datetime
+
+
+def lifetime(purpose: Purpose, kind: Kind) -> timedelta:
+    """Return how long a new secret is good: a code that can be guessed shorter than a token that cannot."""
+    if kind is Kind.CODE:
+        return timedelta(minutes=5)
+    return timedelta(hours=1) if purpose is Purpose.PASSWORD_RESET else timedelta(days=1)

@@ -1,0 +1,81 @@
+"""All SQL on ``verifications``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, and_, case, null, select, update
+from sqlalchemy.dialects import mysql
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from users_service.clock import utc
+from users_service.tables import verifications
+from users_service.verifications.model import MAX_ATTEMPTS, Kind, Purpose, Verification
+
+COLUMNS = tuple(verifications.c[name] for name in Verification.__dataclass_fields__)
+
+
+async def put(connection: AsyncConnection, verification: Verification) -> None:
+    """Store a verification in place of the one before of the same purpose and identifier; one statement."""
+    values = {column.name: getattr(verification, column.name) for column in COLUMNS}
+    values["updated_at"] = verification.created_at
+    statement = mysql.insert(verifications).values(values)
+    changed = {name: value for name, value in values.items() if name not in ("purpose", "identifier")}
+    await connection.execute(statement.on_duplicate_key_update(changed))
+
+
+def of_code(purpose: Purpose, identifier: str) -> ColumnElement[bool]:
+    """Select the code of a purpose and identifier: at most one row. Never a token: guesses must not end one."""
+    return and_(
+        verifications.c.purpose == purpose,
+        verifications.c.identifier == identifier,
+        verifications.c.kind == Kind.CODE,
+    )
+
+
+def of_token(purpose: Purpose, id_: str) -> ColumnElement[bool]:
+    """Select a token by its id: at most one row."""
+    return and_(verifications.c.id == id_, verifications.c.purpose == purpose, verifications.c.kind == Kind.TOKEN)
+
+
+async def find(connection: AsyncConnection, which: ColumnElement[bool]) -> Verification | None:
+    """Read the verification selected, whatever its state."""
+    row = (await connection.execute(select(*COLUMNS).where(which))).one_or_none()
+    return None if row is None else _verification(row)
+
+
+async def attempt(
+    connection: AsyncConnection, which: ColumnElement[bool], candidates: Sequence[str], now: datetime
+) -> bool:
+    """Consume a living verification whose hash is a candidate, or count a wrong attempt on it.
+
+    One statement, so that attempts made at once are counted one after the other and one of them at most consumes.
+    Answers whether the verification was living: not consumed, not expired, not tried wrongly too often.
+    """
+    right = verifications.c.value.in_(candidates)
+    statement = (
+        update(verifications)
+        .where(
+            which,
+            verifications.c.consumed_at.is_(None),
+            verifications.c.expires_at > now,
+            verifications.c.attempts < MAX_ATTEMPTS,
+        )
+        # Neither value depends on a column that the statement changes: MySQL assigns from left to right.
+        .values(
+            consumed_at=case((right, now), else_=null()),
+            attempts=verifications.c.attempts + case((right, 0), else_=1),
+            updated_at=now,
+        )
+    )
+    return (await connection.execute(statement)).rowcount == 1
+
+
+def _verification(row: Row[Any]) -> Verification:
+    values = row._asdict()
+    values.update(purpose=Purpose(row.purpose), kind=Kind(row.kind))
+    values.update(created_at=utc(row.created_at), expires_at=utc(row.expires_at))
+    values.update(consumed_at=row.consumed_at and utc(row.consumed_at))
+    return Verification(**values)
