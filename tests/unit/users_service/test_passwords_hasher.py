@@ -1,0 +1,106 @@
+"""Making and verifying hashes: what is right, what is outdated, and that nothing blocks the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import unicodedata
+from collections.abc import AsyncIterator
+
+import argon2
+import bcrypt
+import pytest
+
+from users_service.errors import PasswordHashUnsupported
+from users_service.passwords.hasher import LONGEST, Passwords, Verdict
+
+RIGHT = Verdict(ok=True, needs_upgrade=False)
+OUTDATED = Verdict(ok=True, needs_upgrade=True)
+WRONG = Verdict(ok=False, needs_upgrade=False)
+
+
+@pytest.fixture
+async def passwords() -> AsyncIterator[Passwords]:
+    """A hasher of the lowest cost that the settings allow."""
+    hasher = Passwords(memory_kib=19_456, passes=2, threads=2)
+    yield hasher
+    hasher.close()
+
+
+async def test_hash_is_argon2id_of_the_configured_cost(passwords: Passwords) -> None:
+    """A new hash has the parameters of the settings and its own salt, and verifies."""
+    first, second = await asyncio.gather(passwords.hash("correct horse"), passwords.hash("correct horse"))
+    assert first.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert first != second
+    assert await passwords.verify(first, "correct horse") == RIGHT
+    assert await passwords.verify(first, "correct horsf") == WRONG
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        argon2.PasswordHasher(time_cost=1, memory_cost=8_192, parallelism=1).hash("correct horse"),
+        argon2.PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, type=argon2.Type.I).hash("correct horse"),
+        bcrypt.hashpw(b"correct horse", bcrypt.gensalt(4)).decode(),
+    ],
+    ids=["weaker argon2id", "argon2i", "bcrypt"],
+)
+async def test_other_hashes_are_outdated(passwords: Passwords, stored: str) -> None:
+    """A hash of older parameters, or of another kind, is right and due for an upgrade; a wrong password is not."""
+    assert await passwords.verify(stored, "correct horse") == OUTDATED
+    assert await passwords.verify(stored, "correct horsf") == WRONG
+
+
+async def test_no_hash_is_wrong(passwords: Passwords) -> None:
+    """Where there is no hash, or none that is known, every password is wrong."""
+    assert await passwords.verify(None, "correct horse") == WRONG
+    assert await passwords.verify("correct horse", "correct horse") == WRONG
+
+
+async def test_a_password_too_long_is_wrong_after_the_usual_work(passwords: Passwords) -> None:
+    """A password that nobody can have set is wrong, also for an imported hash that would match it, and costs a hash."""
+    long = "x" * (LONGEST + 1)
+    stored = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(long)
+    started = time.perf_counter()
+    assert await passwords.verify(stored, long) == WRONG
+    # The hash itself would take microseconds; the dummy takes 19 MiB twice.
+    assert time.perf_counter() - started > 0.002
+
+
+async def test_one_password_typed_on_two_systems_is_one_password(passwords: Passwords) -> None:
+    """Composed and decomposed letters, and compatibility forms, are the same password (NFKC)."""
+    composed, decomposed = "cr\u00e8me br\u00fbl\u00e9e", unicodedata.normalize("NFD", "cr\u00e8me br\u00fbl\u00e9e")
+    assert composed != decomposed
+    stored = await passwords.hash(decomposed)
+    assert await passwords.verify(stored, composed) == RIGHT
+    assert await passwords.verify(stored, decomposed) == RIGHT
+
+
+async def test_an_import_that_was_not_normalised_verifies_as_typed(passwords: Passwords) -> None:
+    """A hash that another system made of the password as typed is right and due for an upgrade."""
+    typed = unicodedata.normalize("NFD", "cr\u00e8me br\u00fbl\u00e9e")
+    stored = argon2.PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1).hash(typed)
+    assert await passwords.verify(stored, typed) == OUTDATED
+
+
+async def test_unsupported_imports_are_refused(passwords: Passwords) -> None:
+    """A hash in no known format, or one that costs too much, is refused before it is stored."""
+    passwords.check_importable(await passwords.hash("correct horse"))
+    for stored in (
+        "$1$abcdefgh$irWbblnpmw.5z7wgBnprh0",
+        "$2b$31$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+    ):
+        with pytest.raises(PasswordHashUnsupported):
+            passwords.check_importable(stored)
+
+
+async def test_the_loop_turns_while_passwords_are_hashed(passwords: Passwords) -> None:
+    """Hashing leaves the event loop free: other calls are answered meanwhile."""
+    hashing = asyncio.gather(*(passwords.hash("correct horse") for _ in range(8)))
+    turns = 0
+    while not hashing.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+    # Eight hashes on two threads take 80 ms at the very least; on the loop there would be no turn between them.
+    assert turns > 8
+    await hashing
