@@ -27,12 +27,16 @@ from notifications_service.idempotency import IdempotencyKeys
 from notifications_service.recipients import Anyone, Recipients
 from notifications_service.retention import NotMigrated, Retention
 from notifications_service.settings import Settings
-from notifications_service.unbuilt import NoWatch, unbuilt
+from notifications_service.unbuilt import unbuilt
 from notifications_service.users_client import BATCH_GET_USERS, UsersClient
+from notifications_service.watch.assembly import watch_service
+from notifications_service.watch.limits import Limits
 
 # What a document of the first answers to a batch may take, whatever GRPC_MAX_MESSAGE_BYTES says: MongoDB's limit
 # is 16 MiB, and a stored notification is a little larger than one in an answer.
 MAX_BATCH_BYTES = 12 * 1024 * 1024
+# Reads at the start of watches that run at once.
+_SNAPSHOT_CONNECTIONS = 5
 
 
 async def build(settings: Settings, scope: Scope) -> Server:
@@ -49,7 +53,9 @@ async def build(settings: Settings, scope: Scope) -> Server:
     recipients = await _recipients(settings, scope)
     feed = FeedService(database, FeedRepository(database, retention), IdempotencyKeys(database), recipients)
     limit = min(settings.grpc_max_message_bytes, MAX_BATCH_BYTES)
-    servicer = NotificationServicer(feed, FeedPages(PageTokens(keyring)), NoWatch(), limit)
+    watch = watch_service(_watch_database(settings, scope), retention, keyring, _watch_limits(settings), scope.draining)
+    watches = await scope.resources.enter_async_context(watch)
+    servicer = NotificationServicer(feed, FeedPages(PageTokens(keyring)), watches, limit)
     return build_server(
         settings,
         [
@@ -66,6 +72,23 @@ async def build(settings: Settings, scope: Scope) -> Server:
         probe=lambda: _probe(database, retention),
         draining=scope.draining,
     )
+
+
+def _watch_limits(settings: Settings) -> Limits:
+    return Limits(
+        watchers=settings.watch_max_watchers,
+        queue=settings.watch_queue_events,
+        patience=settings.watch_patience_ms / 1000,
+        catch_ups=settings.watch_max_catch_ups,
+    )
+
+
+def _watch_database(settings: Settings, scope: Scope) -> Database:
+    # Connections of its own: the shared stream and each history hold one, which the calls would lack.
+    connections = 1 + settings.watch_max_catch_ups + _SNAPSHOT_CONNECTIONS
+    database = Database(settings.model_copy(update={"mongodb_connection_pool_size": connections}))
+    scope.resources.push_async_callback(database.close)
+    return database
 
 
 async def _check(database: Database, retention: Retention) -> None:

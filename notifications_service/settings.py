@@ -59,6 +59,13 @@ class Settings(DatabaseSettings):
     recipient_known_ms: Milliseconds = 60_000
     recipient_unknown_ms: Milliseconds = 2_000
 
+    # Watchers of one process; events that wait for one of them in memory; how long one whose queue ran over may go
+    # on without being up to date; histories read at once for those that resume.
+    watch_max_watchers: Annotated[int, Field(ge=1)] = 5_000
+    watch_queue_events: Annotated[int, Field(ge=1)] = 256
+    watch_patience_ms: Annotated[Milliseconds, Field(ge=1)] = 2_000
+    watch_max_catch_ups: Annotated[int, Field(ge=1, le=100)] = 4
+
     @field_validator("secret_keys")
     @classmethod
     def _are_keys(cls, keys: SecretStr) -> SecretStr:

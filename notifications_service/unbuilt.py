@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 from chassis.errors import NotImplementedYet
@@ -16,11 +15,3 @@ def unbuilt(servicer: type[Any]) -> Any:
 
 async def _refuse(_servicer: object, _request: object, _context: object) -> None:
     raise NotImplementedYet
-
-
-class NoWatch:
-    """Stands in for watching."""
-
-    def watch(self, _request: object) -> AsyncIterator[Any]:
-        """Refuse."""
-        raise NotImplementedYet

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 from bson import ObjectId
@@ -20,6 +20,7 @@ from notifications_service.feed.service import FeedService
 from notifications_service.idempotency import RequestKey
 
 Context = Any
+Write = Callable[[pb.WatchNotificationsResponse], Awaitable[None]]
 
 _CHANGEABLE: Final = ("title", "message")
 
@@ -27,8 +28,8 @@ _CHANGEABLE: Final = ("title", "message")
 class Watch(Protocol):
     """What streams the changes of a user's feed."""
 
-    def watch(self, request: pb.WatchNotificationsRequest) -> AsyncIterator[pb.WatchNotificationsResponse]:
-        """Stream events until the caller goes or an error ends it."""
+    async def watch(self, request: pb.WatchNotificationsRequest, write: Write) -> None:
+        """Write events until the caller goes or an error ends it."""
         ...
 
 
@@ -127,12 +128,11 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         """Delete everything of a user."""
         return pb.DeleteUserNotificationsResponse(deleted_count=await self._service.delete_of_user(request.user_id))
 
-    async def WatchNotifications(
+    async def WatchNotifications(  # type: ignore[override] # writes by itself instead of yielding
         self, request: pb.WatchNotificationsRequest, context: Context
-    ) -> AsyncIterator[pb.WatchNotificationsResponse]:
+    ) -> None:
         """Stream what happens to a user's notifications."""
-        async for event in self._watch.watch(request):
-            yield event
+        await self._watch.watch(request, context.write)
 
 
 def _key(method: str, request: Message) -> RequestKey | None:

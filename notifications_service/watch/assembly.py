@@ -1,0 +1,44 @@
+"""Puts the parts of the watch together; for the composition root."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+
+from chassis.keyring import Keyring
+from notifications_service.database import Database
+from notifications_service.retention import Retention
+from notifications_service.watch import change_stream
+from notifications_service.watch.events import Events
+from notifications_service.watch.history import History
+from notifications_service.watch.hub import Hub
+from notifications_service.watch.limits import Limits
+from notifications_service.watch.service import WatchService
+from notifications_service.watch.session import Sources
+from notifications_service.watch.snapshot import Snapshots
+from notifications_service.watch.tokens import ResumeTokens
+
+# Seconds that the server waits for an event. While nothing happens, the position moves on that often.
+_WAIT: Final = 1.0
+
+
+@asynccontextmanager
+async def watch_service(
+    database: Database, retention: Retention, keyring: Keyring, limits: Limits, draining: asyncio.Event
+) -> AsyncIterator[WatchService]:
+    """Run the watches of a process; every watch has ended when the context is left.
+
+    ``database``: best one with connections of its own, since the shared stream holds one all the time and each
+    history another. ``draining``: once set, every watch ends with SHUTTING_DOWN.
+    """
+    tokens = ResumeTokens(keyring)
+    events = Events(tokens, retention.cutoff)
+    hub = Hub(partial(change_stream.opened, database, wait=_WAIT), events.of, limits, draining)
+    sources = Sources(hub, History(database, limits.catch_ups, limits.chunk), Snapshots(database, retention), events)
+    try:
+        yield WatchService(sources, tokens, limits)
+    finally:
+        await hub.close()

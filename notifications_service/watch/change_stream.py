@@ -1,0 +1,111 @@
+"""A change stream of the notifications, opened after a position and read one event at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import pymongo
+from pymongo.errors import OperationFailure
+
+from notifications_service import documents, drivers
+from notifications_service.database import Database
+from notifications_service.documents import Document
+from notifications_service.watch.changes import OPERATIONS, Change, HistoryLost, Position, parse, position_of
+
+# Not only "too old" (286): the token's event is not in this history (280), not of this collection (260), or its
+# form is not known to the server (40649, 50811). The tokens are authenticated, so none of it is the caller's doing.
+_LOST: Final = frozenset({260, 280, 286, 40649, 50811})
+# Seconds beyond the server's own waiting after which a read counts as failed.
+_STALLED: Final = 5.0
+
+
+class ChangeStream:
+    """An open stream; ``position`` is behind everything that ``next`` has returned."""
+
+    def __init__(self, stream: drivers.ChangeStream, position: Position | None, timeout: float) -> None:
+        self.position = position_of(stream.resume_token) or position
+        self._stream = stream
+        self._timeout = timeout
+
+    async def next(self) -> Change | None:
+        """Return the next event that concerns a notification, or None when none came within the server's wait.
+
+        Raises ``HistoryLost`` and the driver's errors.
+        """
+        with _history_errors(), pymongo.timeout(self._timeout):
+            # The driver's own limit does not reach a thread of Motor that hangs on a dead connection.
+            async with asyncio.timeout(self._timeout + 1.0):
+                event: Any = await self._stream.try_next()
+        self.position = position_of(self._stream.resume_token) or self.position
+        return None if event is None else parse(event)
+
+
+@asynccontextmanager
+async def opened(
+    database: Database, after: Position | None, *, wait: float, stall: float = _STALLED, user_id: str | None = None
+) -> AsyncIterator[ChangeStream]:
+    """Open the stream of what happened after a position (None: now), of one user or of all.
+
+    ``wait``: seconds that the server waits for an event; ``stall``: how much longer a read may take. Raises
+    ``HistoryLost`` and the driver's errors.
+    """
+    options: dict[str, Any] = {
+        # The images recorded with the change: exact, and they say whose notification was deleted.
+        "full_document": "whenAvailable",
+        "full_document_before_change": "whenAvailable",
+        "max_await_time_ms": int(wait * 1000),
+        # Else opening would also search the whole history for the first events.
+        "batch_size": 0,
+    }
+    if after is not None:
+        options["resume_after"] = {"_data": after}
+    with _history_errors():
+        with pymongo.timeout(_STALLED):
+            stream = await database.driver.watch(
+                database.collection(documents.COLLECTION), _pipeline(user_id), **options
+            )
+            await stream.__aenter__()
+        try:
+            yield ChangeStream(stream, after, wait + stall)
+        finally:
+            await _close(stream)
+
+
+async def _close(stream: drivers.ChangeStream) -> None:
+    try:
+        with pymongo.timeout(1.0):
+            async with asyncio.timeout(1.5):
+                await stream.close()
+    except (pymongo.errors.PyMongoError, TimeoutError):
+        # The server drops the cursor by itself once it has been idle.
+        return
+
+
+@contextmanager
+def _history_errors() -> Iterator[None]:
+    try:
+        yield
+    except OperationFailure as error:
+        if error.code in _LOST:
+            raise HistoryLost(f"the server answered {error.code}") from None
+        raise
+
+
+def _pipeline(user_id: str | None) -> list[Document]:
+    stages: list[Document] = [{"$match": {"operationType": {"$in": list(OPERATIONS)}}}]
+    if user_id is not None:
+        stages.append({"$match": {"$or": _concerning(user_id)}})
+    kept = ("operationType", "clusterTime", "documentKey", "fullDocument", "fullDocumentBeforeChange.userId")
+    return [*stages, {"$project": dict.fromkeys(kept, 1)}]
+
+
+def _concerning(user_id: str) -> list[Document]:
+    return [
+        {"fullDocument.userId": user_id},
+        {"fullDocumentBeforeChange.userId": user_id},
+        # Without any image it is not known whose it was, so the watch cannot go on; nor after an invalidation.
+        {"fullDocument": None, "fullDocumentBeforeChange": None},
+    ]

@@ -1,0 +1,90 @@
+"""What the database says happened: change events, their order, and places between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, NewType
+
+from bson import ObjectId, Timestamp
+
+from notifications_service.documents import Document
+
+# The `_data` of a change stream's resume token: hexadecimal digits that sort as the events happened.
+Position = NewType("Position", str)
+
+
+class Kind(Enum):
+    """What happened to a notification."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One event; ``document`` is the notification right after it, None when it was deleted.
+
+    ``at`` is the cluster time of its commit; events of one transaction share it.
+    """
+
+    position: Position
+    at: Timestamp
+    kind: Kind
+    id: ObjectId
+    user_id: str
+    document: Document | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the stream of events: after ``position``, and after all that was committed by ``floor``.
+
+    A watch that starts now, or with a snapshot, begins at a time of the cluster, which lies somewhat ahead of the
+    position that the shared stream has reached: what it still brings up to that time is not for this watch.
+    """
+
+    position: Position
+    floor: Timestamp | None = None
+
+    def covers(self, position: Position, at: Timestamp) -> bool:
+        """Whether the event lies before this place."""
+        return position <= self.position or (self.floor is not None and at <= self.floor)
+
+
+class HistoryLost(Exception):
+    """Events were missed, or cannot be told to whom they belong: only a new list helps."""
+
+
+_KINDS: Final = {"insert": Kind.CREATED, "update": Kind.UPDATED, "replace": Kind.UPDATED, "delete": Kind.DELETED}
+OPERATIONS: Final = (*_KINDS, "invalidate")
+
+
+def position_of(token: Mapping[str, Any] | None) -> Position | None:
+    """Return the position in a resume token of the driver; None where there is none to go by.
+
+    Tokens with type bits occur only for ids that are numbers, which no notification has.
+    """
+    if token is None or "_typeBits" in token:
+        return None
+    return Position(token["_data"])
+
+
+def parse(event: Mapping[str, Any]) -> Change | None:
+    """Convert an event of the driver; None when it concerns no notification of anyone.
+
+    Raises ``HistoryLost`` when the collection is gone or the event does not say whose notification it was.
+    """
+    kind = _KINDS.get(event["operationType"])
+    if kind is None:
+        raise HistoryLost("the collection was dropped or renamed")
+    document = event.get("fullDocument")
+    owned = document or event.get("fullDocumentBeforeChange")
+    if owned is None or (document is None and kind is not Kind.DELETED):
+        raise HistoryLost("the change has no image: changeStreamPreAndPostImages is off, or it is too long ago")
+    position, identity, user_id = position_of(event["_id"]), event["documentKey"]["_id"], owned.get("userId")
+    if position is None or not isinstance(identity, ObjectId) or not isinstance(user_id, str):
+        return None
+    return Change(position, event["clusterTime"], kind, identity, user_id, document)

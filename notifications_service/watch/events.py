@@ -1,0 +1,65 @@
+"""From changes and documents to the responses of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from vibework.notifications.v1 import notification_pb2
+from vibework.notifications.v1 import notification_service_pb2 as pb
+
+from chassis import logging
+from notifications_service import messages
+from notifications_service.documents import Document
+from notifications_service.watch.changes import Change, Kind, Place
+from notifications_service.watch.tokens import ResumeTokens
+from notifications_service.watch.watcher import Event
+
+
+class Events:
+    """Makes responses; what cannot be shown is left out, and logged where it cannot be read."""
+
+    def __init__(self, tokens: ResumeTokens, cutoff: Callable[[], datetime]) -> None:
+        """``cutoff``: the time (naive UTC) up to which notifications are past their retention."""
+        self._tokens = tokens
+        self._cutoff = cutoff
+        self._log = logging.get(__name__)
+
+    def of(self, change: Change) -> Event | None:
+        """Return the event of a change; None when the notification is unreadable or past its retention."""
+        response = pb.WatchNotificationsResponse()
+        if change.kind is Kind.DELETED:
+            response.deleted.id = str(change.id)
+        else:
+            notification = self.notification(change.document or {})
+            if notification is None:
+                return None
+            getattr(response, change.kind.value).CopyFrom(notification)
+        response.resume_token = self._tokens.issue(change.user_id, Place(change.position))
+        return Event(change.position, change.at, response)
+
+    def snapshot(self, document: Document) -> pb.WatchNotificationsResponse | None:
+        """Return the event of a notification of a snapshot; None when it is unreadable."""
+        notification = self.notification(document)
+        return None if notification is None else pb.WatchNotificationsResponse(snapshot=notification)
+
+    def snapshot_end(self, user_id: str, place: Place, count: int, *, truncated: bool) -> pb.WatchNotificationsResponse:
+        """Return the end of a snapshot of ``count`` notifications."""
+        end = pb.WatchNotificationsResponse.SnapshotEnd(count=count, truncated=truncated)
+        return pb.WatchNotificationsResponse(snapshot_end=end, resume_token=self._tokens.issue(user_id, place))
+
+    def heartbeat(self, user_id: str, place: Place | None) -> pb.WatchNotificationsResponse:
+        """Return a heartbeat at a place; None: within a snapshot, from where nothing can be resumed."""
+        token = "" if place is None else self._tokens.issue(user_id, place)
+        return pb.WatchNotificationsResponse(heartbeat=pb.WatchNotificationsResponse.Heartbeat(), resume_token=token)
+
+    def notification(self, document: Document) -> notification_pb2.Notification | None:
+        """Convert a document; None when it is unreadable (logged) or past its retention."""
+        created = document.get("createdAt")
+        if isinstance(created, datetime) and created <= self._cutoff():
+            return None
+        try:
+            return messages.to_message(document)
+        except messages.Unreadable as error:
+            self._log.warning("notification unreadable", problem=str(error))
+            return None

@@ -1,0 +1,176 @@
+"""The shared stream: one change stream per process, handed on to the watchers of the user concerned.
+
+It opens with the first watcher, survives elections and restarts of the database by resuming after the last event it
+handed on, and closes some time after the last watcher left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from contextvars import Context
+from typing import Final
+
+from bson import Timestamp
+from pymongo.errors import PyMongoError
+
+from chassis import logging
+from chassis.errors import DatabaseUnavailable, ServiceError, ShuttingDown
+from notifications_service.watch.change_stream import ChangeStream
+from notifications_service.watch.changes import Change, HistoryLost, Position
+from notifications_service.watch.errors import ResumeTokenExpired, WatchInterrupted
+from notifications_service.watch.limits import Limits
+from notifications_service.watch.watcher import Event, Watcher
+
+Open = Callable[[Position | None], AbstractAsyncContextManager[ChangeStream]]
+Convert = Callable[[Change], Event | None]
+
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 2.0
+# Events handed on before the other tasks of the loop get their turn.
+_BURST: Final = 16
+
+
+class Hub:
+    """Knows the watchers of this process by user, and how far the shared stream has come."""
+
+    def __init__(self, open_stream: Open, convert: Convert, limits: Limits, draining: asyncio.Event) -> None:
+        self.position: Position | None = None
+        # Commit time of the last event handed on.
+        self.changed_at: Timestamp | None = None
+        self._open = open_stream
+        self._convert = convert
+        self._limits = limits
+        self._draining = draining
+        self._watchers: dict[str, set[Watcher]] = {}
+        self._ready = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing: asyncio.TimerHandle | None = None
+        self._log = logging.get(__name__)
+
+    async def join(self, watcher: Watcher) -> None:
+        """Hand on to the watcher what happens from now on.
+
+        Raises ShuttingDown, or DatabaseUnavailable when the shared stream does not stand in time.
+        """
+        self._keep_open()
+        try:
+            async with asyncio.timeout(self._limits.start):
+                while self.position is None:
+                    self._check_open()
+                    await self._ready.wait()
+        except TimeoutError:
+            raise DatabaseUnavailable from None
+        self._check_open()
+        watcher.join(self.position)
+        self._watchers.setdefault(watcher.user_id, set()).add(watcher)
+
+    def leave(self, watcher: Watcher) -> None:
+        """Forget a watcher; does nothing where it is not known."""
+        watchers = self._watchers.get(watcher.user_id, set())
+        watchers.discard(watcher)
+        if not watchers:
+            self._watchers.pop(watcher.user_id, None)
+        if not self._watchers and self._closing is None:
+            self._closing = asyncio.get_running_loop().call_later(self._limits.linger, self._stop)
+
+    async def close(self) -> None:
+        """End every watch and close the stream."""
+        self._end_all(ShuttingDown)
+        tasks = list(self._tasks)
+        self._stop()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _check_open(self) -> None:
+        if self._draining.is_set():
+            raise ShuttingDown
+
+    def _keep_open(self) -> None:
+        if self._closing is not None:
+            self._closing.cancel()
+            self._closing = None
+        if self._tasks:
+            return
+        # In a context of their own: they outlive the call that needs them first, and its deadline.
+        for work in (self._run(), self._end_with_drain()):
+            task = asyncio.create_task(work, context=Context())
+            task.add_done_callback(self._ended)
+            self._tasks.append(task)
+
+    def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._tasks.clear()
+        self._forget_position()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Let no defect leave watchers waiting on a stream that has ended."""
+        if task.cancelled() or task.exception() is None:
+            return
+        self._log.error("watch stream ended", exc_info=task.exception())
+        self._end_all(WatchInterrupted)
+        self._stop()
+
+    def _forget_position(self) -> None:
+        self.position = self.changed_at = None
+        self._ready.clear()
+
+    async def _end_with_drain(self) -> None:
+        await self._draining.wait()
+        self._ready.set()
+        self._end_all(ShuttingDown)
+
+    def _end_all(self, error: type[ServiceError]) -> None:
+        watchers = [watcher for group in self._watchers.values() for watcher in group]
+        self._watchers.clear()
+        for watcher in watchers:
+            watcher.end(error)
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            before = self.position
+            try:
+                await self._follow()
+            except HistoryLost as error:
+                self._log.warning("watch history lost", problem=str(error))
+                self._end_all(ResumeTokenExpired)
+                self._forget_position()
+            except (PyMongoError, OSError, TimeoutError) as error:
+                self._log.warning("watch stream interrupted", kind=type(error).__name__)
+            failures = 0 if self.position != before else failures + 1
+            await asyncio.sleep(_pause(failures))
+
+    async def _follow(self) -> None:
+        async with self._open(self.position) as stream:
+            if self.position is None:
+                self.position = stream.position
+                self._ready.set()
+            unbroken = 0
+            while True:
+                change = await stream.next()
+                self._hand_on(change)
+                self.position = stream.position
+                unbroken = 0 if change is None else unbroken + 1
+                if unbroken % _BURST == _BURST - 1:
+                    # Reading what has arrived already never waits by itself.
+                    await asyncio.sleep(0)
+
+    def _hand_on(self, change: Change | None) -> None:
+        if change is None or (self.position is not None and change.position <= self.position):
+            return
+        self.changed_at = change.at
+        watchers = self._watchers.get(change.user_id)
+        event = self._convert(change) if watchers else None
+        if event is None or watchers is None:
+            return
+        for watcher in [watcher for watcher in watchers if not watcher.offer(event)]:
+            self.leave(watcher)
+
+
+def _pause(failures: int) -> float:
+    longest: float = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(failures, 10))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spread, not secrecy

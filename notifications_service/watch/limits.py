@@ -1,0 +1,25 @@
+"""How much a process spends on its watchers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of memory, time and connections; times in seconds."""
+
+    # Watchers of one process; more are refused.
+    watchers: int = 5_000
+    # Events that wait for one watcher in memory. What comes on top is read again from the database.
+    queue: int = 256
+    # How long a watcher whose queue ran over may go on without once being up to date.
+    patience: float = 2.0
+    # Histories read at once for watchers that resume or fell behind; each takes a connection.
+    catch_ups: int = 4
+    # Events of a history that are held for one watcher at a time.
+    chunk: int = 256
+    # How long a new watcher waits for the shared stream to stand.
+    start: float = 5.0
+    # How long the shared stream stays open after the last watcher left.
+    linger: float = 30.0

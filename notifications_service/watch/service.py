@@ -1,0 +1,66 @@
+"""WatchNotifications: admits watchers and runs their sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from vibework.notifications.v1 import notification_service_pb2 as pb
+
+from notifications_service.watch.errors import TooManyWatchers
+from notifications_service.watch.limits import Limits
+from notifications_service.watch.session import Session, Sources, Write
+from notifications_service.watch.tokens import ResumeTokens
+from notifications_service.watch.watcher import Watcher
+
+DEFAULT_HEARTBEAT: Final = 30.0
+
+
+class WatchService:
+    """The watches of one process."""
+
+    def __init__(self, sources: Sources, tokens: ResumeTokens, limits: Limits) -> None:
+        self._sources = sources
+        self._tokens = tokens
+        self._limits = limits
+        self._open = 0
+
+    async def watch(self, request: pb.WatchNotificationsRequest, write: Write) -> None:
+        """Write the events of one watch until its caller goes.
+
+        Raises ResumeTokenInvalid, ResumeTokenExpired, TooManyWatchers, WatcherTooSlow, WatchInterrupted,
+        ShuttingDown, DatabaseUnavailable.
+        """
+        start = request.WhichOneof("start")
+        place = self._tokens.read(request.user_id, request.resume_token) if start == "resume_token" else None
+        watcher = Watcher(request.user_id, self._limits.queue, self._limits.patience)
+        session = Session(self._sources, watcher, _interval(request), write)
+        with self._admitted():
+            try:
+                await self._sources.hub.join(watcher)
+                if place is not None:
+                    session.start_after(place)
+                elif start == "snapshot":
+                    await session.start_with_snapshot(request.snapshot.limit)
+                else:
+                    await session.start_now()
+                await session.run()
+            finally:
+                self._sources.hub.leave(watcher)
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        if self._open >= self._limits.watchers:
+            raise TooManyWatchers
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+
+
+def _interval(request: pb.WatchNotificationsRequest) -> float:
+    if not request.HasField("heartbeat_interval"):
+        return DEFAULT_HEARTBEAT
+    return request.heartbeat_interval.seconds + request.heartbeat_interval.nanos / 1e9

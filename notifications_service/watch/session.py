@@ -1,0 +1,149 @@
+"""One WatchNotifications call from its first event to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from vibework.notifications.v1 import notification_service_pb2 as pb
+
+from notifications_service.watch.changes import Change, Place
+from notifications_service.watch.events import Events
+from notifications_service.watch.history import History
+from notifications_service.watch.hub import Hub
+from notifications_service.watch.snapshot import Snapshots
+from notifications_service.watch.watcher import Event, Watcher
+
+T = TypeVar("T")
+Write = Callable[[pb.WatchNotificationsResponse], Awaitable[None]]
+
+DEFAULT_SNAPSHOT: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the events of all sessions come from."""
+
+    hub: Hub
+    history: History
+    snapshots: Snapshots
+    events: Events
+
+
+class Session:
+    """Writes the events of one watch, in order, and knows the place up to which they are written."""
+
+    def __init__(self, sources: Sources, watcher: Watcher, interval: float, write: Write) -> None:
+        """``interval``: seconds without an event after which a heartbeat is due."""
+        self._sources = sources
+        self._watcher = watcher
+        self._user_id = watcher.user_id
+        self._interval = interval
+        self._write = write
+        self._place: Place | None = None
+        self._greeted = False
+
+    async def start_now(self) -> None:
+        """Begin with what is committed from now on."""
+        moment = await self._sources.snapshots.now(self._sources.hub.changed_at)
+        self._place = Place(self._watcher.joined_at, moment)
+        await self._greet()
+
+    async def start_with_snapshot(self, limit: int) -> None:
+        """Begin with the unread, at most ``limit`` of them, and go on with what was committed after."""
+        await self._beat()
+        snapshots, events = self._sources.snapshots, self._sources.events
+        snapshot = await snapshots.draw(self._user_id, limit or DEFAULT_SNAPSHOT, self._sources.hub.changed_at)
+        count = 0
+        async for part in snapshots.read(snapshot):
+            for response in filter(None, map(events.snapshot, part)):
+                await self._send(response)
+                count += 1
+        self._place = Place(self._watcher.joined_at, snapshot.at)
+        await self._send(events.snapshot_end(self._user_id, self._place, count, truncated=snapshot.truncated))
+
+    def start_after(self, place: Place) -> None:
+        """Begin after a place of an earlier watch."""
+        self._place = place
+
+    async def run(self) -> None:
+        """Write events until the watch has to end, which it does with an error of ``watch.errors``."""
+        while True:
+            await self._catch_up()
+            await self._greet()
+            await self._live()
+            await self._sources.hub.join(self._watcher)
+
+    async def _catch_up(self) -> None:
+        """Write what lies between the place reached and the point at which the watcher joined the shared stream."""
+        place, until = self._reached(), self._watcher.joined_at
+        while place.position < until:
+            part = await self._while_beating(self._sources.history.read(self._user_id, place, until))
+            await self._greet()
+            for change in part.changes:
+                await self._send_change(change)
+            place = Place(until, place.floor) if part.complete else Place(part.changes[-1].position)
+            self._place = place
+
+    async def _live(self) -> None:
+        """Write what the shared stream brings, until the watcher has fallen behind."""
+        while True:
+            event = await self._watcher.next(self._interval)
+            if event is not None:
+                await self._send_event(event)
+            elif self._watcher.behind:
+                return
+            else:
+                self._advance()
+                await self._beat()
+
+    def _reached(self) -> Place:
+        if self._place is None:
+            raise RuntimeError("a start comes before the run")
+        return self._place
+
+    def _advance(self) -> None:
+        """Everything that the shared stream has brought so far is written."""
+        position, place = self._sources.hub.position, self._reached()
+        if position is not None and position > place.position:
+            self._place = Place(position, place.floor)
+
+    async def _send_change(self, change: Change) -> None:
+        event = self._sources.events.of(change)
+        if event is not None:
+            await self._send_event(event)
+
+    async def _send_event(self, event: Event) -> None:
+        if not self._reached().covers(event.position, event.at):
+            await self._send(event.response)
+            self._place = Place(event.position)
+
+    async def _greet(self) -> None:
+        """The first event of a stream is a heartbeat: the watch is in place."""
+        if not self._greeted:
+            await self._beat()
+
+    async def _beat(self) -> None:
+        self._greeted = True
+        await self._send(self._sources.events.heartbeat(self._user_id, self._place))
+
+    async def _send(self, response: pb.WatchNotificationsResponse) -> None:
+        await self._write(response)
+        self._watcher.check()
+
+    async def _while_beating(self, work: Awaitable[T]) -> T:
+        """Wait for ``work``, with heartbeats meanwhile, no longer than the watch may last."""
+        task = asyncio.ensure_future(work)
+        try:
+            while not task.done():
+                await asyncio.wait((task, self._watcher.ended), timeout=self._interval, return_when="FIRST_COMPLETED")
+                self._watcher.check()
+                if not task.done():
+                    await self._beat()
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait((task,))

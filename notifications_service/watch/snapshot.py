@@ -1,0 +1,120 @@
+"""A user's unread notifications as they were at one moment of the cluster (read concern "snapshot").
+
+The moment is what makes the stream fit: it holds exactly what was committed by then, the stream the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bson import ObjectId, Timestamp
+from pymongo.errors import OperationFailure
+
+from notifications_service import documents, schema
+from notifications_service.database import Database
+from notifications_service.documents import Document
+from notifications_service.feed import filters
+from notifications_service.feed.filters import Filter
+from notifications_service.feed.states import State
+from notifications_service.retention import Retention
+from notifications_service.watch.errors import WatchInterrupted
+
+_UNREAD: Final = Filter(highest=State.SEEN)
+# Documents fetched at a time: at some 50 KB at most they stay well below a reply's 16 MiB.
+_PART: Final = 100
+# The database no longer has that moment: drawing the snapshot took minutes.
+_TOO_OLD: Final = 239
+# The collection was altered (a migration) just now: there is no moment to read at yet.
+_NOT_YET: Final = 246
+_ATTEMPTS: Final = 20
+_PAUSE: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Which notifications, oldest first, at which cluster time; ``truncated``: older ones were left out."""
+
+    at: Timestamp
+    ids: list[ObjectId]
+    truncated: bool
+
+
+class Snapshots:
+    """Draws snapshots; every read may raise DatabaseUnavailable or CallDeadlineExceeded."""
+
+    def __init__(self, database: Database, retention: Retention) -> None:
+        self._database = database
+        self._retention = retention
+
+    async def now(self, after: Timestamp | None) -> Timestamp:
+        """Return a cluster time: everything acknowledged before this call was committed by then.
+
+        ``after``: not before that time, as a new primary might otherwise say.
+        """
+        cursor = await self._find({"filter": {"_id": 0}, "projection": {"_id": 1}, "limit": 1}, _concern(after=after))
+        return _at(cursor)
+
+    async def draw(self, user_id: str, limit: int, after: Timestamp | None) -> Snapshot:
+        """Choose the newest unread notifications of a user, at most ``limit``."""
+        await self._retention.refresh()
+        query = {
+            "filter": filters.query(user_id, _UNREAD, self._retention.cutoff()),
+            "projection": {"_id": 1},
+            "sort": {"createdAt": -1, "_id": -1},
+            "hint": schema.FEED_INDEX,
+            "limit": limit + 1,
+        }
+        cursor = await self._find(query, _concern(after=after))
+        ids = [document["_id"] for document in cursor["firstBatch"]]
+        return Snapshot(_at(cursor), ids[:limit][::-1], truncated=len(ids) > limit)
+
+    async def read(self, snapshot: Snapshot) -> AsyncIterator[list[Document]]:
+        """Yield the documents of a snapshot, oldest first, in parts."""
+        for start in range(0, len(snapshot.ids), _PART):
+            ids = snapshot.ids[start : start + _PART]
+            query = {"filter": {"_id": {"$in": ids}}, "limit": len(ids)}
+            cursor = await self._find(query, _concern(at=snapshot.at))
+            found = {document["_id"]: document for document in cursor["firstBatch"]}
+            yield [found[identity] for identity in ids if identity in found]
+
+    async def _find(self, query: Document, concern: Document) -> Document:
+        command = {
+            "find": documents.COLLECTION,
+            **query,
+            "batchSize": query["limit"],
+            "singleBatch": True,
+            "readConcern": concern,
+        }
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._run(command)
+            except OperationFailure as error:
+                if error.code == _TOO_OLD:
+                    raise WatchInterrupted from None
+                if error.code != _NOT_YET:
+                    raise
+            await asyncio.sleep(_PAUSE)
+        raise WatchInterrupted
+
+    async def _run(self, command: Document) -> Document:
+        with self._database.limits():
+            answer: Any = await self._database.default.command(command, codec_options=documents.CODEC_OPTIONS)
+            cursor: Document = answer["cursor"]
+            return cursor
+
+
+def _concern(*, after: Timestamp | None = None, at: Timestamp | None = None) -> Document:
+    concern: Document = {"level": "snapshot"}
+    if after is not None:
+        concern["afterClusterTime"] = after
+    if at is not None:
+        concern["atClusterTime"] = at
+    return concern
+
+
+def _at(cursor: Document) -> Timestamp:
+    at: Timestamp = cursor["atClusterTime"]
+    return at

@@ -1,0 +1,47 @@
+"""Resume tokens: opaque, authenticated, and good only for the user whose watch they were issued to.
+
+A token holds a ``Place``, which every process of the service can resume from.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+from typing import Final
+
+from bson import Timestamp
+
+from chassis.keyring import CiphertextInvalid, KeyMissing, Keyring
+from notifications_service.watch.changes import Place, Position
+from notifications_service.watch.errors import ResumeTokenInvalid
+
+# Version, then seconds and number of the floor's cluster time (zeros: none); the position follows.
+_HEADER: Final = struct.Struct(">BII")
+_VERSION: Final = 1
+
+
+class ResumeTokens:
+    """Issues and reads the resume tokens of one service."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._cipher = keyring.cipher("resume-tokens")
+
+    def issue(self, user_id: str, place: Place) -> str:
+        """Return the token of a place in the user's stream."""
+        floor = place.floor or Timestamp(0, 0)
+        content = _HEADER.pack(_VERSION, floor.time, floor.inc) + bytes.fromhex(place.position)
+        return base64.urlsafe_b64encode(self._cipher.encrypt(content, user_id.encode())).rstrip(b"=").decode()
+
+    def read(self, user_id: str, token: str) -> Place:
+        """Return the place in a token. Raises ``ResumeTokenInvalid``."""
+        try:
+            sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            content = self._cipher.decrypt(sealed, user_id.encode())
+            version, seconds, number = _HEADER.unpack_from(content)
+        except (binascii.Error, ValueError, CiphertextInvalid, KeyMissing, struct.error):
+            raise ResumeTokenInvalid from None
+        if version != _VERSION:
+            raise ResumeTokenInvalid
+        floor = Timestamp(seconds, number) if seconds else None
+        return Place(Position(content[_HEADER.size :].hex().upper()), floor)

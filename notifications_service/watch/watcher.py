@@ -1,0 +1,111 @@
+"""One watcher's queue of events: bounded, and cheap while nothing happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from bson import Timestamp
+from vibework.notifications.v1 import notification_service_pb2 as pb
+
+from chassis.errors import ServiceError
+from notifications_service.watch.changes import Position
+from notifications_service.watch.errors import WatcherTooSlow
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change as it goes over the wire; all watchers of the user share it."""
+
+    position: Position
+    at: Timestamp
+    response: pb.WatchNotificationsResponse
+
+
+class Watcher:
+    """What the hub knows of one WatchNotifications call.
+
+    Once its queue is full, a watcher is ``behind``: it gets nothing more, hands out what it holds, and has to catch
+    up and join again.
+    """
+
+    __slots__ = (
+        "_current_at",
+        "_error",
+        "_limit",
+        "_loop",
+        "_patience",
+        "_queue",
+        "_waiter",
+        "behind",
+        "ended",
+        "joined_at",
+        "user_id",
+    )
+
+    def __init__(self, user_id: str, limit: int, patience: float) -> None:
+        self.user_id = user_id
+        self.joined_at = Position("")
+        self.behind = False
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self._error: type[ServiceError] | None = None
+        self._limit = limit
+        self._patience = patience
+        self._queue: deque[Event] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        # When it was last up to date; None until it first is.
+        self._current_at: float | None = None
+
+    def join(self, position: Position) -> None:
+        """Begin to take what happens after a position of the shared stream."""
+        self.joined_at = position
+        self.behind = False
+        self._queue.clear()
+
+    def offer(self, event: Event) -> bool:
+        """Queue an event; False when there is no room, and from then on until it joins again."""
+        if len(self._queue) >= self._limit:
+            self.behind = True
+        if self.behind:
+            return False
+        self._queue.append(event)
+        self._wake()
+        return True
+
+    def end(self, error: type[ServiceError]) -> None:
+        """End the watch: what is queued is dropped, since the last token handed out resumes before it."""
+        self._error = self._error or error
+        self._queue.clear()
+        if not self.ended.done():
+            self.ended.set_result(None)
+        self._wake()
+
+    def check(self) -> None:
+        """Raise why the watch has to end, if it has: the hub's reason, or ``WatcherTooSlow``."""
+        if self._error is not None:
+            raise self._error
+        if self.behind and self._current_at is not None and self._loop.time() - self._current_at > self._patience:
+            raise WatcherTooSlow
+
+    async def next(self, timeout: float) -> Event | None:  # noqa: ASYNC109 - a timer is cheaper than a scope
+        """Return the next event; None when none came in ``timeout`` seconds or the watcher is behind."""
+        if not self._queue and not self.behind and self._error is None:
+            self._current_at = self._loop.time()
+            await self._wait(timeout)
+        self.check()
+        return self._queue.popleft() if self._queue else None
+
+    async def _wait(self, seconds: float) -> None:
+        self._waiter = self._loop.create_future()
+        timer = self._loop.call_later(seconds, self._wake)
+        try:
+            await self._waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
