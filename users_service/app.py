@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from vibework.users.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
 from vibework.users.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from vibework.users.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
+from vibework.users.v1.verification_service_pb2_grpc import add_VerificationServiceServicer_to_server
 
 from chassis.keyring import Keyring
 from chassis.lifecycle import Scope
 from chassis.pagetokens import PageTokens
 from chassis.registration import Registration
 from chassis.server import Server, build_server
+from users_service.accounts.credentials import Credentials
+from users_service.accounts.rotation import TokenRotation
+from users_service.accounts.service import AccountService
+from users_service.accounts.servicer import AccountServicer
+from users_service.accounts.signing_in import AccountSignIn
+from users_service.accounts.tokens import TokenCipher
 from users_service.attempts.limiter import Attempts
 from users_service.clock import Clock, utc_now
 from users_service.database import Database
@@ -24,6 +32,9 @@ from users_service.settings import Settings
 from users_service.users.reads import UserReads
 from users_service.users.service import UserService
 from users_service.users.servicer import UserServicer
+from users_service.verifications.secrets import SecretHasher
+from users_service.verifications.service import VerificationService
+from users_service.verifications.servicer import VerificationServicer
 
 
 async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> Server:
@@ -47,13 +58,25 @@ async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> 
         clock=clock,
         on_deleted=lambda: None,
     )
+    session_service = SessionService(database, SessionLookup(database), page_tokens, clock, reads.get)
     sessions = SessionServicer(
-        SessionService(database, SessionLookup(database), page_tokens, clock, reads.get),
+        session_service,
         SessionCreation(idempotency, passwords, attempts, clock),
         SignIn(database, passwords, attempts, clock),
     )
+    cipher = TokenCipher(keyring)
+    rotation = TokenRotation(database, cipher)
+    accounts = AccountServicer(
+        AccountService(database, idempotency, cipher, rotation, page_tokens, clock),
+        AccountSignIn(database, cipher, attempts, clock),
+        Credentials(database, passwords, attempts, session_service.validate, clock),
+    )
+    hasher = SecretHasher(keyring)
+    verifications = VerificationService(database, idempotency, hasher, attempts, passwords, clock)
     services: list[Registration] = [
         (add_UserServiceServicer_to_server, UserServicer(users)),
         (add_SessionServiceServicer_to_server, sessions),
+        (add_AccountServiceServicer_to_server, accounts),
+        (add_VerificationServiceServicer_to_server, VerificationServicer(verifications)),
     ]
     return build_server(settings, services, probe=database.ping, draining=scope.draining)

@@ -1,0 +1,40 @@
+"""Verifications between the code and the contract."""
+
+from __future__ import annotations
+
+from vibework.users.v1 import verification_service_pb2 as pb
+
+from chassis.timestamps import assign
+from users_service.verifications import secrets
+from users_service.verifications.model import Kind, Purpose, Verification
+from users_service.verifications.secrets import Code, Token
+
+PURPOSE_PREFIX = "VERIFICATION_PURPOSE_"
+KIND_PREFIX = "VERIFICATION_KIND_"
+
+
+def fill(target: pb.Verification, verification: Verification) -> None:
+    """Write a verification into a message: never its secret."""
+    target.id = verification.id
+    target.purpose = pb.VerificationPurpose.Value(PURPOSE_PREFIX + verification.purpose.name)
+    target.identifier = verification.identifier
+    target.kind = pb.VerificationKind.Value(KIND_PREFIX + verification.kind.name)
+    assign(target.created_at, verification.created_at)
+    assign(target.expires_at, verification.expires_at)
+
+
+def purpose_of(value: pb.VerificationPurpose.ValueType) -> Purpose:
+    """Read a purpose that validation has let pass."""
+    return Purpose[pb.VerificationPurpose.Name(value).removeprefix(PURPOSE_PREFIX)]
+
+
+def kind_of(value: pb.VerificationKind.ValueType) -> Kind:
+    """Read a kind that validation has let pass."""
+    return Kind[pb.VerificationKind.Name(value).removeprefix(KIND_PREFIX)]
+
+
+def secret_of(message: pb.VerificationSecret) -> Code | Token:
+    """Read a secret as the end user gave it back. Raises InvalidFields, or VerificationInvalid for no token of ours."""
+    if message.WhichOneof("secret") == "code":
+        return secrets.code(message.code.identifier, message.code.code)
+    return secrets.token(message.token)

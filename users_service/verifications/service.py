@@ -1,0 +1,175 @@
+"""The rules of verifications: how a secret is made, and what follows when it is given back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+from vibework.users.v1 import verification_service_pb2 as pb
+
+from chassis.errors import NotImplementedYet, ServiceError
+from chassis.ids import new_id
+from users_service.accounts import credentials
+from users_service.attempts.limiter import Attempts, Subject, account, address
+from users_service.clock import Clock
+from users_service.database import Database
+from users_service.errors import UserNotFound
+from users_service.idempotency import Idempotency
+from users_service.passwords.hasher import Passwords
+from users_service.sessions import sign_in
+from users_service.users import repository as users
+from users_service.users.email import normalize
+from users_service.users.model import User, UserChanges
+from users_service.verifications import messages, repository, secrets
+from users_service.verifications.consuming import consume
+from users_service.verifications.model import Kind, Purpose, Verification, lifetime
+from users_service.verifications.secrets import Code, SecretHasher, Token
+
+T = TypeVar("T")
+
+# The actions whose attempts are counted.
+CREATE = "create_verification"
+CONSUME = "consume_verification"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A secret as the end user gave it back, and from where."""
+
+    purpose: Purpose
+    secret: Code | Token
+    ip_address: str
+
+    @property
+    def subjects(self) -> Sequence[Subject]:
+        """Whose attempt it counts as. Tokens cannot be guessed: they count for the address only."""
+        identifier = self.secret.identifier if isinstance(self.secret, Code) else ""
+        return account(CONSUME, identifier), address(CONSUME, self.ip_address)
+
+
+@dataclass(frozen=True)
+class VerificationService:
+    """Creates and consumes verifications."""
+
+    database: Database
+    idempotency: Idempotency
+    hasher: SecretHasher
+    attempts: Attempts
+    passwords: Passwords
+    clock: Clock
+
+    async def create_verification(self, request: pb.CreateVerificationRequest) -> pb.CreateVerificationResponse:
+        """Create a verification in place of the one before, whether or not a user has the address.
+
+        Raises RateLimited, RequestIdReused, RequestInFlight, or NotImplementedYet for a secret that is to be sent.
+        """
+        if request.delivery == pb.VERIFICATION_DELIVERY_SEND_CODE:
+            raise NotImplementedYet("sending codes is not implemented yet; use VERIFICATION_DELIVERY_RETURN_CODE")
+        # A repeat is not counted.
+        if answer := await self.idempotency.remembered(request, pb.CreateVerificationResponse):
+            return answer
+        identifier = normalize(request.identifier)
+        await self.attempts.claim(
+            [account(CREATE, identifier), address(CREATE, request.client.ip_address)], self.clock()
+        )
+        purpose, kind = messages.purpose_of(request.purpose), messages.kind_of(request.kind)
+
+        async def work(connection: AsyncConnection) -> pb.CreateVerificationResponse:
+            verification, secret = self._new(purpose, identifier, kind)
+            await repository.put(connection, verification)
+            response = pb.CreateVerificationResponse(secret=secret)
+            messages.fill(response.verification, verification)
+            return response
+
+        return await self.idempotency.run(request, pb.CreateVerificationResponse, work)
+
+    def _new(self, purpose: Purpose, identifier: str, kind: Kind) -> tuple[Verification, str]:
+        """Make a verification, and what the end user gets to see of it."""
+        secret, now, id_ = secrets.generate(kind), self.clock(), new_id("vrf")
+        verification = Verification(
+            id=id_,
+            identifier=identifier,
+            value=self.hasher.hash(purpose, identifier, kind, secret),
+            purpose=purpose,
+            kind=kind,
+            attempts=0,
+            consumed_at=None,
+            expires_at=now + lifetime(purpose, kind),
+            created_at=now,
+        )
+        return verification, secrets.shown(id_, kind, secret)
+
+    async def consume_verification(self, attempt: Attempt) -> Verification:
+        """Check a secret and consume it.
+
+        Raises VerificationInvalid, VerificationExpired, VerificationAttemptsExceeded, or RateLimited.
+        """
+        await self.attempts.claim(attempt.subjects, self.clock())
+
+        async def nothing_more(_: AsyncConnection, consumed: Verification, __: datetime) -> Verification:
+            return consumed
+
+        return await self._consume_and(attempt, nothing_more)
+
+    async def verify_email(self, attempt: Attempt) -> User:
+        """Consume a secret and mark the address of its user verified, in one transaction.
+
+        Raises as ``consume_verification``, or UserNotFound, which consumes nothing.
+        """
+        await self.attempts.claim(attempt.subjects, self.clock())
+
+        async def mark(connection: AsyncConnection, consumed: Verification, now: datetime) -> User:
+            user = await _user_of(connection, consumed)
+            if user.email_verified:
+                return user
+            await users.change_user(connection, user.id, UserChanges(email_verified=True), now, revision=None)
+            return await _user_of(connection, consumed)
+
+        return await self._consume_and(attempt, mark)
+
+    async def reset_password(self, attempt: Attempt, password: str) -> tuple[str, int]:
+        """Consume a secret, set the password and end all sessions, in one transaction.
+
+        Returns the user's id and how many sessions ended. Raises as ``consume_verification``, or UserNotFound, which
+        consumes nothing, or PasswordHashingBusy.
+        """
+        self.passwords.ensure_room()
+        await self.attempts.claim(attempt.subjects, self.clock())
+        # Before the transaction: it holds locks, and no lock should wait for a core.
+        hashed = await self.passwords.hash(password)
+
+        async def reset(connection: AsyncConnection, consumed: Verification, now: datetime) -> tuple[str, int]:
+            user = await _user_of(connection, consumed)
+            ended = await credentials.reset(connection, user.id, hashed, now)
+            # Whoever was locked out by somebody's guesses may sign in with the new password.
+            await self.attempts.clear(connection, [account(sign_in.ACTION, consumed.identifier)])
+            return user.id, ended
+
+        return await self._consume_and(attempt, reset)
+
+    async def _consume_and(
+        self, attempt: Attempt, then: Callable[[AsyncConnection, Verification, datetime], Awaitable[T]]
+    ) -> T:
+        async def work(connection: AsyncConnection) -> T | ServiceError:
+            now = self.clock()
+            consumed = await consume(connection, self.hasher, attempt.purpose, attempt.secret, now)
+            if isinstance(consumed, ServiceError):
+                return consumed
+            await self.attempts.clear(connection, attempt.subjects)
+            return await then(connection, consumed, now)
+
+        result = await self.database.transaction(work)
+        if isinstance(result, ServiceError):
+            # Not before the commit, which counts the wrong attempt.
+            raise result
+        return result
+
+
+async def _user_of(connection: AsyncConnection, verification: Verification) -> User:
+    user = await users.get_by_email(connection, verification.identifier, lock=True)
+    if user is None:
+        raise UserNotFound
+    return user

@@ -1,0 +1,53 @@
+"""VerificationService on the wire: each method converts, calls and converts back."""
+
+from __future__ import annotations
+
+from vibework.users.v1 import verification_service_pb2 as pb
+from vibework.users.v1 import verification_service_pb2_grpc
+
+from chassis.interceptors import Context
+from users_service.users.messages import fill as fill_user
+from users_service.verifications import messages
+from users_service.verifications.model import Purpose
+from users_service.verifications.service import Attempt, VerificationService
+
+
+class VerificationServicer(verification_service_pb2_grpc.VerificationServiceServicer):
+    """Answers the RPCs of ``vibework.users.v1.VerificationService``."""
+
+    def __init__(self, verifications: VerificationService) -> None:
+        self._verifications = verifications
+
+    async def CreateVerification(
+        self, request: pb.CreateVerificationRequest, context: Context
+    ) -> pb.CreateVerificationResponse:
+        """Create a verification."""
+        return await self._verifications.create_verification(request)
+
+    async def ConsumeVerification(
+        self, request: pb.ConsumeVerificationRequest, context: Context
+    ) -> pb.ConsumeVerificationResponse:
+        """Check a secret of any purpose and consume it."""
+        attempt = _attempt(messages.purpose_of(request.purpose), request)
+        response = pb.ConsumeVerificationResponse()
+        messages.fill(response.verification, await self._verifications.consume_verification(attempt))
+        return response
+
+    async def VerifyEmail(self, request: pb.VerifyEmailRequest, context: Context) -> pb.VerifyEmailResponse:
+        """Mark the address of a user verified."""
+        attempt = _attempt(Purpose.EMAIL_VERIFICATION, request)
+        response = pb.VerifyEmailResponse()
+        fill_user(response.user, await self._verifications.verify_email(attempt))
+        return response
+
+    async def ResetPassword(self, request: pb.ResetPasswordRequest, context: Context) -> pb.ResetPasswordResponse:
+        """Set the password of a user who forgot it."""
+        attempt = _attempt(Purpose.PASSWORD_RESET, request)
+        user_id, revoked = await self._verifications.reset_password(attempt, request.new_password)
+        return pb.ResetPasswordResponse(user_id=user_id, revoked_sessions=revoked)
+
+
+def _attempt(
+    purpose: Purpose, request: pb.ConsumeVerificationRequest | pb.VerifyEmailRequest | pb.ResetPasswordRequest
+) -> Attempt:
+    return Attempt(purpose, messages.secret_of(request.secret), request.client.ip_address)
