@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import click
 
 from chassis import lifecycle
+from chassis.errors import ServiceError
 from chassis.settings import load
 from users_service import migration
+from users_service.accounts.command import rotate_keys
 from users_service.app import build
+from users_service.clock import utc_now
+from users_service.database import Database
+from users_service.progress import progress
+from users_service.purge import BATCH, Purge, PurgeRunning
 from users_service.settings import DatabaseSettings, Settings
 
 T = TypeVar("T")
@@ -24,11 +32,53 @@ def main() -> None:
     """Users, sessions, accounts and verifications on MySQL. Settings are read from the environment."""
 
 
+main.add_command(rotate_keys)
+
+
 @main.command()
 def serve() -> None:
     """Serve until SIGTERM or SIGINT, then drain."""
     settings = load(Settings)
     sys.exit(lifecycle.run(settings, partial(build, settings)))
+
+
+@main.command()
+@click.option(
+    "--keep-days",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="How long sessions and verifications are kept after their end.",
+)
+@click.option(
+    "--batch", type=click.IntRange(1, 10_000), default=BATCH, show_default=True, help="Rows removed per transaction."
+)
+def purge(keep_days: int, batch: int) -> None:
+    """Remove expired and revoked sessions, expired verifications, and what calls no longer need."""
+    settings = load(DatabaseSettings)
+    removed = _run(_purge(settings, timedelta(days=keep_days), batch))
+    for table, rows in removed.items():
+        click.echo(f"{table}: {rows}")
+    click.echo(f"{sum(removed.values())} rows removed")
+
+
+async def _purge(settings: DatabaseSettings, keep: timedelta, batch: int) -> dict[str, int]:
+    async with connected(settings) as database:
+        work = Purge(database, keep=keep, batch=batch)
+        now = utc_now()
+        with progress("removing rows", await work.count(now)) as advance:
+            return await work.run(now, lambda _table, rows: advance(rows))
+
+
+@asynccontextmanager
+async def connected(settings: DatabaseSettings) -> AsyncIterator[Database]:
+    """Open the database for a command."""
+    database = Database(settings)
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
 
 
 @main.group()
@@ -72,7 +122,7 @@ def migrate_new(name: str) -> None:
 def _run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
-    except migration.MigrationFailed as error:
+    except (migration.MigrationFailed, PurgeRunning, ServiceError) as error:
         _fail(error)
 
 
