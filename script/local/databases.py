@@ -61,8 +61,11 @@ class Databases:
         return [f"MySQL          {mysql}", f"MongoDB        {mongodb}"]
 
 
-def described(folder: Path, credentials: Mapping[str, str]) -> Databases:
-    """Return the databases to use, the local ones not yet started, with their data under `folder`."""
+def described(folder: Path, credentials: Mapping[str, str], *, program_cache: Path) -> Databases:
+    """Return the databases to use, the local ones not yet started, with their data under `folder`.
+
+    `program_cache` is where a packaged mongod is kept.
+    """
     account = MySQLAccount("vibework", credentials["MYSQL_PASSWORD"], MYSQL_NAME)
     mysql, mongodb = None, None
     if not os.environ.get("MYSQL_HOST"):
@@ -70,7 +73,7 @@ def described(folder: Path, credentials: Mapping[str, str]) -> Databases:
     if not os.environ.get("MONGODB_URL"):
         mongodb = LocalMongoDB(
             folder / "mongodb",
-            program_cache=folder / "mongod",
+            program_cache=program_cache,
             port=ports.preferred_port(MONGODB_PORT),
             durable=True,
         )

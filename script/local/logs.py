@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 INTERVAL_SECONDS = 0.2
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class LogFollower:
@@ -17,9 +19,10 @@ class LogFollower:
     """
 
     def __init__(self, logs: Sequence[tuple[str, Path]]) -> None:
-        """Follow each (name, file) from the file's end as it is now."""
+        """Follow each (name, file) from the file's beginning."""
         self._width = max(len(name) for name, _ in logs)
         self._files = [(name, path.open("rb")) for name, path in logs]
+        self._in_colour = sys.stdout.isatty()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="logs", daemon=True)
 
@@ -47,5 +50,5 @@ class LogFollower:
             whole = new[: new.rfind(b"\n") + 1]
             file.seek(start + len(whole))  # the rest of the last line comes with the next reading
             for line in whole.decode(errors="replace").splitlines():
-                print(f"{name:<{self._width}} | {line}")
+                print(f"{name:<{self._width}} | {line if self._in_colour else COLOUR.sub('', line)}")
         sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Sequence
@@ -73,7 +74,13 @@ class LocalMongoDB:
             *self._options,
         ]
         signal_number = signal.SIGTERM if self._durable else signal.SIGKILL
-        self.process = Process("MongoDB", command, log=self.directory / "mongodb.log", on_parent_death=signal_number)
+        self.process = Process(
+            "MongoDB",
+            command,
+            log=self.directory / "mongodb.log",
+            on_parent_death=signal_number,
+            readable=_error_in,
+        )
 
     def wait(self) -> None:
         """Wait until mongod answers, make it the primary of its replica set, and wait for that."""
@@ -91,6 +98,15 @@ class LocalMongoDB:
         """End mongod at once, as a crash would; `start` starts it again on the same data."""
         if self.process is not None:
             self.process.kill()
+
+
+def _error_in(line: str) -> str | None:
+    """Return what a line of mongod's log (JSON) says if it is an error; lines before the log begins are plain."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line
+    return f"{entry.get('msg')} {json.dumps(entry.get('attr', {}))}" if entry.get("s") in {"E", "F"} else None
 
 
 def make_primary(port: int, *, host: str | None = None, timeout: float = START_TIMEOUT_SECONDS) -> None:

@@ -33,10 +33,12 @@ class Process:
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
         on_parent_death: signal.Signals = signal.SIGKILL,
+        readable: Callable[[str], str | None] = str,
     ) -> None:
-        """Start the command."""
+        """Start the command; `readable` turns a line of its log into one to show, or None to leave it out."""
         self.name = name
         self.log = log
+        self._readable = readable
         tethered = [sys.executable, "-S", tether.__file__, str(os.getpid()), str(int(on_parent_death)), *command]
         with log.open("ab") as output:
             self._log_start = output.tell()
@@ -97,7 +99,9 @@ class Process:
         """Return the last lines that this run wrote to its log."""
         with contextlib.suppress(OSError), self.log.open("rb") as log:
             log.seek(self._log_start)
-            return "\n".join(log.read().decode(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+            lines = log.read().decode(errors="replace").splitlines()
+            shown = [text for line in lines if (text := self._readable(line))]
+            return "\n".join(shown[-LOG_TAIL_LINES:])
         return ""
 
     def _signal(self, number: signal.Signals) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import fcntl
 import shutil
@@ -14,7 +15,7 @@ from typing import NoReturn, TextIO
 
 from script.local import banner, credentials, databases, services
 from script.local.logs import LogFollower
-from script.local.problems import EXIT_DIED, EXIT_PROBLEM, LocalProblem
+from script.local.problems import EXIT_DIED, LocalProblem
 from script.local.processes import Process
 from script.local.progress import step
 
@@ -35,6 +36,8 @@ class Stack:
         """Begin with nothing."""
         self.services: list[Process] = []
         self.databases: databases.Databases | None = None
+        self.follower: LogFollower | None = None
+        self.lock: TextIO | None = None  # held while anything runs on the folder
 
     def processes(self) -> list[Process]:
         """Return what must keep running."""
@@ -43,7 +46,11 @@ class Stack:
     def stop(self) -> None:
         """Stop the services, which finish their calls, then the databases."""
         _stop_all(self.services, "Stopping the services")
+        if self.follower is not None:
+            self.follower.stop()
         _stop_all(self.databases.processes() if self.databases else [], "Stopping the databases")
+        if self.lock is not None:
+            self.lock.close()
 
     def kill(self) -> None:
         """End everything at once."""
@@ -51,22 +58,26 @@ class Stack:
             process.kill()
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run until told to stop; return the exit code: 0 stopped, 1 something died, 2 something stood in the way."""
+    parser = argparse.ArgumentParser(prog="script/server", description=__doc__)
+    parser.add_argument("--directory", type=Path, default=LOCAL, help="where data and logs are kept; default: .local")
+    folder = parser.parse_args(arguments).directory.resolve()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _request_stop)
     stack = Stack()
     try:
-        return _run_and_stop(stack)
+        return _run_and_stop(stack, folder)
     except StopRequested:  # asked a second time, while stopping
         stack.kill()
-        return EXIT_PROBLEM
+        return EXIT_DIED
 
 
-def _run_and_stop(stack: Stack) -> int:
+def _run_and_stop(stack: Stack, folder: Path) -> int:
     code = 0
     try:
-        _run(stack)
+        stack.lock = _claim(folder)
+        _run(stack, folder)
     except StopRequested:
         print(file=sys.stderr)
     except LocalProblem as problem:
@@ -74,46 +85,41 @@ def _run_and_stop(stack: Stack) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
             raise
-        code = _tell(LocalProblem(f"{error.strerror}: {error.filename or LOCAL}"))
+        code = _tell(LocalProblem(f"{error.strerror}: {error.filename or folder}"))
     finally:
         stack.stop()
     return code
 
 
-def _run(stack: Stack) -> None:
-    lock = _prepare_folder()
-    secrets = credentials.load_or_make(LOCAL / "credentials.env")
-    stack.databases = databases.described(LOCAL, secrets)
+def _run(stack: Stack, folder: Path) -> None:
+    secrets = credentials.load_or_make(folder / "credentials.env")
+    stack.databases = databases.described(folder, secrets, program_cache=LOCAL / "mongod")
     pair = services.pair(stack.databases.environment(), secrets)
     services.check_ports(pair)
     stack.databases.start()
-    logs = LOCAL / "logs"
+    logs = folder / "logs"
     with step("Migrating"):
         services.migrate(pair, logs)
     with step("Starting the services"):
         _start_services(stack, pair, logs)
-    print(banner.text(pair, stack.databases, LOCAL), flush=True)
-    follower = LogFollower([(service.name, logs / f"{service.name}.log") for service in pair])
-    follower.start()
-    try:
-        _watch(stack.processes())
-    finally:
-        follower.stop()
-        lock.close()
+    print(banner.text(pair, stack.databases, folder), flush=True)
+    stack.follower = LogFollower([(service.name, logs / f"{service.name}.log") for service in pair])
+    stack.follower.start()
+    _watch(stack.processes())
 
 
-def _prepare_folder() -> TextIO:
-    """Make `.local/`, see that there is room in it, and claim it for this process."""
-    (LOCAL / "logs").mkdir(parents=True, exist_ok=True)
-    LOCAL.chmod(0o700)  # the databases in it have no accounts of their own that keep other users out
-    free = shutil.disk_usage(LOCAL).free // 1_000_000
+def _claim(folder: Path) -> TextIO:
+    """Make the folder, see that there is room in it, and keep other script/servers out of it."""
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)  # the databases in it have no accounts of their own that keep other users out
+    free = shutil.disk_usage(folder).free // 1_000_000
     if free < FREE_MEGABYTES:
-        raise LocalProblem(f"the disk is full: {free} MB are free in {LOCAL}, {FREE_MEGABYTES} are needed")
-    lock = (LOCAL / "server.lock").open("w")
+        raise LocalProblem(f"the disk is full: {free} MB are free in {folder}, {FREE_MEGABYTES} are needed")
+    lock = (folder / "server.lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise LocalProblem(f"another script/server runs on {LOCAL}") from None
+        raise LocalProblem(f"another script/server runs on {folder}") from None
     return lock
 
 

@@ -54,6 +54,7 @@ def pair(databases: Mapping[str, str], credentials: Mapping[str, str]) -> tuple[
     shared = {
         "GRPC_HOST": ports.LOOPBACK,
         "LOG_FORMAT": os.environ.get("LOG_FORMAT", "console"),
+        "GRPC_DRAIN_MS": os.environ.get("GRPC_DRAIN_MS", "0"),  # no balancer here has to notice first
         "USERS_ADDRESS": f"{ports.LOOPBACK}:{ports_of['users']}",
         "NOTIFICATIONS_ADDRESS": f"{ports.LOOPBACK}:{ports_of['notifications']}",
         **databases,
