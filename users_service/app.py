@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NoReturn
+
 from vibework.users.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
 from vibework.users.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from vibework.users.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
@@ -10,7 +16,6 @@ from vibework.users.v1.verification_service_pb2_grpc import add_VerificationServ
 from chassis.keyring import Keyring
 from chassis.lifecycle import Scope
 from chassis.pagetokens import PageTokens
-from chassis.registration import Registration
 from chassis.server import Server, build_server
 from users_service.accounts.credentials import Credentials
 from users_service.accounts.rotation import TokenRotation
@@ -19,10 +24,15 @@ from users_service.accounts.servicer import AccountServicer
 from users_service.accounts.signing_in import AccountSignIn
 from users_service.accounts.tokens import TokenCipher
 from users_service.attempts.limiter import Attempts
+from users_service.background import repeat, running
 from users_service.clock import Clock, utc_now
 from users_service.database import Database
 from users_service.idempotency import Idempotency
+from users_service.notifications_client import NotificationsClient
+from users_service.outbox.model import DELETE_USER_NOTIFICATIONS
+from users_service.outbox.relay import Handler, Relay
 from users_service.passwords.hasher import Passwords
+from users_service.purge import Purge, PurgeRunning
 from users_service.sessions.creation import SessionCreation
 from users_service.sessions.lookup import SessionLookup
 from users_service.sessions.service import SessionService
@@ -37,46 +47,123 @@ from users_service.verifications.service import VerificationService
 from users_service.verifications.servicer import VerificationServicer
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What the services share."""
+
+    database: Database
+    keyring: Keyring
+    idempotency: Idempotency
+    passwords: Passwords
+    page_tokens: PageTokens
+    attempts: Attempts
+    reads: UserReads
+    relay: Relay
+    clock: Clock
+
+
 async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> Server:
     """Put the server together; what it opens is closed by ``scope``, newest first."""
+    parts = await _parts(settings, scope, clock)
+    sessions = SessionService(parts.database, SessionLookup(parts.database), parts.page_tokens, clock, parts.reads.get)
+    services = (
+        (add_UserServiceServicer_to_server, _users(parts)),
+        (add_SessionServiceServicer_to_server, _sessions(parts, sessions)),
+        (add_AccountServiceServicer_to_server, _accounts(parts, sessions)),
+        (add_VerificationServiceServicer_to_server, _verifications(parts)),
+    )
+    await scope.resources.enter_async_context(running(*_background(settings, parts)))
+    return build_server(settings, services, probe=parts.database.ping, draining=scope.draining)
+
+
+async def _parts(settings: Settings, scope: Scope, clock: Clock) -> Parts:
     database = Database(settings)
     scope.resources.push_async_callback(database.close)
     await database.open()
     keyring = Keyring.parse(settings.secret_keys.get_secret_value())
     passwords = Passwords.of(settings)
     scope.resources.callback(passwords.close)
-    idempotency = Idempotency(database, keyring, clock)
-    page_tokens = PageTokens(keyring)
-    attempts = Attempts.of(database, keyring, settings)
-    reads = UserReads(database)
-    users = UserService(
+    return Parts(
         database=database,
-        reads=reads,
-        idempotency=idempotency,
+        keyring=keyring,
+        idempotency=Idempotency(database, keyring, clock),
         passwords=passwords,
-        page_tokens=page_tokens,
+        page_tokens=PageTokens(keyring),
+        attempts=Attempts.of(database, keyring, settings),
+        reads=UserReads(database),
+        relay=await _relay(settings, scope, database, clock),
         clock=clock,
-        on_deleted=lambda: None,
     )
-    session_service = SessionService(database, SessionLookup(database), page_tokens, clock, reads.get)
-    sessions = SessionServicer(
-        session_service,
-        SessionCreation(idempotency, passwords, attempts, clock),
-        SignIn(database, passwords, attempts, clock),
+
+
+async def _relay(settings: Settings, scope: Scope, database: Database, clock: Clock) -> Relay:
+    handlers: dict[str, Handler] = {}
+    if settings.notifications_address:
+        client = await scope.resources.enter_async_context(NotificationsClient(settings.notifications_address))
+        handlers[DELETE_USER_NOTIFICATIONS] = lambda entry: client.delete_user_notifications(
+            entry.payload["user_id"], entry.id
+        )
+    return Relay(database, handlers, clock, poll=timedelta(milliseconds=settings.outbox_poll_ms))
+
+
+def _users(parts: Parts) -> UserServicer:
+    return UserServicer(
+        UserService(
+            database=parts.database,
+            reads=parts.reads,
+            idempotency=parts.idempotency,
+            passwords=parts.passwords,
+            page_tokens=parts.page_tokens,
+            clock=parts.clock,
+            on_deleted=parts.relay.wake,
+        )
     )
-    cipher = TokenCipher(keyring)
+
+
+def _sessions(parts: Parts, sessions: SessionService) -> SessionServicer:
+    return SessionServicer(
+        sessions,
+        SessionCreation(parts.idempotency, parts.passwords, parts.attempts, parts.clock),
+        SignIn(parts.database, parts.passwords, parts.attempts, parts.clock),
+    )
+
+
+def _accounts(parts: Parts, sessions: SessionService) -> AccountServicer:
+    database, attempts, clock = parts.database, parts.attempts, parts.clock
+    cipher = TokenCipher(parts.keyring)
     rotation = TokenRotation(database, cipher)
-    accounts = AccountServicer(
-        AccountService(database, idempotency, cipher, rotation, page_tokens, clock),
+    return AccountServicer(
+        AccountService(database, parts.idempotency, cipher, rotation, parts.page_tokens, clock),
         AccountSignIn(database, cipher, attempts, clock),
-        Credentials(database, passwords, attempts, session_service.validate, clock),
+        Credentials(database, parts.passwords, attempts, sessions.validate, clock),
     )
-    hasher = SecretHasher(keyring)
-    verifications = VerificationService(database, idempotency, hasher, attempts, passwords, clock)
-    services: list[Registration] = [
-        (add_UserServiceServicer_to_server, UserServicer(users)),
-        (add_SessionServiceServicer_to_server, sessions),
-        (add_AccountServiceServicer_to_server, accounts),
-        (add_VerificationServiceServicer_to_server, VerificationServicer(verifications)),
-    ]
-    return build_server(settings, services, probe=database.ping, draining=scope.draining)
+
+
+def _verifications(parts: Parts) -> VerificationServicer:
+    hasher = SecretHasher(parts.keyring)
+    return VerificationServicer(
+        VerificationService(parts.database, parts.idempotency, hasher, parts.attempts, parts.passwords, parts.clock)
+    )
+
+
+def _background(settings: Settings, parts: Parts) -> list[Coroutine[Any, Any, NoReturn]]:
+    """Return the endless work beside the calls."""
+    loops = []
+    if settings.notifications_address:
+        loops.append(parts.relay.run())
+    if settings.purge_interval_ms:
+        loops.append(_purging(settings, parts))
+    return loops
+
+
+def _purging(settings: Settings, parts: Parts) -> Coroutine[Any, Any, NoReturn]:
+    purge = Purge(parts.database, keep=timedelta(days=settings.purge_keep_days))
+
+    async def once() -> None:
+        try:
+            await purge.run(parts.clock())
+        except PurgeRunning:
+            # Another process does this round.
+            return
+
+    return repeat("purge", once, lambda: asyncio.sleep(settings.purge_interval_ms / 1000))

@@ -88,6 +88,11 @@ class Database:
         )
         self._points: Any = None
 
+    @property
+    def name(self) -> str:
+        """The name of the database on its server."""
+        return self._settings.mysql_database
+
     async def open(self) -> None:
         """Open the pool of point reads. It connects at the first read, so an absent server does not stop the start."""
         recycle = max(1, self._settings.mysql_pool_idle_timeout_ms // 1000)
@@ -119,6 +124,13 @@ class Database:
             async with asyncio.timeout(deadline.timeout(self._query_timeout)):
                 async with self._reader.connect() as connection:
                     yield connection
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncConnection]:
+        """Lend a READ COMMITTED connection for as long as background work takes; it commits when it is told to."""
+        with translated():
+            async with self.engine.connect() as connection:
+                yield connection
 
     async def transaction(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Carry out ``work`` in one READ COMMITTED transaction and commit it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 import migrations.mysql
+from users_service import locks
 from users_service.database import connect_arguments, error_number
 from users_service.settings import DatabaseSettings
 
@@ -129,7 +129,7 @@ async def _connected(settings: DatabaseSettings) -> AsyncIterator[AsyncConnectio
 
 
 def _reason(error: Exception) -> str:
-    # The server's own words for its error numbers: they name objects, never values.
+    # The server's own words help whoever runs the command; they go nowhere else.
     origin = getattr(error, "orig", None) or error
     number = error_number(error)
     return f"error {number} ({origin.args[1]})" if number and len(origin.args) > 1 else type(origin).__name__
@@ -138,16 +138,11 @@ def _reason(error: Exception) -> str:
 @asynccontextmanager
 async def _migrating(settings: DatabaseSettings, say: Say) -> AsyncIterator[AsyncConnection]:
     """Hold the server's lock for migrations of this database; it ends with the connection, however that ends."""
-    # Such locks are the whole server's and their names at most 64 characters long.
-    name = "vibework.migrate." + hashlib.sha256(settings.mysql_database.encode()).hexdigest()[:32]
+    name = locks.lock_name("migrate", settings.mysql_database)
     async with _connected(settings) as connection:
-        if not await _lock(connection, name, 0):
+        if not await locks.acquire(connection, name, 0):
             say("another process is migrating this database; waiting for it")
-            if not await _lock(connection, name, LOCK_SECONDS):
+            if not await locks.acquire(connection, name, LOCK_SECONDS):
                 raise MigrationFailed(f"another process has been migrating for over {LOCK_SECONDS} s")
         await connection.execute(text(f"SET SESSION lock_wait_timeout = {TABLE_LOCK_SECONDS}"))
         yield connection
-
-
-async def _lock(connection: AsyncConnection, name: str, seconds: int) -> bool:
-    return bool(await connection.scalar(text("SELECT GET_LOCK(:name, :seconds)"), {"name": name, "seconds": seconds}))

@@ -39,6 +39,8 @@ class Settings(DatabaseSettings):
 
     # The notifications service; empty: what is to be sent there waits in the outbox.
     notifications_address: str = ""
+    # How often the outbox is searched for calls left by other processes, or due again.
+    outbox_poll_ms: Annotated[Milliseconds, Field(ge=10)] = 1_000
 
     # Argon2id parameters (OWASP: 19 MiB, 2 passes, 1 lane at least) and how many hashes run at once (0: cores).
     argon2_memory_kib: Annotated[int, Field(ge=19_456, le=1_048_576)] = 19_456
