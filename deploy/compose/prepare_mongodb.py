@@ -53,8 +53,9 @@ def initiate(client: Client) -> bool:
 
 
 def set_account(client: Client, password: str) -> None:
-    """Create the account of the notifications service, or set its password."""
-    roles = [{"role": "readWrite", "db": DATABASE}]
+    """Create the account of the notifications service and its migrations, or set its password."""
+    # dbAdmin is for the migrations, which change validators; both roles end at this one database.
+    roles = [{"role": role, "db": DATABASE} for role in ("readWrite", "dbAdmin")]
     database = client[DATABASE]
     try:
         database.command("createUser", ACCOUNT, pwd=password, roles=roles)

@@ -48,7 +48,7 @@ class Stack:
     def compose(self, *arguments: str, check: bool = True) -> str:
         """Run ``docker compose`` for this project and return what it printed."""
         ports = {"USERS_PORT": str(self.users_port), "NOTIFICATIONS_PORT": str(self.notifications_port)}
-        command = ["docker", "compose", "--project-name", self.name, *arguments]
+        command = ["docker", "compose", "--ansi", "never", "--project-name", self.name, *arguments]
         result = subprocess.run(
             command,
             cwd=ROOT,
@@ -67,10 +67,22 @@ class Stack:
 
     def inspect(self, service: str) -> dict[str, Any]:
         """Return what the engine says of a service's container."""
-        container = self.compose("ps", "--all", "--quiet", service).strip()
-        shown = subprocess.run(["docker", "inspect", container], capture_output=True, text=True, check=True)
-        described: dict[str, Any] = json.loads(shown.stdout)[0]
+        described: dict[str, Any] = json.loads(_docker("inspect", self._container(service)))[0]
         return described
+
+    def events(self, service: str) -> list[str]:
+        """Return the events that a service logged, oldest first."""
+        lines = _docker("logs", self._container(service)).splitlines()
+        return [json.loads(line)["event"] for line in lines if line.startswith("{")]
+
+    def _container(self, service: str) -> str:
+        return self.compose("ps", "--all", "--quiet", service).strip()
+
+
+def _docker(*arguments: str) -> str:
+    command = ["docker", *arguments]
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
+    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +107,8 @@ def test_readme_session(stack: Stack) -> None:
         sessions, feed = SessionServiceStub(users), NotificationServiceStub(notifications)
         user = sessions.SignUp(SignUpRequest(email=email, password=password, name="Ann"), timeout=10).user
         token = sessions.SignIn(SignInRequest(email=email, password=password), timeout=10).session_token
-        assert sessions.ValidateSession(ValidateSessionRequest(session_token=token), timeout=10).user.id == user.id
+        validated = sessions.ValidateSession(ValidateSessionRequest(session_token=token), timeout=10)
+        assert validated.session.user_id == user.id
         create = CreateNotificationRequest(user_id=user.id, title="Hello", message="x", type=NOTIFICATION_TYPE_IN_APP)
         created = feed.CreateNotification(create, timeout=10).notification
         listed = feed.ListNotifications(ListNotificationsRequest(user_id=user.id), timeout=10).notifications
@@ -154,10 +167,5 @@ def test_sigterm_drains(stack: Stack) -> None:
     stack.compose("stop", "users", "notifications")
     for service in ("users", "notifications"):
         assert stack.inspect(service)["State"]["ExitCode"] == 0
-        events = [json.loads(line)["event"] for line in _last_lines(stack, service) if line.startswith("{")]
-        assert [event for event in events if event in {"draining", "stopped"}] == ["draining", "stopped"]
-
-
-def _last_lines(stack: Stack, service: str) -> list[str]:
-    output = stack.compose("logs", "--no-color", "--no-log-prefix", "--tail=10", service)
-    return output.splitlines()
+        ends = [event for event in stack.events(service) if event in {"draining", "stopped"}]
+        assert ends[-2:] == ["draining", "stopped"]
