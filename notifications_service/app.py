@@ -53,7 +53,9 @@ async def build(settings: Settings, scope: Scope) -> Server:
     recipients = await _recipients(settings, scope)
     feed = FeedService(database, FeedRepository(database, retention), IdempotencyKeys(database), recipients)
     limit = min(settings.grpc_max_message_bytes, MAX_BATCH_BYTES)
-    watch = watch_service(_watch_database(settings, scope), retention, keyring, _watch_limits(settings), scope.draining)
+    watch = watch_service(
+        _watch_database(settings, scope), retention.cutoff, keyring, _watch_limits(settings), scope.draining
+    )
     watches = await scope.resources.enter_async_context(watch)
     servicer = NotificationServicer(feed, FeedPages(PageTokens(keyring)), watches, limit)
     return build_server(

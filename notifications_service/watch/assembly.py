@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import partial
 from typing import Final
 
 from chassis.keyring import Keyring
 from notifications_service.database import Database
-from notifications_service.retention import Retention
 from notifications_service.watch import change_stream
 from notifications_service.watch.events import Events
 from notifications_service.watch.history import History
@@ -27,17 +27,18 @@ _WAIT: Final = 1.0
 
 @asynccontextmanager
 async def watch_service(
-    database: Database, retention: Retention, keyring: Keyring, limits: Limits, draining: asyncio.Event
+    database: Database, cutoff: Callable[[], datetime], keyring: Keyring, limits: Limits, draining: asyncio.Event
 ) -> AsyncIterator[WatchService]:
     """Run the watches of a process; every watch has ended when the context is left.
 
     ``database``: best one with connections of its own, since the shared stream holds one all the time and each
-    history another. ``draining``: once set, every watch ends with SHUTTING_DOWN.
+    history another. ``cutoff``: the time (naive UTC) up to which notifications are past their retention.
+    ``draining``: once set, every watch ends with SHUTTING_DOWN.
     """
     tokens = ResumeTokens(keyring)
-    events = Events(tokens, retention.cutoff)
+    events = Events(tokens, cutoff)
     hub = Hub(partial(change_stream.opened, database, wait=_WAIT), events.of, limits, draining)
-    sources = Sources(hub, History(database, limits.catch_ups, limits.chunk), Snapshots(database, retention), events)
+    sources = Sources(hub, History(database, limits.catch_ups, limits.chunk), Snapshots(database, cutoff), events)
     try:
         yield WatchService(sources, tokens, limits)
     finally:

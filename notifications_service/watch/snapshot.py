@@ -6,8 +6,9 @@ The moment is what makes the stream fit: it holds exactly what was committed by 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from bson import ObjectId, Timestamp
@@ -19,7 +20,6 @@ from notifications_service.documents import Document
 from notifications_service.feed import filters
 from notifications_service.feed.filters import Filter
 from notifications_service.feed.states import State
-from notifications_service.retention import Retention
 from notifications_service.watch.errors import WatchInterrupted
 
 _UNREAD: Final = Filter(highest=State.SEEN)
@@ -45,9 +45,10 @@ class Snapshot:
 class Snapshots:
     """Draws snapshots; every read may raise DatabaseUnavailable or CallDeadlineExceeded."""
 
-    def __init__(self, database: Database, retention: Retention) -> None:
+    def __init__(self, database: Database, cutoff: Callable[[], datetime]) -> None:
+        """``cutoff``: the time (naive UTC) up to which notifications are past their retention."""
         self._database = database
-        self._retention = retention
+        self._cutoff = cutoff
 
     async def now(self, after: Timestamp | None) -> Timestamp:
         """Return a cluster time: everything acknowledged before this call was committed by then.
@@ -59,9 +60,8 @@ class Snapshots:
 
     async def draw(self, user_id: str, limit: int, after: Timestamp | None) -> Snapshot:
         """Choose the newest unread notifications of a user, at most ``limit``."""
-        await self._retention.refresh()
         query = {
-            "filter": filters.query(user_id, _UNREAD, self._retention.cutoff()),
+            "filter": filters.query(user_id, _UNREAD, self._cutoff()),
             "projection": {"_id": 1},
             "sort": {"createdAt": -1, "_id": -1},
             "hint": schema.FEED_INDEX,
