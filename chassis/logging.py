@@ -42,7 +42,8 @@ def configure(level: str, form: str, stream: BinaryIO | None = None) -> LogSink:
 
 def get(name: str) -> Logger:
     """Return a logger whose lines carry ``logger=name``."""
-    logger: Logger = structlog.get_logger(name).bind(logger=name)
+    # Lazy: a module may ask for its logger before the logs are configured.
+    logger: Logger = structlog.get_logger(logger=name)
     return logger
 
 

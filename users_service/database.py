@@ -15,12 +15,11 @@ from typing import Any, TypeVar
 
 import asyncmy
 import asyncmy.errors
-import structlog
 from sqlalchemy import event, exc, text
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from chassis import deadline
+from chassis import deadline, logging
 from chassis.errors import CallDeadlineExceeded, ConflictRetry, DatabaseUnavailable
 from users_service.settings import DatabaseSettings
 
@@ -54,7 +53,7 @@ INIT_COMMAND = (
     f"innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}"
 )
 
-log = structlog.get_logger(__name__)
+log = logging.get(__name__)
 
 
 def error_number(error: BaseException | None) -> int:

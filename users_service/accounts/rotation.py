@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-
+from chassis import logging
 from chassis.errors import Aborted, Unavailable
 from users_service.accounts import repository
 from users_service.accounts.model import Account
@@ -16,7 +15,7 @@ from users_service.errors import EncryptionKeyMissing
 
 BATCH = 200
 
-log = structlog.get_logger(__name__)
+log = logging.get(__name__)
 
 
 @dataclass(slots=True)

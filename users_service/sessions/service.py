@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis import logging
 from chassis.pagetokens import PageTokens
 from chassis.timestamps import from_micros, micros
 from users_service.clock import Clock
@@ -20,7 +20,7 @@ from users_service.sessions.lookup import Found, SessionLookup, Standing
 from users_service.sessions.model import Session
 from users_service.users.model import User
 
-log = structlog.get_logger(__name__)
+log = logging.get(__name__)
 
 # Why a session ended, in sessions.revoked_reason.
 SIGNED_OUT = "signed_out"
