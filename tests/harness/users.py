@@ -19,7 +19,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncmy
 import grpc
@@ -39,6 +39,13 @@ from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import MySQLDatabase, in_own_thread
 from users_service.app import build
 from users_service.settings import Settings
+
+if TYPE_CHECKING:
+    # The generated modules have these classes in their types only.
+    from vibework.users.v1.account_service_pb2_grpc import AccountServiceAsyncStub
+    from vibework.users.v1.session_service_pb2_grpc import SessionServiceAsyncStub
+    from vibework.users.v1.user_service_pb2_grpc import UserServiceAsyncStub
+    from vibework.users.v1.verification_service_pb2_grpc import VerificationServiceAsyncStub
 
 T = TypeVar("T")
 
@@ -171,7 +178,27 @@ def _serve(served: UsersServer, ready: threading.Event, errors: list[BaseExcepti
 
 @dataclass(frozen=True)
 class Stubs:
-    """The four services' stubs on one channel."""
+    """The four services' stubs on one channel of an event loop."""
+
+    users: UserServiceAsyncStub
+    sessions: SessionServiceAsyncStub
+    accounts: AccountServiceAsyncStub
+    verifications: VerificationServiceAsyncStub
+
+    @classmethod
+    def on(cls, channel: grpc.aio.Channel) -> Stubs:
+        """Make the stubs."""
+        return cls(
+            UserServiceStub(channel),
+            SessionServiceStub(channel),
+            AccountServiceStub(channel),
+            VerificationServiceStub(channel),
+        )
+
+
+@dataclass(frozen=True)
+class BlockingStubs:
+    """The four services' stubs on one channel of a thread."""
 
     users: UserServiceStub
     sessions: SessionServiceStub
@@ -179,8 +206,8 @@ class Stubs:
     verifications: VerificationServiceStub
 
     @classmethod
-    def on(cls, channel: Any) -> Stubs:
-        """Make the stubs; they are synchronous or not, as the channel is."""
+    def on(cls, channel: grpc.Channel) -> BlockingStubs:
+        """Make the stubs."""
         return cls(
             UserServiceStub(channel),
             SessionServiceStub(channel),

@@ -1,0 +1,278 @@
+"""Sessions against a plain model of their rules, in whatever order calls and time come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import count
+
+import grpc
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from vibework.users.v1 import session_service_pb2 as pb
+from vibework.users.v1 import user_service_pb2
+
+from chassis.timestamps import from_proto
+from tests.harness.clocks import FrozenClock
+from tests.harness.database_fixtures import migrated_mysql
+from tests.harness.database_servers import MySQLServer, TestRun
+from tests.harness.users import BlockingStubs, reason, users_service
+
+DAY = timedelta(days=1)
+GRACE = timedelta(seconds=30)
+# The borders of every rule, from both sides.
+STEPS = [
+    timedelta(microseconds=1),
+    timedelta(seconds=1),
+    GRACE,
+    timedelta(hours=1),
+    DAY - timedelta(seconds=1),
+    DAY,
+    6 * DAY,
+    7 * DAY,
+]
+
+emails = count()
+
+
+@dataclass
+class Known:
+    """A session as the model has it."""
+
+    id: str
+    user: str
+    token: str
+    created: datetime
+    expires: datetime
+    cap: datetime
+    extended: datetime
+    seen: datetime
+    brief: bool
+    revoked: bool = False
+    replaced: dict[str, datetime] = field(default_factory=dict)
+
+    def lives(self, now: datetime) -> bool:
+        """Whether it has not ended."""
+        return not self.revoked and now < self.expires
+
+    def due(self, now: datetime) -> bool:
+        """Whether a refresh would move its end."""
+        return not self.brief and self.expires < self.cap and now >= self.extended + DAY
+
+    def shown(self, now: datetime) -> tuple[object, ...]:
+        """What a caller sees of it."""
+        fresh = now < self.created + DAY
+        return (self.id, self.user, self.created, self.expires, self.cap, self.seen, self.brief, fresh)
+
+
+def seen(session: pb.Session) -> tuple[object, ...]:
+    """Return what ``Known.shown`` returns, of a session that the server showed."""
+    times = (session.created_at, session.expires_at, session.absolute_expires_at, session.last_seen_at)
+    return (session.id, session.user_id, *map(from_proto, times), session.do_not_remember, session.fresh)
+
+
+class SessionRules(RuleBasedStateMachine):
+    """Calls the served SessionService and the model side by side."""
+
+    tokens = Bundle("tokens")
+
+    def __init__(self, clock: FrozenClock, stubs: BlockingStubs) -> None:
+        super().__init__()
+        self.clock, self.rpc, self.stubs = clock, stubs.sessions, stubs
+        # Each example lets months pass; together they would pass what a TIMESTAMP holds.
+        self.clock.reset()
+        self.known: dict[str, Known] = {}
+        self.users: list[str] = []
+
+    @property
+    def now(self) -> datetime:
+        """The time of server and model."""
+        return self.clock()
+
+    @initialize()
+    def two_users(self) -> None:
+        """Begin with two users, so that one can be mistaken for the other."""
+        for _ in range(2):
+            request = user_service_pb2.CreateUserRequest(email=f"model{next(emails)}@example.com")
+            self.users.append(self.stubs.users.CreateUser(request).user.id)
+
+    @rule(target=tokens, user=st.integers(0, 1), brief=st.booleans())
+    def create(self, user: int, brief: bool) -> str:
+        """A new session has the lifetime it was asked for."""
+        request = pb.CreateSessionRequest(user_id=self.users[user], do_not_remember=brief)
+        made = self.rpc.CreateSession(request)
+        lives, cap = (DAY, DAY) if brief else (7 * DAY, 30 * DAY)
+        now = self.now
+        known = Known(
+            made.session.id, self.users[user], made.session_token, now, now + lives, now + cap, now, now, brief
+        )
+        assert seen(made.session) == known.shown(now)
+        self.known[known.id] = known
+        return made.session_token
+
+    @rule(by=st.sampled_from(STEPS))
+    def pass_time(self, by: timedelta) -> None:
+        """Let time pass."""
+        self.clock.advance(by)
+
+    @rule(token=tokens, with_user=st.booleans())
+    def validate(self, token: str, with_user: bool) -> None:
+        """A token is good while its session lives, and for 30 seconds after its replacement; never later."""
+        request = pb.ValidateSessionRequest(session_token=token, include_user=with_user)
+        known = self._admitted(token)
+        if known is None:
+            self._refused(partial(self.rpc.ValidateSession, request))
+            return
+        answer = self.rpc.ValidateSession(request)
+        assert seen(answer.session) == known.shown(self.now)
+        assert answer.refresh_due == known.due(self.now)
+        assert answer.user.id == (known.user if with_user else "")
+
+    @rule(target=tokens, token=tokens, rotate=st.booleans())
+    def refresh(self, token: str, rotate: bool) -> str:
+        """A refresh moves the end when it is due, up to the cap, and replaces the current token only."""
+        request = pb.RefreshSessionRequest(session_token=token, rotate_token=rotate)
+        known, now = self._admitted(token), self.now
+        if known is None:
+            self._refused(partial(self.rpc.RefreshSession, request))
+            return token
+        due = known.due(now)
+        if due:
+            known.expires, known.extended = min(now + 7 * DAY, known.cap), now
+        known.seen = now
+        answer = self.rpc.RefreshSession(request)
+        assert seen(answer.session) == known.shown(now)
+        assert answer.extended == due
+        assert (answer.session_token != "") == (rotate and token == known.token)
+        if answer.session_token:
+            known.replaced[token] = now
+            known.token = answer.session_token
+        return answer.session_token or token
+
+    @rule(token=tokens)
+    def sign_out(self, token: str) -> None:
+        """Revoking by token ends a session that lives, and is no error otherwise."""
+        known = self._of(token)
+        assert known is not None
+        expected = int(known.lives(self.now))
+        known.revoked |= bool(expected)
+        answer = self.rpc.RevokeSession(pb.RevokeSessionRequest(session_token=token))
+        assert answer.revoked_count == expected
+
+    @rule(token=tokens, named=st.sampled_from(["", "owner", "other"]))
+    def revoke(self, token: str, named: str) -> None:
+        """Revoking by id ends a session that lives; another user's is not found."""
+        known = self._of(token)
+        assert known is not None
+        other = next(user for user in self.users if user != known.user)
+        request = pb.RevokeSessionRequest(
+            session_id=known.id, user_id={"": "", "owner": known.user, "other": other}[named]
+        )
+        if named == "other":
+            self._refused(partial(self.rpc.RevokeSession, request), grpc.StatusCode.NOT_FOUND, "SESSION_NOT_FOUND")
+            return
+        expected = int(known.lives(self.now))
+        known.revoked |= bool(expected)
+        assert self.rpc.RevokeSession(request).revoked_count == expected
+
+    @rule(token=tokens)
+    def revoke_others(self, token: str) -> None:
+        """A good token ends all other sessions of its user; any other token ends none."""
+        request = pb.RevokeOtherSessionsRequest(session_token=token)
+        kept = self._admitted(token)
+        if kept is None:
+            self._refused(partial(self.rpc.RevokeOtherSessions, request))
+            return
+        ended = [each for each in self._live(kept.user) if each is not kept]
+        for each in ended:
+            each.revoked = True
+        assert self.rpc.RevokeOtherSessions(request).revoked_count == len(ended)
+
+    @rule(user=st.integers(0, 1))
+    def revoke_all(self, user: int) -> None:
+        """All sessions of one user end, and none of the other's."""
+        ended = self._live(self.users[user])
+        for each in ended:
+            each.revoked = True
+        request = pb.RevokeAllSessionsRequest(user_id=self.users[user])
+        assert self.rpc.RevokeAllSessions(request).revoked_count == len(ended)
+
+    @rule(user=st.integers(0, 1), size=st.integers(1, 3), token=tokens)
+    def list_pages(self, user: int, size: int, token: str) -> None:
+        """The pages hold the live sessions, newest first, each once, the token's marked."""
+        current = self._admitted(token)
+        expected = sorted(self._live(self.users[user]), key=lambda each: (each.created, each.id), reverse=True)
+        request = pb.ListSessionsRequest(user_id=self.users[user], page_size=size, current_session_token=token)
+        found: list[pb.Session] = []
+        while True:
+            page = self.rpc.ListSessions(request)
+            found += page.sessions
+            assert len(page.sessions) <= size
+            if not page.next_page_token:
+                break
+            request.page_token = page.next_page_token
+        assert [seen(each) for each in found] == [each.shown(self.now) for each in expected]
+        assert [each.current for each in found] == [each is current for each in expected]
+
+    @invariant()
+    def lists_hold_what_lives(self) -> None:
+        """Whatever happened, the server lists the sessions that the model has living, with the same times."""
+        for user in self.users:
+            listed = self.rpc.ListSessions(pb.ListSessionsRequest(user_id=user, page_size=100)).sessions
+            assert {seen(each) for each in listed} == {each.shown(self.now) for each in self._live(user)}
+
+    def _of(self, token: str) -> Known | None:
+        return next((each for each in self.known.values() if token in {each.token, *each.replaced}), None)
+
+    def _live(self, user: str) -> list[Known]:
+        return [each for each in self.known.values() if each.user == user and each.lives(self.now)]
+
+    def _admitted(self, token: str) -> Known | None:
+        """Return the session that the token is good for; a token replaced too long ago ends its session."""
+        known = self._of(token)
+        if known is None:
+            return None
+        if token in known.replaced and self.now - known.replaced[token] > GRACE:
+            known.revoked = True
+        return known if known.lives(self.now) else None
+
+    def _refused(
+        self,
+        call: Callable[[], object],
+        code: grpc.StatusCode = grpc.StatusCode.UNAUTHENTICATED,
+        why: str = "SESSION_INVALID",
+    ) -> None:
+        with pytest.raises(grpc.RpcError) as refused:
+            call()
+        assert (refused.value.code(), reason(refused.value)) == (code, why)
+
+
+def test_sessions_follow_their_rules(test_run: TestRun, mysql_server: MySQLServer) -> None:
+    """Create, validate, refresh, rotate, revoke and list do what a plain model does, in any order, at any time."""
+    clock = FrozenClock()
+    with (
+        migrated_mysql(test_run, mysql_server) as database,
+        users_service(database, clock, log_level="error") as served,
+        served.channel() as channel,
+    ):
+        stubs = BlockingStubs.on(channel)
+
+        class OnServer(SessionRules):
+            def __init__(self) -> None:
+                super().__init__(clock, stubs)
+
+        run_state_machine_as_test(
+            OnServer,
+            settings=settings(
+                max_examples=40,
+                stateful_step_count=40,
+                deadline=None,
+                derandomize=True,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
