@@ -26,7 +26,7 @@ def test_a_line_carries_the_request_id(log: Log) -> None:
     calls.enter(calls.Call("/a/b", ((calls.REQUEST_ID_KEY, "abc"),)))
     logging.get("test").info("hello")
     line = log.lines[0]
-    assert (line["request_id"], line["logger"], line["level"], line["event"]) == ("abc", "test", "info", "hello")
+    assert (line["request_id"], line["logger_name"], line["level"], line["event"]) == ("abc", "test", "info", "hello")
 
 
 def test_warnings_of_libraries_come_through_without_exception_texts(log: Log) -> None:
@@ -35,7 +35,7 @@ def test_warnings_of_libraries_come_through_without_exception_texts(log: Log) ->
     standard.getLogger("driver").error("failed", exc_info=error)
     standard.getLogger("driver").info("chatter")
     (line,) = log.lines
-    assert (line["logger"], line["level"], line["error"][0]) == ("driver", "error", "ValueError")
+    assert (line["logger_name"], line["level"], line["error"][0]) == ("driver", "error", "ValueError")
     assert "hunter2" not in log.text
 
 
@@ -56,7 +56,7 @@ def test_a_level_turns_lines_off() -> None:
     stream = BytesIO()
     logging.configure("warning", "json", stream)
     logging.get("test").info("hello")
-    assert logging.event_writer("rpc") is None
+    assert logging.line_writer() is None
     assert stream.getvalue() == b""
     structlog.reset_defaults()
 
