@@ -1,0 +1,156 @@
+"""Provider tokens: replaced in part, encrypted at rest, under keys that rotate while the service runs."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from vibework.users.v1 import account_service_pb2 as pb
+
+from tests.harness.users import SECRET_KEYS, Stubs, UsersServer, users_service
+from tests.integration.users.ways_to_sign_in import (
+    PASSWORD,
+    accounts_of,
+    link,
+    new_user,
+    outcome,
+    provider_account,
+    tokens_of,
+)
+
+NEW_KEY = f"new-key:{base64.b64encode(b'n' * 32).decode()}"
+STORED = "SELECT access_token, refresh_token, id_token, token_key_id, revision, updated_at FROM accounts WHERE id = %s"
+
+
+def update_request(account: pb.Account, etag: str = "", **tokens: Any) -> pb.UpdateAccountTokensRequest:
+    """Make a request that replaces tokens."""
+    return pb.UpdateAccountTokensRequest(
+        user_id=account.user_id, id=account.id, tokens=pb.AccountTokens(**tokens), etag=etag
+    )
+
+
+@pytest.fixture(scope="module")
+def rotated_server(users_server: UsersServer) -> Iterator[UsersServer]:
+    """A server on the same database whose newest key is another one; it still has the old one."""
+    with users_service(users_server.database, secret_keys=f"{NEW_KEY},{SECRET_KEYS}") as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def keyless_server(users_server: UsersServer) -> Iterator[UsersServer]:
+    """A server on the same database that has the new key only."""
+    with users_service(users_server.database, secret_keys=NEW_KEY) as served:
+        yield served
+
+
+async def test_an_update_replaces_what_it_gives_and_leaves_the_rest(users: Stubs) -> None:
+    """A token, time or scope that is empty or unset stays as it was."""
+    user = await new_user(users)
+    ends = Timestamp(seconds=2_000_000_000)
+    account = await link(
+        users,
+        user.id,
+        provider_account(
+            "", access_token="a1", refresh_token="r1", scope="mail", access_token_expires_at=ends, id_token="i1"
+        ),
+    )
+    changed = (
+        await users.accounts.UpdateAccountTokens(update_request(account, account.etag, access_token="a2"))
+    ).account
+    assert changed.etag != account.etag
+    read = await tokens_of(users, changed)
+    assert read.account == changed
+    expected = pb.AccountTokens(
+        access_token="a2", refresh_token="r1", id_token="i1", scope="mail", access_token_expires_at=ends
+    )
+    assert read.tokens == expected
+
+
+async def test_an_update_of_an_outdated_etag_changes_nothing(users: Stubs) -> None:
+    """Who refreshed with what another process has replaced meanwhile is told so."""
+    account = await link(users, (await new_user(users)).id, provider_account("", access_token="a1"))
+    await users.accounts.UpdateAccountTokens(update_request(account, access_token="a2"))
+    assert await outcome(users.accounts.UpdateAccountTokens(update_request(account, account.etag))) == "ETAG_MISMATCH"
+    assert (await tokens_of(users, account)).tokens.access_token == "a2"
+
+
+async def test_tokens_of_a_missing_or_empty_account_are_told_apart(users: Stubs) -> None:
+    """An account of nobody is not found; one without tokens says that it has none."""
+    user = await new_user(users, password=PASSWORD)
+    account = await link(users, user.id)
+    assert await outcome(tokens_of(users, account)) == "TOKENS_NOT_FOUND"
+    missing = pb.Account(user_id=user.id, id="acct_none")
+    assert await outcome(tokens_of(users, missing)) == "ACCOUNT_NOT_FOUND"
+    update = users.accounts.UpdateAccountTokens(update_request(missing, access_token="a"))
+    assert await outcome(update) == "ACCOUNT_NOT_FOUND"
+    password = next(item for item in await accounts_of(users, user.id) if item.provider == "credential")
+    update = users.accounts.UpdateAccountTokens(update_request(password, access_token="a"))
+    assert await outcome(update) == "INVALID_FIELDS"
+
+
+async def test_a_time_that_no_calendar_has_is_refused(users: Stubs) -> None:
+    """What is stored can always be told again."""
+    tokens = {"access_token_expires_at": Timestamp(seconds=1 << 40)}
+    user = await new_user(users)
+    assert await outcome(link(users, user.id, provider_account("", **tokens))) == "INVALID_FIELDS"
+
+
+async def test_the_longest_tokens_fit(users: Stubs) -> None:
+    """Three tokens of 16 KiB come back as they were given."""
+    longest = {name: name[0] * 16_384 for name in ("access_token", "refresh_token", "id_token")}
+    account = await link(users, (await new_user(users)).id, provider_account("", **longest))
+    assert (await tokens_of(users, account)).tokens == pb.AccountTokens(**longest)
+
+
+async def test_a_ciphertext_in_another_place_does_not_open(users: Stubs, users_server: UsersServer) -> None:
+    """Whoever can write rows cannot show one account's token as another's, or as another kind of token."""
+    account = await link(users, (await new_user(users)).id, provider_account("", access_token="a", refresh_token="r"))
+    users_server.rows("UPDATE accounts SET refresh_token = access_token WHERE id = %s", account.id)
+    assert await outcome(tokens_of(users, account)) == "INTERNAL"
+
+
+async def test_reading_brings_tokens_under_the_newest_key_and_changes_nothing_else(
+    users: Stubs, users_server: UsersServer, rotated_server: UsersServer, keyless_server: UsersServer
+) -> None:
+    """After one read with the new key the old one is not needed any more; etag and time stay."""
+    account = await link(users, (await new_user(users)).id, provider_account("", access_token="a", refresh_token="r"))
+    before = users_server.rows(STORED, account.id)[0]
+    async with keyless_server.aio_channel() as keyless, rotated_server.aio_channel() as rotated:
+        assert await outcome(tokens_of(Stubs.on(keyless), account)) == "ENCRYPTION_KEY_MISSING"
+        read = await tokens_of(Stubs.on(rotated), account)
+        assert read.account == account
+        after = users_server.rows(STORED, account.id)[0]
+        assert (before[3], after[3]) == ("test-key", "new-key")
+        assert before[4:] == after[4:]
+        assert await tokens_of(Stubs.on(keyless), account) == read
+
+
+async def test_an_update_without_the_old_key_keeps_what_it_cannot_read(
+    users: Stubs, users_server: UsersServer, keyless_server: UsersServer
+) -> None:
+    """The new token is stored, the unreadable one stays for when its key is back, and the row is still found by it."""
+    account = await link(users, (await new_user(users)).id, provider_account("", access_token="a1", refresh_token="r1"))
+    async with keyless_server.aio_channel() as keyless:
+        update = Stubs.on(keyless).accounts.UpdateAccountTokens(update_request(account, access_token="a2"))
+        assert await outcome(update) == "OK"
+    assert users_server.rows(STORED, account.id)[0][3] == "test-key"
+    with users_service(users_server.database, secret_keys=f"{NEW_KEY},{SECRET_KEYS}") as both:
+        async with both.aio_channel() as channel:
+            read = await tokens_of(Stubs.on(channel), account)
+    assert (read.tokens.access_token, read.tokens.refresh_token) == ("a2", "r1")
+
+
+async def test_plain_tokens_of_the_source_system_are_read_and_then_encrypted(
+    users: Stubs, users_server: UsersServer
+) -> None:
+    """Rows that the source's own system wrote work as they are, and are in plain text until the first read only."""
+    account = await link(users, (await new_user(users)).id)
+    users_server.rows("UPDATE accounts SET access_token = 'plain' WHERE id = %s", account.id)
+    assert (await tokens_of(users, account)).tokens.access_token == "plain"
+    stored = users_server.rows(STORED, account.id)[0]
+    assert stored[3] == "test-key"
+    assert "plain" not in stored[0]
+    assert (await tokens_of(users, account)).tokens.access_token == "plain"

@@ -1,0 +1,105 @@
+"""`users-service rotate-keys`: every token under the newest key, beside live traffic, and again after a break."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import subprocess
+import sys
+from typing import Any
+
+from vibework.users.v1 import account_service_pb2 as pb
+
+from tests.harness.database_servers import ROOT
+from tests.harness.users import SECRET_KEYS, Stubs, UsersServer, users_service
+from tests.integration.users.ways_to_sign_in import link, new_user, provider_account, tokens_of
+
+NEW_KEY = f"new-key:{base64.b64encode(b'n' * 32).decode()}"
+UNDER = "SELECT COUNT(*) FROM accounts WHERE token_key_id = %s"
+
+
+async def rotate(server: UsersServer, secret_keys: str) -> tuple[int, str, str]:
+    """Run the command on the server's database; return its exit code and what it said."""
+
+    def run() -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, **server.database.environment(), "SECRET_KEYS": secret_keys}
+        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "protos")])
+        command = [sys.executable, "-m", "users_service", "rotate-keys"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    done = await asyncio.to_thread(run)
+    return done.returncode, done.stdout, done.stderr
+
+
+async def linked(users: Stubs, count: int) -> list[pb.Account]:
+    """Link accounts with two tokens each."""
+    user = await new_user(users)
+    return [
+        await link(users, user.id, provider_account("", access_token=f"a{number}", refresh_token=f"r{number}"))
+        for number in range(count)
+    ]
+
+
+async def test_every_token_comes_under_the_newest_key(users: Stubs, users_server: UsersServer) -> None:
+    """Encrypted under the old key or in plain text: afterwards the old key is not needed; a second run has nothing."""
+    accounts = await linked(users, 30)
+    users_server.rows(
+        "UPDATE accounts SET access_token = 'a0', refresh_token = 'r0', token_key_id = NULL, updated_at = updated_at "
+        "WHERE id = %s",
+        accounts[0].id,
+    )
+    code, said, _ = await rotate(users_server, f"{NEW_KEY},{SECRET_KEYS}")
+    assert (code, said) == (0, "30 accounts re-encrypted under key new-key, 0 by others\n")
+    with users_service(users_server.database, secret_keys=NEW_KEY) as keyless:
+        async with keyless.aio_channel() as channel:
+            for number, account in enumerate(accounts):
+                read = await tokens_of(Stubs.on(channel), account)
+                assert (read.tokens.access_token, read.tokens.refresh_token) == (f"a{number}", f"r{number}")
+                assert read.account == account
+    code, said, _ = await rotate(users_server, f"{NEW_KEY},{SECRET_KEYS}")
+    assert (code, said) == (0, "0 accounts re-encrypted under key new-key, 0 by others\n")
+
+
+async def test_tokens_whose_key_is_missing_are_counted_and_left(users: Stubs, users_server: UsersServer) -> None:
+    """What cannot be read is not destroyed, and the exit code says that the work is not done."""
+    await linked(users, 3)
+    total = users_server.rows(UNDER, "test-key")[0][0]
+    code, said, complaint = await rotate(users_server, NEW_KEY)
+    assert code == 1
+    assert said == "0 accounts re-encrypted under key new-key, 0 by others\n"
+    assert complaint == f"{total} accounts left: their key is not in SECRET_KEYS\n"
+    assert users_server.rows(UNDER, "test-key")[0][0] == total
+
+
+async def test_no_update_is_lost_to_a_rotation_beside_it(users: Stubs, users_server: UsersServer) -> None:
+    """While tokens are replaced all the time, rotations to and fro never bring an older token back."""
+    accounts = await linked(users, 8)
+    latest = {account.id: "" for account in accounts}
+    done = asyncio.Event()
+
+    async def replace(account: pb.Account, stubs: Stubs) -> None:
+        number = 0
+        while not done.is_set():
+            number += 1
+            await stubs.accounts.UpdateAccountTokens(update(account, access_token=f"{account.id}-{number}"))
+            latest[account.id] = f"{account.id}-{number}"
+            read = await tokens_of(stubs, account)
+            assert read.tokens.access_token == latest[account.id]
+
+    with users_service(users_server.database, secret_keys=f"{NEW_KEY},{SECRET_KEYS}") as newer:
+        async with newer.aio_channel() as channel:
+            stubs = Stubs.on(channel)
+            tasks = [asyncio.create_task(replace(account, stubs)) for account in accounts]
+            for keys in (f"{NEW_KEY},{SECRET_KEYS}", f"{SECRET_KEYS},{NEW_KEY}"):
+                assert (await rotate(users_server, keys))[0] == 0
+            done.set()
+            await asyncio.gather(*tasks)
+            for number, account in enumerate(accounts):
+                tokens = (await tokens_of(stubs, account)).tokens
+                assert (tokens.access_token, tokens.refresh_token) == (latest[account.id], f"r{number}")
+
+
+def update(account: pb.Account, **tokens: Any) -> pb.UpdateAccountTokensRequest:
+    """Make a request that replaces tokens."""
+    return pb.UpdateAccountTokensRequest(user_id=account.user_id, id=account.id, tokens=pb.AccountTokens(**tokens))
