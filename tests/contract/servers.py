@@ -1,0 +1,95 @@
+"""Calling a running server by nothing but names: what grpcurl and other languages' clients do."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf import json_format, message_factory
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pool import Default
+from google.rpc import error_details_pb2, status_pb2
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from tests.harness.databases import MongoDatabase
+from tests.harness.notifications import serving
+
+TIMEOUT_SECONDS = 10
+DETAILS = "grpc-status-details-bin"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a call ended: the code, and of an error the Status, its ErrorInfo and the fields it finds wrong."""
+
+    code: str
+    status: status_pb2.Status
+    info: error_details_pb2.ErrorInfo
+    violations: frozenset[str]
+
+
+def call(channel: grpc.Channel, service: str, name: str, request: dict[str, Any]) -> Answer:
+    """Call an RPC with a request in JSON and return how it ended; a stream's first message will do."""
+    method: MethodDescriptor = Default().FindServiceByName(service).methods_by_name[name]
+    message = json_format.ParseDict(request, message_factory.GetMessageClass(method.input_type)())
+    return call_raw(channel, f"/{service}/{name}", message.SerializeToString(), streaming=method.server_streaming)
+
+
+def call_raw(channel: Any, path: str, request: bytes, *, streaming: bool) -> Answer:
+    """Call a method by its path with a request's bytes, as ``call`` does."""
+    try:
+        if streaming:
+            next(channel.unary_stream(path)(request, timeout=TIMEOUT_SECONDS))
+        else:
+            channel.unary_unary(path)(request, timeout=TIMEOUT_SECONDS)
+    except grpc.RpcError as error:
+        return _failure(error)
+    return Answer("OK", status_pb2.Status(), error_details_pb2.ErrorInfo(), frozenset())
+
+
+def _failure(error: Any) -> Answer:
+    metadata = dict(error.trailing_metadata() or ())
+    status = status_pb2.Status.FromString(metadata.get(DETAILS, b""))
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    for detail in status.details:
+        detail.Unpack(info)
+        detail.Unpack(bad)
+    # The plain code and message must say the same as the Status.
+    assert (status.code, status.message) == (error.code().value[0], error.details())
+    return Answer(error.code().name, status, info, frozenset(item.field for item in bad.field_violations))
+
+
+def reflected(channel: grpc.Channel) -> set[str]:
+    """Return the services that the server says it has."""
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    response = next(stub.ServerReflectionInfo(iter([request]), timeout=TIMEOUT_SECONDS))
+    return {service.name for service in response.list_services_response.service}
+
+
+@contextmanager
+def notifications_address(database: MongoDatabase) -> Iterator[str]:
+    """Run the notifications service in a thread of its own and yield its address."""
+    address: list[str] = []
+    loop, end, ready = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with serving(database) as server:
+            address.append(server.address)
+            ready.set()
+            await end.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=[serve()], name="notifications-service")
+    thread.start()
+    try:
+        assert ready.wait(TIMEOUT_SECONDS), "the notifications service did not start"
+        yield address[0]
+    finally:
+        loop.call_soon_threadsafe(end.set)
+        thread.join()
+        loop.close()

@@ -1,0 +1,102 @@
+"""What running servers answer is what the contract says: every service, every RPC, every error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import message_factory
+from google.protobuf.descriptor_pool import Default
+from protovalidate import Validator
+from vibework.errors.v1 import ErrorReason
+
+from chassis.errors import InvalidFields
+from chassis.interceptors.validation import checker
+from tests.contract.requests import NOTIFICATIONS, USERS
+from tests.contract.servers import Answer, call, call_raw, notifications_address, reflected
+from tests.contract.test_descriptors import PROMISED
+from tests.harness.databases import MongoDatabase
+from tests.harness.users import UsersServer
+
+REQUESTS = {f"vibework.users.v1.{name}": case for name, case in USERS.items()} | {
+    f"vibework.notifications.v1.{name}": case for name, case in NOTIFICATIONS.items()
+}
+BESIDES = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+
+Channels = dict[str, grpc.Channel]
+
+
+@pytest.fixture(scope="module")
+def channels(users_server: UsersServer, mongodb_module_database: MongoDatabase) -> Iterator[Channels]:
+    """A channel to each server, by its proto package."""
+    with (
+        notifications_address(mongodb_module_database) as address,
+        users_server.channel() as users,
+        grpc.insecure_channel(address) as notifications,
+    ):
+        yield {"vibework.users.v1": users, "vibework.notifications.v1": notifications}
+
+
+def test_there_is_a_request_for_every_rpc() -> None:
+    """The tests below leave no RPC out."""
+    assert set(REQUESTS) == {f"{service}/{name}" for service, names in PROMISED.items() for name in names.split()}
+
+
+@pytest.mark.parametrize("package", ["vibework.users.v1", "vibework.notifications.v1"])
+def test_reflection_lists_the_promised_services(channels: Channels, package: str) -> None:
+    """grpcurl finds every service of a server, and none besides."""
+    promised = {service for service in PROMISED if service.startswith(f"{package}.")}
+    assert reflected(channels[package]) == promised | BESIDES
+
+
+@pytest.mark.parametrize("rpc", REQUESTS)
+def test_every_rpc_answers_as_promised(channels: Channels, rpc: str) -> None:
+    """A well-formed request is served, or refused for the reason that is true; nothing is UNIMPLEMENTED unseen."""
+    request, reason = REQUESTS[rpc]
+    answer = _call(channels, rpc, request)
+    assert answer.info.reason == reason, answer
+    assert (answer.code == "OK") == (not reason)
+    if reason:
+        _check_error(answer)
+
+
+@pytest.mark.parametrize("rpc", REQUESTS)
+def test_an_empty_request_hears_every_violation(channels: Channels, rpc: str) -> None:
+    """A request that breaks rules is INVALID_ARGUMENT and names all the fields at once."""
+    expected = _violations_of_an_empty(rpc)
+    answer = _call(channels, rpc, {})
+    if expected:
+        assert (answer.code, answer.info.reason) == ("INVALID_ARGUMENT", "INVALID_FIELDS")
+        assert answer.violations == expected
+    if answer.code != "OK":
+        _check_error(answer)
+
+
+@pytest.mark.parametrize("package", ["vibework.users.v1", "vibework.notifications.v1"])
+def test_an_unknown_method_is_refused_with_its_reason(channels: Channels, package: str) -> None:
+    """A caller who is ahead of the server hears METHOD_UNKNOWN, not an error without details."""
+    answer = call_raw(channels[package], f"/{package}.FutureService/DoIt", b"", streaming=False)
+    assert (answer.code, answer.info.reason) == ("UNIMPLEMENTED", "METHOD_UNKNOWN")
+
+
+def _call(channels: Channels, rpc: str, request: dict[str, Any]) -> Answer:
+    service, name = rpc.split("/")
+    return call(channels[service.rsplit(".", 1)[0]], service, name, request)
+
+
+def _check_error(answer: Answer) -> None:
+    assert answer.info.domain == "vibework"
+    assert f"ERROR_REASON_{answer.info.reason}" in dict(ErrorReason.items())
+    assert answer.status.message
+
+
+def _violations_of_an_empty(rpc: str) -> set[str]:
+    service, name = rpc.split("/")
+    method = Default().FindServiceByName(service).methods_by_name[name]
+    try:
+        checker(Validator())(message_factory.GetMessageClass(method.input_type)())
+    except InvalidFields as error:
+        return {violation.field for violation in error.violations}
+    return set()
