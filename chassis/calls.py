@@ -24,18 +24,32 @@ class Call:
     """One RPC in progress, shared by the interceptors and readable from the code they wrap.
 
     ``code`` and ``reason`` are the outcome (``OK`` until an error is mapped). ``cap`` is the server's
-    limit in seconds, None for streams. ``expired`` says that the cap has cancelled ``task``.
+    limit in seconds, None for streams. ``repeats_id``: the request id is the caller's own, which every
+    answer repeats; one that we made up is worth its cost on the wire only with an error, for quoting.
+    ``expired`` says that the cap has cancelled ``task``.
     """
 
     __slots__ = (
-        "cap", "code", "context", "expired", "metadata", "method", "reason", "request_id", "started", "task",
-    )  # fmt: skip
+        "cap",
+        "code",
+        "context",
+        "expired",
+        "metadata",
+        "method",
+        "reason",
+        "repeats_id",
+        "request_id",
+        "started",
+        "task",
+    )
 
     def __init__(self, method: str, metadata: Any, context: Any = None) -> None:
         self.method = method
         self.metadata = metadata
         self.context = context
-        self.request_id = request_id_from(metadata) or f"{_prefix}-{next(_numbers):x}"
+        given = request_id_from(metadata)
+        self.repeats_id = given != ""
+        self.request_id = given or f"{_prefix}-{next(_numbers):x}"
         self.started = monotonic()
         self.cap: float | None = None
         self.code = "OK"

@@ -19,7 +19,7 @@ from chassis import calls
 from chassis.calls import Call
 from chassis.errors import InvalidFields, MethodUnknown
 from chassis.interceptors import Context, Handler, Interceptor, Method, compose
-from chassis.interceptors.envelope import Envelope
+from chassis.interceptors.envelope import Envelope, Prepare
 from chassis.interceptors.validation import Check
 
 # ``add_UserServiceServicer_to_server`` and the servicer to pass to it.
@@ -68,16 +68,22 @@ class UnknownMethods(grpc.GenericRpcHandler):
     """Answers what no other handler knows with UNIMPLEMENTED and its reason; registered last."""
 
     def __init__(self, envelope: Envelope) -> None:
-        async def refuse(_: Any, __: Context) -> Any:
-            raise MethodUnknown
-
         # A stream handler runs before the first message, so any shape of call is answered.
-        self._handler: Any = grpc.stream_stream_rpc_method_handler(cast("Any", envelope.stream(refuse)))
+        refusing = envelope.stream(_pass, _refuse)
+        self._handler: Any = grpc.stream_stream_rpc_method_handler(cast("Any", refusing))
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Return the refusing handler; the name is the caller's to choose, so it is not logged."""
         calls.enter(Call("unknown", handler_call_details.invocation_metadata))
         return self._handler
+
+
+def _pass(request: Any) -> Any:
+    return request
+
+
+async def _refuse(_: Any, __: Context) -> Any:
+    raise MethodUnknown
 
 
 @dataclass(frozen=True)
@@ -105,35 +111,31 @@ class Composer:
 
     def _unary(self, name: str, registered: Any) -> Any:
         handler = compose(Method(name), registered.unary_unary, self.interceptors)
-        check, decode, encode = self.check, registered.request_deserializer, registered.response_serializer
+        prepare = self._prepare(registered.request_deserializer)
+        composed = self.envelope.unary(prepare, handler, registered.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(cast("Any", composed))
 
-        async def handle(request: bytes, context: Context) -> bytes:
+    def _stream(self, name: str, registered: Any) -> Any:
+        method = Method(name, streaming=True)
+        handler = compose(method, _writing(registered.unary_stream), self.interceptors)
+        composed = self.envelope.stream(self._prepare(registered.request_deserializer), handler)
+        return grpc.unary_stream_rpc_method_handler(
+            cast("Any", composed), response_serializer=registered.response_serializer
+        )
+
+    def _prepare(self, decode: Callable[[bytes], Any]) -> Prepare:
+        check = self.check
+
+        def prepare(request: bytes) -> Any:
             # Decoded here and not by gRPC, which would answer a malformed request with UNKNOWN.
             try:
                 message = decode(request)
             except DecodeError:
                 raise InvalidFields(()) from None
             check(message)
-            return cast("bytes", encode(await handler(message, context)))
+            return message
 
-        return grpc.unary_unary_rpc_method_handler(cast("Any", self.envelope.unary(handle)))
-
-    def _stream(self, name: str, registered: Any) -> Any:
-        method = Method(name, streaming=True)
-        handler = compose(method, _writing(registered.unary_stream), self.interceptors)
-        check, decode = self.check, registered.request_deserializer
-
-        async def handle(request: bytes, context: Context) -> None:
-            try:
-                message = decode(request)
-            except DecodeError:
-                raise InvalidFields(()) from None
-            check(message)
-            await handler(message, context)
-
-        return grpc.unary_stream_rpc_method_handler(
-            cast("Any", self.envelope.stream(handle)), response_serializer=registered.response_serializer
-        )
+        return prepare
 
 
 def _writing(stream: Callable[[Any, Context], Any]) -> Handler:

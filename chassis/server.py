@@ -131,7 +131,7 @@ def _in_flight(settings: ServerSettings) -> InFlight:
 
 
 def _access_log() -> tuple[Observer, ...]:
-    write = logging.event_writer("rpc")
+    write = logging.line_writer()
     return () if write is None else (AccessLog(write).add,)
 
 

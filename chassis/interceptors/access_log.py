@@ -16,7 +16,7 @@ from chassis.logging import EventWriter
 _FORMAT_AFTER_SECONDS: Final = 0.1
 _FORMAT_AT: Final = 128
 
-_Entry = tuple[Call, float, float, str]
+_Entry = tuple[Call, float, str]
 
 
 class AccessLog:
@@ -34,7 +34,7 @@ class AccessLog:
     def add(self, call: Call) -> None:
         """Note a call that has just ended."""
         entries = self._entries
-        entries.append((call, monotonic() - call.started, time(), call.context.peer()))
+        entries.append((call, monotonic(), call.context.peer()))
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_later(_FORMAT_AFTER_SECONDS, self._on_timer)
@@ -44,20 +44,23 @@ class AccessLog:
     def flush(self) -> None:
         """Write the lines of the calls noted so far."""
         entries, self._entries = self._entries, []
-        for entry in entries:
-            self._write(_fields(*entry))
+        clock = time() - monotonic()
+        for call, ended, peer in entries:
+            self._write(_fields(call, ended, clock, peer))
 
     def _on_timer(self) -> None:
         self._scheduled = False
         self.flush()
 
 
-def _fields(call: Call, seconds: float, ended: float, peer: str) -> dict[str, Any]:
+def _fields(call: Call, ended: float, clock: float, peer: str) -> dict[str, Any]:
     fields: dict[str, Any] = {
-        "timestamp": datetime.fromtimestamp(ended, UTC),
+        "timestamp": datetime.fromtimestamp(clock + ended, UTC),
+        "event": "rpc",
+        "level": "info",
         "method": call.method,
         "code": call.code,
-        "ms": round(seconds * 1000, 3),
+        "ms": round((ended - call.started) * 1000, 3),
         "peer": peer,
         "request_id": call.request_id,
     }

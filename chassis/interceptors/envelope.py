@@ -18,6 +18,9 @@ from chassis.interceptors.in_flight import InFlight
 
 # Told of every call when it has ended: the access log, metrics.
 Observer = Callable[[Call], None]
+# Turns the bytes of a request into a valid message, or raises a domain error.
+Prepare = Callable[[bytes], Any]
+Encode = Callable[[Any], bytes]
 
 
 @dataclass(frozen=True)
@@ -27,23 +30,31 @@ class Envelope:
     in_flight: InFlight
     observers: Sequence[Observer] = ()
 
-    def unary(self, handler: Handler) -> Handler:
+    def unary(self, prepare: Prepare, handler: Handler, encode: Encode) -> Handler:
         """Wrap a unary handler; the cap on its duration applies."""
-        return self._wrap(handler, self.in_flight.admit, self.in_flight.release)
+        admit, finish = self.in_flight.admit, in_turn((self.in_flight.release, *self.observers))
 
-    def stream(self, handler: Handler) -> Handler:
-        """Wrap a handler that writes a stream."""
-        return self._wrap(handler, self.in_flight.admit_stream, self.in_flight.release_stream)
-
-    def _wrap(self, handler: Handler, admit: Observer, release: Observer) -> Handler:
-        finish = _in_turn((release, *self.observers))
-
-        async def handle(request: Any, context: Context) -> Any:
+        async def handle(request: bytes, context: Context) -> Any:
             call = _entered(context)
             try:
-                context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
                 admit(call)
-                return await handler(request, context)
+                return encode(await handler(prepare(request), context))
+            except BaseException as error:  # noqa: BLE001 - fail() re-raises what it does not map
+                await fail(call, context, error)
+            finally:
+                finish(call)
+
+        return handle
+
+    def stream(self, prepare: Prepare, handler: Handler) -> Handler:
+        """Wrap a handler that writes a stream."""
+        admit, finish = self.in_flight.admit_stream, in_turn((self.in_flight.release_stream, *self.observers))
+
+        async def handle(request: bytes, context: Context) -> None:
+            call = _entered(context)
+            try:
+                admit(call)
+                await handler(prepare(request), context)
             except BaseException as error:  # noqa: BLE001 - fail() re-raises what it does not map
                 await fail(call, context, error)
             finally:
@@ -53,20 +64,24 @@ class Envelope:
 
 
 def _entered(context: Context) -> Call:
-    """Return the call that the router opened, now with its context."""
+    """Return the call that the router opened, now with its context; repeat the request id it came with."""
     call = calls.current()
     if call is None:
         raise RuntimeError("the router opens the call")
     call.context = context
+    if call.repeats_id:
+        context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
     return call
 
 
-def _in_turn(steps: tuple[Observer, ...]) -> Observer:
+def in_turn(steps: Sequence[Observer]) -> Observer:
+    """Return one observer that does all steps; the usual two without a loop."""
     if len(steps) == 1:
         return steps[0]
+    first, rest = steps[0], in_turn(steps[1:])
 
-    def run(call: Call) -> None:
-        for step in steps:
-            step(call)
+    def both(call: Call) -> None:
+        first(call)
+        rest(call)
 
-    return run
+    return both

@@ -149,12 +149,16 @@ async def test_the_request_id_goes_through(serve: Serve) -> None:
 
 @pytest.mark.parametrize("given", [None, "", "two words", "x" * 129])
 async def test_an_unsafe_request_id_is_replaced(serve: Serve, given: str | None) -> None:
-    """What could forge a log line is not repeated; every call still has an id of its own."""
-    running = await serve()
+    """What could forge a log line is not repeated; every failed call still has an id to quote."""
+
+    async def taken(_: Any, __: Any) -> Any:
+        raise EmailTaken
+
+    running = await serve(taken)
     ids = []
     for _ in range(2):
         call = running.validate(metadata=() if given is None else ((calls.REQUEST_ID_KEY, given),))
-        await call
+        await call.code()
         ids.append(dict(await call.trailing_metadata())[calls.REQUEST_ID_KEY])
     assert given not in ids
     assert len(set(ids)) == 2
