@@ -21,8 +21,8 @@ class UserReads:
     def __init__(self, database: Database) -> None:
         self._ids = PointRead(database, f"{_SELECT} id IN")
         self._emails = PointRead(database, f"{_BY_EMAIL} email_normalized IN")
-        self._by_id: Coalescer[str, User] = Coalescer(self._read_ids)
-        self._by_email: Coalescer[str, User] = Coalescer(self._read_emails)
+        self._by_id: Coalescer[str, User] = Coalescer(self._read_ids, max_in_flight=1)
+        self._by_email: Coalescer[str, User] = Coalescer(self._read_emails, max_in_flight=1)
 
     async def get(self, id_: str) -> User | None:
         """Return the user of an id."""
