@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -119,6 +120,14 @@ class Log:
     def lines(self) -> list[dict[str, Any]]:
         """Return the lines as dictionaries."""
         return [json.loads(line) for line in self.text.splitlines()]
+
+    async def wait_for(self, event: str) -> list[dict[str, Any]]:
+        """Return the lines of an event once there are any; access lines come 0.1 s after their call."""
+        async with asyncio.timeout(10):
+            while True:
+                if found := [line for line in self.lines if line["event"] == event]:
+                    return found
+                await asyncio.sleep(0.01)
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ async def test_the_cap_ends_a_call_without_a_deadline(serve: Serve) -> None:
     running = await serve(_wait, grpc_max_deadline_ms=100)
     failure = await failure_of(running.validate())
     assert (failure.code, failure.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
-    assert running.server.in_flight.total == 0
+    assert await running.server.in_flight.wait_idle(5)
 
 
 async def test_the_cap_does_not_touch_streams(serve: Serve) -> None:
@@ -218,8 +218,7 @@ async def test_a_cancelled_call_cancels_its_handler(log: Log, serve: Serve) -> N
     call.cancel()
     await asyncio.wait_for(ended.wait(), 5)
     assert await running.server.in_flight.wait_idle(5)
-    await asyncio.sleep(0.15)
-    assert [line["code"] for line in log.lines if line["event"] == "rpc"] == ["CANCELLED"]
+    assert [line["code"] for line in await log.wait_for("rpc")] == ["CANCELLED"]
 
 
 async def test_work_beyond_the_limit_is_refused_and_health_is_not(serve: Serve) -> None:
@@ -267,8 +266,7 @@ async def test_a_line_per_call_and_no_body(log: Log, serve: Serve) -> None:
 
     running = await serve(taken)
     await failure_of(running.validate(token="s" * 43, metadata=((calls.REQUEST_ID_KEY, "abc-2"),)))
-    await asyncio.sleep(0.15)
-    (line,) = [line for line in log.lines if line["event"] == "rpc"]
+    (line,) = await log.wait_for("rpc")
     assert line["method"] == "/vibework.users.v1.SessionService/ValidateSession"
     assert (line["code"], line["reason"], line["request_id"]) == ("ALREADY_EXISTS", "EMAIL_TAKEN", "abc-2")
     assert line["peer"].startswith("ipv4:127.0.0.1:")
