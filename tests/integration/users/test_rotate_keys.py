@@ -11,9 +11,13 @@ from typing import Any
 
 from vibework.users.v1 import account_service_pb2 as pb
 
+from chassis.keyring import Keyring
 from tests.harness.database_servers import ROOT
 from tests.harness.users import SECRET_KEYS, Stubs, UsersServer, users_service
 from tests.integration.users.ways_to_sign_in import link, new_user, provider_account, tokens_of
+from users_service.accounts.rotation import Rotated, TokenRotation
+from users_service.accounts.tokens import TokenCipher
+from users_service.database import Database
 
 NEW_KEY = f"new-key:{base64.b64encode(b'n' * 32).decode()}"
 UNDER = "SELECT COUNT(*) FROM accounts WHERE token_key_id = %s"
@@ -30,6 +34,15 @@ async def rotate(server: UsersServer, secret_keys: str) -> tuple[int, str, str]:
 
     done = await asyncio.to_thread(run)
     return done.returncode, done.stdout, done.stderr
+
+
+async def rotate_here(server: UsersServer, secret_keys: str) -> Rotated:
+    """Do what the command does, without the second that a process takes to start."""
+    database = Database(server.settings)
+    try:
+        return await TokenRotation(database, TokenCipher(Keyring.parse(secret_keys))).rotate()
+    finally:
+        await database.close()
 
 
 async def linked(users: Stubs, count: int) -> list[pb.Account]:
@@ -57,8 +70,7 @@ async def test_every_token_comes_under_the_newest_key(users: Stubs, users_server
                 read = await tokens_of(Stubs.on(channel), account)
                 assert (read.tokens.access_token, read.tokens.refresh_token) == (f"a{number}", f"r{number}")
                 assert read.account == account
-    code, said, _ = await rotate(users_server, f"{NEW_KEY},{SECRET_KEYS}")
-    assert (code, said) == (0, "0 accounts re-encrypted under key new-key, 0 by others\n")
+    assert await rotate_here(users_server, f"{NEW_KEY},{SECRET_KEYS}") == Rotated()
 
 
 async def test_tokens_whose_key_is_missing_are_counted_and_left(users: Stubs, users_server: UsersServer) -> None:
@@ -91,8 +103,8 @@ async def test_no_update_is_lost_to_a_rotation_beside_it(users: Stubs, users_ser
         async with newer.aio_channel() as channel:
             stubs = Stubs.on(channel)
             tasks = [asyncio.create_task(replace(account, stubs)) for account in accounts]
-            for keys in (f"{NEW_KEY},{SECRET_KEYS}", f"{SECRET_KEYS},{NEW_KEY}"):
-                assert (await rotate(users_server, keys))[0] == 0
+            for keys in (f"{NEW_KEY},{SECRET_KEYS}", f"{SECRET_KEYS},{NEW_KEY}") * 5:
+                assert (await rotate_here(users_server, keys)).unreadable == 0
             done.set()
             await asyncio.gather(*tasks)
             for number, account in enumerate(accounts):
