@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from script.local import ports
+from script.local import mongodb_installation, mysql_installation, ports
 from script.local.mongodb import LocalMongoDB
 from script.local.mysql import LocalMySQL, MySQLAccount
 from script.local.processes import Process
@@ -27,14 +27,17 @@ class Databases:
     mongodb: LocalMongoDB | None
 
     def start(self) -> None:
-        """Start the local servers, both at once, and wait for them."""
-        if self.mysql is not None:
-            with step("Starting MySQL"):
-                self.mysql.begin()
-        if self.mongodb is not None:
-            with step("Starting MongoDB"):
-                self.mongodb.begin()
-        with step("Waiting for the databases"):
+        """Start the local servers, both at once, and wait for them; what is not installed is installed first."""
+        if self.mysql is not None and mysql_installation.find() is None:
+            with step("Installing MariaDB"):
+                mysql_installation.find_or_install()
+        if self.mongodb is not None and not mongodb_installation.is_there(self.mongodb.program_cache):
+            with step("Fetching MongoDB"):
+                mongodb_installation.find_or_install(self.mongodb.program_cache)
+        with step("Starting the databases"):
+            for server in (self.mysql, self.mongodb):
+                if server is not None:
+                    server.begin()
             for server in (self.mysql, self.mongodb):
                 if server is not None:
                     server.wait()
@@ -61,20 +64,22 @@ class Databases:
         return [f"MySQL          {mysql}", f"MongoDB        {mongodb}"]
 
 
-def described(folder: Path, credentials: Mapping[str, str], *, program_cache: Path) -> Databases:
+def described(folder: Path, credentials: Mapping[str, str], *, program_cache: Path, usual_ports: bool) -> Databases:
     """Return the databases to use, the local ones not yet started, with their data under `folder`.
 
-    `program_cache` is where a packaged mongod is kept.
+    `program_cache` is where a packaged mongod is kept. `usual_ports`: on ports that a reader can remember, where
+    they are free; otherwise on any that are.
     """
+    choose = ports.preferred_port if usual_ports else lambda _: ports.free_port()
     account = MySQLAccount("vibework", credentials["MYSQL_PASSWORD"], MYSQL_NAME)
     mysql, mongodb = None, None
     if not os.environ.get("MYSQL_HOST"):
-        mysql = LocalMySQL(folder / "mysql", account, port=ports.preferred_port(MYSQL_PORT), durable=True)
+        mysql = LocalMySQL(folder / "mysql", account, port=choose(MYSQL_PORT), durable=True)
     if not os.environ.get("MONGODB_URL"):
         mongodb = LocalMongoDB(
             folder / "mongodb",
             program_cache=program_cache,
-            port=ports.preferred_port(MONGODB_PORT),
+            port=choose(MONGODB_PORT),
             durable=True,
         )
     return Databases(mysql, mongodb)

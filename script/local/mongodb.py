@@ -42,7 +42,7 @@ class LocalMongoDB:
         self.directory = directory.resolve()
         self.port = port or ports.free_port()
         self.process: Process | None = None
-        self._program_cache = program_cache
+        self.program_cache = program_cache
         self._durable = durable
         self._options = (*(() if durable else THROWAWAY_OPTIONS), *options)
 
@@ -58,7 +58,7 @@ class LocalMongoDB:
 
     def begin(self) -> None:
         """Start mongod without waiting for it."""
-        program = mongodb_installation.find_or_install(self._program_cache)
+        program = mongodb_installation.find_or_install(self.program_cache)
         data = self.directory / "data"
         data.mkdir(parents=True, exist_ok=True)
         if ports.is_taken(self.port):

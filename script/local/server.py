@@ -93,7 +93,7 @@ def _run_and_stop(stack: Stack, folder: Path) -> int:
 
 def _run(stack: Stack, folder: Path) -> None:
     secrets = credentials.load_or_make(folder / "credentials.env")
-    stack.databases = databases.described(folder, secrets, program_cache=LOCAL / "mongod")
+    stack.databases = databases.described(folder, secrets, program_cache=LOCAL / "mongod", usual_ports=folder == LOCAL)
     pair = services.pair(stack.databases.environment(), secrets)
     services.check_ports(pair)
     stack.databases.start()

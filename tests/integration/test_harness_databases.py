@@ -7,6 +7,7 @@ import pytest
 
 from tests.harness.database_servers import MongoServer, MySQLServer
 from tests.harness.databases import MongoDatabase, MySQLDatabase, run_mysql
+from tests.harness.schema_templates import migrate
 
 
 @pytest.mark.parametrize("attempt", [1, 2])
@@ -40,3 +41,40 @@ def test_mongodb_is_a_replica_set(mongodb_server: MongoServer) -> None:
             client["vw_test_transactions"]["rows"].insert_one({}, session=session)
             session.abort_transaction()
         assert client.admin.command("hello")["setName"] == "rs0"
+
+
+def test_mysql_copy_equals_what_migrations_make(
+    mysql_server: MySQLServer, mysql_empty_database: MySQLDatabase, mysql_database: MySQLDatabase
+) -> None:
+    """Tests run on the schema that `users-service migrate up` makes, not on something like it."""
+    migrate("users_service", mysql_empty_database.environment())
+    assert described(mysql_server, mysql_database) == described(mysql_server, mysql_empty_database)
+
+
+def test_mongodb_copy_equals_what_migrations_make(
+    mongodb_empty_database: MongoDatabase, mongodb_database: MongoDatabase
+) -> None:
+    """Tests run on the collections that `notifications-service migrate up` makes, not on something like them."""
+    migrate("notifications_service", mongodb_empty_database.environment())
+    assert collections(mongodb_database) == collections(mongodb_empty_database)
+
+
+def described(server: MySQLServer, database: MySQLDatabase) -> dict[str, str]:
+    """Return each table's definition."""
+    tables = [row[0] for row in run_mysql(server, ["SHOW TABLES"], database=database.name)]
+    assert tables
+    return {
+        table: run_mysql(server, [f"SHOW CREATE TABLE `{table}`"], database=database.name)[0][1] for table in tables
+    }
+
+
+def collections(database: MongoDatabase) -> dict[str, object]:
+    """Return each collection's options, indexes and number of documents."""
+    with pymongo.MongoClient[dict[str, object]](database.url) as client:
+        found = client.get_default_database()
+        listed = {row["name"]: row["options"] for row in found.list_collections()}
+        assert listed
+        return {
+            name: (options, found[name].index_information(), found[name].count_documents({}))
+            for name, options in sorted(listed.items())
+        }
