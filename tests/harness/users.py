@@ -15,13 +15,12 @@ import asyncio
 import base64
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import asyncmy
 import grpc
 import pytest
 import pytest_asyncio
@@ -37,6 +36,7 @@ from chassis.server import Server
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import MySQLDatabase, in_own_thread
+from tests.harness.statements import holding, query
 from users_service.app import build
 from users_service.settings import Settings
 
@@ -98,6 +98,10 @@ class UsersServer:
         """Run a statement on the server's database, past the server, and return the rows."""
         return in_own_thread(partial(query, self.database, statement, arguments))
 
+    def holding(self, statement: str, *arguments: Any) -> AbstractContextManager[None]:
+        """Hold, in a transaction past the server, what a statement locks; undo it afterwards."""
+        return holding(self.database, statement, arguments)
+
     async def serve(self, ready: threading.Event) -> None:
         """Serve until ``end`` is called."""
         self.loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
@@ -113,25 +117,6 @@ class UsersServer:
         """Let ``serve`` return."""
         if self.loop is not None and self._ended is not None:
             self.loop.call_soon_threadsafe(self._ended.set)
-
-
-async def query(database: MySQLDatabase, statement: str, arguments: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Run one statement on a connection of its own, committed at once; return the rows."""
-    connection = await asyncmy.connect(
-        host=database.host,
-        port=database.port,
-        user=database.user,
-        password=database.password,
-        db=database.name,
-        autocommit=True,
-        init_command="SET time_zone = '+00:00'",
-    )
-    try:
-        async with connection.cursor() as cursor:
-            await cursor.execute(statement, arguments or None)
-            return list(await cursor.fetchall()) if cursor.description else []
-    finally:
-        await connection.ensure_closed()
 
 
 def settings_for(database: MySQLDatabase, **changed: Any) -> Settings:

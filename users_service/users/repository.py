@@ -63,16 +63,26 @@ async def list_users(
     connection: AsyncConnection, wanted: UserFilter, limit: int, *, after: Position | None, descending: bool
 ) -> list[User]:
     """Read at most ``limit`` users by time of creation, only those that come after a position."""
+    rows = await connection.execute(page_of_users(wanted, limit, after=after, descending=descending))
+    return [user_of(row) for row in rows]
+
+
+def page_of_users(wanted: UserFilter, limit: int, *, after: Position | None, descending: bool) -> Select[Any]:
+    """Return the statement that reads a page."""
     statement = select(*COLUMNS).where(*_conditions(wanted))
     if after is not None:
         statement = statement.where(_beyond(after, descending=descending))
-    rows = await connection.execute(_ordered(statement, descending=descending).limit(limit))
-    return [user_of(row) for row in rows]
+    return _ordered(statement, descending=descending).limit(limit)
 
 
 async def count_users(connection: AsyncConnection, wanted: UserFilter) -> int:
     """Count users."""
-    return (await connection.execute(select(func.count()).select_from(users).where(*_conditions(wanted)))).scalar_one()
+    return (await connection.execute(number_of_users(wanted))).scalar_one()
+
+
+def number_of_users(wanted: UserFilter) -> Select[int]:
+    """Return the statement that counts."""
+    return select(func.count()).select_from(users).where(*_conditions(wanted))
 
 
 def _conditions(wanted: UserFilter) -> list[ColumnElement[bool]]:

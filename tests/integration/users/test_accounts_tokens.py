@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from vibework.users.v1 import account_service_pb2 as pb
 
 from tests.harness.users import SECRET_KEYS, Stubs, UsersServer, users_service
 from tests.integration.users.ways_to_sign_in import (
+    NEW_KEY,
     PASSWORD,
     accounts_of,
     link,
@@ -21,7 +21,6 @@ from tests.integration.users.ways_to_sign_in import (
     tokens_of,
 )
 
-NEW_KEY = f"new-key:{base64.b64encode(b'n' * 32).decode()}"
 STORED = "SELECT access_token, refresh_token, id_token, token_key_id, revision, updated_at FROM accounts WHERE id = %s"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 import subprocess
 import sys
@@ -14,12 +13,11 @@ from vibework.users.v1 import account_service_pb2 as pb
 from chassis.keyring import Keyring
 from tests.harness.database_servers import ROOT
 from tests.harness.users import SECRET_KEYS, Stubs, UsersServer, users_service
-from tests.integration.users.ways_to_sign_in import link, new_user, provider_account, tokens_of
+from tests.integration.users.ways_to_sign_in import NEW_KEY, link, new_user, provider_account, tokens_of
 from users_service.accounts.rotation import Rotated, TokenRotation
 from users_service.accounts.tokens import TokenCipher
 from users_service.database import Database
 
-NEW_KEY = f"new-key:{base64.b64encode(b'n' * 32).decode()}"
 UNDER = "SELECT COUNT(*) FROM accounts WHERE token_key_id = %s"
 
 

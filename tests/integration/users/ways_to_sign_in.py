@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Awaitable
 from typing import Any
 from uuid import uuid4
@@ -15,6 +16,8 @@ from vibework.users.v1 import verification_service_pb2 as verifications_pb
 from tests.harness.users import Stubs, reason
 
 PASSWORD = "a password of tests"
+# A key that the module's server does not have, as SECRET_KEYS has it.
+NEW_KEY = f"new-key:{base64.b64encode(b'n' * 32).decode()}"
 
 
 def new_email() -> str:

@@ -1,0 +1,75 @@
+"""Statements that a test runs on a database by itself, past the service: to look, to disturb, to stand in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any
+
+import asyncmy
+
+from tests.harness.databases import MySQLDatabase, in_own_thread
+
+LOCK_SECONDS = 30
+
+
+async def query(database: MySQLDatabase, statement: str, arguments: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Run one statement on a connection of its own, committed at once; return the rows."""
+    async with _connected(database, autocommit=True) as connection, connection.cursor() as cursor:
+        await cursor.execute(statement, arguments or None)
+        return list(await cursor.fetchall()) if cursor.description else []
+
+
+@contextmanager
+def holding(database: MySQLDatabase, statement: str, arguments: tuple[Any, ...] = ()) -> Iterator[None]:
+    """Hold what a statement locks, in a transaction of its own, for as long as the context lasts; then undo it."""
+    locked, done = threading.Event(), threading.Event()
+    errors: list[BaseException] = []
+
+    def hold() -> None:
+        try:
+            in_own_thread(partial(_hold, database, (statement, arguments), locked, done))
+        except BaseException as error:  # noqa: BLE001 - raised again by the test's thread
+            errors.append(error)
+            locked.set()
+
+    thread = threading.Thread(target=hold, name="lock-holder")
+    thread.start()
+    try:
+        if not locked.wait(LOCK_SECONDS) or errors:
+            raise AssertionError("the rows could not be locked") from (errors[0] if errors else None)
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+async def _hold(
+    database: MySQLDatabase, statement: tuple[str, tuple[Any, ...]], locked: threading.Event, done: threading.Event
+) -> None:
+    async with _connected(database, autocommit=False) as connection:
+        async with connection.cursor() as cursor:
+            await cursor.execute(*statement)
+        locked.set()
+        await asyncio.to_thread(done.wait)
+        await connection.rollback()
+
+
+@asynccontextmanager
+async def _connected(database: MySQLDatabase, *, autocommit: bool) -> AsyncIterator[Any]:
+    connection = await asyncmy.connect(
+        host=database.host,
+        port=database.port,
+        user=database.user,
+        password=database.password,
+        db=database.name,
+        autocommit=autocommit,
+        init_command="SET time_zone = '+00:00'",
+    )
+    try:
+        yield connection
+    finally:
+        await connection.ensure_closed()
