@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Final
-
 from bson import ObjectId
 from vibework.notifications.v1.notification_service_pb2 import ListNotificationsRequest
 
 from chassis.fingerprint import fingerprint
 from chassis.pagetokens import InvalidPageToken, PageTokens
-from notifications_service import documents
 from notifications_service.feed.repository import Position
-
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001
 
 
 class FeedPages:
@@ -32,7 +26,7 @@ class FeedPages:
         position = self._tokens.read(request.page_token, _list_of(request))
         try:
             milliseconds, key = position
-            return _EPOCH + timedelta(milliseconds=milliseconds), ObjectId(key)
+            return int(milliseconds), ObjectId(key)
         except (TypeError, ValueError):
             # Of an earlier version of this service, which put something else into it.
             raise InvalidPageToken from None
@@ -41,8 +35,8 @@ class FeedPages:
         """Return the token of the page after ``position``; empty when there is none."""
         if position is None:
             return ""
-        time, key = position
-        return self._tokens.issue(_list_of(request), (documents.milliseconds(time), str(key)))
+        milliseconds, key = position
+        return self._tokens.issue(_list_of(request), (milliseconds, str(key)))
 
 
 def _list_of(request: ListNotificationsRequest) -> bytes:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from bson import ObjectId
+from bson.datetime_ms import DatetimeMS
 from pymongo import ReturnDocument
 
 from notifications_service import documents
@@ -23,7 +24,8 @@ NEWEST_FIRST: Final = (("createdAt", -1), ("_id", -1))
 # Rows that one command deletes: each finishes well within the query timeout.
 DELETE_BATCH: Final = 5_000
 
-Position = tuple[datetime, ObjectId]
+# Milliseconds since 1970 and id of a row. No datetime: a spoilt row may bear a year that Python does not know.
+Position = tuple[int, ObjectId]
 
 # A `rev` that another writer spoilt must not make the update of all its neighbours fail.
 _NEXT_REV: Final = {"$cond": [{"$isNumber": "$rev"}, {"$add": ["$rev", 1]}, 1]}
@@ -58,7 +60,7 @@ class FeedRepository:
         """Return up to ``limit`` of a user's notifications that match, newest first, beyond ``after``."""
         query = self._query(user_id, chosen)
         if after is not None:
-            time, key = after
+            time, key = DatetimeMS(after[0]), after[1]
             query["createdAt"]["$lte"] = time
             query["$or"] = [{"createdAt": {"$lt": time}}, {"_id": {"$lt": key}}]
         with self._database.limits():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NoReturn, Protocol
+from typing import Final, NoReturn, Protocol
 
 from bson import ObjectId
 
@@ -20,6 +20,8 @@ from notifications_service.feed.filters import Filter
 from notifications_service.feed.repository import FeedRepository, Position
 from notifications_service.feed.states import Mark
 from notifications_service.idempotency import IdempotencyKeys, RequestKey
+
+_FIRST_ID: Final = ObjectId(bytes(12))
 
 
 class Recipients(Protocol):
@@ -100,8 +102,7 @@ class FeedService:
         )
         if len(rows) <= size:
             return Page(rows, None)
-        last = rows[size - 1]
-        return Page(rows[:size], (last["createdAt"], last["_id"]))
+        return Page(rows[:size], _position(rows[size - 1]))
 
     async def count(self, user_id: str, chosen: Sequence[Filter]) -> list[int]:
         """Return how many of a user's notifications match each filter, all read at once."""
@@ -149,6 +150,13 @@ class FeedService:
     async def _raise_why(self, key: ObjectId, user_id: str, etag: str) -> NoReturn:
         await self.get(key, user_id, {"_id": 1})
         raise EtagMismatch if etag else NotificationNotFound
+
+
+def _position(row: Document) -> Position:
+    created, key = row["createdAt"], row["_id"]
+    milliseconds = documents.milliseconds(created) if isinstance(created, datetime) else int(created)
+    # A spoilt id, a text say, comes after all good ones of its millisecond: the page ends behind them.
+    return milliseconds, key if isinstance(key, ObjectId) else _FIRST_ID
 
 
 def _conditions(user_id: str, etag: str) -> Document | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 from vibework.notifications.v1.delivery_service_pb2_grpc import DeliveryServiceStub
@@ -20,8 +21,14 @@ from notifications_service.app import build
 from notifications_service.settings import Settings
 from tests.harness.databases import MongoDatabase
 
+if TYPE_CHECKING:
+    from vibework.notifications.v1.delivery_service_pb2_grpc import DeliveryServiceAsyncStub
+    from vibework.notifications.v1.notification_service_pb2_grpc import NotificationServiceAsyncStub
+    from vibework.notifications.v1.preference_service_pb2_grpc import PreferenceServiceAsyncStub
+
 # Not a secret: made up here, for servers that live as long as a test.
 SECRET_KEYS = "test:" + base64.b64encode(bytes(range(32))).decode()
+START_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -30,9 +37,9 @@ class Notifications:
 
     server: Server
     channel: grpc.aio.Channel
-    feed: NotificationServiceStub
-    deliveries: DeliveryServiceStub
-    preferences: PreferenceServiceStub
+    feed: NotificationServiceAsyncStub
+    deliveries: DeliveryServiceAsyncStub
+    preferences: PreferenceServiceAsyncStub
 
 
 def settings_for(database: MongoDatabase, **settings: Any) -> Settings:
@@ -50,13 +57,23 @@ def settings_for(database: MongoDatabase, **settings: Any) -> Settings:
 
 
 @asynccontextmanager
-async def running_notifications(database: MongoDatabase, **settings: Any) -> AsyncIterator[Notifications]:
-    """Serve for as long as the context lasts; ``settings`` are names and values of ``Settings``."""
+async def serving(database: MongoDatabase, **settings: Any) -> AsyncIterator[Server]:
+    """Serve in the running loop for as long as the context lasts; ``settings`` are fields of ``Settings``."""
     async with AsyncExitStack() as resources:
         server = await build(settings_for(database, **settings), Scope(resources, asyncio.Event()))
         await server.start()
         resources.push_async_callback(server.stop)
-        channel = await resources.enter_async_context(grpc.aio.insecure_channel(server.address))
+        yield server
+
+
+@asynccontextmanager
+async def running_notifications(database: MongoDatabase, **settings: Any) -> AsyncIterator[Notifications]:
+    """Serve in the running loop and connect to the server."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with (
+        serving(database, **settings) as server,
+        grpc.aio.insecure_channel(server.address, options=options) as channel,
+    ):
         yield Notifications(
             server,
             channel,
@@ -64,3 +81,27 @@ async def running_notifications(database: MongoDatabase, **settings: Any) -> Asy
             DeliveryServiceStub(channel),
             PreferenceServiceStub(channel),
         )
+
+
+@contextmanager
+def threaded_notifications(database: MongoDatabase, **settings: Any) -> Iterator[NotificationServiceStub]:
+    """Serve in a loop and thread of its own, and yield a blocking stub: for tests that cannot be asynchronous."""
+    address: list[str] = []
+    ready, loop, end = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
+
+    async def serve() -> None:
+        async with serving(database, **settings) as server:
+            address.append(server.address)
+            ready.set()
+            await end.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=[serve()], name="notifications-service")
+    thread.start()
+    try:
+        assert ready.wait(START_SECONDS), "the notifications service did not start"
+        with grpc.insecure_channel(address[0]) as channel:
+            yield cast("Any", NotificationServiceStub)(channel)
+    finally:
+        loop.call_soon_threadsafe(end.set)
+        thread.join()
+        loop.close()

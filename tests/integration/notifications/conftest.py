@@ -1,10 +1,13 @@
-"""Fixtures of the notifications tests: a server on a database of the module's, under both drivers."""
+"""Fixtures of the notifications tests: servers under both drivers, and their database from behind."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
+import pymongo
 import pytest
 
 from tests.harness.databases import MongoDatabase
@@ -24,12 +27,19 @@ async def notifications(
 
 @pytest.fixture
 async def pymongo_notifications(mongodb_module_database: MongoDatabase) -> AsyncIterator[Notifications]:
-    """The production server under the default driver, for what no driver can change."""
+    """The production server under the default driver, for what the driver has no part in."""
     async with running_notifications(mongodb_module_database) as running:
         yield running
 
 
 @pytest.fixture
+def raw(mongodb_module_database: MongoDatabase) -> Iterator[Any]:
+    """The module's database, past the server."""
+    with pymongo.MongoClient[dict[str, Any]](mongodb_module_database.url) as client:
+        yield client.get_default_database()
+
+
+@pytest.fixture
 def user_id() -> str:
-    """A user whom no other test of the module has."""
-    return f"user_{next(_numbers):06d}"
+    """A user whom no other test has."""
+    return f"user_{os.getpid()}_{next(_numbers):06d}"
