@@ -18,6 +18,7 @@ START_TIMEOUT_SECONDS = 60.0
 NOT_YET_INITIALISED = 94
 THROWAWAY_OPTIONS = (
     "--oplogSize=256",
+    "--journalCommitInterval=5",  # ms; a drop of a database waits for it
     "--setParameter=diagnosticDataCollectionEnabled=false",
     "--setParameter=enableTestCommands=1",  # so that a test can make the server fail (configureFailPoint)
 )
