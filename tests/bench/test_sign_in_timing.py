@@ -1,6 +1,7 @@
 """Whether the time of a refused sign-in tells if the email is known.
 
-A measurement, not a gate: it needs a quiet machine. Run with `script/test -m bench tests/bench/test_sign_in_timing.py -s`.
+A measurement, not a gate: it needs a quiet machine.
+Run with `script/test -m bench tests/bench/test_sign_in_timing.py -s`.
 """
 
 from __future__ import annotations
