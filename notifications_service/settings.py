@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
@@ -50,7 +50,7 @@ class Settings(DatabaseSettings):
     secret_keys: SecretStr
 
     # The users service, which says whether a recipient exists.
-    users_address: str = ""
+    users_address: str = "127.0.0.1:50051"
     # required: unknown or unasked recipients are refused. accept-when-unavailable: accepted while the users service
     # cannot be asked. off: every recipient is accepted.
     recipient_check: Literal["required", "accept-when-unavailable", "off"] = "required"
@@ -71,9 +71,3 @@ class Settings(DatabaseSettings):
     def _are_keys(cls, keys: SecretStr) -> SecretStr:
         Keyring.parse(keys.get_secret_value())
         return keys
-
-    @model_validator(mode="after")
-    def _has_users(self) -> Settings:
-        if self.recipient_check != "off" and not self.users_address:
-            raise ValueError("USERS_ADDRESS is missing (or set RECIPIENT_CHECK=off)")
-        return self

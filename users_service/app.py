@@ -98,7 +98,7 @@ async def _parts(settings: Settings, scope: Scope, clock: Clock) -> Parts:
 
 async def _relay(settings: Settings, scope: Scope, database: Database, clock: Clock) -> Relay:
     handlers: dict[str, Handler] = {}
-    if settings.notifications_address:
+    if settings.sends_notifications:
         client = await scope.resources.enter_async_context(NotificationsClient(settings.notifications_address))
         handlers[DELETE_USER_NOTIFICATIONS] = lambda entry: client.delete_user_notifications(
             entry.payload["user_id"], entry.id
@@ -149,7 +149,7 @@ def _verifications(parts: Parts) -> VerificationServicer:
 def _background(settings: Settings, parts: Parts) -> list[Coroutine[Any, Any, NoReturn]]:
     """Return the endless work beside the calls."""
     loops = []
-    if settings.notifications_address:
+    if settings.sends_notifications:
         loops.append(parts.relay.run())
     if settings.purge_interval_ms:
         loops.append(_purging(settings, parts))

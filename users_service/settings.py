@@ -37,8 +37,8 @@ class Settings(DatabaseSettings):
     # `id:base64-of-32-bytes`, comma-separated; the first encrypts, all decrypt (docs/operations.md, key rotation).
     secret_keys: SecretStr
 
-    # The notifications service; empty: what is to be sent there waits in the outbox.
-    notifications_address: str = ""
+    # The notifications service; off: what is to be sent there waits in the outbox.
+    notifications_address: str = "127.0.0.1:50052"
     # How often the outbox is searched for calls left by other processes, or due again.
     outbox_poll_ms: Annotated[Milliseconds, Field(ge=10)] = 1_000
 
@@ -63,3 +63,8 @@ class Settings(DatabaseSettings):
     def _secret_keys_are_keys(cls, value: SecretStr) -> SecretStr:
         Keyring.parse(value.get_secret_value())
         return value
+
+    @property
+    def sends_notifications(self) -> bool:
+        """Whether there is a notifications service to call."""
+        return self.notifications_address != "off"

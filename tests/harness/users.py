@@ -128,6 +128,7 @@ def settings_for(database: MySQLDatabase, **changed: Any) -> Settings:
         "grpc_drain_ms": 0,
         "health_interval_ms": 100,
         "purge_interval_ms": 0,
+        "notifications_address": "off",
         **changed,
     }
     return Settings(**values)
