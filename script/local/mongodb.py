@@ -37,6 +37,7 @@ class LocalMongoDB:
         program_cache: Path,
         port: int | None = None,
         durable: bool = False,
+        cache_gb: float = 0.25,
         options: Sequence[str] = (),
     ) -> None:
         """Describe the server; `start` starts it. Without `port` a free one is taken."""
@@ -44,6 +45,7 @@ class LocalMongoDB:
         self.port = port or ports.free_port()
         self.process: Process | None = None
         self.program_cache = program_cache
+        self._cache_gb = cache_gb
         self._durable = durable
         self._options = (*(() if durable else THROWAWAY_OPTIONS), *options)
 
@@ -71,7 +73,7 @@ class LocalMongoDB:
             f"--bind_ip={ports.LOOPBACK}",
             f"--replSet={REPLICA_SET}",
             "--nounixsocket",
-            "--wiredTigerCacheSizeGB=0.25",
+            f"--wiredTigerCacheSizeGB={self._cache_gb:g}",
             *self._options,
         ]
         signal_number = signal.SIGTERM if self._durable else signal.SIGKILL
