@@ -92,14 +92,13 @@ async def test_tokens_of_a_missing_or_empty_account_are_told_apart(users: Stubs)
 
 async def test_a_time_that_no_calendar_has_is_refused(users: Stubs) -> None:
     """What is stored can always be told again."""
-    tokens = {"access_token_expires_at": Timestamp(seconds=1 << 40)}
-    user = await new_user(users)
-    assert await outcome(link(users, user.id, provider_account("", **tokens))) == "INVALID_FIELDS"
+    account = provider_account("", access_token_expires_at=Timestamp(seconds=1 << 40))
+    assert await outcome(link(users, (await new_user(users)).id, account)) == "INVALID_FIELDS"
 
 
 async def test_the_longest_tokens_fit(users: Stubs) -> None:
     """Three tokens of 16 KiB come back as they were given."""
-    longest = {name: name[0] * 16_384 for name in ("access_token", "refresh_token", "id_token")}
+    longest: dict[str, Any] = {name: name[0] * 16_384 for name in ("access_token", "refresh_token", "id_token")}
     account = await link(users, (await new_user(users)).id, provider_account("", **longest))
     assert (await tokens_of(users, account)).tokens == pb.AccountTokens(**longest)
 

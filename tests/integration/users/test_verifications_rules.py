@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -50,7 +51,7 @@ async def consume(
 @pytest.fixture
 def patient_server(users_server: UsersServer) -> Iterator[UsersServer]:
     """A server on the same database and clock that allows any number of attempts."""
-    unlimited = {"attempts_per_account": 1_000_000, "attempts_per_address": 1_000_000}
+    unlimited: dict[str, Any] = {"attempts_per_account": 1_000_000, "attempts_per_address": 1_000_000}
     with users_service(users_server.database, users_server.clock, **unlimited) as served:
         yield served
 
