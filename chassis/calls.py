@@ -57,6 +57,14 @@ class Call:
         self.expired = False
         self.task: Task[Any] | None = None
 
+    def close(self) -> None:
+        """Let go of gRPC's objects, and of the time limit for work that outlives the call.
+
+        The task holds this record in its context, so keeping the task here would make a cycle of every
+        call, which only the garbage collector could free.
+        """
+        self.context = self.metadata = self.task = self.cap = None
+
     def remaining(self) -> float | None:
         """Return the seconds until the caller's deadline or the cap; None when there is neither."""
         own: float | None = None if self.context is None else self.context.time_remaining()

@@ -20,35 +20,56 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 class ServerSettings(BaseSettings):
     """What every server of the pair reads; the environment variable is the field name in capitals."""
 
-    model_config = SettingsConfigDict(case_sensitive=False, extra="ignore", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        case_sensitive=False, extra="ignore", frozen=True, env_ignore_empty=True, use_attribute_docstrings=True
+    )
 
     grpc_host: str = "127.0.0.1"
+    """Address to listen on."""
     grpc_port: Port = 0
+    """Port to listen on; 0: any free one."""
     grpc_so_reuseport: bool = False
+    """Share the port with other processes of the same service."""
     grpc_max_in_flight: Annotated[int, Field(ge=1)] = 1_000
+    """Unary calls served at once; further ones are refused with `OVERLOADED`."""
     grpc_max_streams: Annotated[int, Field(ge=1)] = 10_000
+    """Streams served at once."""
     grpc_max_deadline_ms: Annotated[Milliseconds, Field(ge=1)] = 30_000
+    """Longest time a unary call may take, whatever its own deadline."""
     grpc_drain_ms: Milliseconds = 2_000
+    """After SIGTERM: how long balancers get to see NOT_SERVING."""
     grpc_grace_ms: Milliseconds = 10_000
-    # 0 = connections live as long as the caller wants.
+    """After that: how long calls in flight get to finish."""
     grpc_max_connection_age_ms: Milliseconds = 0
+    """Age at which a connection is closed, so that clients balance anew; 0: never."""
     grpc_max_connection_age_grace_ms: Milliseconds = 30_000
+    """How long calls on such a connection get to finish."""
     grpc_max_message_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 4 * 1024 * 1024
+    """Largest request or response."""
     grpc_keepalive_ms: Annotated[Milliseconds, Field(ge=1_000)] = 30_000
+    """How often an idle connection is pinged."""
     grpc_keepalive_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 10_000
+    """How long a ping may stay unanswered."""
 
     health_interval_ms: Annotated[Milliseconds, Field(ge=1)] = 2_000
+    """How often the database is probed."""
     health_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 1_000
+    """How long a probe may take."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged."""
     log_format: Literal["auto", "json", "console"] = "auto"
+    """`auto`: readable on a terminal, JSON elsewhere."""
 
     tls_cert_file: Path | None = None
+    """Certificate chain of the server (PEM); none: plain text."""
     tls_key_file: Path | None = None
-    # Callers must then present a certificate signed by this authority (mutual TLS).
+    """Its private key (PEM)."""
     tls_client_ca_file: Path | None = None
+    """Callers must present a certificate signed by this authority (mutual TLS)."""
 
     reflection_enabled: bool = True
+    """Whether grpcurl and others may ask for the contract."""
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> ServerSettings:

@@ -16,7 +16,8 @@ from chassis.logging import EventWriter
 _FORMAT_AFTER_SECONDS: Final = 0.1
 _FORMAT_AT: Final = 128
 
-_Entry = tuple[Call, float, str]
+# Strings and numbers only: a kept call would keep gRPC's memory of it.
+_Entry = tuple[str, str, str, str, float, float, str]
 
 
 class AccessLog:
@@ -34,7 +35,8 @@ class AccessLog:
     def add(self, call: Call) -> None:
         """Note a call that has just ended."""
         entries = self._entries
-        entries.append((call, monotonic(), call.context.peer()))
+        peer = call.context.peer()
+        entries.append((call.method, call.code, call.reason, call.request_id, call.started, monotonic(), peer))
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_later(_FORMAT_AFTER_SECONDS, self._on_timer)
@@ -45,25 +47,27 @@ class AccessLog:
         """Write the lines of the calls noted so far."""
         entries, self._entries = self._entries, []
         clock = time() - monotonic()
-        for call, ended, peer in entries:
-            self._write(_fields(call, ended, clock, peer))
+        for entry in entries:
+            self._write(_fields(clock, *entry))
 
     def _on_timer(self) -> None:
         self._scheduled = False
         self.flush()
 
 
-def _fields(call: Call, ended: float, clock: float, peer: str) -> dict[str, Any]:
+def _fields(  # noqa: PLR0917 - an entry as it was noted
+    clock: float, method: str, code: str, reason: str, request_id: str, started: float, ended: float, peer: str
+) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "timestamp": datetime.fromtimestamp(clock + ended, UTC),
         "event": "rpc",
         "level": "info",
-        "method": call.method,
-        "code": call.code,
-        "ms": round((ended - call.started) * 1000, 3),
+        "method": method,
+        "code": code,
+        "ms": round((ended - started) * 1000, 3),
         "peer": peer,
-        "request_id": call.request_id,
+        "request_id": request_id,
     }
-    if call.reason:
-        fields["reason"] = call.reason
+    if reason:
+        fields["reason"] = reason
     return fields

@@ -32,7 +32,7 @@ class Envelope:
 
     def unary(self, prepare: Prepare, handler: Handler, encode: Encode) -> Handler:
         """Wrap a unary handler; the cap on its duration applies."""
-        admit, finish = self.in_flight.admit, in_turn((self.in_flight.release, *self.observers))
+        admit, finish = self.in_flight.admit, self._finish(self.in_flight.release)
 
         async def handle(request: bytes, context: Context) -> Any:
             call = _entered(context)
@@ -48,7 +48,7 @@ class Envelope:
 
     def stream(self, prepare: Prepare, handler: Handler) -> Handler:
         """Wrap a handler that writes a stream."""
-        admit, finish = self.in_flight.admit_stream, in_turn((self.in_flight.release_stream, *self.observers))
+        admit, finish = self.in_flight.admit_stream, self._finish(self.in_flight.release_stream)
 
         async def handle(request: bytes, context: Context) -> None:
             call = _entered(context)
@@ -61,6 +61,9 @@ class Envelope:
                 finish(call)
 
         return handle
+
+    def _finish(self, release: Observer) -> Observer:
+        return in_turn((release, *self.observers, Call.close))
 
 
 def _entered(context: Context) -> Call:
@@ -75,7 +78,7 @@ def _entered(context: Context) -> Call:
 
 
 def in_turn(steps: Sequence[Observer]) -> Observer:
-    """Return one observer that does all steps; the usual two without a loop."""
+    """Return one observer that does all steps; without a loop at run time."""
     if len(steps) == 1:
         return steps[0]
     first, rest = steps[0], in_turn(steps[1:])

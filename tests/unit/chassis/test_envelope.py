@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -292,3 +293,41 @@ async def test_a_storm_of_cancelled_calls_leaves_nothing_behind(serve: Serve) ->
         await asyncio.gather(*storm, return_exceptions=True)
     assert await running.server.in_flight.wait_idle(5)
     await running.validate()
+
+
+async def test_a_finished_call_needs_no_garbage_collector(log: Log, serve: Serve) -> None:
+    """Records of calls are freed at their end; a cycle through each would pause the server."""
+    running = await serve()
+    await running.validate()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(50):
+            await running.validate()
+        await running.server.in_flight.wait_idle(5)
+        alive = sum(type(thing) is calls.Call for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert alive < 5
+
+
+async def test_work_that_outlives_its_call_has_no_deadline(serve: Serve) -> None:
+    """A task started by a handler is not cut short by the time that its call had."""
+    left: list[float | None] = []
+    ended = asyncio.Event()
+
+    async def background() -> None:
+        await ended.wait()
+        left.append(deadline.remaining())
+
+    async def handler(_: Any, __: Any) -> Any:
+        tasks.append(asyncio.create_task(background()))
+        return sessions_pb2.ValidateSessionResponse()
+
+    tasks: list[asyncio.Task[None]] = []
+    running = await serve(handler)
+    await running.validate(timeout=5)
+    await running.server.in_flight.wait_idle(5)
+    ended.set()
+    await tasks[0]
+    assert left == [None]
