@@ -64,13 +64,13 @@ class Run:
 
     def child(self, command: str) -> int:
         """Return the id of the run's own child whose command line holds `command`."""
-        listed = subprocess.run(["ps", "-eo", "ppid,pid,args"], capture_output=True, text=True, check=True)
+        listed = subprocess.run(["ps", "-eww", "-o", "ppid,pid,args"], capture_output=True, text=True, check=True)
         rows = [line.split(maxsplit=2) for line in listed.stdout.splitlines()[1:]]
         return next(int(pid) for parent, pid, args in rows if int(parent) == self.process.pid and command in args)
 
     def left_behind(self) -> list[str]:
         """Return the command lines of processes that work on the run's folder or its ports."""
-        listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+        listed = subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, text=True, check=True)
         return [line for line in listed.stdout.splitlines() if str(self.directory) in line]
 
 
