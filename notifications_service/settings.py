@@ -15,18 +15,23 @@ from chassis.settings import Milliseconds, Port, ServerSettings
 class DatabaseSettings(ServerSettings):
     """Where MongoDB is and how it is used; what ``migrate`` and ``purge`` need."""
 
-    # With the database's name as its path, for example mongodb://localhost:27017/vibe_notifications
     mongodb_url: SecretStr
+    """Connection string, with the database's name as its path: `mongodb://localhost:27017/vibe_notifications`."""
     mongodb_connection_pool_size: Annotated[int, Field(ge=1, le=1_000)] = 10
+    """Connections of one process."""
     mongodb_driver: Literal["pymongo", "motor"] = "pymongo"
-    # How long a call looks for a primary, connects, and waits for a free connection.
+    """`pymongo`: PyMongo's async API; `motor`: Motor."""
     mongodb_server_selection_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 2_000
+    """How long a call looks for a primary."""
     mongodb_connect_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 2_000
+    """How long connecting may take."""
     mongodb_wait_queue_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 2_000
+    """How long a call waits for a free connection."""
     mongodb_query_timeout_ms: Annotated[Milliseconds, Field(ge=100)] = 5_000
+    """How long an operation may take."""
 
-    # How long a notification is kept; applied by ``migrate up``, read from the database by ``serve``.
     notifications_retention_days: Annotated[int, Field(ge=1, le=3_650)] = 30
+    """How long a notification is kept; applied by `migrate up`, read from the database by `serve`."""
 
     @field_validator("mongodb_url")
     @classmethod
@@ -45,26 +50,31 @@ class Settings(DatabaseSettings):
     """All settings of ``notifications-service serve``."""
 
     grpc_port: Port = 50052
+    """Port to listen on; 0: any free one."""
 
-    # `id:base64-of-32-bytes`, comma-separated; the first signs page and resume tokens, all are accepted.
     secret_keys: SecretStr
+    """`name:base64-of-32-bytes`, comma-separated; the first signs page and resume tokens, all are accepted."""
 
-    # The users service, which says whether a recipient exists.
     users_address: str = "127.0.0.1:50051"
-    # required: unknown or unasked recipients are refused. accept-when-unavailable: accepted while the users service
-    # cannot be asked. off: every recipient is accepted.
+    """The users service, which says whether a recipient exists."""
     recipient_check: Literal["required", "accept-when-unavailable", "off"] = "required"
+    """`required`: unknown recipients are refused; `accept-when-unavailable`: but not while the users service cannot be
+    asked; `off`: all are accepted."""
     recipient_check_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 1_000
-    # How long an answer of the users service is believed.
+    """How long asking may take."""
     recipient_known_ms: Milliseconds = 60_000
+    """How long a yes is believed."""
     recipient_unknown_ms: Milliseconds = 2_000
+    """How long a no is believed."""
 
-    # Watchers of one process; events that wait for one of them in memory; how long one whose queue ran over may go
-    # on without being up to date; histories read at once for those that resume.
     watch_max_watchers: Annotated[int, Field(ge=1)] = 5_000
+    """Watchers of one process."""
     watch_queue_events: Annotated[int, Field(ge=1)] = 256
+    """Events that wait for one watcher in memory."""
     watch_patience_ms: Annotated[Milliseconds, Field(ge=1)] = 2_000
+    """How long a watcher whose queue ran over may go on without being up to date."""
     watch_max_catch_ups: Annotated[int, Field(ge=1, le=100)] = 4
+    """Histories read at once for watchers that resume."""
 
     @field_validator("secret_keys")
     @classmethod

@@ -14,49 +14,65 @@ class DatabaseSettings(ServerSettings):
     """Where MySQL is and how it is used; what ``migrate`` needs."""
 
     mysql_host: str
+    """Host of the MySQL server."""
     mysql_port: Port = 3306
+    """Its port."""
     mysql_user: str
+    """User to connect as."""
     mysql_password: SecretStr
+    """Its password."""
     mysql_database: str
+    """Database to use."""
     mysql_pool_max_connections: Annotated[int, Field(ge=4, le=1_000)] = 10
+    """Connections of one process, of all kinds together."""
     mysql_pool_idle_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 30_000
-    # How long a call waits for a free connection before it is refused.
+    """A connection that lay idle for longer is replaced."""
     mysql_pool_acquire_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 2_000
+    """How long a call waits for a free connection before it is refused."""
     mysql_connect_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 5_000
+    """How long connecting may take."""
     mysql_query_timeout_ms: Annotated[Milliseconds, Field(ge=100)] = 5_000
-    # disabled: plain TCP. verify: TLS, with the server's certificate checked against mysql_tls_ca_file or the system's.
+    """How long a statement or transaction may take."""
     mysql_tls: Literal["disabled", "verify"] = "disabled"
+    """`verify`: TLS, with the server's certificate checked."""
     mysql_tls_ca_file: str | None = None
+    """Authority to check it against; none: the system's."""
 
 
 class Settings(DatabaseSettings):
     """All settings of ``users-service serve``."""
 
     grpc_port: Port = 50051
+    """Port to listen on; 0: any free one."""
 
-    # `id:base64-of-32-bytes`, comma-separated; the first encrypts, all decrypt (docs/operations.md, key rotation).
     secret_keys: SecretStr
+    """`name:base64-of-32-bytes`, comma-separated; the first encrypts, all decrypt."""
 
-    # The notifications service; off: what is to be sent there waits in the outbox.
     notifications_address: str = "127.0.0.1:50052"
-    # How often the outbox is searched for calls left by other processes, or due again.
+    """The notifications service; `off`: what is to be sent there waits in the outbox."""
     outbox_poll_ms: Annotated[Milliseconds, Field(ge=10)] = 1_000
+    """How often the outbox is searched for calls left by other processes, or due again."""
 
-    # Argon2id parameters (OWASP: 19 MiB, 2 passes, 1 lane at least) and how many hashes run at once (0: cores).
     argon2_memory_kib: Annotated[int, Field(ge=19_456, le=1_048_576)] = 19_456
+    """Argon2id memory of one hash (OWASP: 19 MiB at least)."""
     argon2_passes: Annotated[int, Field(ge=2, le=20)] = 2
+    """Argon2id passes (OWASP: 2 at least)."""
     argon2_threads: Annotated[int, Field(ge=0, le=64)] = 0
-    # Hashes that may wait for a thread before further ones are refused.
+    """Hashes computed at once; 0: one per core."""
     argon2_queue: Annotated[int, Field(ge=1, le=10_000)] = 256
+    """Hashes that may wait before further ones are refused."""
 
-    # Failed attempts allowed within the window, per account and per client address.
     attempts_window_ms: Annotated[Milliseconds, Field(ge=1_000)] = 900_000
+    """Window in which attempts are counted."""
     attempts_per_account: Annotated[int, Field(ge=1)] = 10
+    """Attempts allowed in it per account."""
     attempts_per_address: Annotated[int, Field(ge=1)] = 100
+    """Attempts allowed in it per client address."""
 
-    # How often expired rows are purged; 0: never by the server. Rows that ended are kept this long for audit.
     purge_interval_ms: Milliseconds = 3_600_000
+    """How often the server purges; 0: never."""
     purge_keep_days: Annotated[int, Field(ge=0, le=3_650)] = 7
+    """How long it keeps what has ended, for audit."""
 
     @field_validator("secret_keys")
     @classmethod
