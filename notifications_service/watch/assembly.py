@@ -37,8 +37,9 @@ async def watch_service(
     """
     tokens = ResumeTokens(keyring)
     events = Events(tokens, cutoff)
-    hub = Hub(partial(change_stream.opened, database, wait=_WAIT), events.of, limits, draining)
-    sources = Sources(hub, History(database, limits.catch_ups, limits.chunk), Snapshots(database, cutoff), events)
+    snapshots = Snapshots(database, cutoff)
+    hub = Hub(partial(change_stream.opened, database, wait=_WAIT), snapshots.now, events.of, limits, draining)
+    sources = Sources(hub, History(database, limits.catch_ups, limits.chunk), snapshots, events)
     try:
         yield WatchService(sources, tokens, limits)
     finally:

@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 from notifications_service import documents, drivers
 from notifications_service.database import Database
 from notifications_service.documents import Document
-from notifications_service.watch.changes import OPERATIONS, Change, HistoryLost, Position, parse, position_of
+from notifications_service.watch.changes import OPERATIONS, Change, HistoryLost, Position, parse, position_of, time_of
 
 # Not only "too old" (286): the token's event is not in this history (280), not of this collection (260), or its
 # form is not known to the server (40649, 50811). The tokens are authenticated, so none of it is the caller's doing.
@@ -23,15 +23,16 @@ _STALLED: Final = 5.0
 
 
 class ChangeStream:
-    """An open stream; ``position`` is behind everything that ``next`` has returned."""
+    """An open stream; ``position`` is behind everything that ``next`` has returned, and only moves forward."""
 
-    def __init__(self, stream: drivers.ChangeStream, position: Position | None, timeout: float) -> None:
-        self.position = position_of(stream.resume_token) or position
+    def __init__(self, stream: drivers.ChangeStream, position: Position, timeout: float) -> None:
+        self.position = position
         self._stream = stream
         self._timeout = timeout
+        self._advance()
 
     async def next(self) -> Change | None:
-        """Return the next event that concerns a notification, or None when none came within the server's wait.
+        """Return the next event that concerns a notification; None when none came within the server's wait.
 
         Raises ``HistoryLost`` and the driver's errors.
         """
@@ -39,16 +40,25 @@ class ChangeStream:
             # The driver's own limit does not reach a thread of Motor that hangs on a dead connection.
             async with asyncio.timeout(self._timeout + 1.0):
                 event: Any = await self._stream.try_next()
-        self.position = position_of(self._stream.resume_token) or self.position
-        return None if event is None else parse(event)
+        before = self.position
+        self._advance()
+        change = None if event is None else parse(event)
+        # The stream begins with the whole moment of its position, of which a part may have been read before.
+        return None if change is None or change.position <= before else change
+
+    def _advance(self) -> None:
+        position = position_of(self._stream.resume_token)
+        if position is not None and position > self.position:
+            self.position = position
 
 
 @asynccontextmanager
 async def opened(
-    database: Database, after: Position | None, *, wait: float, stall: float = _STALLED, user_id: str | None = None
+    database: Database, after: Position, *, wait: float, stall: float = _STALLED, match: Document | None = None
 ) -> AsyncIterator[ChangeStream]:
-    """Open the stream of what happened after a position (None: now), of one user or of all.
+    """Open the stream of what happened after a position.
 
+    ``match``: a condition on the events; without images it is not known whom a change concerns, so let those pass.
     ``wait``: seconds that the server waits for an event; ``stall``: how much longer a read may take. Raises
     ``HistoryLost`` and the driver's errors.
     """
@@ -59,14 +69,13 @@ async def opened(
         "max_await_time_ms": int(wait * 1000),
         # Else opening would also search the whole history for the first events.
         "batch_size": 0,
+        # Not by token: to resume after an event, the server must find it among those that pass the filter, and a
+        # watcher's last position may be another user's event.
+        "start_at_operation_time": time_of(after),
     }
-    if after is not None:
-        options["resume_after"] = {"_data": after}
     with _history_errors():
         with pymongo.timeout(_STALLED):
-            stream = await database.driver.watch(
-                database.collection(documents.COLLECTION), _pipeline(user_id), **options
-            )
+            stream = await database.driver.watch(database.collection(documents.COLLECTION), _pipeline(match), **options)
             await stream.__aenter__()
         try:
             yield ChangeStream(stream, after, wait + stall)
@@ -94,18 +103,8 @@ def _history_errors() -> Iterator[None]:
         raise
 
 
-def _pipeline(user_id: str | None) -> list[Document]:
-    stages: list[Document] = [{"$match": {"operationType": {"$in": list(OPERATIONS)}}}]
-    if user_id is not None:
-        stages.append({"$match": {"$or": _concerning(user_id)}})
+def _pipeline(match: Document | None) -> list[Document]:
+    operations: Document = {"operationType": {"$in": list(OPERATIONS)}}
+    stages = [operations] if match is None else [operations, match]
     kept = ("operationType", "clusterTime", "documentKey", "fullDocument", "fullDocumentBeforeChange.userId")
-    return [*stages, {"$project": dict.fromkeys(kept, 1)}]
-
-
-def _concerning(user_id: str) -> list[Document]:
-    return [
-        {"fullDocument.userId": user_id},
-        {"fullDocumentBeforeChange.userId": user_id},
-        # Without any image it is not known whose it was, so the watch cannot go on; nor after an invalidation.
-        {"fullDocument": None, "fullDocumentBeforeChange": None},
-    ]
+    return [*({"$match": stage} for stage in stages), {"$project": dict.fromkeys(kept, 1)}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -70,6 +71,22 @@ def position_of(token: Mapping[str, Any] | None) -> Position | None:
     if token is None or "_typeBits" in token:
         return None
     return Position(token["_data"])
+
+
+# A position begins with the cluster time: a type byte, seconds, and the number within the second.
+_TIME: Final = struct.Struct(">BII")
+_TIME_BYTE: Final = 0x82
+
+
+def time_of(position: Position) -> Timestamp:
+    """Return the cluster time that a position begins with."""
+    _, seconds, number = _TIME.unpack(bytes.fromhex(position[: 2 * _TIME.size]))
+    return Timestamp(seconds, number)
+
+
+def before(time: Timestamp) -> Position:
+    """Return the position before everything that was committed at a time."""
+    return Position(_TIME.pack(_TIME_BYTE, time.time, time.inc).hex().upper())
 
 
 def parse(event: Mapping[str, Any]) -> Change | None:

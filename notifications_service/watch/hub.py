@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import Context
 from typing import Final
@@ -17,14 +17,16 @@ from bson import Timestamp
 from pymongo.errors import PyMongoError
 
 from chassis import logging
-from chassis.errors import DatabaseUnavailable, ServiceError, ShuttingDown
+from chassis.errors import DatabaseUnavailable, ServiceError, ShuttingDown, Unavailable
+from notifications_service.watch import changes
 from notifications_service.watch.change_stream import ChangeStream
 from notifications_service.watch.changes import Change, HistoryLost, Position
 from notifications_service.watch.errors import ResumeTokenExpired, WatchInterrupted
 from notifications_service.watch.limits import Limits
 from notifications_service.watch.watcher import Event, Watcher
 
-Open = Callable[[Position | None], AbstractAsyncContextManager[ChangeStream]]
+Open = Callable[[Position], AbstractAsyncContextManager[ChangeStream]]
+Now = Callable[[], Awaitable[Timestamp]]
 Convert = Callable[[Change], Event | None]
 
 _FIRST_PAUSE: Final = 0.05
@@ -36,11 +38,13 @@ _BURST: Final = 16
 class Hub:
     """Knows the watchers of this process by user, and how far the shared stream has come."""
 
-    def __init__(self, open_stream: Open, convert: Convert, limits: Limits, draining: asyncio.Event) -> None:
+    def __init__(self, open_stream: Open, now: Now, convert: Convert, limits: Limits, draining: asyncio.Event) -> None:
+        """``now``: asks the database for a time by which everything acknowledged so far was committed."""
         self.position: Position | None = None
         # Commit time of the last event handed on.
         self.changed_at: Timestamp | None = None
         self._open = open_stream
+        self._now = now
         self._convert = convert
         self._limits = limits
         self._draining = draining
@@ -139,16 +143,16 @@ class Hub:
                 self._log.warning("watch history lost", problem=str(error))
                 self._end_all(ResumeTokenExpired)
                 self._forget_position()
-            except (PyMongoError, OSError, TimeoutError) as error:
+            except (PyMongoError, OSError, TimeoutError, Unavailable) as error:
                 self._log.warning("watch stream interrupted", kind=type(error).__name__)
             failures = 0 if self.position != before else failures + 1
             await asyncio.sleep(_pause(failures))
 
     async def _follow(self) -> None:
+        if self.position is None:
+            self.position = changes.before(await self._now())
+            self._ready.set()
         async with self._open(self.position) as stream:
-            if self.position is None:
-                self.position = stream.position
-                self._ready.set()
             unbroken = 0
             while True:
                 change = await stream.next()
@@ -160,7 +164,7 @@ class Hub:
                     await asyncio.sleep(0)
 
     def _hand_on(self, change: Change | None) -> None:
-        if change is None or (self.position is not None and change.position <= self.position):
+        if change is None:
             return
         self.changed_at = change.at
         watchers = self._watchers.get(change.user_id)

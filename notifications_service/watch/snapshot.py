@@ -50,7 +50,7 @@ class Snapshots:
         self._database = database
         self._cutoff = cutoff
 
-    async def now(self, after: Timestamp | None) -> Timestamp:
+    async def now(self, after: Timestamp | None = None) -> Timestamp:
         """Return a cluster time: everything acknowledged before this call was committed by then.
 
         ``after``: not before that time, as a new primary might otherwise say.

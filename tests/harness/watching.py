@@ -22,14 +22,23 @@ class Watching:
     def __init__(self, call: Any) -> None:
         self._call = call
         self.token = ""
+        # Ids of what was told, without heartbeats and the ends of snapshots.
+        self.told: list[str] = []
 
     async def event(self) -> pb.WatchNotificationsResponse:
         """Return the next event, whatever it is."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            response: pb.WatchNotificationsResponse = await self._call.read()
+            response: Any = await self._call.read()
         assert response is not grpc.aio.EOF, "the watch ended without an error"
-        self.token = response.resume_token or self.token
-        return response
+        event: pb.WatchNotificationsResponse = response
+        self.token = event.resume_token or self.token
+        self._note(event)
+        return event
+
+    def _note(self, event: pb.WatchNotificationsResponse) -> None:
+        kind = str(event.WhichOneof("event"))
+        if kind not in {"heartbeat", "snapshot_end"}:
+            self.told.append(getattr(event, kind).id)
 
     async def change(self) -> tuple[str, str]:
         """Return the next event that is no heartbeat as its kind and the id of its notification."""
@@ -89,7 +98,7 @@ async def create(feed: Any, user_id: str, title: str = "title", **fields: Any) -
     return answer.notification
 
 
-async def mark(feed: Any, user_id: str, mark: pb.NotificationMark, *ids: str) -> int:
+async def mark(feed: Any, user_id: str, mark: pb.NotificationMark.ValueType, *ids: str) -> int:
     """Mark notifications and return how many changed."""
     request = pb.MarkNotificationsRequest(user_id=user_id, ids=ids, mark=mark)
     return int((await feed.MarkNotifications(request)).changed_count)
