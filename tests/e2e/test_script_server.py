@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -64,14 +65,22 @@ class Run:
 
     def child(self, command: str) -> int:
         """Return the id of the run's own child whose command line holds `command`."""
-        listed = subprocess.run(["ps", "-eww", "-o", "ppid,pid,args"], capture_output=True, text=True, check=True)
-        rows = [line.split(maxsplit=2) for line in listed.stdout.splitlines()[1:]]
-        return next(int(pid) for parent, pid, args in rows if int(parent) == self.process.pid and command in args)
+        return next(process for process, parent, line in processes() if parent == self.process.pid and command in line)
 
     def left_behind(self) -> list[str]:
-        """Return the command lines of processes that work on the run's folder or its ports."""
-        listed = subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, text=True, check=True)
-        return [line for line in listed.stdout.splitlines() if str(self.directory) in line]
+        """Return the command lines of processes that work on the run's folder."""
+        return [line for _, _, line in processes() if str(self.directory) in line]
+
+
+def processes() -> list[tuple[int, int, str]]:
+    """Return id, parent's id and command line of every process; `ps` is missing from small images."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            line = (folder / "cmdline").read_text(errors="replace").replace("\0", " ")
+            found.append((int(folder.name), parent, line))
+    return found
 
 
 @contextmanager
