@@ -21,7 +21,7 @@ _own: Final[ContextVar[float | None]] = ContextVar("deadline", default=None)
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
     """Limit what ``remaining`` answers inside the block to ``seconds`` from now."""
-    token = _own.set(monotonic() + min(seconds, remaining() or seconds))
+    token = _own.set(monotonic() + timeout(seconds))
     try:
         yield
     finally:

@@ -53,7 +53,7 @@ EventWriter = Callable[[dict[str, Any]], None]
 def line_writer() -> EventWriter | None:
     """Return what writes whole lines of level info, or None when that level is off.
 
-    For lines written once per call: with JSON it goes past structlog's processors (12 µs a line against
+    For lines written once per call: with JSON it goes past structlog's processors (14 µs a line against
     1), so the fields must be safe and complete: ``timestamp`` (datetime), ``event``, ``level``. Call it
     after ``configure``.
     """

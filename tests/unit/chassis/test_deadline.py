@@ -1,0 +1,31 @@
+"""The time left for the current work."""
+
+from __future__ import annotations
+
+from chassis import calls, deadline
+
+
+def test_outside_of_a_call_nothing_is_limited() -> None:
+    """Background work uses its own timeouts."""
+    assert deadline.remaining() is None
+    assert deadline.timeout(5) == 5
+
+
+def test_a_limit_inside_a_limit_only_shortens() -> None:
+    """No part of the work gets more time than the whole, not even when nothing is left."""
+    with deadline.within(0), deadline.within(5):
+        assert deadline.timeout(5) == 0
+    with deadline.within(5):
+        with deadline.within(60):
+            assert 4 < deadline.timeout(60) <= 5
+        assert 4 < deadline.timeout(60) <= 5
+
+
+def test_a_call_past_its_cap_has_nothing_left() -> None:
+    """What is called late in a call fails at once instead of hanging on."""
+    call = calls.Call("/a/b", ())
+    call.cap = 0.0
+    calls.enter(call)
+    assert deadline.remaining() == 0
+    call.close()
+    assert deadline.remaining() is None
