@@ -72,7 +72,19 @@ def page_of_users(wanted: UserFilter, limit: int, *, after: Position | None, des
     statement = select(*COLUMNS).where(*_conditions(wanted))
     if after is not None:
         statement = statement.where(_beyond(after, descending=descending))
-    return _ordered(statement, descending=descending).limit(limit)
+    return _along_index(_ordered(statement, descending=descending), wanted).limit(limit)
+
+
+def _along_index(statement: Select[Any], wanted: UserFilter) -> Select[Any]:
+    """Name the index that has the rows in order, from the position on.
+
+    Left to itself, MariaDB reads everything from the index's start for some pages, and both servers sort small tables.
+    Only for a part of the address, which no index helps to find, the server knows better.
+    """
+    if wanted.email_contains or wanted.email_ends_with:
+        return statement
+    index = "idx_created_at" if wanted.email_verified is None else "idx_email_verified"
+    return statement.with_hint(users, f"FORCE INDEX ({index})", "mysql")
 
 
 async def count_users(connection: AsyncConnection, wanted: UserFilter) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +31,8 @@ from users_service.users.repository import Position
 
 # No etag was given: the user may be in any state.
 ANY_STATE: Final = ""
+# As User.etag writes it.
+ISSUED_ETAG: Final = re.compile(r'"([0-9]{1,10})"').fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +169,8 @@ def _requested(request: CreateUserRequest, *, now: datetime) -> User:
 
 def _revision(etag: str) -> int:
     """Return the revision that an etag stands for; one that was never issued matches none."""
-    digits = etag.strip('"')
-    return int(digits) if digits.isdecimal() and len(digits) < 10 and etag == f'"{digits}"' else 0
+    issued = ISSUED_ETAG(etag)
+    return int(issued[1]) if issued else 0
 
 
 def _fingerprint(wanted: UserFilter, *, descending: bool) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from vibework.users.v1 import session_service_pb2
 from vibework.users.v1 import user_service_pb2 as pb
 
@@ -82,7 +83,9 @@ async def test_a_repeat_is_told_the_first_answer_even_after_a_change(users: Stub
     """A caller that lost the answer gets exactly that answer, not the state of today."""
     request = pb.CreateUserRequest(email=address(), name="First", request_id=str(uuid.uuid4()))
     first = await users.users.CreateUser(request)
-    await users.users.UpdateUser(pb.UpdateUserRequest(id=first.user.id, name="Second", update_mask={"paths": ["name"]}))
+    await users.users.UpdateUser(
+        pb.UpdateUserRequest(id=first.user.id, name="Second", update_mask=FieldMask(paths=["name"]))
+    )
     request.request_id = request.request_id.upper()
     assert await users.users.CreateUser(request) == first
 
