@@ -1,0 +1,137 @@
+"""The command behind ``script/bench``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from script.local.problems import LocalProblem
+from tests.bench import record as records
+from tests.bench import scenarios
+from tests.bench.databases import databases
+from tests.bench.dataset import ROOT, folder_for, remove_traces
+from tests.bench.generators import generators
+from tests.bench.plot import svg
+from tests.bench.rounds import Results, measure, seconds_each
+from tests.bench.scenarios import Group
+from tests.bench.stack import launcher
+from tests.bench.table import print_latencies, print_outcomes, print_subjects
+
+KEPT = ROOT / ".local" / "bench"
+SMALL_SCALE = 0.01
+GENERATORS = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    minutes: float
+    rounds: int
+    scale: float
+    only: Sequence[str]
+    rate: float
+    against: Path | None
+    output: Path
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--minutes", default=5.0, show_default=True, help="How long all may take, making the rows apart.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="How often all is measured.")
+@click.option("--scale", default=1.0, show_default=True, help="Rows, in parts of 100,000 users and 1,000,000 messages.")
+@click.option("--only", multiple=True, help="A group to measure (validate, get_user, create, get, list, count …).")
+@click.option("--rate", default=0.0, help="Open loop: so many calls per second, latencies from when each was due.")
+@click.option("--against", type=click.Path(exists=True, path_type=Path), help="An earlier run's JSON to compare with.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder to write to; default: bench-results/<time>.")
+def main(output: Path | None, **options: object) -> None:
+    """Measure the services beside what they are compared with, and write bench.json and bench.svg."""
+    folder = output or ROOT / "bench-results" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    try:
+        run(Options(output=folder, **options))  # type: ignore[arg-type]  # click has checked the types
+    except (LocalProblem, RuntimeError) as error:
+        sys.exit(f"bench: {error}")
+
+
+def run(options: Options) -> None:
+    """Start everything, measure, and report."""
+    console = wide_console()
+    folder = folder_for(KEPT, options.scale)
+    options.output.mkdir(parents=True, exist_ok=True)
+    with databases(folder) as servers, generators(GENERATORS) as load:
+        big, small = servers.dataset("bench", options.scale), servers.dataset("bench_small", SMALL_SCALE)
+        began = time.monotonic()
+        with launcher(options.output / "logs") as start:
+            pairs = start.pair("big", big), start.pair("small", small)
+            footprint = records.Footprint.of(pairs[0])
+            groups = chosen(scenarios.groups(start, *pairs), options)
+            left = options.minutes * 60 - (time.monotonic() - began)
+            seconds = seconds_each(groups, left, options.rounds)
+            total = options.rounds * sum(len(group.subjects) for group in groups)
+            with progress(console) as bar:
+                task = bar.add_task("", total=total)
+                results = measure(
+                    load,
+                    groups,
+                    rounds=options.rounds,
+                    seconds=seconds,
+                    rate=options.rate,
+                    done=lambda key: bar.update(task, advance=1, description=key),
+                )
+        for dataset in (big, small):
+            remove_traces(dataset)
+    report(console, options, results, None if options.rate else footprint)
+
+
+def wide_console() -> Console:
+    """Return the terminal, or what the output goes to instead, wide enough for the tables."""
+    console = Console()
+    return console if console.is_terminal else Console(width=140)
+
+
+def chosen(groups: Sequence[Group], options: Options) -> list[Group]:
+    """Return the groups that the options name; for an open loop those with a rate of their own."""
+    if options.rate:
+        groups = [group for group in groups if "@" not in group.key and group.key not in {"sign_in", "workers"}]
+    if not options.only:
+        return list(groups)
+    found = [group for group in groups if group.key.split("@")[0] in options.only or group.key in options.only]
+    if not found:
+        raise click.UsageError(f"no such group; there are {', '.join(group.key for group in groups)}")
+    return found
+
+
+def report(console: Console, options: Options, results: Results, footprint: records.Footprint | None) -> None:
+    """Print the tables and write the files."""
+    found = [] if options.rate else records.outcomes(results, footprint)
+    if options.rate:
+        print_latencies(console, results, options.rate)
+    else:
+        print_subjects(console, results)
+        print_outcomes(console, found, records.earlier(options.against) if options.against else {})
+    kept = {"scale": options.scale, "rounds": options.rounds, "rate": options.rate}
+    written = records.record(results, found, footprint, kept)
+    (options.output / "bench.json").write_text(json.dumps(written, indent=1))
+    if found:
+        subtitle = f"{written['commit']}, {os.cpu_count()} cores, {options.rounds} rounds; tick: target; line: spread"
+        (options.output / "bench.svg").write_text(svg(found, subtitle))
+    console.print(f"Written to {options.output}")
+
+
+def progress(console: Console) -> Progress:
+    """Return the bar that shows what is measured and how long it will take."""
+    columns = (BarColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    return Progress(*columns, console=console, transient=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Load generator processes: apart from the servers and from each other, and idle between measurements."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tests.bench import load
+from tests.bench.calls import Caller
+from tests.bench.load import Job, Sample
+
+
+@dataclass(frozen=True)
+class Load:
+    """How hard to call: ``in_flight`` calls at a time or, with ``rate``, so many per second; for ``seconds``."""
+
+    in_flight: int
+    seconds: float
+    rate: float = 0.0
+
+
+class Generators:
+    """Several processes that share a load."""
+
+    def __init__(self, pipes: Sequence[Any]) -> None:
+        self._pipes = pipes
+
+    def measure(self, caller: Caller, wanted: Load, processes: int) -> Sample:
+        """Call from so many of the processes at once and return what all measured together.
+
+        Raises RuntimeError with the first error where calls failed: a failure must not pass for speed.
+        """
+        number = min(processes, wanted.in_flight, len(self._pipes))
+        for index, (pipe, job) in enumerate(zip(self._pipes, _shares(caller, wanted, number), strict=False)):
+            pipe.send(replace(job, first=index * 7_919))
+        total = Sample()
+        for pipe in self._pipes[:number]:
+            total.add(pipe.recv())
+        if total.errors or total.error or not total.calls:
+            raise RuntimeError(f"{total.errors} of {total.calls + total.errors} calls failed: {total.error or caller}")
+        return total
+
+
+def _shares(caller: Caller, wanted: Load, number: int) -> list[Job]:
+    parts = [wanted.in_flight // number + (index < wanted.in_flight % number) for index in range(number)]
+    return [Job(caller, part, wanted.seconds, rate=wanted.rate / number) for part in parts]
+
+
+@contextmanager
+def generators(number: int) -> Iterator[Generators]:
+    """Start the processes; they end with the context, or with this process."""
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = [], []
+    for _ in range(number):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=load.serve, args=(theirs,), daemon=True)
+        process.start()
+        theirs.close()
+        pipes.append(ours)
+        processes.append(process)
+    try:
+        yield Generators(pipes)
+    finally:
+        for pipe in pipes:
+            pipe.close()
+        for process in processes:
+            process.join(5)
+            process.kill()

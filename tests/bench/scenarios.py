@@ -1,0 +1,143 @@
+"""What is measured, in groups whose subjects are called one right after the other in every round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import grpc
+from vibework.notifications.v1 import ListNotificationsRequest, ListNotificationsResponse
+
+from tests.bench import echo_server, requests
+from tests.bench.calls import Caller, GrpcCaller, HashCaller
+from tests.bench.plan import user_id
+from tests.bench.requests import PAGE_SIZE, Rpc
+from tests.bench.stack import Launcher, Pair, response_size
+from tests.bench.targets import IN_FLIGHT
+
+# Deeper than anybody scrolls.
+LAST_PAGE = 1_000
+# Where one connection would keep all calls on one of the processes.
+CONNECTIONS = 4
+WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something to call: ``pids`` are the server processes whose time is counted."""
+
+    key: str
+    caller: Caller
+    pids: Sequence[int] = ()
+    in_flight: int = IN_FLIGHT
+    generators: int = 2
+
+
+@dataclass(frozen=True)
+class Group:
+    """Subjects that are compared with each other."""
+
+    key: str
+    subjects: Sequence[Subject]
+    # In parts of the time that most groups get for each subject.
+    weight: float = 1.0
+
+
+def groups(launcher: Launcher, big: Pair, small: Pair) -> list[Group]:
+    """Start the servers to compare with, and return all groups."""
+    rpcs, fewer = requests.rpcs(big.dataset.plan), requests.rpcs(small.dataset.plan)
+    drivers = requests.drivers(big.dataset)
+    sign_in = rpcs.pop("sign_in")
+    echoes = _echoes(launcher, big, list(rpcs.values()))
+    orm = launcher.orm(big.dataset)
+    found = []
+    for key, rpc in rpcs.items():
+        subjects = [echoes[key], _service(key, "service", rpc, big)]
+        if key != "create":
+            subjects.append(_service(key, "small", fewer[key], small))
+        if key in {"validate", "get_user"}:
+            subjects.append(Subject(f"{key}/orm", GrpcCaller(orm.address, rpc.method, rpc.requests), [orm.pid]))
+        subjects.append(Subject(f"{key}/driver", drivers[key], generators=1))
+        found.append(Group(key, subjects))
+    found += [_sign_in(sign_in, big), _workers(launcher, rpcs["validate"], big), _deep(big)]
+    found += [_alone(group) for group in found if group.key in rpcs]
+    return found
+
+
+def _service(key: str, name: str, rpc: Rpc, pair: Pair) -> Subject:
+    server = pair.of(rpc)
+    return Subject(f"{key}/{name}", GrpcCaller(server.address, rpc.method, rpc.requests), [server.pid])
+
+
+def _echoes(launcher: Launcher, pair: Pair, rpcs: Sequence[Rpc]) -> Mapping[str, Subject]:
+    """Start the echo and return its subject for each RPC, of the same sizes both ways."""
+    server = launcher.echo([response_size(pair.of(rpc).address, rpc) for rpc in rpcs])
+    subjects = {}
+    for number, rpc in enumerate(rpcs):
+        request = echo_server.message(len(rpc.requests[0]), number).SerializeToString()
+        caller = GrpcCaller(server.address, echo_server.METHOD, [request])
+        subjects[rpc.key] = Subject(f"{rpc.key}/echo", caller, [server.pid])
+    return subjects
+
+
+def _sign_in(rpc: Rpc, pair: Pair) -> Group:
+    # One generator: the processors are for the hashes.
+    service = _service("sign_in", "service", rpc, pair)
+    calls = Subject(service.key, service.caller, service.pids, generators=1)
+    return Group("sign_in", [Subject("sign_in/hash", HashCaller(), generators=1), calls], weight=1.5)
+
+
+def _workers(launcher: Launcher, rpc: Rpc, pair: Pair) -> Group:
+    servers = launcher.users_on_one_port(WORKERS, pair.dataset)
+    one, two = pair.users, servers[0]
+    return Group(
+        "workers",
+        [
+            _many_connections("workers/one", one.address, rpc, [one.pid]),
+            _many_connections("workers/two", two.address, rpc, [server.pid for server in servers]),
+        ],
+    )
+
+
+def _many_connections(key: str, address: str, rpc: Rpc, pids: Sequence[int]) -> Subject:
+    return Subject(key, GrpcCaller(address, rpc.method, rpc.requests, CONNECTIONS), pids, 2 * IN_FLIGHT, 3)
+
+
+def _deep(pair: Pair) -> Group:
+    """Compare the first and the thousandth page of the longest list."""
+    server = pair.notifications
+    method = f"{requests.FEED}/ListNotifications"
+    first = ListNotificationsRequest(user_id=user_id(0), page_size=PAGE_SIZE)
+    last = ListNotificationsRequest(user_id=user_id(0), page_size=PAGE_SIZE, page_token=_token_of_last(server.address))
+    subjects = [
+        Subject(f"deep/{name}", GrpcCaller(server.address, method, [request.SerializeToString()]), [server.pid])
+        for name, request in (("first", first), ("last", last))
+    ]
+    return Group("deep", subjects)
+
+
+def _token_of_last(address: str) -> str:
+    """Walk to the last page that is full, the thousandth at most, and return the token that leads there."""
+    with grpc.insecure_channel(address) as channel:
+        call: grpc.UnaryUnaryMultiCallable[ListNotificationsRequest, ListNotificationsResponse] = channel.unary_unary(
+            f"{requests.FEED}/ListNotifications",
+            ListNotificationsRequest.SerializeToString,
+            ListNotificationsResponse.FromString,
+        )
+        token = ""
+        for _ in range(LAST_PAGE - 1):
+            page = call(ListNotificationsRequest(user_id=user_id(0), page_size=PAGE_SIZE, page_token=token), timeout=10)
+            if not page.next_page_token:
+                break
+            token = page.next_page_token
+        return token
+
+
+def _alone(group: Group) -> Group:
+    """Return the same with one call in flight, for the latency of a call that nothing disturbs."""
+    subjects = [
+        Subject(subject.key.replace("/", "@1/"), subject.caller, subject.pids, 1, 1)
+        for subject in group.subjects
+        if subject.key.rsplit("/")[1] in {"echo", "service", "driver"}
+    ]
+    return Group(f"{group.key}@1", subjects, weight=0.25)

@@ -1,0 +1,105 @@
+"""What is to be reached, as data: ratios within one round, differences of latency, and plain figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+IN_FLIGHT = 64
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Calls per second of one subject, in parts of another's measured in the same round."""
+
+    title: str
+    subject: str
+    reference: str
+    at_least: float | None
+
+    def values(self, rates: Mapping[str, Sequence[float]]) -> list[float]:
+        """Return the ratio of each round."""
+        return [one / other for one, other in zip(rates[self.subject], rates[self.reference], strict=True)]
+
+
+@dataclass(frozen=True)
+class Excess:
+    """Median latency, at one call in flight, beyond the sum of others', in ms."""
+
+    title: str
+    subject: str
+    parts: tuple[str, ...]
+    at_most: float
+
+    def values(self, p50: Mapping[str, Sequence[float]]) -> list[float]:
+        """Return the excess of each round."""
+        return [
+            own - sum(rest) for own, *rest in zip(p50[self.subject], *(p50[part] for part in self.parts), strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run says of a target."""
+
+    title: str
+    unit: Literal["x", "ms", "s", "MiB"]
+    values: Sequence[float]
+    bound: float | None
+    # Whether more is better.
+    rising: bool
+    # The same ratio by the servers' processor time per call: steadier where the machine has other things to do.
+    by_cpu: float | None = None
+
+    @property
+    def value(self) -> float:
+        """Return the median of the rounds."""
+        return median(self.values)
+
+    @property
+    def met(self) -> bool | None:
+        """Say whether the bound holds; None where there is none."""
+        if self.bound is None:
+            return None
+        return self.value >= self.bound if self.rising else self.value <= self.bound
+
+
+def _of_echo(name: str, key: str, at_least: float) -> Ratio:
+    return Ratio(f"{name} / bare echo", f"{key}/service", f"{key}/echo", at_least)
+
+
+def _of_small(name: str, key: str) -> Ratio:
+    return Ratio(f"{name}, all rows / a hundredth", f"{key}/service", f"{key}/small", 0.90)
+
+
+def _beyond_echo(name: str, key: str) -> Excess:
+    parts = (f"{key}@1/echo", f"{key}@1/driver")
+    return Excess(f"{name}, 1 in flight: p50 beyond echo and database", f"{key}@1/service", parts, 0.5)
+
+
+READS = {
+    "validate": "ValidateSession",
+    "get_user": "GetUser",
+    "get": "GetNotification",
+    "list": "ListNotifications",
+    "count": "CountNotifications",
+}
+RATIOS = (
+    _of_echo("ValidateSession", "validate", 0.70),
+    _of_echo("GetUser by id", "get_user", 0.70),
+    _of_echo("CreateNotification", "create", 0.50),
+    _of_echo("GetNotification", "get", 0.55),
+    _of_echo("ListNotifications, 20", "list", 0.35),
+    _of_echo("CountNotifications, 3 filters", "count", 0.40),
+    Ratio("SignIn / hashes of all cores", "sign_in/service", "sign_in/hash", 0.90),
+    Ratio("Two processes / one", "workers/two", "workers/one", 1.8),
+    Ratio("Page 1,000 / page 1", "deep/last", "deep/first", 0.90),
+    *(_of_small(name, key) for key, name in READS.items()),
+    Ratio("ValidateSession / handler on the ORM", "validate/service", "validate/orm", None),
+    Ratio("GetUser / handler on the ORM", "get_user/service", "get_user/orm", None),
+)
+EXCESSES = tuple(_beyond_echo(name, key) for key, name in {**READS, "create": "CreateNotification"}.items())
+IDLE_MIB = 110.0
+START_SECONDS = 2.0

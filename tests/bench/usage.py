@@ -1,0 +1,26 @@
+"""What a process has used: processor time and memory, as the kernel counts them (Linux)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """Return the processor time, in user and system mode, of all threads of the processes so far."""
+    return sum(_ticks(pid) for pid in pids) * TICK_SECONDS
+
+
+def resident_mib(pid: int) -> float:
+    """Return the memory that the process occupies, in MiB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _ticks(pid: int) -> int:
+    # The second field is the command in parentheses, and may hold spaces.
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])

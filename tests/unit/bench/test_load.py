@@ -1,0 +1,72 @@
+"""The load generator: what it counts, and what it must not hide."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from tests.bench.calls import Call
+from tests.bench.load import Job, Sample, run
+from tests.bench.rounds import percentiles
+
+
+@dataclass(frozen=True)
+class Sleeper:
+    """A call that takes ``seconds``; the one numbered ``stalls`` stops the whole process for ``stall`` instead."""
+
+    seconds: float
+    stalls: int = -1
+    stall: float = 0.0
+    fails: bool = False
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Call]:
+        """Yield the call."""
+
+        async def call(index: int) -> object:
+            if self.fails:
+                raise ConnectionError("refused")
+            if index == self.stalls:
+                import time
+
+                time.sleep(self.stall)  # noqa: ASYNC251 - a server that hangs, hangs for all
+            return await asyncio.sleep(self.seconds, "done")
+
+        yield call
+
+
+def test_closed_loop_keeps_so_many_in_flight() -> None:
+    """Calls per second are those in flight over the time that each takes; one at a time would make 31."""
+    sample = run(Job(Sleeper(0.01), in_flight=8, seconds=0.3, warm_up=0.05))
+    assert 40 < sample.calls <= 8 * 31
+    assert sample.calls < sample.all_calls
+    assert min(sample.latencies) >= 0.009
+
+
+def test_failures_are_counted_and_told() -> None:
+    """A server that refuses everything does not look fast."""
+    sample = run(Job(Sleeper(0.0, fails=True), in_flight=1, seconds=0.02, warm_up=0.0))
+    assert sample.calls == 0
+    assert sample.errors > 0
+    assert "refused" in sample.error
+
+
+def test_open_loop_counts_the_wait_for_a_stalled_server() -> None:
+    """Calls that were due while the server hung are late by as much: no coordinated omission."""
+    stalled = run(Job(Sleeper(0.0, stalls=50, stall=0.2), in_flight=1, seconds=0.4, warm_up=0.0, rate=500))
+    late = [latency for latency in stalled.latencies if latency > 0.05]
+    # 100 calls were due within the 200 ms; those of its first 150 ms waited for more than 50.
+    assert len(late) >= 60
+    assert max(stalled.latencies) >= 0.19
+
+
+def test_samples_of_several_processes_add_up() -> None:
+    """What two generators measured at the same time is one measurement."""
+    one, two = Sample(calls=2, all_calls=3, seconds=1.0), Sample(calls=4, all_calls=5, seconds=1.0)
+    one.latencies.extend([0.001, 0.002])
+    two.latencies.extend([0.003] * 4)
+    one.add(two)
+    assert (one.calls, one.all_calls, one.seconds) == (6, 8, 1.0)
+    assert percentiles(one) == {"50": 3.0, "90": 3.0, "99": 3.0, "99.9": 3.0, "max": 3.0}
