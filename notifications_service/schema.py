@@ -92,3 +92,13 @@ VALIDATOR: Final[Document] = {
         },
     }
 }
+
+# Options of the collections beyond MongoDB's defaults. The images tell a watch whose notification was deleted.
+OPTIONS: Final[dict[str, Document]] = {
+    documents.COLLECTION: {
+        "validator": VALIDATOR,
+        "validationLevel": "moderate",
+        "validationAction": "error",
+        "changeStreamPreAndPostImages": {"enabled": True},
+    }
+}

@@ -22,7 +22,7 @@ from notifications_service.feed.states import Mark
 
 MAX_DATA_BYTES: Final = 16 * 1024
 # What id, user id, states and times add to a notification in an answer, at most.
-_ANSWER_OVERHEAD: Final = 400
+_ANSWER_OVERHEAD: Final = 480
 MAX_SCHEDULE: Final = timedelta(days=30)
 # Beyond it a number is no whole one any more in JSON's own arithmetic.
 _MAX_WHOLE: Final = 2**53

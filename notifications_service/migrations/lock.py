@@ -36,7 +36,8 @@ async def lock(database: Any, patience: float) -> AsyncIterator[None]:
     try:
         yield
     except asyncio.CancelledError:
-        if renewal.done() and not renewal.cancelled():
+        if task is not None and renewal.done() and not renewal.cancelled():
+            task.uncancel()
             raise LockLost("the lock was lost while migrating; see `migrate status`") from None
         raise
     finally:

@@ -121,7 +121,8 @@ async def test_pages_lead_past_spoilt_rows(notifications: Notifications, raw: An
         row(user_id, createdAt=at - timedelta(seconds=2), title=None),
     ]
     _insert(raw, [*good, *bad])
-    request, found = service.ListNotificationsRequest(user_id=user_id, page_size=1), []
+    request = service.ListNotificationsRequest(user_id=user_id, page_size=1)
+    found: list[str] = []
     while request.page_token or not found:
         page = await notifications.feed.ListNotifications(request)
         found += [item.id for item in page.notifications]

@@ -1,0 +1,188 @@
+"""The feed while MongoDB is away, slow, in the way, or not what it must be."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pymongo
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from vibework.notifications.v1 import notification_service_pb2 as service
+
+from chassis.lifecycle import Scope, StartFailed
+from notifications_service.app import build
+from notifications_service.database import Database
+from notifications_service.migrations.runner import Runner
+from script.local import mongodb_installation, ports
+from script.local.mongodb import LocalMongoDB
+from script.local.processes import Process
+from tests.harness.databases import MongoDatabase
+from tests.harness.keeper import PROGRAM_CACHE
+from tests.harness.notifications import Notifications, running_notifications, settings_for
+from tests.harness.users import reason, retry_seconds
+from tests.integration.notifications.building import content, create, items
+
+DRIVERS = pytest.mark.parametrize("driver", ["pymongo", "motor"])
+
+
+@pytest.fixture(scope="module")
+def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMongoDB]:
+    """A mongod of this module's own, which may be killed."""
+    server = LocalMongoDB(tmp_path_factory.mktemp("mongod"), program_cache=PROGRAM_CACHE)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def database(mongod: LocalMongoDB) -> AsyncIterator[MongoDatabase]:
+    """A migrated database on it."""
+    found = MongoDatabase(mongod.url.replace("/?", "/away?"), "away")
+    connection = Database(settings_for(found))
+    await Runner(connection.default, lambda _: None).up(30)
+    yield found
+    await connection.close()
+
+
+@asynccontextmanager
+async def failing(mongod: LocalMongoDB, commands: list[str], **how: Any) -> AsyncIterator[None]:
+    """Let commands of the service fail, in the server itself."""
+    with pymongo.MongoClient[dict[str, Any]](mongod.url) as client:
+        data = {"failCommands": commands, "appName": "notifications-service", **how}
+        client.admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data})
+        try:
+            yield
+        finally:
+            client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+
+
+async def restarted(mongod: LocalMongoDB) -> None:
+    """Start a killed mongod on its data."""
+    # By this thread, with which it would end; waiting is for another.
+    mongod.begin()
+    await asyncio.to_thread(mongod.wait)
+
+
+async def refusal(call: Any) -> grpc.aio.AioRpcError:
+    """Return the error that a call ends with."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value
+
+
+async def health_becomes(running: Notifications, wanted: int) -> None:
+    """Wait until the server reports the status, for ten seconds at most."""
+    stub: Any = health_pb2_grpc.HealthStub(running.channel)
+    async with asyncio.timeout(10), aclosing(stub.Watch(health_pb2.HealthCheckRequest()).__aiter__()) as statuses:
+        async for status in statuses:
+            if status.status == wanted:
+                return
+
+
+@DRIVERS
+async def test_the_feed_comes_back_with_its_database(
+    mongod: LocalMongoDB, database: MongoDatabase, driver: str
+) -> None:
+    """After a crash calls are UNAVAILABLE, and in time, health says so, and all is well again without a restart."""
+    limits = {"mongodb_server_selection_timeout_ms": 500, "mongodb_driver": driver}
+    async with running_notifications(database, **limits) as running:
+        created = await running.feed.CreateNotification(create("user_1"))
+        mongod.kill()
+        began = time.monotonic()
+        error = await refusal(running.feed.CreateNotification(create("user_1")))
+        assert time.monotonic() - began < 8
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert reason(error) == "DATABASE_UNAVAILABLE"
+        assert retry_seconds(error)
+        await health_becomes(running, health_pb2.HealthCheckResponse.NOT_SERVING)
+        await restarted(mongod)
+        await health_becomes(running, health_pb2.HealthCheckResponse.SERVING)
+        # What was acknowledged before the crash was on disk.
+        found = await running.feed.GetNotification(service.GetNotificationRequest(id=created.notification.id))
+        assert found == service.GetNotificationResponse(notification=created.notification)
+
+
+async def test_a_server_starts_before_its_database(mongod: LocalMongoDB, database: MongoDatabase) -> None:
+    """It reports NOT_SERVING until the database is there."""
+    mongod.kill()
+    async with running_notifications(database, mongodb_server_selection_timeout_ms=300) as running:
+        await health_becomes(running, health_pb2.HealthCheckResponse.NOT_SERVING)
+        await restarted(mongod)
+        await health_becomes(running, health_pb2.HealthCheckResponse.SERVING)
+        await running.feed.CreateNotification(create("user_2"))
+
+
+@DRIVERS
+async def test_a_slow_database_ends_calls_at_their_deadline(
+    mongod: LocalMongoDB, database: MongoDatabase, driver: str
+) -> None:
+    """The caller's deadline and the query timeout hold against a database that hangs; the next call is well."""
+    async with running_notifications(database, mongodb_driver=driver, mongodb_query_timeout_ms=400) as running:
+        request = service.ListNotificationsRequest(user_id="user_3")
+        async with failing(mongod, ["find"], blockConnection=True, blockTimeMS=3_000):
+            began = time.monotonic()
+            error = await refusal(running.feed.ListNotifications(request, timeout=0.2))
+            assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            error = await refusal(running.feed.ListNotifications(request))
+            assert (error.code(), reason(error)) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
+            assert time.monotonic() - began < 2
+        await running.feed.ListNotifications(request)
+
+
+@DRIVERS
+async def test_a_transaction_that_always_loses_is_aborted(
+    mongod: LocalMongoDB, database: MongoDatabase, driver: str
+) -> None:
+    """After its retries a batch says CONFLICT_RETRY; with a few conflicts it succeeds and is there once."""
+    batch = items(("user_4", content()), ("user_4", content()))
+    conflict = {"errorCode": 112, "errorLabels": ["TransientTransactionError"]}
+    async with running_notifications(database, mongodb_driver=driver) as running:
+        async with failing(mongod, ["insert"], **conflict):
+            error = await refusal(running.feed.BatchCreateNotifications(batch))
+            assert (error.code(), reason(error)) == (grpc.StatusCode.ABORTED, "CONFLICT_RETRY")
+            assert retry_seconds(error)
+        with pymongo.MongoClient[dict[str, Any]](mongod.url) as client:
+            data = {"failCommands": ["insert"], "appName": "notifications-service", **conflict}
+            client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": 3}, "data": data})
+        await running.feed.BatchCreateNotifications(batch)
+        request = service.CountNotificationsRequest(user_id="user_4")
+        assert (await running.feed.CountNotifications(request)).counts[0] % 2 == 0
+        await running.feed.DeleteUserNotifications(service.DeleteUserNotificationsRequest(user_id="user_4"))
+
+
+@DRIVERS
+async def test_a_write_whose_connection_breaks_is_done_once(
+    mongod: LocalMongoDB, database: MongoDatabase, driver: str
+) -> None:
+    """The driver repeats a create that lost its connection, and the server knows it as the same."""
+    async with running_notifications(database, mongodb_driver=driver) as running:
+        with pymongo.MongoClient[dict[str, Any]](mongod.url) as client:
+            data = {"failCommands": ["insert"], "appName": "notifications-service", "closeConnection": True}
+            client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": data})
+        created = await running.feed.CreateNotification(create(f"user_5_{driver}"))
+        listed = await running.feed.ListNotifications(service.ListNotificationsRequest(user_id=f"user_5_{driver}"))
+        assert [item.id for item in listed.notifications] == [created.notification.id]
+
+
+@DRIVERS
+async def test_a_mongod_that_is_no_replica_set_is_refused_at_the_start(tmp_path: Path, driver: str) -> None:
+    """One line says what it must be: without a replica set there are no transactions and no change streams."""
+    port = ports.free_port()
+    program = mongodb_installation.find_or_install(PROGRAM_CACHE)
+    (tmp_path / "data").mkdir()
+    options = [f"--dbpath={tmp_path / 'data'}", f"--port={port}", "--bind_ip=127.0.0.1", "--nounixsocket"]
+    alone = Process("MongoDB", [str(program), *options], log=tmp_path / "log")
+    try:
+        alone.wait_until(lambda: ports.is_taken(port), timeout=30)
+        settings = settings_for(MongoDatabase(f"mongodb://127.0.0.1:{port}/alone", "alone"), mongodb_driver=driver)
+        async with AsyncExitStack() as resources:
+            with pytest.raises(StartFailed, match="not a replica set"):
+                await build(settings, Scope(resources, asyncio.Event()))
+    finally:
+        alone.kill()

@@ -1,0 +1,75 @@
+"""Driver errors as callers see them, and settings that are wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from pymongo.errors import (
+    AutoReconnect,
+    ExecutionTimeout,
+    NetworkTimeout,
+    NotPrimaryError,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WaitQueueTimeoutError,
+)
+
+from chassis import deadline
+from chassis.errors import CallDeadlineExceeded, ConflictRetry, DatabaseUnavailable
+from chassis.settings import describe
+from notifications_service.database import translated
+from notifications_service.settings import Settings
+
+RIGHT: dict[str, Any] = {
+    "mongodb_url": "mongodb://127.0.0.1/vibe",
+    "secret_keys": "a:" + "A" * 43 + "=",
+    "recipient_check": "off",
+}
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ServerSelectionTimeoutError("x"), DatabaseUnavailable),
+        (WaitQueueTimeoutError("x"), DatabaseUnavailable),
+        (NetworkTimeout("x"), DatabaseUnavailable),
+        (AutoReconnect("x"), DatabaseUnavailable),
+        (NotPrimaryError("x"), DatabaseUnavailable),
+        (ExecutionTimeout("x", 50), DatabaseUnavailable),
+        (OperationFailure("x", 11600), DatabaseUnavailable),
+        (OperationFailure("x", 112), ConflictRetry),
+        (OperationFailure("x", 2), OperationFailure),
+    ],
+)
+def test_each_kind_of_driver_error_has_one_meaning(error: PyMongoError, expected: type[Exception]) -> None:
+    """Absence is UNAVAILABLE, a conflict is to be repeated, and a defect of ours stays one."""
+    assert type(translated(error)) is expected
+
+
+def test_a_timeout_at_the_end_of_the_call_is_the_calls() -> None:
+    """When the call's own time is up it is not the database that is away."""
+    with deadline.within(0):
+        assert isinstance(translated(NetworkTimeout("x")), CallDeadlineExceeded)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("mongodb_url", "mongodb://someone:hidden@127.0.0.1:27017"),
+        ("mongodb_url", "postgres://someone:hidden@127.0.0.1/vibe"),
+        ("secret_keys", "a:hidden"),
+        ("mongodb_driver", "mongoose"),
+        ("notifications_retention_days", 0),
+        ("recipient_check", "maybe"),
+    ],
+)
+def test_a_wrong_setting_is_named_without_its_value(setting: str, value: object) -> None:
+    """The line that ends the start names the variable and its rule, and no secret."""
+    with pytest.raises(ValidationError) as caught:
+        Settings(**(RIGHT | {setting: value}))
+    line = describe(caught.value.errors(include_url=False, include_context=False, include_input=False)[0])
+    assert line.startswith(f"{setting.upper()}: ")
+    assert "hidden" not in line

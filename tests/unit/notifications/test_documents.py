@@ -1,0 +1,66 @@
+"""Stored documents: what new ones hold, their etags, and their times."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from vibework.notifications.v1 import notification_pb2 as pb
+
+from notifications_service import documents, messages
+from notifications_service.documents import Draft, Type
+
+
+def test_now_is_a_whole_millisecond() -> None:
+    """What is answered from memory equals what is read from the database, which keeps no more."""
+    assert all(documents.now().microsecond % 1000 == 0 for _ in range(100))
+
+
+@pytest.mark.parametrize("channel", [Type.EMAIL, Type.PUSH])
+def test_a_delivery_is_due_at_its_time_and_not_before_now(channel: Type) -> None:
+    """A schedule in the past means at once."""
+    at = documents.now()
+    for ahead, due in ((timedelta(hours=1), at + timedelta(hours=1)), (timedelta(hours=-1), at)):
+        document = documents.new(Draft("u", "t", "m", channel, scheduled_at=at + ahead), at)
+        assert document["delivery"]["nextAttemptAt"] == due
+
+
+def test_an_etag_leads_back_to_its_state_only() -> None:
+    """The condition made of an etag holds for the document it was made of, whatever fields that has."""
+    at = documents.now()
+    for document in ({"rev": 3, "updatedAt": at}, {"updatedAt": at}, {"rev": 0}, {}):
+        query = documents.etag_query(documents.etag(document))
+        assert query is not None
+        assert query["rev"] == (document.get("rev") or {"$in": [0, None]})
+        assert query["updatedAt"] == document.get("updatedAt", {"$not": {"$type": "date"}})
+
+
+@pytest.mark.parametrize("etag", ["x", "1", "1.5-0", "one-0", "1-g"])
+def test_what_is_no_etag_matches_nothing(etag: str) -> None:
+    """It is told apart from one that is outdated only by this service."""
+    assert documents.etag_query(etag) is None
+
+
+def test_every_field_of_the_contract_is_converted() -> None:
+    """No field of `Notification` is forgotten when one is added, and each has what it is made of."""
+    assert set(messages.SOURCES) == set(pb.Notification.DESCRIPTOR.fields_by_name)
+
+
+def test_every_state_of_a_delivery_has_its_value() -> None:
+    """No state of the enum is forgotten when one is added."""
+    assert set(messages.DELIVERY_STATE_TO_PROTO.values()) == set(pb.DeliveryState.values())
+    stored = {state.value for state in documents.DeliveryState}
+    assert {state for state in messages.DELIVERY_STATE_TO_PROTO if state} == stored
+
+
+def test_what_is_wrong_is_named_without_its_value() -> None:
+    """The log names document and fields; what a user was told stays out of it."""
+    document: dict[str, Any] = {"_id": ObjectId(), "title": 5, "message": "private", "type": "secret"}
+    with pytest.raises(messages.Unreadable) as caught:
+        messages.to_message(document)
+    assert str(document["_id"]) in str(caught.value)
+    assert "title, type" in str(caught.value)
+    assert "private" not in str(caught.value)
+    assert "secret" not in str(caught.value)
