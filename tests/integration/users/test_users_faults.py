@@ -1,0 +1,242 @@
+"""What callers see, and what is left in the tables, when MySQL goes away in the middle of things."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from sqlalchemy import Engine, event
+from vibework.users.v1 import user_service_pb2 as pb
+
+from tests.harness.database_fixtures import migrated_mysql
+from tests.harness.database_servers import MySQLServer, TestRun
+from tests.harness.databases import MySQLDatabase, in_own_thread
+from tests.harness.proxy import Proxy, proxy_to
+from tests.harness.statements import query
+from tests.harness.users import Stubs, UsersServer, reason, retry_seconds, users_service
+from users_service import database as users_database
+
+CREATES = ["INSERT INTO idempotency_keys", "INSERT INTO users", "INSERT INTO accounts", "UPDATE idempotency_keys"]
+DELETES = ["DELETE FROM sessions", "DELETE FROM accounts", "DELETE FROM verifications", "DELETE FROM users", "outbox"]
+
+
+@pytest.fixture(scope="module")
+def proxy(mysql_server: MySQLServer) -> Iterator[Proxy]:
+    """A proxy between the users service and MySQL."""
+    with proxy_to(mysql_server.port) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def database(test_run: TestRun, mysql_server: MySQLServer) -> Iterator[MySQLDatabase]:
+    """The module's database, reached past the proxy."""
+    with migrated_mysql(test_run, mysql_server) as migrated:
+        yield migrated
+
+
+@pytest.fixture(scope="module")
+def users_server(database: MySQLDatabase, proxy: Proxy) -> Iterator[UsersServer]:
+    """A server whose connections to MySQL go through the proxy, with short limits."""
+    proxied = replace(database, port=proxy.listens)
+    with users_service(
+        proxied, mysql_query_timeout_ms=1_000, mysql_pool_acquire_timeout_ms=300, health_timeout_ms=300
+    ) as served:
+        yield served
+
+
+def create_request() -> pb.CreateUserRequest:
+    """Return a request that touches four tables."""
+    return pb.CreateUserRequest(
+        email=f"{uuid.uuid4().hex}@example.com", password="correct horse", request_id=str(uuid.uuid4())
+    )
+
+
+@dataclass
+class Killer:
+    """Kills the connection of a transaction from another one, just before a statement that holds some text."""
+
+    database: MySQLDatabase
+    before: str = ""
+    times: int = 0
+
+    def __call__(self, _connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        """Kill the connection if the statement is the one."""
+        if self.times and self.before in statement:
+            self.times -= 1
+            cursor.execute("SELECT CONNECTION_ID()")
+            ((id_,),) = cursor.fetchall()
+            in_own_thread(partial(query, self.database, f"KILL {id_}"))
+
+
+@pytest.fixture
+def killer(database: MySQLDatabase) -> Iterator[Killer]:
+    """Show every statement of the server to a killer, that does nothing until it is told to."""
+    killer = Killer(database)
+    event.listen(Engine, "before_cursor_execute", killer)
+    yield killer
+    event.remove(Engine, "before_cursor_execute", killer)
+
+
+def left(server: UsersServer, request: pb.CreateUserRequest) -> tuple[int, int, int]:
+    """Count the users, accounts and remembered requests that a request has left."""
+    users = "SELECT COUNT(*) FROM users WHERE email = %s"
+    accounts = "SELECT COUNT(*) FROM accounts WHERE user_id IN (SELECT id FROM users WHERE email = %s)"
+    keys = "SELECT COUNT(*) FROM idempotency_keys WHERE request_id = %s"
+    rows = [server.rows(users, request.email), server.rows(accounts, request.email)]
+    return rows[0][0][0], rows[1][0][0], server.rows(keys, request.request_id)[0][0]
+
+
+@pytest.mark.parametrize("statement", CREATES)
+async def test_a_transaction_killed_once_is_done_whole(
+    users: Stubs, users_server: UsersServer, killer: Killer, statement: str
+) -> None:
+    """A connection that dies between two statements costs the caller nothing: the transaction runs again, once."""
+    killer.before, killer.times = statement, 1
+    request = create_request()
+    created = await users.users.CreateUser(request)
+    assert killer.times == 0
+    assert left(users_server, request) == (1, 1, 1)
+    assert (await users.users.CreateUser(request)) == created
+
+
+@pytest.mark.parametrize("statement", CREATES)
+async def test_a_transaction_killed_again_and_again_leaves_nothing(
+    users: Stubs, users_server: UsersServer, killer: Killer, statement: str
+) -> None:
+    """Where every attempt dies, the caller may repeat, and nothing is half done."""
+    killer.before, killer.times = statement, users_database.RETRIES
+    request = create_request()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await users.users.CreateUser(request)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert reason(caught.value) == "DATABASE_UNAVAILABLE"
+    assert retry_seconds(caught.value)
+    assert left(users_server, request) == (0, 0, 0)
+    await users.users.CreateUser(request)
+    assert left(users_server, request) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("statement", DELETES)
+async def test_a_deletion_that_dies_deletes_nothing(
+    users: Stubs, users_server: UsersServer, killer: Killer, statement: str
+) -> None:
+    """Between any two statements of DeleteUser: all rows stay, and no word goes to the other service."""
+    request = create_request()
+    user = (await users.users.CreateUser(request)).user
+    killer.before, killer.times = statement, users_database.RETRIES
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await users.users.DeleteUser(pb.DeleteUserRequest(id=user.id))
+    assert killer.times == 0
+    assert reason(caught.value) == "DATABASE_UNAVAILABLE"
+    assert left(users_server, request) == (1, 1, 1)
+    assert users_server.rows("SELECT COUNT(*) FROM outbox WHERE payload LIKE %s", f"%{user.id}%") == [(0,)]
+
+
+async def healthy(server: UsersServer) -> bool:
+    """Ask for the health of the whole server."""
+    async with server.aio_channel() as channel:
+        check: Any = health_pb2_grpc.HealthStub(channel)
+        response = await check.Check(health_pb2.HealthCheckRequest())
+    return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+async def until_health_is(server: UsersServer, wanted: bool) -> None:
+    """Wait until the server says that it is healthy, or is not; 10 s at most."""
+    async with asyncio.timeout(10):
+        while await healthy(server) is not wanted:  # noqa: ASYNC110 - the server is another one's loop
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def database_away(proxy: Proxy, server: UsersServer) -> AsyncIterator[None]:
+    """Take MySQL away from the server, and give it back."""
+    proxy.cut()
+    try:
+        yield
+    finally:
+        proxy.restore()
+        await until_health_is(server, wanted=True)
+
+
+async def test_without_its_database_the_server_says_so_and_comes_back(
+    users: Stubs, users_server: UsersServer, proxy: Proxy
+) -> None:
+    """Reads and writes answer UNAVAILABLE with a delay, health says NOT_SERVING, and both recover by themselves."""
+    user = (await users.users.CreateUser(create_request())).user
+    calls: dict[str, Callable[[], Awaitable[Any]]] = {
+        "read": lambda: users.users.GetUser(pb.GetUserRequest(id=user.id)),
+        "list": lambda: users.users.ListUsers(pb.ListUsersRequest()),
+        "write": lambda: users.users.CreateUser(create_request()),
+    }
+    async with database_away(proxy, users_server):
+        for call in calls.values():
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call()
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert reason(caught.value) == "DATABASE_UNAVAILABLE"
+            assert retry_seconds(caught.value)
+        await until_health_is(users_server, wanted=False)
+    for call in calls.values():
+        await call()
+
+
+async def test_a_hanging_database_holds_nobody_up_for_long(
+    users: Stubs, users_server: UsersServer, proxy: Proxy
+) -> None:
+    """A server that accepts and never answers is as good as none: calls end within the query timeout."""
+    user = (await users.users.CreateUser(create_request())).user
+    proxy.freeze()
+    try:
+        started = time.monotonic()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await users.users.GetUser(pb.GetUserRequest(id=user.id), timeout=10)
+        assert reason(caught.value) == "DATABASE_UNAVAILABLE"
+        assert time.monotonic() - started < 6
+        await until_health_is(users_server, wanted=False)
+    finally:
+        proxy.thaw()
+    await until_health_is(users_server, wanted=True)
+    assert (await users.users.GetUser(pb.GetUserRequest(id=user.id))).user == user
+
+
+async def test_a_full_pool_refuses_instead_of_queueing_for_ever(users: Stubs, users_server: UsersServer) -> None:
+    """With every connection waiting for a lock, further calls are told to come again; afterwards all is well."""
+    users_server.rows("INSERT IGNORE INTO users (id, email, email_normalized) VALUES ('user_held', 'h@x.yy', 'h@x.yy')")
+    held = "SELECT * FROM users WHERE id = 'user_held' FOR UPDATE"
+    request = pb.DeleteUserRequest(id="user_held", etag='"99"')
+    with users_server.holding(held):
+        calls = [users.users.DeleteUser(request) for _ in range(40)]
+        told = await asyncio.gather(*calls, return_exceptions=True)
+    reasons = [reason(each) for each in told if isinstance(each, grpc.aio.AioRpcError)]
+    assert len(reasons) == 40
+    assert set(reasons) == {"DATABASE_UNAVAILABLE"}
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await users.users.DeleteUser(request)
+    assert reason(caught.value) == "ETAG_MISMATCH"
+
+
+async def test_a_storm_of_cancelled_writes_leaves_whole_users_and_a_whole_pool(
+    users: Stubs, users_server: UsersServer
+) -> None:
+    """Writes given up at any moment leave a user with its account, or neither; the pool loses no connection."""
+    requests = [create_request() for _ in range(100)]
+
+    async def give_up(request: pb.CreateUserRequest, seconds: float) -> None:
+        call = users.users.CreateUser(request)
+        await asyncio.sleep(seconds)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+    await asyncio.gather(*(give_up(request, n * 0.004) for n, request in enumerate(requests)))
+    await asyncio.sleep(0.5)
+    assert {left(users_server, request) for request in requests} <= {(0, 0, 0), (1, 1, 1)}
+    await asyncio.gather(*(users.users.CreateUser(create_request()) for _ in range(12)))
