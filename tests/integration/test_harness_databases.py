@@ -60,7 +60,7 @@ def test_mongodb_copy_equals_what_migrations_make(
 
 
 def described(server: MySQLServer, database: MySQLDatabase) -> dict[str, str]:
-    """Return each table's definition."""
+    """Return each table's definition, without the character set that MySQL names or not, as it was made."""
     tables = [row[0] for row in run_mysql(server, ["SHOW TABLES"], database=database.name)]
     assert tables
     return {
