@@ -46,9 +46,9 @@ def fingerprint(scale: float) -> str:
 
 
 def folder_for(parent: Path, scale: float) -> Path:
-    """Return the folder of the dataset, having removed those of other forms."""
-    wanted = parent / f"data-{fingerprint(scale)}"
-    for other in parent.glob("data-*"):
+    """Return the folder of the dataset, having removed those of its size that have another form."""
+    wanted = parent / f"data-{scale:g}-{fingerprint(scale)}"
+    for other in parent.glob(f"data-{scale:g}-*"):
         if other != wanted:
             shutil.rmtree(other)
     wanted.mkdir(parents=True, exist_ok=True)
