@@ -90,19 +90,17 @@ async def get(connection: AsyncConnection, user_id: str, id_: str, *, lock: bool
     return await _one(connection, and_(accounts.c.id == id_, accounts.c.user_id == user_id), lock=lock)
 
 
-async def get_by_provider(
-    connection: AsyncConnection, provider: str, account_id: str, *, lock: bool = False
-) -> Account | None:
+async def get_by_provider(connection: AsyncConnection, provider: str, account_id: str) -> Account | None:
     """Read the account that the provider knows under ``account_id``."""
-    return await _one(connection, and_(accounts.c.provider == provider, accounts.c.account_id == account_id), lock=lock)
+    return await _one(connection, and_(accounts.c.provider == provider, accounts.c.account_id == account_id))
 
 
-async def get_credential(connection: AsyncConnection, user_id: str, *, lock: bool = False) -> Account | None:
+async def get_credential(connection: AsyncConnection, user_id: str) -> Account | None:
     """Read the account that holds the user's password."""
-    return await get_by_provider(connection, CREDENTIAL, user_id, lock=lock)
+    return await get_by_provider(connection, CREDENTIAL, user_id)
 
 
-async def _one(connection: AsyncConnection, condition: Any, *, lock: bool) -> Account | None:
+async def _one(connection: AsyncConnection, condition: Any, *, lock: bool = False) -> Account | None:
     statement = select(*COLUMNS).where(condition)
     row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
     return None if row is None else account_of(row)

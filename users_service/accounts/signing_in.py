@@ -16,7 +16,7 @@ from users_service.accounts.tokens import TokenCipher
 from users_service.attempts.limiter import Attempts, address
 from users_service.clock import Clock
 from users_service.database import Database
-from users_service.errors import AccountAlreadyLinked, EmailTaken, LinkingNotAllowed, UserNotFound
+from users_service.errors import AccountAlreadyLinked, AccountNotFound, EmailTaken, LinkingNotAllowed, UserNotFound
 from users_service.sessions import creation
 from users_service.sessions.issuing import issue
 from users_service.users import repository as users
@@ -55,7 +55,7 @@ class AccountSignIn:
         for _ in range(READINGS):
             try:
                 return await self._database.transaction(partial(self._attempt, request, may_create))
-            except (AccountAlreadyLinked, EmailTaken, UserNotFound):
+            except (AccountAlreadyLinked, AccountNotFound, EmailTaken, UserNotFound):
                 continue
         raise ConflictRetry
 
@@ -71,12 +71,14 @@ class AccountSignIn:
 
     async def _known(self, connection: AsyncConnection, request: SignIn, now: datetime) -> Found | None:
         new = request.account
-        account = await repository.get_by_provider(connection, new.provider, new.account_id, lock=True)
-        if account is None:
+        known = await repository.get_by_provider(connection, new.provider, new.account_id)
+        if known is None:
             return None
-        user = await users.get_user(connection, account.user_id)
-        if user is None:
-            raise UserNotFound
+        # The user's row first, as whoever unlinks an account does: in another order they would lock each other out.
+        user = await users.get_user(connection, known.user_id, lock=True)
+        account = await repository.get(connection, known.user_id, known.id, lock=True)
+        if user is None or account is None:
+            raise AccountNotFound
         return Found(user, await store_tokens(connection, self._cipher, account, new.tokens, now))
 
     async def _linked(self, connection: AsyncConnection, request: SignIn, now: datetime) -> Found | None:

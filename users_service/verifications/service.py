@@ -122,11 +122,11 @@ class VerificationService:
         await self.attempts.claim(attempt.subjects, self.clock())
 
         async def mark(connection: AsyncConnection, consumed: Verification, now: datetime) -> User:
-            user = await _user_of(connection, consumed)
+            user = await _user_of(connection, consumed, lock=True)
             if user.email_verified:
                 return user
             await users.change_user(connection, user.id, UserChanges(email_verified=True), now, revision=None)
-            return await _user_of(connection, consumed)
+            return await _user_of(connection, consumed, lock=True)
 
         return await self._consume_and(attempt, mark)
 
@@ -142,7 +142,8 @@ class VerificationService:
         hashed = await self.passwords.hash(password)
 
         async def reset(connection: AsyncConnection, consumed: Verification, now: datetime) -> tuple[str, int]:
-            user = await _user_of(connection, consumed)
+            # Not locked: a sign-in that holds the password's row may wait for the user's.
+            user = await _user_of(connection, consumed, lock=False)
             ended = await credentials.reset(connection, user.id, hashed, now)
             # Whoever was locked out by somebody's guesses may sign in with the new password.
             await self.attempts.clear(connection, [account(sign_in.ACTION, consumed.identifier)])
@@ -168,8 +169,8 @@ class VerificationService:
         return result
 
 
-async def _user_of(connection: AsyncConnection, verification: Verification) -> User:
-    user = await users.get_by_email(connection, verification.identifier, lock=True)
+async def _user_of(connection: AsyncConnection, verification: Verification, *, lock: bool) -> User:
+    user = await users.get_by_email(connection, verification.identifier, lock=lock)
     if user is None:
         raise UserNotFound
     return user

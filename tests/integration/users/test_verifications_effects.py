@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncmy
 import bcrypt
+from vibework.users.v1 import session_service_pb2 as sessions_pb
 from vibework.users.v1 import user_service_pb2
 from vibework.users.v1 import verification_service_pb2 as pb
 
@@ -138,6 +139,20 @@ async def test_of_16_resets_with_one_secret_one_sets_the_password(users: Stubs) 
     ends = await asyncio.gather(*map(outcome, calls))
     assert sorted(ends) == ["OK"] + ["VERIFICATION_INVALID"] * 15
     assert await signs_in(users, user.email, passwords[ends.index("OK")]) == "OK"
+
+
+async def test_sign_ins_at_once_with_a_reset_leave_no_session_of_the_old_password(users: Stubs) -> None:
+    """Whatever the order, nobody is told to repeat, and a session that the old password made does not outlive it."""
+    for _ in range(3):
+        user = await new_user(users, password=PASSWORD)
+        created = await verification(users, PASSWORD_RESET, user.email)
+        sign_ins = [signs_in(users, user.email, PASSWORD) for _ in range(6)]
+        reset = outcome(users.verifications.ResetPassword(reset_request(secret_of(created))))
+        done, *ends = await asyncio.gather(reset, *sign_ins)
+        assert done == "OK"
+        assert set(ends) <= {"OK", "CREDENTIALS_INVALID"}
+        request = sessions_pb.RevokeAllSessionsRequest(user_id=user.id)
+        assert (await users.sessions.RevokeAllSessions(request)).revoked_count == 0
 
 
 async def test_a_crash_between_consuming_and_setting_leaves_the_secret_good(
