@@ -63,9 +63,8 @@ def described(server: MySQLServer, database: MySQLDatabase) -> dict[str, str]:
     """Return each table's definition, without the character set that MySQL names or not, as it was made."""
     tables = [row[0] for row in run_mysql(server, ["SHOW TABLES"], database=database.name)]
     assert tables
-    return {
-        table: run_mysql(server, [f"SHOW CREATE TABLE `{table}`"], database=database.name)[0][1] for table in tables
-    }
+    definitions = [run_mysql(server, [f"SHOW CREATE TABLE `{table}`"], database=database.name)[0] for table in tables]
+    return {name: definition.replace(" CHARACTER SET utf8mb4", "") for name, definition in definitions}
 
 
 def collections(database: MongoDatabase) -> dict[str, object]:
