@@ -12,7 +12,16 @@ import grpc
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import user_service_pb2
 
@@ -103,6 +112,9 @@ class SessionRules(RuleBasedStateMachine):
     @rule(target=tokens, user=st.integers(0, 1), brief=st.booleans())
     def create(self, user: int, brief: bool) -> str:
         """A new session has the lifetime it was asked for."""
+        return self._create(user, brief=brief)
+
+    def _create(self, user: int, *, brief: bool) -> str:
         request = pb.CreateSessionRequest(user_id=self.users[user], do_not_remember=brief)
         made = self.rpc.CreateSession(request)
         lives, cap = (DAY, DAY) if brief else (7 * DAY, 30 * DAY)
@@ -113,6 +125,11 @@ class SessionRules(RuleBasedStateMachine):
         assert seen(made.session) == known.shown(now)
         self.known[known.id] = known
         return made.session_token
+
+    @rule(target=tokens, user=st.integers(0, 1))
+    def create_several(self, user: int) -> MultipleResults[str]:
+        """Sessions of one instant are told apart, and listed each once."""
+        return multiple(*(self._create(user, brief=False) for _ in range(3)))
 
     @rule(by=st.sampled_from(STEPS))
     def pass_time(self, by: timedelta) -> None:
@@ -205,16 +222,9 @@ class SessionRules(RuleBasedStateMachine):
     def list_pages(self, user: int, size: int, token: str) -> None:
         """The pages hold the live sessions, newest first, each once, the token's marked."""
         current = self._admitted(token)
-        expected = sorted(self._live(self.users[user]), key=lambda each: (each.created, each.id), reverse=True)
+        expected = self._newest_first(self.users[user])
         request = pb.ListSessionsRequest(user_id=self.users[user], page_size=size, current_session_token=token)
-        found: list[pb.Session] = []
-        while True:
-            page = self.rpc.ListSessions(request)
-            found += page.sessions
-            assert len(page.sessions) <= size
-            if not page.next_page_token:
-                break
-            request.page_token = page.next_page_token
+        found = self._listed(request)
         assert [seen(each) for each in found] == [each.shown(self.now) for each in expected]
         assert [each.current for each in found] == [each is current for each in expected]
 
@@ -222,8 +232,22 @@ class SessionRules(RuleBasedStateMachine):
     def lists_hold_what_lives(self) -> None:
         """Whatever happened, the server lists the sessions that the model has living, with the same times."""
         for user in self.users:
-            listed = self.rpc.ListSessions(pb.ListSessionsRequest(user_id=user, page_size=100)).sessions
-            assert {seen(each) for each in listed} == {each.shown(self.now) for each in self._live(user)}
+            listed = self._listed(pb.ListSessionsRequest(user_id=user, page_size=3))
+            assert [seen(each) for each in listed] == [each.shown(self.now) for each in self._newest_first(user)]
+
+    def _newest_first(self, user: str) -> list[Known]:
+        return sorted(self._live(user), key=lambda each: (each.created, each.id), reverse=True)
+
+    def _listed(self, request: pb.ListSessionsRequest) -> list[pb.Session]:
+        """Return the sessions of all pages."""
+        found: list[pb.Session] = []
+        while True:
+            page = self.rpc.ListSessions(request)
+            assert len(page.sessions) <= request.page_size
+            found += page.sessions
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
 
     def _of(self, token: str) -> Known | None:
         return next((each for each in self.known.values() if token in {each.token, *each.replaced}), None)
@@ -268,7 +292,7 @@ def test_sessions_follow_their_rules(test_run: TestRun, mysql_server: MySQLServe
         run_state_machine_as_test(
             OnServer,
             settings=settings(
-                max_examples=40,
+                max_examples=30,
                 stateful_step_count=40,
                 deadline=None,
                 derandomize=True,

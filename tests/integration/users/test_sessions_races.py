@@ -18,6 +18,7 @@ from tests.harness.clocks import FrozenClock
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.users import Stubs, UsersServer, reason, users_service
+from tests.integration.users.lock_waits import uncommitted, wait_for_lock
 
 WIDTH = 16
 
@@ -69,6 +70,28 @@ async def test_no_refresh_revives_a_revoked_session(users: Stubs, users_server: 
             with pytest.raises(grpc.aio.AioRpcError) as ended:
                 await users.sessions.ValidateSession(pb.ValidateSessionRequest(session_token=token))
             assert reason(ended.value) == "SESSION_INVALID"
+
+
+@pytest.mark.parametrize("rotate", [False, True], ids=["refreshed", "rotated"])
+@pytest.mark.parametrize("age", [timedelta(), timedelta(days=2)], ids=["not due", "due"])
+@pytest.mark.parametrize("end", ["revoked_at", "expires_at"])
+async def test_a_session_that_ends_during_its_refresh_has_ended(
+    users: Stubs, users_server: UsersServer, end: str, age: timedelta, rotate: bool
+) -> None:
+    """A refresh that found the session living, and writes after it was ended, is refused and changes nothing."""
+    made = await new_session(users)
+    users_server.clock.advance(age)
+    change = f"UPDATE sessions SET {end} = %(now)s WHERE id = %(id)s"
+    async with uncommitted(users_server, change, {"now": users_server.clock(), "id": made.session.id}):
+        # It reads the session as committed, and waits for the row.
+        waiting = asyncio.create_task(outcomes([refresh(users, made.session_token, rotate=rotate)]))
+        await wait_for_lock(users_server)
+    assert await waiting == ["SESSION_INVALID"]
+    stored = users_server.rows("SELECT extended_at, last_seen_at FROM sessions WHERE id = %s", made.session.id)
+    created = made.session.created_at.ToDatetime()
+    assert stored == [(created, created)]
+    kept = "SELECT COUNT(*) FROM rotated_session_tokens WHERE session_id = %s"
+    assert users_server.rows(kept, made.session.id) == [(0,)]
 
 
 async def test_of_sixteen_rotations_one_replaces_the_token(users: Stubs, users_server: UsersServer) -> None:

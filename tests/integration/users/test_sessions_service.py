@@ -112,15 +112,16 @@ async def test_validation_changes_nothing(users: Stubs, users_server: UsersServe
 async def test_a_session_ends_after_thirty_days_whatever_is_done(
     users: Stubs, users_server: UsersServer, user: user_pb2.User
 ) -> None:
-    """Refreshed every day, a session reaches its cap, says that no refresh is due, and ends there."""
+    """Refreshed every 25 hours, a session reaches its cap, says that no refresh is due, and ends there."""
     made = await signed_in(users, user)
-    for _ in range(29):
-        users_server.clock.advance(DAY)
+    step = timedelta(hours=25)
+    for _ in range(28):
+        users_server.clock.advance(step)
         await users.sessions.RefreshSession(pb.RefreshSessionRequest(session_token=made.session_token))
     last = await validated(users, made.session_token)
     assert last.session.expires_at == made.session.absolute_expires_at
     assert not last.refresh_due
-    users_server.clock.advance(DAY - timedelta(microseconds=1))
+    users_server.clock.advance(30 * DAY - 28 * step - timedelta(microseconds=1))
     refreshed = await users.sessions.RefreshSession(pb.RefreshSessionRequest(session_token=made.session_token))
     assert not refreshed.extended
     users_server.clock.advance(timedelta(microseconds=1))
@@ -142,7 +143,9 @@ async def test_a_replaced_token_used_late_ends_its_session_as_stolen(
     assert "" not in chain
     for token in chain:
         assert (await validated(users, token)).session.id == made.session.id
-    users_server.clock.advance(timedelta(seconds=30, microseconds=1))
+    users_server.clock.advance(timedelta(seconds=30))
+    assert (await validated(users, chain[age])).session.id == made.session.id
+    users_server.clock.advance(timedelta(microseconds=1))
     assert (await validated(users, chain[-1])).session.id == made.session.id
     with pytest.raises(grpc.aio.AioRpcError) as stolen:
         await validated(users, chain[age])

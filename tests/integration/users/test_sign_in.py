@@ -9,7 +9,6 @@ import uuid
 from typing import Any
 
 import argon2
-import asyncmy
 import bcrypt
 import grpc
 import pytest
@@ -17,6 +16,7 @@ from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import user_service_pb2
 
 from tests.harness.users import Stubs, UsersServer, reason
+from tests.integration.users.lock_waits import uncommitted, wait_for_lock
 
 PASSWORD = "correct horse battery"
 CURRENT = argon2.PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
@@ -147,31 +147,37 @@ async def test_ten_sign_ins_upgrade_one_hash(users: Stubs, users_server: UsersSe
     assert [str(each).startswith("$argon2id$") for each in hashes] == [True]
 
 
+CHANGED = "UPDATE accounts SET password = %(hash)s WHERE user_id = %(user)s"
+REMOVED = "DELETE FROM accounts WHERE user_id = %(user)s"
+LEGACY_CHANGED = "UPDATE users SET password_hash = %(hash)s WHERE id = %(user)s"
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("stored", "legacy", "change"),
     [
-        "UPDATE accounts SET password = %(hash)s WHERE user_id = %(user)s",
-        "DELETE FROM accounts WHERE user_id = %(user)s",
+        (CURRENT.hash(PASSWORD), False, CHANGED),
+        (CURRENT.hash(PASSWORD), False, REMOVED),
+        (HASHES["bcrypt"], False, CHANGED),
+        (HASHES["bcrypt"], False, REMOVED),
+        (HASHES["bcrypt"], True, LEGACY_CHANGED),
     ],
-    ids=["changed", "removed"],
+    ids=["current, changed", "current, removed", "outdated, changed", "outdated, removed", "legacy, changed"],
 )
 async def test_a_password_that_changes_meanwhile_opens_nothing(
-    users: Stubs, users_server: UsersServer, change: str
+    users: Stubs, users_server: UsersServer, stored: str, legacy: bool, change: str
 ) -> None:
-    """The old password, verified just before a change commits, gives no session that outlives the change."""
-    user_id, email = await new_user(users, password=PASSWORD)
-    database = users_server.database
-    connection = await asyncmy.connect(
-        host=database.host, port=database.port, user=database.user, password=database.password, db=database.name
-    )
-    async with connection, connection.cursor() as cursor:
-        await cursor.execute(change, {"user": user_id, "hash": CURRENT.hash("another password")})
+    """The old password, verified just before a change commits, gives no session and does not undo the change."""
+    user_id, email = await new_user(users, **({} if legacy else {"password_hash": stored}))
+    if legacy:
+        make_legacy(users_server, user_id, stored)
+    async with uncommitted(users_server, change, {"user": user_id, "hash": CURRENT.hash("another password")}):
         # It reads the hash that is committed, verifies it, and waits for the row to make the session.
         waiting = asyncio.create_task(sign_in_outcome(users, email))
         await wait_for_lock(users_server)
-        await connection.commit()
-        assert await waiting == "CREDENTIALS_INVALID"
+    assert await waiting == "CREDENTIALS_INVALID"
     assert users_server.rows("SELECT COUNT(*) FROM sessions WHERE user_id = %s", user_id) == [(0,)]
+    left, hashes = stored_hash(users_server, user_id)
+    assert stored not in {left, *hashes}
 
 
 async def sign_in_outcome(users: Stubs, email: str) -> str:
@@ -181,17 +187,3 @@ async def sign_in_outcome(users: Stubs, email: str) -> str:
     except grpc.aio.AioRpcError as error:
         return reason(error)
     return "signed in"
-
-
-def lock_waits(server: UsersServer) -> bool:
-    """Whether a transaction waits for a row."""
-    statement = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
-    return bool(server.rows(statement)[0][0])
-
-
-async def wait_for_lock(server: UsersServer) -> None:
-    """Wait until a transaction waits for a row."""
-    async with asyncio.timeout(10):
-        while not await asyncio.to_thread(lock_waits, server):  # noqa: ASYNC110 - nothing tells of it
-            # InnoDB shows a new state only to who has not asked for 0.1 s.
-            await asyncio.sleep(0.15)
