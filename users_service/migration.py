@@ -11,7 +11,7 @@ from typing import Final
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL
@@ -70,14 +70,14 @@ async def status(settings: DatabaseSettings) -> list[Revision]:
 
 
 def new(name: str) -> Path:
-    """Write an empty, numbered revision after the last one and return its file."""
-    scripts = ScriptDirectory.from_config(_config())
-    number = f"{len(list(scripts.walk_revisions())) + 1:04}"
+    """Write an empty, numbered revision after the last one and return its file. Raises MigrationFailed."""
     try:
-        written = command.revision(_config(), message=name, rev_id=number)
+        last = len(list(ScriptDirectory.from_config(_config()).walk_revisions()))
+        written = command.revision(_config(), message=name, rev_id=f"{last + 1:04}")
     except (CommandError, OSError) as error:
         raise MigrationFailed(f"no revision was written: {error}") from error
-    assert written is not None and not isinstance(written, list)  # noqa: PT018, S101 - Alembic's own type is wider
+    if not isinstance(written, Script):
+        raise MigrationFailed("no revision was written")
     return Path(written.path)
 
 

@@ -5,15 +5,13 @@ A revision may be cut off in its middle and run again: MySQL cannot roll DDL bac
 
 from __future__ import annotations
 
-from alembic import op
-
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 
 
 def upgrade() -> None:
-    ${upgrades if upgrades else 'op.execute("")'}
+    ${upgrades if upgrades else 'pass'}
 
 
 def downgrade() -> None:
-    ${downgrades if downgrades else 'op.execute("")'}
+    ${downgrades if downgrades else 'pass'}
