@@ -44,7 +44,7 @@ async def _rotate(settings: Settings, cipher: TokenCipher) -> Rotated:
     database = Database(settings)
     try:
         rotation = TokenRotation(database, cipher)
-        with _progress(await rotation.remaining()) as advance:
+        with _progress(await rotation.estimate()) as advance:
             return await rotation.rotate(advance)
     finally:
         await database.close()

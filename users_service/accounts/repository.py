@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, func, insert, or_, select, update
+from sqlalchemy import Row, and_, func, insert, literal, or_, select, text, update
 from sqlalchemy import delete as delete_from
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import IntegrityError
@@ -151,27 +151,33 @@ async def exchange_tokens(connection: AsyncConnection, old: Account, values: Map
     return (await connection.execute(statement)).rowcount == 1
 
 
-async def list_under_other_keys(connection: AsyncConnection, primary: str, after: str, limit: int) -> list[Account]:
-    """Read accounts, by id, whose tokens are not under the primary key (or are in plain text)."""
-    statement = select(*COLUMNS).where(accounts.c.id > after, _under_other_keys(primary))
-    rows = await connection.execute(statement.order_by(accounts.c.id).limit(limit))
+async def look_through(connection: AsyncConnection, primary: str, after: str, limit: int) -> list[tuple[str, bool]]:
+    """Return the next ids, and whether tokens of theirs are not under the primary key (or in plain text).
+
+    The statement reads ``limit`` rows at most, however few of them it finds: it takes as long on a big table.
+    """
+    outdated = func.coalesce(_under_other_keys(primary), literal(0))
+    statement = select(accounts.c.id, outdated).where(accounts.c.id > after).order_by(accounts.c.id).limit(limit)
+    return [(id_, bool(is_outdated)) for id_, is_outdated in await connection.execute(statement)]
+
+
+async def get_many(connection: AsyncConnection, ids: Sequence[str]) -> list[Account]:
+    """Read accounts by id, in no order."""
+    rows = await connection.execute(select(*COLUMNS).where(accounts.c.id.in_(ids)))
     return [account_of(row) for row in rows]
 
 
-async def count_under_other_keys(connection: AsyncConnection, primary: str) -> int:
-    """Count what ``list_under_other_keys`` lists."""
-    statement = select(func.count()).select_from(accounts).where(_under_other_keys(primary))
-    return (await connection.execute(statement)).scalar_one()
+async def estimate(connection: AsyncConnection) -> int:
+    """Return about how many accounts there are: counting them would take long."""
+    statement = text(
+        "SELECT table_rows FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'accounts'"
+    )
+    return (await connection.execute(statement)).scalar_one_or_none() or 0
 
 
 def _under_other_keys(primary: str) -> Any:
-    return or_(
-        accounts.c.token_key_id != primary,
-        and_(
-            accounts.c.token_key_id.is_(None),
-            or_(*(accounts.c[name].is_not(None) for name in ("access_token", "refresh_token", "id_token"))),
-        ),
-    )
+    plain = or_(*(accounts.c[name].is_not(None) for name in ("access_token", "refresh_token", "id_token")))
+    return or_(accounts.c.token_key_id != primary, and_(accounts.c.token_key_id.is_(None), plain))
 
 
 def account_of(row: Row[Any]) -> Account:

@@ -13,7 +13,7 @@ from users_service.accounts.tokens import TokenCipher
 from users_service.database import Database
 from users_service.errors import EncryptionKeyMissing
 
-BATCH = 200
+BATCH = 500
 
 log = logging.get(__name__)
 
@@ -47,27 +47,33 @@ class TokenRotation:
             log.info("tokens stay under their old key for now", account_id=account.id, reason=error.reason)
 
     async def rotate(self, progress: Callable[[int], None] = lambda _: None) -> Rotated:
-        """Re-encrypt every account's tokens that are under another key, in order of id.
+        """Look through all accounts, in order of id, and re-encrypt the tokens that are under another key.
 
-        ``progress`` is told how many accounts each step dealt with. Ended half-way it can be started again: what is
-        under the newest key is not looked at. Raises DatabaseUnavailable.
+        ``progress`` is told how many accounts each step looked at. Ended half-way it can be started again: what is
+        under the newest key is passed over. Raises DatabaseUnavailable.
         """
         result, after = Rotated(), ""
-        while batch := await self._batch(after):
-            for account in batch:
+        while batch := await self._look_through(after):
+            for account in await self._read([id_ for id_, outdated in batch if outdated]):
                 await self._rotate_one(account, result)
-            after = batch[-1].id
+            after = batch[-1][0]
             progress(len(batch))
         return result
 
-    async def remaining(self) -> int:
-        """Count the accounts whose tokens are under another key than the newest."""
+    async def estimate(self) -> int:
+        """Return about how many accounts ``rotate`` looks at."""
         async with self._database.connection() as connection:
-            return await repository.count_under_other_keys(connection, self._cipher.primary)
+            return await repository.estimate(connection)
 
-    async def _batch(self, after: str) -> list[Account]:
+    async def _look_through(self, after: str) -> list[tuple[str, bool]]:
         async with self._database.connection() as connection:
-            return await repository.list_under_other_keys(connection, self._cipher.primary, after, BATCH)
+            return await repository.look_through(connection, self._cipher.primary, after, BATCH)
+
+    async def _read(self, ids: list[str]) -> list[Account]:
+        if not ids:
+            return []
+        async with self._database.connection() as connection:
+            return await repository.get_many(connection, ids)
 
     async def _rotate_one(self, account: Account | None, result: Rotated) -> None:
         while account is not None and not self._cipher.is_current(account):

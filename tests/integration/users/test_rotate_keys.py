@@ -6,14 +6,17 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from vibework.users.v1 import account_service_pb2 as pb
 
 from chassis.keyring import Keyring
 from tests.harness.database_servers import ROOT
 from tests.harness.users import SECRET_KEYS, Stubs, UsersServer, users_service
 from tests.integration.users.ways_to_sign_in import NEW_KEY, link, new_user, provider_account, tokens_of
+from users_service.accounts import rotation
 from users_service.accounts.rotation import Rotated, TokenRotation
 from users_service.accounts.tokens import TokenCipher
 from users_service.database import Database
@@ -34,11 +37,13 @@ async def rotate(server: UsersServer, secret_keys: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-async def rotate_here(server: UsersServer, secret_keys: str) -> Rotated:
+async def rotate_here(
+    server: UsersServer, secret_keys: str, progress: Callable[[int], None] = lambda _: None
+) -> Rotated:
     """Do what the command does, without the second that a process takes to start."""
     database = Database(server.settings)
     try:
-        return await TokenRotation(database, TokenCipher(Keyring.parse(secret_keys))).rotate()
+        return await TokenRotation(database, TokenCipher(Keyring.parse(secret_keys))).rotate(progress)
     finally:
         await database.close()
 
@@ -80,6 +85,24 @@ async def test_tokens_whose_key_is_missing_are_counted_and_left(users: Stubs, us
     assert said == "0 accounts re-encrypted under key new-key, 0 by others\n"
     assert complaint == f"{total} accounts left: their key is not in SECRET_KEYS\n"
     assert users_server.rows(UNDER, "test-key")[0][0] == total
+
+
+async def test_an_interrupted_rotation_goes_on_with_what_is_left(
+    users: Stubs, users_server: UsersServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Broken off after the first batch of three, the second run does the other five and nothing twice."""
+    monkeypatch.setattr(rotation, "BATCH", 3)
+    users_server.rows("DELETE FROM accounts")
+    accounts = await linked(users, 8)
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await rotate_here(users_server, f"{NEW_KEY},{SECRET_KEYS}", interrupt)
+    assert users_server.rows(UNDER, "new-key") == [(3,)]
+    assert await rotate_here(users_server, f"{NEW_KEY},{SECRET_KEYS}") == Rotated(rotated=5)
+    assert users_server.rows(UNDER, "new-key") == [(len(accounts),)]
 
 
 async def test_no_update_is_lost_to_a_rotation_beside_it(users: Stubs, users_server: UsersServer) -> None:
