@@ -12,8 +12,10 @@ import click
 from pymongo.errors import OperationFailure, PyMongoError
 
 from chassis import tracebacks
+from chassis.cli import workers_option
 from chassis.errors import ServiceError
 from chassis.settings import load
+from chassis.workers import serve as supervise
 from notifications_service.database import Database
 from notifications_service.migrations import steps
 from notifications_service.migrations.lock import Locked, LockLost
@@ -31,12 +33,15 @@ def main() -> None:
 
 
 @main.command()
-def serve() -> None:
-    """Serve until SIGTERM or SIGINT."""
+@workers_option
+def serve(workers: int) -> None:
+    """Serve until SIGTERM or SIGINT, then drain."""
+    settings = load(Settings)
+    if workers > 1:
+        sys.exit(supervise([sys.executable, "-m", "notifications_service", "serve"], workers, settings))
     from chassis.lifecycle import run
     from notifications_service.app import build
 
-    settings = load(Settings)
     sys.exit(run(settings, partial(build, settings)))
 
 

@@ -12,12 +12,12 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from chassis import lifecycle
+from chassis.cli import workers_option
 from chassis.errors import ServiceError
 from chassis.settings import load
+from chassis.workers import serve as supervise
 from users_service import migration
 from users_service.accounts.command import rotate_keys
-from users_service.app import build
 from users_service.clock import utc_now
 from users_service.database import Database
 from users_service.progress import progress
@@ -36,10 +36,16 @@ main.add_command(rotate_keys)
 
 
 @main.command()
-def serve() -> None:
+@workers_option
+def serve(workers: int) -> None:
     """Serve until SIGTERM or SIGINT, then drain."""
     settings = load(Settings)
-    sys.exit(lifecycle.run(settings, partial(build, settings)))
+    if workers > 1:
+        sys.exit(supervise([sys.executable, "-m", "users_service", "serve"], workers, settings))
+    from chassis.lifecycle import run
+    from users_service.app import build
+
+    sys.exit(run(settings, partial(build, settings)))
 
 
 @main.command()

@@ -1,0 +1,187 @@
+"""Several processes of one service on one port: started, restarted when they die, and ended together.
+
+Each worker is a whole server in a process of its own, started anew (never forked from one that has touched gRPC), and
+listens on the same port with SO_REUSEPORT: the kernel spreads connections, so connections get an age after which
+clients connect anew and spread again (docs/decisions/0045-workers.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from chassis import logging
+from chassis.settings import EXIT_BAD_SETTING, ServerSettings
+
+EXIT_GIVEN_UP: Final = 1
+# A worker that lived longer than this died of something else than its start.
+STARTED_AFTER_SECONDS: Final = 10.0
+# So many deaths in a row, none of which came after a good start, and the service is given up.
+GIVE_UP_AFTER: Final = 5
+FIRST_PAUSE_SECONDS: Final = 0.1
+LONGEST_PAUSE_SECONDS: Final = 5.0
+# On top of the drain and the grace that every worker has by its settings.
+KILL_AFTER_SECONDS: Final = 5.0
+# Without an age, a client stays with the worker that its first connection met.
+CONNECTION_AGE_MS: Final = 300_000
+
+_PR_SET_PDEATHSIG: Final = 1
+
+log = logging.get("chassis.workers")
+
+
+def count_of(workers: str) -> int:
+    """Return how many workers ``--workers`` asks for: a number from 1, or ``auto``, one per core that we may use.
+
+    Raises ValueError.
+    """
+    if workers == "auto":
+        return len(os.sched_getaffinity(0))
+    number = int(workers)
+    if number < 1:
+        raise ValueError("at least one worker")
+    return number
+
+
+def serve(command: Sequence[str], count: int, settings: ServerSettings) -> int:
+    """Run ``count`` processes of ``command`` until SIGTERM or SIGINT, and return the exit code.
+
+    0 after all have drained; 2 when a setting is wrong; 1 when the port is taken or workers die again and again.
+    """
+    try:
+        reserved = _reserve(settings.grpc_host, settings.grpc_port)
+    except OSError:
+        address = f"{settings.grpc_host}:{settings.grpc_port}"
+        sys.stderr.write(f"cannot start: cannot listen on {address}: the port is taken or not ours\n")
+        return EXIT_GIVEN_UP
+    sink = logging.configure(settings.log_level, settings.log_format)
+    with reserved:
+        environment = worker_environment(settings, reserved.getsockname()[1])
+        patience = (settings.grpc_drain_ms + settings.grpc_grace_ms) / 1000 + KILL_AFTER_SECONDS
+        try:
+            return asyncio.run(Supervisor(command, environment, count, patience).run())
+        finally:
+            sink.flush()
+
+
+def worker_environment(settings: ServerSettings, port: int) -> dict[str, str]:
+    """Return the environment of a worker: ours, the port shared, and an age for connections where none is set."""
+    age = settings.grpc_max_connection_age_ms or CONNECTION_AGE_MS
+    shared = {"GRPC_PORT": str(port), "GRPC_SO_REUSEPORT": "true", "GRPC_MAX_CONNECTION_AGE_MS": str(age)}
+    return {**os.environ, **shared}
+
+
+def _reserve(host: str, port: int) -> socket.socket:
+    """Bind the port without listening, so that it is known, ours, and stays ours while workers come and go.
+
+    The first bind is exclusive: SO_REUSEPORT alone would let two services share a port without noticing.
+    """
+    with socket.create_server((host, port), reuse_port=False) as exclusive:
+        number = exclusive.getsockname()[1]
+        family = exclusive.family
+    reserved = socket.socket(family, socket.SOCK_STREAM)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved.bind((host, number))
+    return reserved
+
+
+@dataclass
+class Supervisor:
+    """Keeps ``count`` processes of a command running."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    count: int
+    # Seconds from the signal to the kill.
+    patience: float
+    _running: set[asyncio.subprocess.Process] = field(default_factory=set)
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _exit: int = 0
+    _early_deaths: int = 0
+
+    async def run(self) -> int:
+        """Start the workers, keep them, and return the exit code once all have ended."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._forward, number)
+        log.info("starting workers", count=self.count, port=self.environment["GRPC_PORT"])
+        async with asyncio.TaskGroup() as group:
+            workers = [group.create_task(self._keep()) for _ in range(self.count)]
+            group.create_task(self._kill_late(workers))
+        return self._exit
+
+    async def _keep(self) -> None:
+        """Run one worker, and another one in its place for as long as the service is not stopping."""
+        pause = FIRST_PAUSE_SECONDS
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            code = await self._run_one()
+            if self._stopping.is_set():
+                return
+            lived = time.monotonic() - started
+            pause = FIRST_PAUSE_SECONDS if lived > STARTED_AFTER_SECONDS else min(pause * 2, LONGEST_PAUSE_SECONDS)
+            self._count_death(code, lived)
+            if not self._stopping.is_set():
+                log.warning("a worker died; starting another one", ended_by=_words(code), pause_seconds=pause)
+                await self._sleep(pause)
+
+    async def _run_one(self) -> int:
+        process = await asyncio.create_subprocess_exec(*self.command, env=self.environment, preexec_fn=_end_with_parent)
+        self._running.add(process)
+        if self._stopping.is_set():  # the signal came while it was being started
+            process.terminate()
+        try:
+            return await process.wait()
+        finally:
+            self._running.discard(process)
+
+    def _count_death(self, code: int, lived: float) -> None:
+        self._early_deaths = 0 if lived > STARTED_AFTER_SECONDS else self._early_deaths + 1
+        if code == EXIT_BAD_SETTING:
+            self._give_up(EXIT_BAD_SETTING)
+        elif self._early_deaths >= GIVE_UP_AFTER * self.count:
+            log.error("workers die as soon as they start; giving up")
+            self._give_up(EXIT_GIVEN_UP)
+
+    def _give_up(self, code: int) -> None:
+        self._exit = code
+        self._forward(signal.SIGTERM)
+
+    def _forward(self, number: int) -> None:
+        """Tell every worker; a second signal ends their drain, as it does without workers."""
+        self._stopping.set()
+        for process in self._running:
+            process.send_signal(number)
+
+    async def _kill_late(self, workers: Sequence[asyncio.Task[None]]) -> None:
+        await self._stopping.wait()
+        _, late = await asyncio.wait(workers, timeout=self.patience)
+        if late:
+            log.error("workers did not end in time; killing them", count=len(self._running))
+            self._exit = self._exit or EXIT_GIVEN_UP
+        for process in self._running:
+            process.kill()
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+def _words(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when its parent is gone, however the parent ended (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
