@@ -75,12 +75,15 @@ class Proxy:
         self._loop.run_until_complete(self._listen())
         ready.set()
         self._loop.run_forever()
-        self._loop.run_until_complete(self._close())
-        pending = asyncio.all_tasks(self._loop)
+        self._loop.run_until_complete(self._end())
+        self._loop.close()
+
+    async def _end(self) -> None:
+        await self._close()
+        pending = asyncio.all_tasks() - {asyncio.current_task()}
         for task in pending:
             task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
-        self._loop.close()
+        await asyncio.gather(*pending, return_exceptions=True)
 
     def end(self) -> None:
         """Let ``run`` return."""
