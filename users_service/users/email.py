@@ -10,9 +10,13 @@ from chassis.errors import InvalidFields
 MAX_LENGTH: Final = 254
 
 
-def normalize(email: str) -> str:
-    """Return the address case-folded; raises InvalidFields where that is longer than 254 characters."""
-    folded = email.casefold()
+def normalize(email: str, field: str = "email") -> str:
+    """Return the address case-folded and without spaces around it.
+
+    Raises InvalidFields, naming the request's ``field``, where that is longer than 254 characters.
+    """
+    # The collation takes "a@b.cc" and "a@b.cc " for equal; here they must be one text, or each has its own limits.
+    folded = email.strip().casefold()
     if len(folded) > MAX_LENGTH:
-        raise InvalidFields.of("email", f"at most {MAX_LENGTH} characters, case-folded")
+        raise InvalidFields.of(field, f"at most {MAX_LENGTH} characters, case-folded")
     return folded

@@ -40,7 +40,7 @@ class Token:
 
 def code(identifier: str, typed: str) -> Code:
     """Read a code. Raises InvalidFields where the address is too long."""
-    return Code(normalize(identifier), typed)
+    return Code(normalize(identifier, "secret.code.identifier"), typed)
 
 
 def token(text: str) -> Token:

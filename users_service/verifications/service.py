@@ -71,7 +71,7 @@ class VerificationService:
         # A repeat is not counted.
         if answer := await self.idempotency.remembered(request, pb.CreateVerificationResponse):
             return answer
-        identifier = normalize(request.identifier)
+        identifier = normalize(request.identifier, "identifier")
         await self.attempts.claim(
             [account(CREATE, identifier), address(CREATE, request.client.ip_address)], self.clock()
         )

@@ -146,6 +146,14 @@ async def test_guesses_share_the_limit_of_the_sign_in(users: Stubs) -> None:
     assert await signs_in(users, user.email, PASSWORD) == "RATE_LIMITED"
 
 
+async def test_spaces_after_an_address_give_no_further_guesses(users: Stubs) -> None:
+    """The database takes `a@b.cc` and `a@b.cc ` for one address, so the limit has to take them for one too."""
+    user = await new_user(users, password=PASSWORD)
+    for spaces in range(10):
+        assert await signs_in(users, user.email + " " * spaces, "wrong password") == "CREDENTIALS_INVALID"
+    assert await signs_in(users, user.email + " " * 10, PASSWORD) == "RATE_LIMITED"
+
+
 async def test_a_change_that_succeeds_forgets_the_wrong_guesses(users: Stubs) -> None:
     """Nine wrong guesses and a right one leave ten attempts for the next time."""
     user = await new_user(users, password=PASSWORD)
