@@ -1,83 +1,147 @@
-"""What happened to one user's notifications between two places, a bounded part at a time.
+"""What happened to users' notifications between two places, a bounded part at a time.
 
-For watchers that resume from a token or fell behind: a short change stream of their own, filtered by the server.
+For watchers that resume from a token or fell behind. Those that ask at the same time share one short change stream,
+filtered by the server, so that a thousand that reconnect at once cost a few.
 """
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pymongo.errors import PyMongoError
 
+from chassis.coalesce import Coalescer
 from notifications_service.database import Database, translated
 from notifications_service.documents import Document
-from notifications_service.watch.change_stream import ChangeStream, opened
-from notifications_service.watch.changes import Change, HistoryLost, Place, Position
+from notifications_service.watch.change_stream import opened
+from notifications_service.watch.changes import Change, HistoryLost, Position, time_of
 from notifications_service.watch.errors import ResumeTokenExpired, WatchInterrupted
 
 # Seconds that the server waits at the end of its log, where it is to say at once that there is nothing more.
 _WAIT: Final = 0.001
 # A long history is searched in one go, at some 100,000 events a second.
 _STALL: Final = 60.0
+_SHARING: Final = 500
+# Seconds between the beginnings of histories that are read together: nobody waits for one that is much longer.
+_NEAR: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A part of one user's history: after a position, up to and including another."""
+
+    user_id: str
+    after: Position
+    until: Position
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Changes in order; ``complete``: nothing is left up to the end asked for."""
+    """Changes in order, and the position up to which they are all; ``lost``: they are no longer kept."""
 
     changes: list[Change]
-    complete: bool
+    reached: Position
+    lost: bool = False
 
 
 class History:
-    """Reads histories, so many at once; no connection is held while a caller takes its events."""
+    """Reads histories; nothing is held in the database while a caller takes its events."""
 
     def __init__(self, database: Database, at_once: int, size: int) -> None:
-        """``at_once``: histories read at the same time; ``size``: changes of one part."""
+        """``at_once``: streams open at the same time; ``size``: changes that each may bring."""
         self._database = database
         self._size = size
-        self._slots = asyncio.Semaphore(at_once)
+        self._reads = Coalescer(
+            self._fetch, max_batch=_SHARING, max_in_flight=at_once, timeout=_STALL, timed_out=WatchInterrupted
+        )
 
-    async def read(self, user_id: str, after: Place, until: Position) -> Part:
-        """Return the first changes of the user after a place, up to and including ``until``.
+    async def read(self, wanted: Wanted) -> Part:
+        """Return the first of the changes wanted; at times none of them yet.
 
-        Some may be covered by the floor of ``after``. Raises ResumeTokenExpired when they are no longer kept,
-        WatchInterrupted or DatabaseUnavailable when the database went away.
+        Raises ResumeTokenExpired when they are no longer kept, WatchInterrupted or DatabaseUnavailable when the
+        database went away.
         """
-        async with self._slots:
-            try:
-                match = _concerning(user_id, until)
-                async with opened(self._database, after.position, wait=_WAIT, stall=_STALL, match=match) as stream:
-                    return await self._part(stream, user_id, until)
-            except HistoryLost:
-                raise ResumeTokenExpired from None
-            except TimeoutError:
-                raise WatchInterrupted from None
-            except PyMongoError as error:
-                raise translated(error) from error
+        try:
+            part = await self._reads.get(wanted)
+        except PyMongoError as error:
+            raise translated(error) from error
+        if part is None or part.lost:
+            raise ResumeTokenExpired
+        return part
 
-    async def _part(self, stream: ChangeStream, user_id: str, until: Position) -> Part:
-        changes: list[Change] = []
-        while len(changes) < self._size:
-            change = await stream.next()
-            # The event at the end may be another user's.
-            if change is not None and change.user_id == user_id and change.position <= until:
+    async def _fetch(self, wanted: list[Wanted]) -> dict[Wanted, Part]:
+        # Who is left out has come no further, and asks again; the first one never is.
+        unread = {item: Part([], item.after) for item in wanted}
+        group = _near(wanted)
+        try:
+            return unread | await self._scan(group)
+        except HistoryLost:
+            return unread | await self._scan_alone(wanted[0])
+
+    async def _scan_alone(self, item: Wanted) -> dict[Wanted, Part]:
+        try:
+            return await self._scan([item])
+        except HistoryLost:
+            return {item: Part([], item.after, lost=True)}
+
+    async def _scan(self, group: Sequence[Wanted]) -> dict[Wanted, Part]:
+        first, last = min(item.after for item in group), max(item.until for item in group)
+        sorter = _Sorter(group)
+        match = _concerning(sorter.users, last)
+        async with opened(self._database, first, wait=_WAIT, stall=_STALL, match=match) as stream:
+            while stream.position < last and sorter.count < self._size:
+                change = await stream.next()
+                if change is not None:
+                    sorter.take(change)
+            return sorter.parts(stream.position)
+
+
+class _Sorter:
+    """Gives changes to all who want them."""
+
+    def __init__(self, group: Sequence[Wanted]) -> None:
+        self.count = 0
+        self._by_user: dict[str, list[tuple[Wanted, list[Change]]]] = {}
+        for item in group:
+            self._by_user.setdefault(item.user_id, []).append((item, []))
+
+    @property
+    def users(self) -> list[str]:
+        """Whose changes are wanted."""
+        return list(self._by_user)
+
+    def take(self, change: Change) -> None:
+        """Sort a change in; the one at the end may be of a user whom nobody asked for."""
+        for item, changes in self._by_user.get(change.user_id, ()):
+            if item.after < change.position <= item.until:
                 changes.append(change)
-            if stream.position >= until:
-                return Part(changes, complete=True)
-        return Part(changes, complete=False)
+                self.count += 1
+
+    def parts(self, position: Position) -> dict[Wanted, Part]:
+        """Return what was sorted in, all being read up to a position."""
+        return {
+            item: Part(changes, min(max(position, item.after), item.until))
+            for group in self._by_user.values()
+            for item, changes in group
+        }
 
 
-def _concerning(user_id: str, until: Position) -> Document:
+def _near(wanted: Sequence[Wanted]) -> list[Wanted]:
+    """Return those whose history begins about when that of the first does."""
+    begins = time_of(wanted[0].after).time
+    return [item for item in wanted if abs(time_of(item.after).time - begins) <= _NEAR]
+
+
+def _concerning(users: Sequence[str], last: Position) -> Document:
     return {
         "$or": [
-            {"fullDocument.userId": user_id},
-            {"fullDocumentBeforeChange.userId": user_id},
+            {"fullDocument.userId": {"$in": users}},
+            {"fullDocumentBeforeChange.userId": {"$in": users}},
             {"fullDocument": None, "fullDocumentBeforeChange": None},
             # The end, if it is an event, whoever it concerns: the server tells of its progress past events that it
             # leaves out only once something else has happened, 10 seconds later in an idle cluster.
-            {"_id._data": until},
+            {"_id._data": last},
         ]
     }

@@ -15,10 +15,10 @@ class Limits:
     queue: int = 256
     # How long a watcher whose queue ran over may go on without once being up to date.
     patience: float = 2.0
-    # Histories read at once for watchers that resume or fell behind; each takes a connection.
+    # Streams open at once to read the histories of watchers that resume or fell behind; each takes a connection.
     catch_ups: int = 4
-    # Events of a history that are held for one watcher at a time.
-    chunk: int = 256
+    # Events that each of them holds at a time.
+    chunk: int = 512
     # How long a new watcher waits for the shared stream to stand.
     start: float = 5.0
     # How long the shared stream stays open after the last watcher left.

@@ -11,7 +11,7 @@ from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from notifications_service.watch.changes import Change, Place
 from notifications_service.watch.events import Events
-from notifications_service.watch.history import History
+from notifications_service.watch.history import History, Wanted
 from notifications_service.watch.hub import Hub
 from notifications_service.watch.snapshot import Snapshots
 from notifications_service.watch.watcher import Event, Watcher
@@ -78,14 +78,14 @@ class Session:
 
     async def _catch_up(self) -> None:
         """Write what lies between the place reached and the point at which the watcher joined the shared stream."""
-        place, until = self._reached(), self._watcher.joined_at
-        while place.position < until:
-            part = await self._while_beating(self._sources.history.read(self._user_id, place, until))
+        until = self._watcher.joined_at
+        while (place := self._reached()).position < until:
+            wanted = Wanted(self._user_id, place.position, until)
+            part = await self._while_beating(self._sources.history.read(wanted))
             await self._greet()
             for change in part.changes:
                 await self._send_change(change)
-            place = Place(until, place.floor) if part.complete else Place(part.changes[-1].position)
-            self._place = place
+            self._place = Place(part.reached, place.floor)
 
     async def _live(self) -> None:
         """Write what the shared stream brings, until the watcher has fallen behind."""

@@ -165,3 +165,24 @@ async def test_watches_end_when_the_collection_is_dropped(mongodb_database: Mong
         async with watching(running.feed, "user") as anew:
             made = await create(running.feed, "user")
             assert await anew.change() == ("created", made.id)
+
+
+async def test_many_resume_at_once_each_from_its_own_place(notifications: Notifications, rows: Any) -> None:
+    """A crowd that reconnects together, some twice and from different places, each gets what it missed."""
+    feed = notifications.feed
+    users = [f"of the crowd {number}" for number in range(30)]
+    tokens: dict[str, list[str]] = {user: [] for user in users}
+    made: dict[str, list[str]] = {user: [] for user in users}
+    for _ in range(3):
+        for user in users:
+            async with watching(feed, user) as watch:
+                tokens[user].append(watch.token)
+            document = drafts(user, 1)[0]
+            await rows.insert_one(document)
+            made[user].append(str(document["_id"]))
+
+    async def missed(user: str, since: int) -> None:
+        async with watching(feed, user, resume_token=tokens[user][since]) as watch:
+            assert await watch.changes(3 - since) == [("created", identity) for identity in made[user][since:]]
+
+    await asyncio.gather(*(missed(user, since) for user in users for since in range(3)))
