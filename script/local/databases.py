@@ -34,13 +34,14 @@ class Databases:
         if self.mongodb is not None and not mongodb_installation.is_there(self.mongodb.program_cache):
             with step("Fetching MongoDB"):
                 mongodb_installation.find_or_install(self.mongodb.program_cache)
+        servers = [server for server in (self.mysql, self.mongodb) if server is not None]
+        if not servers:
+            return
         with step("Starting the databases"):
-            for server in (self.mysql, self.mongodb):
-                if server is not None:
-                    server.begin()
-            for server in (self.mysql, self.mongodb):
-                if server is not None:
-                    server.wait()
+            for server in servers:
+                server.begin()
+            for server in servers:
+                server.wait()
 
     def processes(self) -> list[Process]:
         """Return the processes of the local servers that were started."""
