@@ -23,6 +23,7 @@ from notifications_service.feed.repository import FeedRepository
 from notifications_service.feed.service import FeedService
 from notifications_service.feed.service import Recipients as RecipientCheck
 from notifications_service.feed.servicer import NotificationServicer
+from notifications_service.feed.sharing import SharedCommands
 from notifications_service.idempotency import IdempotencyKeys
 from notifications_service.recipients import Anyone, Recipients
 from notifications_service.retention import NotMigrated, Retention
@@ -51,7 +52,9 @@ async def build(settings: Settings, scope: Scope) -> Server:
     await _check(database, retention)
     keyring = Keyring.parse(settings.secret_keys.get_secret_value())
     recipients = await _recipients(settings, scope)
-    feed = FeedService(database, FeedRepository(database, retention), IdempotencyKeys(database), recipients)
+    repository = FeedRepository(database, retention)
+    shared = SharedCommands(repository, settings.mongodb_query_timeout_ms / 1000)
+    feed = FeedService(database, repository, shared, IdempotencyKeys(database), recipients)
     limit = min(settings.grpc_max_message_bytes, MAX_BATCH_BYTES)
     watch = watch_service(
         _watch_database(settings, scope), retention.cutoff, keyring, _watch_limits(settings), scope.draining

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -31,6 +32,8 @@ DELIVERY_STATE_TO_PROTO: Final[Mapping[str | None, pb.DeliveryState.ValueType]] 
     "suppressed": pb.DELIVERY_STATE_SUPPRESSED,
 }
 
+_ZERO: Final = timedelta()
+_NO_DELIVERY: Final[Document] = {}
 _WRONG: Final = (KeyError, TypeError, ValueError, OverflowError, AttributeError)
 
 Convert = Callable[[Document], Any]
@@ -45,12 +48,61 @@ def to_message(document: Document, fields: Iterable[str] | None = None) -> pb.No
 
     Raises ``Unreadable`` when a field that is asked for has a value that cannot stand there.
     """
+    if fields is None:
+        with suppress(*_WRONG):
+            return _whole(document)
     names = _CONVERTERS if fields is None else fields
     try:
         return pb.Notification(**{name: _CONVERTERS[name](document) for name in names})
     except _WRONG:
         broken = ", ".join(name for name in names if not _converts(name, document))
         raise Unreadable(f"{document.get('_id')!r}: {broken}") from None
+
+
+def _whole(document: Document) -> pb.Notification:
+    """Convert all fields at once: by the table below it takes more than twice as long, and pages are full of them.
+
+    A test holds it to that table, which also says what is wrong when this fails.
+    """
+    get = document.get
+    archived = _flag(document, "archived")
+    read = _flag(document, "read") or archived
+    seen = _flag(document, "seen") or read
+    delivery: Any = get("delivery") or _NO_DELIVERY
+    data: Any = None if get("data") is None else _json_object(document["data"])
+    texts = document["userId"], document["title"], document["message"]
+    if None in texts:
+        # To the constructor None is a field that was not given.
+        raise TypeError
+    return pb.Notification(
+        id=_id(document),
+        user_id=texts[0],
+        title=texts[1],
+        message=texts[2],
+        type=TYPE_TO_PROTO[document["type"]],
+        category=get("category") or "",
+        data=data,
+        seen=seen,
+        read=read,
+        archived=archived,
+        seen_at=_parts(get("seenAt")) if seen else None,
+        read_at=_parts(get("readAt")) if read else None,
+        archived_at=_parts(get("archivedAt")) if archived else None,
+        sent_at=_parts(get("sentAt")),
+        scheduled_at=_parts(delivery.get("scheduledAt")),
+        delivery_state=DELIVERY_STATE_TO_PROTO[delivery.get("state")],
+        created_at=_parts(document["createdAt"] - _ZERO),
+        updated_at=_parts(get("updatedAt")),
+        etag=documents.etag(document),
+    )
+
+
+def _parts(time: datetime | None) -> Any:
+    # A dictionary becomes a Timestamp in half the time that making one takes.
+    if time is None:
+        return None
+    span = time - _EPOCH
+    return {"seconds": span.days * 86_400 + span.seconds, "nanos": span.microseconds * 1000}
 
 
 def _converts(name: str, document: Document) -> bool:

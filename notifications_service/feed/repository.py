@@ -9,6 +9,7 @@ from typing import Any, Final
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
 from pymongo import ReturnDocument
+from pymongo.errors import BulkWriteError, WriteError
 
 from notifications_service import documents
 from notifications_service.database import Database
@@ -20,7 +21,7 @@ from notifications_service.feed.states import Change
 from notifications_service.retention import Retention
 from notifications_service.schema import FEED_INDEX
 
-NEWEST_FIRST: Final = (("createdAt", -1), ("_id", -1))
+NEWEST_FIRST: Final = {"createdAt": -1, "_id": -1}
 # Rows that one command deletes: each finishes well within the query timeout.
 DELETE_BATCH: Final = 5_000
 
@@ -39,20 +40,24 @@ class FeedRepository:
         self._retention = retention
         self._rows = database.collection(documents.COLLECTION)
 
-    async def insert(self, document: Document) -> None:
-        """Store one notification in one round trip."""
-        with self._database.limits():
-            await self._rows.insert_one(document)
+    async def insert_each(self, new: Sequence[Document]) -> dict[int, Exception]:
+        """Store notifications in one round trip, each by itself; return the errors of those that were refused."""
+        try:
+            with self._database.limits():
+                await self._rows.insert_many(new, ordered=False)
+        except BulkWriteError as error:
+            return {item["index"]: WriteError("refused", item["code"]) for item in error.details["writeErrors"]}
+        return {}
 
     async def insert_in(self, session: Session, new: Sequence[Document]) -> None:
         """Store several notifications within a transaction of the caller's."""
         await self._rows.insert_many(new, session=session)
 
-    async def get(self, key: ObjectId, projection: Document | None) -> Document | None:
-        """Return a notification, or None."""
-        with self._database.limits():
-            found = await self._rows.find_one({"_id": key}, projection)
-        return found if found is not None and self._is_kept(found) else None
+    async def get_many(self, keys: Sequence[ObjectId]) -> dict[ObjectId, Document]:
+        """Return those of the notifications that are there."""
+        query = {"_id": {"$in": list(keys)}}
+        found = await self._database.find(documents.COLLECTION, query, limit=len(keys), hint="_id_")
+        return {row["_id"]: row for row in found if self._is_kept(row)}
 
     async def page(
         self, user_id: str, chosen: Filter, after: Position | None, limit: int, projection: Document | None
@@ -63,16 +68,14 @@ class FeedRepository:
             time, key = DatetimeMS(after[0]), after[1]
             query["createdAt"]["$lte"] = time
             query["$or"] = [{"createdAt": {"$lt": time}}, {"_id": {"$lt": key}}]
-        with self._database.limits():
-            cursor = self._rows.find(query, projection, sort=NEWEST_FIRST, limit=limit, hint=FEED_INDEX)
-            return await cursor.to_list(limit)
+        return await self._database.find(
+            documents.COLLECTION, query, limit=limit, hint=FEED_INDEX, sort=NEWEST_FIRST, projection=projection
+        )
 
-    async def group(self, user_id: str, by: Document, chosen: Filter = filters.EVERYTHING) -> list[Document]:
-        """Count a user's notifications that match by ``by``: rows of ``_id`` (its values) and ``n``."""
-        pipeline = [
-            {"$match": self._query(user_id, chosen)},
-            {"$group": {"_id": by or None, "n": {"$sum": 1}}},
-        ]
+    async def group(self, users: Sequence[str], by: Document, chosen: Filter = filters.EVERYTHING) -> list[Document]:
+        """Count users' notifications that match by user and ``by``: rows of ``_id`` (their values) and ``n``."""
+        query = self._query("", chosen) | {"userId": {"$in": list(users)}}
+        pipeline = [{"$match": query}, {"$group": {"_id": {"userId": "$userId", **by}, "n": {"$sum": 1}}}]
         return await self._database.aggregate(self._rows, pipeline, hint=FEED_INDEX)
 
     async def update(self, key: ObjectId, changes: Document, conditions: Document) -> Document | None:

@@ -18,6 +18,7 @@ from notifications_service.errors import NotificationNotFound
 from notifications_service.feed import filters
 from notifications_service.feed.filters import Filter
 from notifications_service.feed.repository import FeedRepository, Position
+from notifications_service.feed.sharing import SharedCommands
 from notifications_service.feed.states import Mark
 from notifications_service.idempotency import IdempotencyKeys, RequestKey
 
@@ -48,10 +49,16 @@ class FeedService:
     """Everything that a caller can do with notifications, but for watching them."""
 
     def __init__(
-        self, database: Database, repository: FeedRepository, keys: IdempotencyKeys, recipients: Recipients
+        self,
+        database: Database,
+        repository: FeedRepository,
+        shared: SharedCommands,
+        keys: IdempotencyKeys,
+        recipients: Recipients,
     ) -> None:
         self._database = database
         self._repository = repository
+        self._shared = shared
         self._keys = keys
         self._recipients = recipients
 
@@ -63,7 +70,7 @@ class FeedService:
         if key is None:
             await self._recipients.check({"user_id": draft.user_id})
             document = documents.new(draft, documents.now())
-            await self._repository.insert(document)
+            await self._shared.insert(document)
             return document
         return (await self.create_batch({"user_id": draft}, key))[0]
 
@@ -83,9 +90,9 @@ class FeedService:
         await self._database.transaction(write)
         return new
 
-    async def get(self, key: ObjectId, user_id: str, projection: Document | None) -> Document:
+    async def get(self, key: ObjectId, user_id: str) -> Document:
         """Return a notification, of that user if one is given. Raises NotificationNotFound."""
-        found = await self._repository.get(key, projection and projection | {"userId": 1, "createdAt": 1})
+        found = await self._shared.get(key)
         if found is None or (user_id and found.get("userId") != user_id):
             raise NotificationNotFound
         return found
@@ -106,19 +113,14 @@ class FeedService:
 
     async def count(self, user_id: str, chosen: Sequence[Filter]) -> list[int]:
         """Return how many of a user's notifications match each filter, all read at once."""
-        asked = tuple(chosen) or (filters.EVERYTHING,)
-        groups = await self._repository.group(user_id, filters.group_key(asked))
-        return [
-            sum(group["n"] for group in groups if filters.matches(number, item, group["_id"] or {}))
-            for number, item in enumerate(asked)
-        ]
+        return await self._shared.count(user_id, tuple(chosen) or (filters.EVERYTHING,))
 
     async def stats(self, user_id: str, chosen: Filter) -> list[Document]:
         """Return how many there are of each type and state: rows of ``_id`` (their fields) and ``n``."""
         if chosen.is_contradiction:
             return []
         key = {"type": "$type", "archived": "$archived", "read": "$read", "seen": "$seen"}
-        return await self._repository.group(user_id, key, chosen)
+        return await self._repository.group([user_id], key, chosen)
 
     async def update(self, key: ObjectId, user_id: str, changes: Document, etag: str) -> Document:
         """Change fields. Raises NotificationNotFound, or EtagMismatch if it changed since ``etag`` was read."""
@@ -148,7 +150,7 @@ class FeedService:
         return await self._repository.delete_of_user(user_id)
 
     async def _raise_why(self, key: ObjectId, user_id: str, etag: str) -> NoReturn:
-        await self.get(key, user_id, {"_id": 1})
+        await self.get(key, user_id)
         raise EtagMismatch if etag else NotificationNotFound
 
 

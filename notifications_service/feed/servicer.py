@@ -61,7 +61,7 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
     async def GetNotification(self, request: pb.GetNotificationRequest, context: Context) -> pb.GetNotificationResponse:
         """Read one notification."""
         mask = answers.ReadMask(request.read_mask)
-        document = await self._service.get(ObjectId(request.id), request.user_id, mask.projection)
+        document = await self._service.get(ObjectId(request.id), request.user_id)
         return pb.GetNotificationResponse(notification=answers.one(document, mask))
 
     async def ListNotifications(

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
+from hypothesis import given
+from hypothesis import strategies as st
 from vibework.notifications.v1 import notification_pb2 as pb
 
 from notifications_service import documents, messages
@@ -64,3 +66,42 @@ def test_what_is_wrong_is_named_without_its_value() -> None:
     assert "title, type" in str(caught.value)
     assert "private" not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+WRONG = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.lists(st.none())
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.dictionaries(st.text(max_size=3), st.none())
+)
+TIMES = st.datetimes() | st.none()
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    **dict.fromkeys(("userId", "title", "message", "category"), st.text(max_size=5)),
+    **dict.fromkeys(("seen", "read", "archived"), st.booleans()),
+    **dict.fromkeys(("seenAt", "readAt", "archivedAt", "sentAt", "createdAt", "updatedAt"), TIMES),
+    "type": st.sampled_from(["email", "push", "in-app"]),
+    "rev": st.integers(0, 9),
+    "data": st.dictionaries(
+        st.text(max_size=3), st.floats(allow_nan=False) | st.text(max_size=3) | st.lists(st.none())
+    ),
+    "delivery": st.fixed_dictionaries({"state": st.sampled_from(["sent", "failed"])}, optional={"scheduledAt": TIMES}),
+}
+DOCUMENTS = st.fixed_dictionaries({"_id": st.builds(ObjectId)}, optional=FIELDS)
+SPOILT = st.tuples(DOCUMENTS, st.sampled_from(sorted(FIELDS)), WRONG).map(lambda made: made[0] | {made[1]: made[2]})
+
+
+@given(DOCUMENTS | SPOILT)
+def test_the_quick_conversion_agrees_with_the_table(document: dict[str, Any]) -> None:
+    """Whole messages are made by a shorter way than single fields; where it succeeds the table says the same."""
+    try:
+        quick = messages._whole(document)
+    except messages._WRONG:
+        return
+    assert messages.to_message(document, list(messages.SOURCES)) == quick
+
+
+@given(DOCUMENTS | SPOILT)
+def test_what_the_table_reads_the_quick_conversion_does_not_refuse(document: dict[str, Any]) -> None:
+    """A row that can be read never takes the long way for being unusual."""
+    try:
+        whole = messages.to_message(document, list(messages.SOURCES))
+    except messages.Unreadable:
+        return
+    assert messages._whole(document) == whole

@@ -1,0 +1,84 @@
+"""Calls that arrive together share a command: reads by id, counts, and single creates.
+
+A command costs the driver far more than what it carries (docs/decisions/0012). While a few are under way the next
+calls gather, so that under load one command serves many; a lone call waits for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from bson import ObjectId
+
+from chassis.coalesce import Coalescer
+from notifications_service.documents import Document
+from notifications_service.feed import filters
+from notifications_service.feed.filters import Filter
+from notifications_service.feed.repository import FeedRepository
+
+Asked = tuple[Filter, ...]
+
+# A count takes the server about a microsecond a row: few users to a command, so that one with very many rows
+# keeps few others waiting.
+COUNT_BATCH: Final = 16
+COUNTS_IN_FLIGHT: Final = 4
+# Seconds that a command may take longer than its own limit before it is given up.
+_MARGIN: Final = 0.5
+
+
+class Pending:
+    """A document to be stored; each is itself alone."""
+
+    __slots__ = ("document",)
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+
+
+class SharedCommands:
+    """Gathers calls into commands of the repository; ``timeout``: its limit for one, in seconds."""
+
+    def __init__(self, repository: FeedRepository, timeout: float) -> None:
+        self._repository = repository
+        limit = timeout + _MARGIN
+        self._gets: Coalescer[ObjectId, Document] = Coalescer(repository.get_many, timeout=limit)
+        self._inserts: Coalescer[Pending, Exception] = Coalescer(self._insert, timeout=limit)
+        self._counts: Coalescer[tuple[str, Asked], list[int]] = Coalescer(
+            self._count, max_batch=COUNT_BATCH, max_in_flight=COUNTS_IN_FLIGHT, timeout=limit
+        )
+
+    async def get(self, key: ObjectId) -> Document | None:
+        """Return a notification, or None."""
+        return await self._gets.get(key)
+
+    async def insert(self, document: Document) -> None:
+        """Store a notification."""
+        if (error := await self._inserts.get(Pending(document))) is not None:
+            raise error
+
+    async def count(self, user_id: str, asked: Asked) -> list[int]:
+        """Return how many of a user's notifications match each filter."""
+        return await self._counts.get((user_id, asked)) or [0] * len(asked)
+
+    async def _insert(self, pending: list[Pending]) -> dict[Pending, Exception]:
+        errors = await self._repository.insert_each([item.document for item in pending])
+        return {pending[index]: error for index, error in errors.items()}
+
+    async def _count(self, keys: list[tuple[str, Asked]]) -> dict[tuple[str, Asked], list[int]]:
+        users: dict[Asked, list[str]] = {}
+        for user_id, asked in keys:
+            users.setdefault(asked, []).append(user_id)
+        counted = await asyncio.gather(*(self._count_alike(names, asked) for asked, names in users.items()))
+        return {key: counts for part in counted for key, counts in part.items()}
+
+    async def _count_alike(self, users: Sequence[str], asked: Asked) -> dict[tuple[str, Asked], list[int]]:
+        groups = await self._repository.group(users, filters.group_key(asked))
+        counts = {user_id: [0] * len(asked) for user_id in users}
+        for group in groups:
+            mine = counts[group["_id"]["userId"]]
+            for number, item in enumerate(asked):
+                if filters.matches(number, item, group["_id"]):
+                    mine[number] += group["n"]
+        return {(user_id, asked): found for user_id, found in counts.items()}
