@@ -189,6 +189,22 @@ async def test_without_its_database_the_server_says_so_and_comes_back(
         await call()
 
 
+async def test_a_server_that_starts_before_its_database_serves_when_it_comes(
+    database: MySQLDatabase, users_server: UsersServer, proxy: Proxy
+) -> None:
+    """The order in which a machine's processes come up does not matter."""
+    async with database_away(proxy, users_server):
+        starting = users_service(replace(database, port=proxy.listens), health_timeout_ms=300)
+        served = await asyncio.to_thread(starting.__enter__)
+        assert not await healthy(served)
+    try:
+        await until_health_is(served, wanted=True)
+        async with served.aio_channel() as channel:
+            await Stubs.on(channel).users.CreateUser(create_request())
+    finally:
+        await asyncio.to_thread(starting.__exit__, None, None, None)
+
+
 async def test_a_hanging_database_holds_nobody_up_for_long(
     users: Stubs, users_server: UsersServer, proxy: Proxy
 ) -> None:
