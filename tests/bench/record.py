@@ -52,9 +52,12 @@ def outcomes(results: Results, footprint: Footprint | None) -> list[Outcome]:
         if {excess.subject, *excess.parts} <= p50.keys()
     ]
     if footprint is not None:
-        memory, started_in = list(footprint.memory.values()), list(footprint.started_in.values())
-        found.append(Outcome("Memory of an idle service", "MiB", memory, IDLE_MIB, rising=False))
-        found.append(Outcome("Start to SERVING", "s", started_in, START_SECONDS, rising=False))
+        for name, memory in footprint.memory.items():
+            found.append(Outcome(f"Memory of an idle {name} service", "MiB", [memory], IDLE_MIB, rising=False))
+        for name, seconds in footprint.started_in.items():
+            found.append(
+                Outcome(f"Start of the {name} service to SERVING", "s", [seconds], START_SECONDS, rising=False)
+            )
     return found
 
 

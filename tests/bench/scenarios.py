@@ -14,6 +14,7 @@ from tests.bench.plan import user_id
 from tests.bench.requests import PAGE_SIZE, Rpc
 from tests.bench.stack import Launcher, Pair, response_size
 from tests.bench.targets import IN_FLIGHT
+from tests.bench.usage import children
 
 # Deeper than anybody scrolls.
 LAST_PAGE = 1_000
@@ -88,13 +89,12 @@ def _sign_in(rpc: Rpc, pair: Pair) -> Group:
 
 
 def _workers(launcher: Launcher, rpc: Rpc, pair: Pair) -> Group:
-    servers = launcher.users_on_one_port(WORKERS, pair.dataset)
-    one, two = pair.users, servers[0]
+    one, two = pair.users, launcher.users_workers(WORKERS, pair.dataset)
     return Group(
         "workers",
         [
             _many_connections("workers/one", one.address, rpc, [one.pid]),
-            _many_connections("workers/two", two.address, rpc, [server.pid for server in servers]),
+            _many_connections("workers/two", two.address, rpc, children(two.pid)),
         ],
     )
 

@@ -69,11 +69,9 @@ class Launcher:
         """Start a users service."""
         return self._service(name, "users-service", dataset.users)
 
-    def users_on_one_port(self, number: int, dataset: Dataset) -> Sequence[Server]:
-        """Start several processes of the users service that share a port."""
-        settings = {**dataset.users, "GRPC_SO_REUSEPORT": "true"}
-        port = ports.free_port()
-        return [self._service(f"worker-{index}", "users-service", settings, port=port) for index in range(number)]
+    def users_workers(self, number: int, dataset: Dataset) -> Server:
+        """Start a users service of several worker processes, which are the children of the server's process."""
+        return self._service(f"users-{number}", "users-service", dataset.users, "--workers", str(number))
 
     def echo(self, sizes: Sequence[int]) -> Server:
         """Start the bare echo, with responses of these sizes."""
@@ -83,10 +81,10 @@ class Launcher:
         """Start the handlers on SQLAlchemy's ORM."""
         return self._module("orm", "tests.bench.orm_server", dataset.users)
 
-    def _service(self, name: str, command: str, settings: Mapping[str, str], *, port: int = 0) -> Server:
-        port = port or ports.free_port()
+    def _service(self, name: str, command: str, settings: Mapping[str, str], *options: str) -> Server:
+        port = ports.free_port()
         program = str(Path(sys.executable).with_name(command))
-        return self._start(name, [program, "serve"], {**settings, "GRPC_PORT": str(port)}, port)
+        return self._start(name, [program, "serve", *options], {**settings, "GRPC_PORT": str(port)}, port)
 
     def _module(self, name: str, module: str, settings: Mapping[str, str], *arguments: str) -> Server:
         port = ports.free_port()

@@ -50,7 +50,7 @@ class Outcome:
     bound: float | None
     # Whether more is better.
     rising: bool
-    # The same ratio by the servers' processor time per call: steadier where the machine has other things to do.
+    # The same ratio by the servers' processor time per call, of the best rounds: steadier where the machine has other things to do.
     by_cpu: float | None = None
 
     @property
@@ -94,7 +94,7 @@ RATIOS = (
     _of_echo("ListNotifications, 20", "list", 0.35),
     _of_echo("CountNotifications, 3 filters", "count", 0.40),
     Ratio("SignIn / hashes of all cores", "sign_in/service", "sign_in/hash", 0.90),
-    Ratio("Two processes / one", "workers/two", "workers/one", 1.8),
+    Ratio("Two workers / one", "workers/two", "workers/one", 1.8),
     Ratio("Page 1,000 / page 1", "deep/last", "deep/first", 0.90),
     *(_of_small(name, key) for key, name in READS.items()),
     Ratio("ValidateSession / handler on the ORM", "validate/service", "validate/orm", None),
