@@ -50,7 +50,7 @@ class Outcome:
     bound: float | None
     # Whether more is better.
     rising: bool
-    # The same ratio by the servers' processor time per call, of the best rounds: steadier where the machine has other things to do.
+    # The same ratio by the servers' processor time per call in their best rounds: steadier on a busy machine.
     by_cpu: float | None = None
 
     @property
