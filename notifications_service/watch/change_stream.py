@@ -15,9 +15,9 @@ from notifications_service.database import Database
 from notifications_service.documents import Document
 from notifications_service.watch.changes import OPERATIONS, Change, HistoryLost, Position, parse, position_of, time_of
 
-# Not only "too old" (286): the token's event is not in this history (280), not of this collection (260), or its
-# form is not known to the server (40649, 50811). The tokens are authenticated, so none of it is the caller's doing.
-_LOST: Final = frozenset({260, 280, 286, 40649, 50811})
+# The place lies before the history that is kept (286) or is none of it (260, 280); or the stream cannot pass an event
+# that is too large for it (10334), which another system's row of some 16 MB may make.
+_LOST: Final = frozenset({260, 280, 286, 10334})
 # Seconds beyond the server's own waiting after which a read counts as failed.
 _STALLED: Final = 5.0
 

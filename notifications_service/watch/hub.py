@@ -49,7 +49,10 @@ class Hub:
         self._limits = limits
         self._draining = draining
         self._watchers: dict[str, set[Watcher]] = {}
+        # Set while the stream stands, short interruptions included.
         self._ready = asyncio.Event()
+        # When it was last read (the loop's clock).
+        self._read_at = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: asyncio.TimerHandle | None = None
         self._log = logging.get(__name__)
@@ -60,15 +63,7 @@ class Hub:
         Raises ShuttingDown, or DatabaseUnavailable when the shared stream does not stand in time.
         """
         self._keep_open()
-        try:
-            async with asyncio.timeout(self._limits.start):
-                while self.position is None:
-                    self._check_open()
-                    await self._ready.wait()
-        except TimeoutError:
-            raise DatabaseUnavailable from None
-        self._check_open()
-        watcher.join(self.position)
+        watcher.join(await self._standing())
         self._watchers.setdefault(watcher.user_id, set()).add(watcher)
 
     def leave(self, watcher: Watcher) -> None:
@@ -88,9 +83,17 @@ class Hub:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _check_open(self) -> None:
-        if self._draining.is_set():
-            raise ShuttingDown
+    async def _standing(self) -> Position:
+        """Wait until the shared stream stands and return how far it has come."""
+        try:
+            async with asyncio.timeout(self._limits.start):
+                while not self._draining.is_set():
+                    await self._ready.wait()
+                    if self._ready.is_set() and self.position is not None:
+                        return self.position
+        except TimeoutError:
+            raise DatabaseUnavailable from None
+        raise ShuttingDown
 
     def _keep_open(self) -> None:
         if self._closing is not None:
@@ -98,6 +101,7 @@ class Hub:
             self._closing = None
         if self._tasks:
             return
+        self._read_at = asyncio.get_running_loop().time()
         # In a context of their own: they outlive the call that needs them first, and its deadline.
         for work in (self._run(), self._end_with_drain()):
             task = asyncio.create_task(work, context=Context())
@@ -136,7 +140,7 @@ class Hub:
     async def _run(self) -> None:
         failures = 0
         while True:
-            before = self.position
+            before = self._read_at
             try:
                 await self._follow()
             except HistoryLost as error:
@@ -145,23 +149,30 @@ class Hub:
                 self._forget_position()
             except (PyMongoError, OSError, TimeoutError, Unavailable) as error:
                 self._log.warning("watch stream interrupted", kind=type(error).__name__)
-            failures = 0 if self.position != before else failures + 1
+                self._note_outage()
+            failures = 0 if self._read_at != before else failures + 1
             await asyncio.sleep(_pause(failures))
 
     async def _follow(self) -> None:
         if self.position is None:
             self.position = changes.before(await self._now())
-            self._ready.set()
         async with self._open(self.position) as stream:
+            self._ready.set()
             unbroken = 0
             while True:
                 change = await stream.next()
                 self._hand_on(change)
-                self.position = stream.position
+                self.position, self._read_at = stream.position, asyncio.get_running_loop().time()
                 unbroken = 0 if change is None else unbroken + 1
                 if unbroken % _BURST == _BURST - 1:
                     # Reading what has arrived already never waits by itself.
                     await asyncio.sleep(0)
+
+    def _note_outage(self) -> None:
+        """After too long, stop pretending that nothing happens: another process may do better."""
+        if asyncio.get_running_loop().time() - self._read_at > self._limits.outage:
+            self._ready.clear()
+            self._end_all(WatchInterrupted)
 
     def _hand_on(self, change: Change | None) -> None:
         if change is None:

@@ -21,5 +21,7 @@ class Limits:
     chunk: int = 512
     # How long a new watcher waits for the shared stream to stand.
     start: float = 5.0
+    # How long the shared stream may be away before its watchers are told to try elsewhere.
+    outage: float = 30.0
     # How long the shared stream stays open after the last watcher left.
     linger: float = 30.0

@@ -9,7 +9,8 @@ from typing import Final, TypeVar
 
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
-from notifications_service.watch.changes import Change, Place
+from notifications_service.watch.changes import Change, Place, time_of
+from notifications_service.watch.errors import ResumeTokenExpired
 from notifications_service.watch.events import Events
 from notifications_service.watch.history import History, Wanted
 from notifications_service.watch.hub import Hub
@@ -20,6 +21,9 @@ T = TypeVar("T")
 Write = Callable[[pb.WatchNotificationsResponse], Awaitable[None]]
 
 DEFAULT_SNAPSHOT: Final = 100
+# Seconds that another process's stream may be ahead of this one's. Further ahead lies only another database, say one
+# that was restored from a backup since; to wait until its time is reached would be to miss what happens until then.
+_AHEAD: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,9 @@ class Session:
         await self._send(events.snapshot_end(self._user_id, self._place, count, truncated=snapshot.truncated))
 
     def start_after(self, place: Place) -> None:
-        """Begin after a place of an earlier watch."""
+        """Begin after a place of an earlier watch. Raises ResumeTokenExpired when it is none of this database's."""
+        if time_of(place.position).time > time_of(self._watcher.joined_at).time + _AHEAD:
+            raise ResumeTokenExpired
         self._place = place
 
     async def run(self) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from typing import Any
 
 import grpc
 import pytest
+from bson import Timestamp
 from google.protobuf.field_mask_pb2 import FieldMask
 from pymongo import AsyncMongoClient
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from chassis.keyring import Keyring
 from notifications_service import documents
+from notifications_service.watch import changes
+from notifications_service.watch.changes import Place
 from notifications_service.watch.tokens import ResumeTokens
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import SECRET_KEYS, Notifications, running_notifications
@@ -186,3 +190,12 @@ async def test_many_resume_at_once_each_from_its_own_place(notifications: Notifi
             assert await watch.changes(3 - since) == [("created", identity) for identity in made[user][since:]]
 
     await asyncio.gather(*(missed(user, since) for user in users for since in range(3)))
+
+
+async def test_a_token_of_another_database_is_expired(pymongo_notifications: Notifications, user_id: str) -> None:
+    """A place that lies in this database's future, as after a restored backup, is not waited for in silence."""
+    tokens = ResumeTokens(Keyring.parse(SECRET_KEYS))
+    place = Place(changes.before(Timestamp(int(time.time()) + 3_600, 1)))
+    token = tokens.issue(user_id, place)
+    async with watching(pymongo_notifications.feed, user_id, greeted=False, resume_token=token) as watch:
+        assert await watch.failure() == (grpc.StatusCode.FAILED_PRECONDITION, "RESUME_TOKEN_EXPIRED")

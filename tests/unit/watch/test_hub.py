@@ -227,3 +227,24 @@ async def test_a_burst_lets_readers_have_their_turn(script: Script, make: Any) -
         script.items.put_nowait(item)
     assert [await position(watcher) for _ in burst] == [item.position for item in burst]
     assert not watcher.behind
+
+
+async def test_a_long_outage_ends_watches_and_refuses_new_ones_until_it_is_over(script: Script, make: Any) -> None:
+    """A stream that stays away is not covered up with heartbeats: callers are told, and may try another process."""
+    hub = make(Limits(outage=0.2, start=0.1))
+    watcher = await joined(hub)
+    opening = script.open
+
+    def broken(_: Position) -> Any:
+        raise AutoReconnect("away")
+
+    script.items.put_nowait(AutoReconnect("lost"))
+    hub._open = broken
+    assert await ending(watcher) is WatchInterrupted
+    with pytest.raises(DatabaseUnavailable):
+        await joined(hub)
+    hub._open = opening
+    hub._limits = Limits()
+    again = await joined(hub)
+    script.items.put_nowait(change(1))
+    assert await position(again) == change(1).position
