@@ -148,8 +148,8 @@ class AccountServiceServicer:
     def SetPassword(self, request, context):
         """Gives a password to a user who has none.
 
-        NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (PASSWORD_ALREADY_SET); RESOURCE_EXHAUSTED
-        (PASSWORD_HASHING_BUSY).
+        NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (PASSWORD_ALREADY_SET); INVALID_ARGUMENT
+        (PASSWORD_HASH_UNSUPPORTED); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

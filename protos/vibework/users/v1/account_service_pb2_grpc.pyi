@@ -73,8 +73,8 @@ class AccountServiceStub:
     SetPassword: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SetPasswordRequest, _account_service_pb2.SetPasswordResponse]
     """Gives a password to a user who has none.
 
-    NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (PASSWORD_ALREADY_SET); RESOURCE_EXHAUSTED
-    (PASSWORD_HASHING_BUSY).
+    NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (PASSWORD_ALREADY_SET); INVALID_ARGUMENT
+    (PASSWORD_HASH_UNSUPPORTED); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY).
     """
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ChangePasswordRequest, _account_service_pb2.ChangePasswordResponse]
     """Changes the password of a user who knows the current one; the user's other sessions end.
@@ -128,8 +128,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
     SetPassword: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SetPasswordRequest, _account_service_pb2.SetPasswordResponse]  # type: ignore[assignment]
     """Gives a password to a user who has none.
 
-    NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (PASSWORD_ALREADY_SET); RESOURCE_EXHAUSTED
-    (PASSWORD_HASHING_BUSY).
+    NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (PASSWORD_ALREADY_SET); INVALID_ARGUMENT
+    (PASSWORD_HASH_UNSUPPORTED); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY).
     """
     ChangePassword: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ChangePasswordRequest, _account_service_pb2.ChangePasswordResponse]  # type: ignore[assignment]
     """Changes the password of a user who knows the current one; the user's other sessions end.
@@ -222,8 +222,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.SetPasswordResponse, _abc.Awaitable[_account_service_pb2.SetPasswordResponse]]:
         """Gives a password to a user who has none.
 
-        NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (PASSWORD_ALREADY_SET); RESOURCE_EXHAUSTED
-        (PASSWORD_HASHING_BUSY).
+        NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (PASSWORD_ALREADY_SET); INVALID_ARGUMENT
+        (PASSWORD_HASH_UNSUPPORTED); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY).
         """
 
     @_abc_1.abstractmethod
