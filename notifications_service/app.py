@@ -85,6 +85,7 @@ def _watch_limits(settings: Settings) -> Limits:
         queue=settings.watch_queue_events,
         patience=settings.watch_patience_ms / 1000,
         catch_ups=settings.watch_max_catch_ups,
+        outage=settings.watch_outage_ms / 1000,
     )
 
 

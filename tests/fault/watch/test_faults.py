@@ -92,6 +92,27 @@ async def test_a_watch_resumes_while_the_database_comes_and_goes(mongod: LocalMo
             assert set(written) < set(told)
 
 
+async def test_a_long_outage_ends_watches_which_then_resume(mongod: LocalMongoDB, database: MongoDatabase) -> None:
+    """Heartbeats do not hide that the database is away; once it is back, the last token leads on."""
+    async with watched(database, watch_outage_ms=500) as to:
+        mongod.kill()
+        for watch in to.watches:
+            assert await watch.failure() == (grpc.StatusCode.UNAVAILABLE, "WATCH_INTERRUPTED")
+        refused = {await ended for ended in asyncio.as_completed([_refusal(feed) for feed in to.feeds])}
+        assert refused == {(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")}
+        mongod.begin()
+        await asyncio.to_thread(mongod.wait)
+        identity = await to.insert()
+        for feed, watch in zip(to.feeds, to.watches, strict=True):
+            async with watching(feed, USER, resume_token=watch.token) as again:
+                assert await again.change() == ("created", identity)
+
+
+async def _refusal(feed: object) -> tuple[grpc.StatusCode, str]:
+    async with watching(feed, USER, greeted=False) as watch:
+        return await watch.failure()
+
+
 async def _reconnecting(feed: object, token: str) -> list[str]:
     told: list[str] = []
     while True:
