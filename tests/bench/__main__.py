@@ -25,7 +25,7 @@ from tests.bench.plot import svg
 from tests.bench.rounds import Results, measure, seconds_each
 from tests.bench.scenarios import Group
 from tests.bench.stack import launcher
-from tests.bench.table import print_latencies, print_outcomes, print_subjects
+from tests.bench.table import print_errors, print_latencies, print_outcomes, print_subjects
 
 KEPT = ROOT / ".local" / "bench"
 SMALL_SCALE = 0.01
@@ -118,6 +118,7 @@ def report(console: Console, options: Options, results: Results, footprint: reco
     else:
         print_subjects(console, results)
         print_outcomes(console, found, records.earlier(options.against) if options.against else {})
+    print_errors(console, results)
     kept = {"scale": options.scale, "rounds": options.rounds, "rate": options.rate}
     written = records.record(results, found, footprint, kept)
     (options.output / "bench.json").write_text(json.dumps(written, indent=1))

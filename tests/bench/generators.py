@@ -12,6 +12,9 @@ from tests.bench import load
 from tests.bench.calls import Caller
 from tests.bench.load import Job, Sample
 
+# A call that fails is not counted as one, so it cannot pass for speed; but a few must not end a long run.
+MOST_ERRORS = 0.1
+
 
 @dataclass(frozen=True)
 class Load:
@@ -31,7 +34,7 @@ class Generators:
     def measure(self, caller: Caller, wanted: Load, processes: int) -> Sample:
         """Call from so many of the processes at once and return what all measured together.
 
-        Raises RuntimeError with the first error where calls failed: a failure must not pass for speed.
+        Raises RuntimeError with the first error where no call succeeded, or more than ``MOST_ERRORS`` of them failed.
         """
         number = min(processes, wanted.in_flight, len(self._pipes))
         for index, (pipe, job) in enumerate(zip(self._pipes, _shares(caller, wanted, number), strict=False)):
@@ -39,8 +42,9 @@ class Generators:
         total = Sample()
         for pipe in self._pipes[:number]:
             total.add(pipe.recv())
-        if total.errors or total.error or not total.calls:
-            raise RuntimeError(f"{total.errors} of {total.calls + total.errors} calls failed: {total.error or caller}")
+        made = total.all_calls + total.errors
+        if not total.calls or total.errors > MOST_ERRORS * made:
+            raise RuntimeError(f"{total.errors} of {made} calls failed: {total.error or caller}")
         return total
 
 

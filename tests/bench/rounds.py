@@ -18,11 +18,16 @@ PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 
 @dataclass(frozen=True)
 class Measurement:
-    """One subject in one round. Latencies in ms, by percentile; ``cpu_us``: server time per call."""
+    """One subject in one round. Latencies in ms, by percentile; ``cpu_us``: server time per call.
+
+    ``errors``: calls that failed; ``error``: the first of them.
+    """
 
     calls_per_second: float
     latency_ms: dict[str, float]
     cpu_us: float
+    errors: int = 0
+    error: str = ""
 
 
 @dataclass
@@ -82,7 +87,13 @@ def _one(generators: Generators, subject: Subject, load: Load) -> Measurement:
     sample = generators.measure(subject.caller, load, subject.generators)
     used = cpu_seconds(subject.pids) - before
     # The processor's time covers all calls, also those of the warm-up.
-    return Measurement(sample.calls / sample.seconds, percentiles(sample), used / sample.all_calls * 1e6)
+    return Measurement(
+        sample.calls / sample.seconds,
+        percentiles(sample),
+        used / sample.all_calls * 1e6,
+        sample.errors,
+        sample.error,
+    )
 
 
 def percentiles(sample: Sample) -> dict[str, float]:

@@ -51,6 +51,14 @@ def print_subjects(console: Console, results: Results) -> None:
     console.print(table)
 
 
+def print_errors(console: Console, results: Results) -> None:
+    """Print how many calls failed, and how, where any did."""
+    for key, rounds in results.by_subject.items():
+        if errors := sum(one.errors for one in rounds):
+            first = next(one.error for one in rounds if one.errors)
+            console.print(f"{key}: {errors} calls failed: {' '.join(first.split())}", style="red", markup=False)
+
+
 def print_latencies(console: Console, results: Results, rate: float) -> None:
     """Print the latency percentiles of an open loop."""
     names = list(next(iter(results.by_subject.values()))[0].latency_ms)
