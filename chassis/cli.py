@@ -1,24 +1,95 @@
-"""Command-line options that both services have."""
+"""What the commands of both services share: loading only the command that was asked for, options, failing."""
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any, NoReturn, TypeVar
+
 import click
 
-from chassis.workers import count_of
+from chassis.errors import ServiceError
+from chassis.settings import ServerSettings
+
+T = TypeVar("T")
+
+
+class CommandFailed(Exception):
+    """A command cannot be carried out; the text is one line for a person."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for: ``serve`` does not wait for ``migrate``'s packages.
+
+    ``commands``: where each command is, as ``package.module:attribute``.
+    """
+
+    def __init__(self, *, places: Mapping[str, str], **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self._places = places
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted({*super().list_commands(ctx), *self._places})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command and return it."""
+        place = self._places.get(cmd_name)
+        if place is None:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = place.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+def serve(package: str, settings: ServerSettings, workers: int) -> NoReturn:
+    """Serve the application of a service's package in this process, or in several that this one looks after.
+
+    Only what is needed is imported: the parent of workers serves nothing itself.
+    """
+    if workers > 1:
+        from chassis.workers import serve as supervise
+
+        sys.exit(supervise([sys.executable, "-m", package, "serve"], workers, settings))
+    from chassis import lifecycle
+
+    application = importlib.import_module(f"{package}.app")
+    sys.exit(lifecycle.run(settings, partial(application.build, settings)))
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Carry out a command's work; what is foreseen to fail ends the process with one line and exit code 1."""
+    try:
+        return asyncio.run(work)
+    except (CommandFailed, ServiceError) as error:
+        fail(str(error))
+
+
+def fail(text: str) -> NoReturn:
+    """End the process with one line on stderr and exit code 1."""
+    click.echo(text.replace("\n", " "), err=True)
+    sys.exit(1)
+
+
+def workers_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--workers``."""
+    return click.option(
+        "--workers",
+        default="1",
+        show_default=True,
+        metavar="N|auto",
+        callback=_workers,
+        help="Processes on the one port; auto: one per core.",
+    )(command)
 
 
 def _workers(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
+    from chassis.workers import count_of
+
     try:
         return count_of(value)
     except ValueError:
         raise click.BadParameter("a number from 1, or auto") from None
-
-
-workers_option = click.option(
-    "--workers",
-    default="1",
-    show_default=True,
-    metavar="N|auto",
-    callback=_workers,
-    help="Processes on the one port; auto: one per core.",
-)

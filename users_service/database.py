@@ -11,7 +11,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import asyncmy
 import asyncmy.errors
@@ -110,6 +110,13 @@ class Database:
             await self._points.wait_closed()
         await self._reader.dispose()
         await self.engine.dispose()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def ping(self) -> None:
         """Run the smallest statement; raise DatabaseUnavailable where the server does not answer."""

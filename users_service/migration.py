@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 import migrations.mysql
+from chassis.cli import CommandFailed
 from users_service import locks
 from users_service.database import connect_arguments, error_number
 from users_service.settings import DatabaseSettings
@@ -33,7 +34,7 @@ LOCK_SECONDS: Final = 600
 TABLE_LOCK_SECONDS: Final = 30
 
 
-class MigrationFailed(Exception):
+class MigrationFailed(CommandFailed):
     """A revision was not carried out; the text is one line for a person, without any statement."""
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import CursorResult, TextClause, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.cli import CommandFailed
 from users_service import locks
 from users_service.database import DEADLOCK, LOCK_WAIT_TIMEOUT, Database, error_number
 
@@ -25,7 +26,7 @@ ATTEMPTS: Final = 5
 REQUEST_IDS_KEPT: Final = timedelta(hours=24)
 
 
-class PurgeRunning(Exception):
+class PurgeRunning(CommandFailed):
     """Another process purges this database at this moment."""
 
     def __init__(self) -> None:

@@ -12,17 +12,19 @@ from typing import Any, Final
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
+from chassis.cli import CommandFailed
+
 COLLECTION: Final = "migration_lock"
 LEASE: Final = 30.0
 _POLL: Final = 0.2
 _LONG_AGO: Final = datetime(1970, 1, 1)  # noqa: DTZ001
 
 
-class Locked(Exception):
+class Locked(CommandFailed):
     """Another process holds the lock and did not let go in time."""
 
 
-class LockLost(Exception):
+class LockLost(CommandFailed):
     """The lease could not be renewed, so another process may be migrating by now."""
 
 

@@ -11,7 +11,7 @@ from typing import Final
 DELETE_USER_NOTIFICATIONS: Final = "delete_user_notifications"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Entry:
     """A call to make, leased to one relay until ``leased_until``; ``attempts`` counts the leases."""
 

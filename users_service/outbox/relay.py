@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final, NoReturn
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import logging
 from users_service.background import repeat
@@ -55,9 +57,10 @@ class Relay:
         self._due.clear()
 
     async def drain(self) -> None:
-        """Make all calls that are due."""
+        """Make all calls that are due. Where the outcome cannot be recorded, the leases run out and calls repeat."""
         while entries := await self._lease():
-            await asyncio.gather(*(self._make(entry) for entry in entries))
+            errors = await asyncio.gather(*(self._call(entry) for entry in entries))
+            await self._record(entries, errors)
 
     async def _lease(self) -> list[Entry]:
         now = self._clock()
@@ -65,27 +68,35 @@ class Relay:
             lambda connection: repository.lease(connection, now, now + LEASE, BATCH)
         )
 
-    async def _make(self, entry: Entry) -> None:
+    async def _call(self, entry: Entry) -> Exception | None:
         try:
             await self._handlers[entry.kind](entry)
         except Exception as error:  # noqa: BLE001 - whatever it was, the call is still to be made
-            await self._postpone(entry, error)
-            return
-        await self._database.transaction(lambda connection: repository.remove(connection, entry))
-        log.info("outbox entry done", entry=entry.id, kind=entry.kind, attempts=entry.attempts)
+            return error
+        return None
 
-    async def _postpone(self, entry: Entry, error: Exception) -> None:
-        pause = backoff(entry.attempts)
-        log.warning(
-            "outbox entry postponed",
-            entry=entry.id,
-            kind=entry.kind,
-            attempts=entry.attempts,
-            error=type(error).__name__,
-            seconds=round(pause.total_seconds(), 1),
-        )
-        until = self._clock() + pause
-        await self._database.transaction(lambda connection: repository.postpone(connection, entry, until))
+    async def _record(self, entries: Sequence[Entry], errors: Sequence[Exception | None]) -> None:
+        """Remove what is done and put off what is not, in one transaction: calls in progress need the pool more."""
+        done = [entry for entry, error in zip(entries, errors, strict=True) if error is None]
+        put_off = {entry: backoff(entry.attempts) for entry in entries if entry not in done}
+        now = self._clock()
+
+        async def work(connection: AsyncConnection) -> None:
+            await repository.remove(connection, [entry.id for entry in done])
+            for entry, pause in put_off.items():
+                await repository.postpone(connection, entry, now + pause)
+
+        await self._database.transaction(work)
+        for entry, error in zip(entries, errors, strict=True):
+            _log(entry, error, put_off.get(entry))
+
+
+def _log(entry: Entry, error: Exception | None, pause: timedelta | None) -> None:
+    told = log.bind(entry=entry.id, kind=entry.kind, attempts=entry.attempts)
+    if error is None or pause is None:
+        told.info("outbox entry done")
+    else:
+        told.warning("outbox entry postponed", error=type(error).__name__, seconds=round(pause.total_seconds(), 1))
 
 
 def backoff(attempts: int) -> timedelta:

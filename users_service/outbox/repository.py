@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from sqlalchemy import delete, func, insert, select, update
@@ -48,9 +48,10 @@ async def lease(connection: AsyncConnection, now: datetime, until: datetime, lim
     return [Entry(row.id, row.kind, json.loads(row.payload), row.attempts + 1, until) for row in rows]
 
 
-async def remove(connection: AsyncConnection, entry: Entry) -> None:
-    """Forget an entry whose call succeeded, whoever holds it by now: the calls are idempotent."""
-    await connection.execute(delete(outbox).where(outbox.c.id == entry.id))
+async def remove(connection: AsyncConnection, ids: Collection[str]) -> None:
+    """Forget entries whose calls succeeded, whoever holds them by now: the calls are idempotent."""
+    if ids:
+        await connection.execute(delete(outbox).where(outbox.c.id.in_(ids)))
 
 
 async def postpone(connection: AsyncConnection, entry: Entry, available_at: datetime) -> bool:

@@ -1,22 +1,18 @@
-"""The command ``users-service rotate-keys``."""
+"""``users-service rotate-keys``."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
-from chassis.errors import ServiceError
+from chassis.cli import run
 from chassis.keyring import Keyring
 from chassis.settings import load
 from users_service.accounts.rotation import Rotated, TokenRotation
 from users_service.accounts.tokens import TokenCipher
 from users_service.database import Database
+from users_service.progress import progress
 from users_service.settings import Settings
 
 
@@ -29,11 +25,7 @@ def rotate_keys() -> None:
     """
     settings = load(Settings)
     cipher = TokenCipher(Keyring.parse(settings.secret_keys.get_secret_value()))
-    try:
-        result = asyncio.run(_rotate(settings, cipher))
-    except ServiceError as error:
-        click.echo(error.message, err=True)
-        sys.exit(1)
+    result = run(_rotate(settings, cipher))
     click.echo(f"{result.rotated} accounts re-encrypted under key {cipher.primary}, {result.overtaken} by others")
     if result.unreadable:
         click.echo(f"{result.unreadable} accounts left: their key is not in SECRET_KEYS", err=True)
@@ -41,19 +33,7 @@ def rotate_keys() -> None:
 
 
 async def _rotate(settings: Settings, cipher: TokenCipher) -> Rotated:
-    database = Database(settings)
-    try:
+    async with Database(settings) as database:
         rotation = TokenRotation(database, cipher)
-        with _progress(await rotation.estimate()) as advance:
+        with progress("accounts", await rotation.estimate()) as advance:
             return await rotation.rotate(advance)
-    finally:
-        await database.close()
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal, nothing elsewhere."""
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("accounts", total=total)
-        yield lambda count: progress.advance(task, count)

@@ -1,0 +1,1 @@
+"""The commands of ``notifications-service``, one module each, imported when asked for."""

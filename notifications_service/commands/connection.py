@@ -1,0 +1,37 @@
+"""Carrying out a command's work with an open database, and saying in one line what failed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from pymongo.errors import OperationFailure, PyMongoError
+
+from chassis import tracebacks
+from chassis.cli import CommandFailed, fail
+from chassis.errors import ServiceError
+from notifications_service.database import Database
+from notifications_service.retention import NotMigrated
+from notifications_service.settings import DatabaseSettings
+
+T = TypeVar("T")
+
+
+def run(settings: DatabaseSettings, work: Callable[[Database], Awaitable[T]]) -> T:
+    """Open the database, carry out the work, close it; end the process where that fails."""
+
+    async def connected() -> T:
+        database = Database(settings)
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    try:
+        return asyncio.run(connected())
+    except (CommandFailed, NotMigrated, ServiceError) as error:
+        fail(str(error))
+    except PyMongoError as error:
+        name = (error.details or {}).get("codeName", "") if isinstance(error, OperationFailure) else ""
+        fail(f"MongoDB failed: {tracebacks.summary(error)} {name}".rstrip())

@@ -1,0 +1,1 @@
+"""The commands of ``users-service``, one module each, imported when asked for."""

@@ -1,0 +1,16 @@
+"""``users-service serve``."""
+
+from __future__ import annotations
+
+import click
+
+from chassis import cli
+from chassis.settings import load
+from users_service.settings import Settings
+
+
+@click.command()
+@cli.workers_option
+def serve(workers: int) -> None:
+    """Serve until SIGTERM or SIGINT, then drain."""
+    cli.serve("users_service", load(Settings), workers)
