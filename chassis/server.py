@@ -15,7 +15,7 @@ from chassis import logging, tls
 from chassis.health import SERVICE_NAME as HEALTH
 from chassis.health import Health, HealthServicer, Probe, run_probe, watch_probe
 from chassis.interceptors import Interceptor
-from chassis.interceptors.access_log import AccessLog
+from chassis.interceptors.access_log import AccessLog, JsonLines, write_readably
 from chassis.interceptors.envelope import Envelope, Observer
 from chassis.interceptors.in_flight import InFlight
 from chassis.interceptors.validation import checker
@@ -131,8 +131,10 @@ def _in_flight(settings: ServerSettings) -> InFlight:
 
 
 def _access_log() -> tuple[Observer, ...]:
-    write = logging.line_writer()
-    return () if write is None else (AccessLog(write).add,)
+    if not logging.is_enabled("info"):
+        return ()
+    write = logging.json_writer()
+    return (AccessLog(write_readably if write is None else JsonLines(write)).add,)
 
 
 def _add_infrastructure(server: grpc.aio.Server, settings: ServerSettings, health: Health) -> None:
