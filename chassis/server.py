@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from protovalidate import Validator
 
-from chassis import logging, tls
+from chassis import logging, tasks, tls
 from chassis.health import SERVICE_NAME as HEALTH
 from chassis.health import Health, HealthServicer, Probe, run_probe, watch_probe
 from chassis.interceptors import Interceptor
@@ -87,9 +87,7 @@ class Server:
         await self._end_background()
 
     async def _end_background(self) -> None:
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await tasks.end(self._background)
         self._background.clear()
 
 

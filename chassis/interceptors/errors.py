@@ -28,6 +28,10 @@ async def fail(call: Call, context: Context, error: BaseException) -> NoReturn:
     if isinstance(error, grpc.aio.AbortError) or not isinstance(error, Exception):
         call.code = "ABORTED_BY_HANDLER" if isinstance(error, Exception) else "CANCELLED"
         raise error
+    if context.cancelled():
+        # Its caller went while it was being written to, of which gRPC tells with an error of its own.
+        call.code = "CANCELLED"
+        raise asyncio.CancelledError from error
     logging.get("chassis.errors").error("unexpected error", method=call.method, exc_info=error)
     await _abort(call, context, InternalError())
 

@@ -16,7 +16,7 @@ from typing import Final
 from bson import Timestamp
 from pymongo.errors import PyMongoError
 
-from chassis import logging
+from chassis import logging, tasks
 from chassis.errors import DatabaseUnavailable, ServiceError, ShuttingDown, Unavailable
 from notifications_service.watch import changes
 from notifications_service.watch.change_stream import ChangeStream
@@ -78,10 +78,9 @@ class Hub:
     async def close(self) -> None:
         """End every watch and close the stream."""
         self._end_all(ShuttingDown)
-        tasks = list(self._tasks)
+        running = list(self._tasks)
         self._stop()
-        if tasks:
-            await asyncio.wait(tasks)
+        await tasks.end(running)
 
     async def _standing(self) -> Position:
         """Wait until the shared stream stands and return how far it has come."""
@@ -161,6 +160,9 @@ class Hub:
             unbroken = 0
             while True:
                 change = await stream.next()
+                if asyncio.current_task() not in self._tasks:
+                    # Stopped, and the driver has lost the cancellation (see ``tasks.end``).
+                    raise asyncio.CancelledError
                 self._hand_on(change)
                 self.position, self._read_at = stream.position, asyncio.get_running_loop().time()
                 unbroken = 0 if change is None else unbroken + 1

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
+from chassis import tasks
 from notifications_service.watch.changes import Change, Place, time_of
 from notifications_service.watch.errors import ResumeTokenExpired
 from notifications_service.watch.events import Events
@@ -139,9 +140,9 @@ class Session:
         await self._write(response)
         self._watcher.check()
 
-    async def _while_beating(self, work: Awaitable[T]) -> T:
+    async def _while_beating(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for ``work``, with heartbeats meanwhile, no longer than the watch may last."""
-        task = asyncio.ensure_future(work)
+        task = asyncio.create_task(work)
         try:
             while not task.done():
                 await asyncio.wait((task, self._watcher.ended), timeout=self._interval, return_when="FIRST_COMPLETED")
@@ -150,6 +151,4 @@ class Session:
                     await self._beat()
             return task.result()
         finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait((task,))
+            await tasks.end([task])

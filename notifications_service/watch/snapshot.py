@@ -14,6 +14,7 @@ from typing import Any, Final
 from bson import ObjectId, Timestamp
 from pymongo.errors import OperationFailure
 
+from chassis.coalesce import Coalescer
 from notifications_service import documents, schema
 from notifications_service.database import Database
 from notifications_service.documents import Document
@@ -30,6 +31,7 @@ _TOO_OLD: Final = 239
 # The collection was altered (a migration) just now: there is no moment to read at yet.
 _NOT_YET: Final = 246
 _ATTEMPTS: Final = 20
+_BEGINNING: Final = Timestamp(0, 0)
 _PAUSE: Final = 0.05
 
 
@@ -49,14 +51,21 @@ class Snapshots:
         """``cutoff``: the time (naive UTC) up to which notifications are past their retention."""
         self._database = database
         self._cutoff = cutoff
+        self._moments: Coalescer[Timestamp, Timestamp] = Coalescer(self._read_moment)
 
     async def now(self, after: Timestamp | None = None) -> Timestamp:
         """Return a cluster time: everything acknowledged before this call was committed by then.
 
-        ``after``: not before that time, as a new primary might otherwise say.
+        ``after``: not before that time, as a new primary might otherwise say. Calls at the same time share a read.
         """
-        cursor = await self._find({"filter": {"_id": 0}, "projection": {"_id": 1}, "limit": 1}, _concern(after=after))
-        return _at(cursor)
+        moment = await self._moments.get(after or _BEGINNING)
+        if moment is None:
+            raise RuntimeError("a read has a moment")
+        return moment
+
+    async def _read_moment(self, after: list[Timestamp]) -> dict[Timestamp, Timestamp]:
+        query = {"filter": {"_id": 0}, "projection": {"_id": 1}, "limit": 1}
+        return dict.fromkeys(after, _at(await self._find(query, _concern(after=max(after)))))
 
     async def draw(self, user_id: str, limit: int, after: Timestamp | None) -> Snapshot:
         """Choose the newest unread notifications of a user, at most ``limit``."""
@@ -100,15 +109,26 @@ class Snapshots:
         raise WatchInterrupted
 
     async def _run(self, command: Document) -> Document:
+        """Run a command to its end even if the caller goes: a cancelled read would cost its connection."""
+        reading = asyncio.create_task(self._read(command))
+        reading.add_done_callback(_retrieved)
+        return await asyncio.shield(reading)
+
+    async def _read(self, command: Document) -> Document:
         with self._database.limits():
             answer: Any = await self._database.default.command(command, codec_options=documents.CODEC_OPTIONS)
             cursor: Document = answer["cursor"]
             return cursor
 
 
+def _retrieved(reading: asyncio.Task[Document]) -> None:
+    if not reading.cancelled():
+        reading.exception()
+
+
 def _concern(*, after: Timestamp | None = None, at: Timestamp | None = None) -> Document:
     concern: Document = {"level": "snapshot"}
-    if after is not None:
+    if after is not None and after != _BEGINNING:
         concern["afterClusterTime"] = after
     if at is not None:
         concern["atClusterTime"] = at

@@ -82,6 +82,27 @@ async def test_more_watchers_than_allowed_are_refused(mongodb_database: MongoDat
             assert await admitted.change() == ("created", made.id)
 
 
+async def test_watches_that_were_cancelled_leave_nothing(mongodb_database: MongoDatabase) -> None:
+    """However a watch starts and whenever its caller goes, its place becomes free again."""
+    async with running_notifications(mongodb_database, watch_max_watchers=20) as running:
+        async with watching(running.feed, "user") as watch:
+            token = watch.token
+        starts: list[dict[str, Any]] = [{}, {"snapshot": {}}, {"resume_token": token}]
+        for number in range(15):
+            await create(running.feed, "user")
+            async with AsyncExitStack() as stack:
+                for index in range(20):
+                    start = starts[(number + index) % 3]
+                    await stack.enter_async_context(watching(running.feed, "user", greeted=False, **start))
+                await asyncio.sleep(0.002 * number)
+        await asyncio.sleep(0.5)
+        async with AsyncExitStack() as stack:
+            for _ in range(20):
+                watch = await stack.enter_async_context(watching(running.feed, "user"))
+            made = await create(running.feed, "user")
+            assert await watch.change() == ("created", made.id)
+
+
 @DRIVERS
 async def test_a_drain_ends_watches_at_once(mongodb_database: MongoDatabase, driver: str) -> None:
     """Watches do not hold up the end of the server: they end with a reason that says to watch again elsewhere."""
