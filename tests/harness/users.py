@@ -120,7 +120,10 @@ class UsersServer:
 
 
 def settings_for(database: MySQLDatabase, **changed: Any) -> Settings:
-    """Return settings for a server on this database: a free port, quick health probes, quick drains."""
+    """Return settings for a server on this database: a free port, quick health probes, quick drains.
+
+    Patience with the database is long, for machines that do much else meanwhile; tests of timeouts shorten it.
+    """
     values: dict[str, Any] = {
         **{name.lower(): value for name, value in database.environment().items()},
         "secret_keys": SECRET_KEYS,
@@ -128,6 +131,8 @@ def settings_for(database: MySQLDatabase, **changed: Any) -> Settings:
         "grpc_drain_ms": 0,
         "health_interval_ms": 100,
         "purge_interval_ms": 0,
+        "mysql_pool_acquire_timeout_ms": 10_000,
+        "mysql_query_timeout_ms": 20_000,
         "notifications_address": "off",
         **changed,
     }

@@ -13,6 +13,8 @@ down_revision = None
 
 OPTIONS = "ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 
+# Unique keys are checked in this order: with the normalised address first, all spellings of one address wait for the
+# one row in their way, and not in turn for those of their own spelling that will fail too.
 USERS = """
 CREATE TABLE IF NOT EXISTS users (
   id VARCHAR(255) NOT NULL,
@@ -26,8 +28,8 @@ CREATE TABLE IF NOT EXISTS users (
   created_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
   updated_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6),
   PRIMARY KEY (id),
-  UNIQUE KEY idx_email (email),
   UNIQUE KEY uniq_email_normalized (email_normalized),
+  UNIQUE KEY idx_email (email),
   KEY idx_created_at (created_at, id),
   KEY idx_email_verified (email_verified, created_at, id)
 )
