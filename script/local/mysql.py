@@ -98,6 +98,7 @@ class LocalMySQL:
             str(installation.program),
             *installation.common_options(),
             f"--datadir={data}",
+            f"--tmpdir={self.directory}",
             f"--port={self.port}",
             "--socket=mysql.sock",  # inside the data directory: a whole path may be longer than a socket's can be
             f"--pid-file={self.directory / 'mysql.pid'}",

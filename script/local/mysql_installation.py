@@ -60,7 +60,11 @@ class MySQLInstallation:
             unfinished.mkdir(parents=True)
         else:
             unfinished.parent.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(self._initialiser(unfinished), capture_output=True, text=True, check=False, timeout=300)
+        # A folder of its own for temporary tables: in a shared one, servers that start at once remove each other's.
+        environment = {**os.environ, "TMPDIR": str(unfinished.parent)}
+        done = subprocess.run(
+            self._initialiser(unfinished), env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
         if done.returncode:
             detail = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
             raise LocalProblem(f"{self.program.name} could not make its data directory {data}", detail=detail)
