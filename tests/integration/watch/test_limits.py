@@ -82,8 +82,10 @@ async def test_more_watchers_than_allowed_are_refused(mongodb_database: MongoDat
             assert await admitted.change() == ("created", made.id)
 
 
-async def test_watches_that_were_cancelled_leave_nothing(mongodb_database: MongoDatabase) -> None:
-    """However a watch starts and whenever its caller goes, its place becomes free again."""
+async def test_watches_that_were_cancelled_leave_nothing(
+    mongodb_database: MongoDatabase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However a watch starts and whenever its caller goes, its place becomes free again, and no error is logged."""
     async with running_notifications(mongodb_database, watch_max_watchers=20) as running:
         async with watching(running.feed, "user") as watch:
             token = watch.token
@@ -101,6 +103,7 @@ async def test_watches_that_were_cancelled_leave_nothing(mongodb_database: Mongo
                 watch = await stack.enter_async_context(watching(running.feed, "user"))
             made = await create(running.feed, "user")
             assert await watch.change() == ("created", made.id)
+    assert "error" not in capsys.readouterr().out
 
 
 @DRIVERS
