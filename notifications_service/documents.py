@@ -78,7 +78,9 @@ def truncated(time: datetime) -> datetime:
 
 def milliseconds(time: datetime) -> int:
     """Return the milliseconds since 1970 of a naive UTC time."""
-    return (time - _EPOCH) // _MILLISECOND
+    # Half the time of a division of the two spans.
+    span = time - _EPOCH
+    return span.days * 86_400_000 + span.seconds * 1_000 + span.microseconds // 1_000
 
 
 def new(draft: Draft, at: datetime) -> Document:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -32,7 +31,6 @@ DELIVERY_STATE_TO_PROTO: Final[Mapping[str | None, pb.DeliveryState.ValueType]] 
     "suppressed": pb.DELIVERY_STATE_SUPPRESSED,
 }
 
-_ZERO: Final = timedelta()
 _NO_DELIVERY: Final[Document] = {}
 _WRONG: Final = (KeyError, TypeError, ValueError, OverflowError, AttributeError)
 
@@ -49,9 +47,11 @@ def to_message(document: Document, fields: Iterable[str] | None = None) -> pb.No
     Raises ``Unreadable`` when a field that is asked for has a value that cannot stand there.
     """
     if fields is None:
-        with suppress(*_WRONG):
+        try:
             return _whole(document)
-    names = _CONVERTERS if fields is None else fields
+        except _WRONG:
+            fields = _CONVERTERS
+    names = tuple(fields)
     try:
         return pb.Notification(**{name: _CONVERTERS[name](document) for name in names})
     except _WRONG:
@@ -65,36 +65,43 @@ def _whole(document: Document) -> pb.Notification:
     A test holds it to that table, which also says what is wrong when this fails.
     """
     get = document.get
-    archived = _flag(document, "archived")
-    read = _flag(document, "read") or archived
-    seen = _flag(document, "seen") or read
+    seen, read, archived = get("seen"), get("read"), get("archived")
+    if not (_is_flag(seen) and _is_flag(read) and _is_flag(archived)):
+        raise TypeError
+    read = read or archived or False
+    seen = seen or read
     delivery: Any = get("delivery") or _NO_DELIVERY
     data: Any = None if get("data") is None else _json_object(document["data"])
-    texts = document["userId"], document["title"], document["message"]
-    if None in texts:
+    user_id, title, message = document["userId"], document["title"], document["message"]
+    created = document["createdAt"]
+    if user_id is None or title is None or message is None or created is None:
         # To the constructor None is a field that was not given.
         raise TypeError
     return pb.Notification(
         id=_id(document),
-        user_id=texts[0],
-        title=texts[1],
-        message=texts[2],
+        user_id=user_id,
+        title=title,
+        message=message,
         type=TYPE_TO_PROTO[document["type"]],
         category=get("category") or "",
         data=data,
         seen=seen,
         read=read,
-        archived=archived,
+        archived=archived or False,
         seen_at=_parts(get("seenAt")) if seen else None,
         read_at=_parts(get("readAt")) if read else None,
         archived_at=_parts(get("archivedAt")) if archived else None,
         sent_at=_parts(get("sentAt")),
         scheduled_at=_parts(delivery.get("scheduledAt")),
         delivery_state=DELIVERY_STATE_TO_PROTO[delivery.get("state")],
-        created_at=_parts(document["createdAt"] - _ZERO),
+        created_at=_parts(created),
         updated_at=_parts(get("updatedAt")),
         etag=documents.etag(document),
     )
+
+
+def _is_flag(value: object) -> bool:
+    return value is False or value is True or value is None
 
 
 def _parts(time: datetime | None) -> Any:

@@ -24,6 +24,11 @@ class Filter:
     created_before: datetime | None = None
 
     @property
+    def is_any_state(self) -> bool:
+        """Whether rows of every state match."""
+        return self.lowest is State.UNSEEN and self.highest is State.ARCHIVED
+
+    @property
     def is_contradiction(self) -> bool:
         """Whether nothing can match, as with read and unseen."""
         return self.lowest > self.highest

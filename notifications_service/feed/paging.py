@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from bson import ObjectId
 from vibework.notifications.v1.notification_service_pb2 import ListNotificationsRequest
 
-from chassis.fingerprint import fingerprint
 from chassis.pagetokens import InvalidPageToken, PageTokens
 from notifications_service.feed.repository import Position
 
@@ -41,4 +42,4 @@ class FeedPages:
 
 def _list_of(request: ListNotificationsRequest) -> bytes:
     # An absent filter and an empty one are the same list; size, mask and total may change from page to page.
-    return fingerprint(ListNotificationsRequest(user_id=request.user_id, filter=request.filter))
+    return hashlib.sha256(f"{request.user_id}\0".encode() + request.filter.SerializeToString()).digest()

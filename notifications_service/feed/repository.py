@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -72,6 +72,19 @@ class FeedRepository:
             documents.COLLECTION, query, limit=limit, hint=FEED_INDEX, sort=NEWEST_FIRST, projection=projection
         )
 
+    async def first_pages(self, asked: Mapping[str, Filter], limit: int) -> dict[str, list[Document]]:
+        """Return the first ``limit`` rows of several users in one command (``asked``: user → which of them).
+
+        The filters say nothing of states: no index can be named for each part of such a command, and none but the
+        right one fits then (docs/decisions/0012).
+        """
+        parts = [self._first_page(user_id, chosen, limit) for user_id, chosen in asked.items()]
+        rest = [{"$unionWith": {"coll": documents.COLLECTION, "pipeline": part}} for part in parts[1:]]
+        found: dict[str, list[Document]] = {user_id: [] for user_id in asked}
+        for row in await self._database.aggregate(self._rows, parts[0] + rest, hint=FEED_INDEX):
+            found[row["userId"]].append(row)
+        return found
+
     async def group(self, users: Sequence[str], by: Document, chosen: Filter = filters.EVERYTHING) -> list[Document]:
         """Count users' notifications that match by user and ``by``: rows of ``_id`` (their values) and ``n``."""
         query = self._query("", chosen) | {"userId": {"$in": list(users)}}
@@ -109,6 +122,9 @@ class FeedRepository:
         visible = await self._delete_batches(self._query(user_id, filters.EVERYTHING))
         await self._delete_batches({"userId": user_id})
         return visible
+
+    def _first_page(self, user_id: str, chosen: Filter, limit: int) -> list[Document]:
+        return [{"$match": self._query(user_id, chosen)}, {"$sort": NEWEST_FIRST}, {"$limit": limit}]
 
     async def _mark(self, query: Document, change: Change, hint: str) -> int:
         # What is in that state already does not match, so what matched is what changed.

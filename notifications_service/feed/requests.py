@@ -103,6 +103,8 @@ def _check_size(field: str, sizes: list[int], max_bytes: int) -> None:
 
 def filter_of(message: notification_service_pb2.NotificationFilter, prefix: str = "filter.") -> Filter:
     """Convert a filter. Raises InvalidFields for a time that is none."""
+    if not message.ByteSize():
+        return filters.EVERYTHING
     lowest, highest = filters.of_states(
         message.read if message.HasField("read") else None,
         message.seen if message.HasField("seen") else None,

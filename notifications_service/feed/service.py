@@ -104,9 +104,12 @@ class FeedService:
         if chosen.is_contradiction:
             return Page([], None)
         # One row more tells whether there is a next page.
-        rows = await self._repository.page(
-            user_id, chosen, after, size + 1, projection and projection | {"createdAt": 1}
-        )
+        rows = None
+        if after is None and projection is None:
+            rows = await self._shared.first_page(user_id, chosen, size + 1)
+        if rows is None:
+            fields = projection and projection | {"createdAt": 1}
+            rows = await self._repository.page(user_id, chosen, after, size + 1, fields)
         if len(rows) <= size:
             return Page(rows, None)
         return Page(rows[:size], _position(rows[size - 1]))

@@ -24,6 +24,10 @@ Asked = tuple[Filter, ...]
 # keeps few others waiting.
 COUNT_BATCH: Final = 16
 COUNTS_IN_FLIGHT: Final = 4
+# Lists of one command, and rows of each: together far below the 16 MiB of an answer of MongoDB.
+PAGE_BATCH: Final = 32
+PAGE_ROWS: Final = 21
+PAGES_IN_FLIGHT: Final = 1
 # Seconds that a command may take longer than its own limit before it is given up.
 _MARGIN: Final = 0.5
 
@@ -44,6 +48,9 @@ class SharedCommands:
         self._repository = repository
         limit = timeout + _MARGIN
         self._gets: Coalescer[ObjectId, Document] = Coalescer(repository.get_many, timeout=limit)
+        self._pages: Coalescer[tuple[str, Filter], list[Document]] = Coalescer(
+            self._first_pages, max_batch=PAGE_BATCH, max_in_flight=PAGES_IN_FLIGHT, timeout=limit
+        )
         self._inserts: Coalescer[Pending, Exception] = Coalescer(self._insert, timeout=limit)
         self._counts: Coalescer[tuple[str, Asked], list[int]] = Coalescer(
             self._count, max_batch=COUNT_BATCH, max_in_flight=COUNTS_IN_FLIGHT, timeout=limit
@@ -53,6 +60,12 @@ class SharedCommands:
         """Return a notification, or None."""
         return await self._gets.get(key)
 
+    async def first_page(self, user_id: str, chosen: Filter, limit: int) -> list[Document] | None:
+        """Return the newest rows that match; None for a list that must have a command of its own."""
+        if limit > PAGE_ROWS or not chosen.is_any_state:
+            return None
+        return (await self._pages.get((user_id, chosen)) or [])[:limit]
+
     async def insert(self, document: Document) -> None:
         """Store a notification."""
         if (error := await self._inserts.get(Pending(document))) is not None:
@@ -61,6 +74,22 @@ class SharedCommands:
     async def count(self, user_id: str, asked: Asked) -> list[int]:
         """Return how many of a user's notifications match each filter."""
         return await self._counts.get((user_id, asked)) or [0] * len(asked)
+
+    async def _first_pages(self, keys: list[tuple[str, Filter]]) -> dict[tuple[str, Filter], list[Document]]:
+        # Rows are told apart by their user, so each user is once in a command.
+        rounds: list[dict[str, Filter]] = []
+        for user_id, chosen in keys:
+            free = next((asked for asked in rounds if user_id not in asked), None)
+            if free is None:
+                rounds.append({user_id: chosen})
+            else:
+                free[user_id] = chosen
+        found = await asyncio.gather(*(self._repository.first_pages(asked, PAGE_ROWS) for asked in rounds))
+        return {
+            (user_id, asked[user_id]): rows
+            for asked, pages in zip(rounds, found, strict=True)
+            for user_id, rows in pages.items()
+        }
 
     async def _insert(self, pending: list[Pending]) -> dict[Pending, Exception]:
         errors = await self._repository.insert_each([item.document for item in pending])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -90,7 +91,11 @@ async def test_every_list_and_count_uses_the_feed_index(feed: Notifications, pro
         if request.page_token:
             await feed.feed.ListNotifications(request)
         await feed.feed.CountNotifications(service.CountNotificationsRequest(user_id=USER, filters=[wanted]))
-    lists, counts = plans(profiled, "find"), plans(profiled, "aggregate")
+    lists, aggregations = plans(profiled, "find"), plans(profiled, "aggregate")
+    counts = [plan for plan in aggregations if "$group" in str(plan["command"]["pipeline"])]
+    first_pages = [plan for plan in aggregations if plan not in counts]
+    # Those that ask for no state.
+    assert len(first_pages) == 16
     # 20 of the 27 combinations of states hold together; the others need no query to be listed.
     assert len(lists) > 20 * 16
     assert len(counts) == 432
@@ -100,11 +105,43 @@ async def test_every_list_and_count_uses_the_feed_index(feed: Notifications, pro
         # that do not match are left out by their keys, but where a state may be said by either of several fields.
         if "$or" not in str(plan["command"]["filter"].get("$and")):
             assert plan["docsExamined"] <= 5 + 1 + 1, plan
+    for plan in first_pages:
+        assert_by_index(plan)
+        assert plan["docsExamined"] <= 21, plan
     for plan in counts:
         assert_by_index(plan)
         assert plan["docsExamined"] == 0, plan
         # The key behind the last one of the user ends the scan.
         assert plan["keysExamined"] <= ROWS / USERS + 1, plan
+
+
+async def test_lists_that_share_a_command_use_the_feed_index(feed: Notifications, profiled: Any) -> None:
+    """For each of them the server comes upon that index by itself: in order, and reading no more than is shown."""
+    began = datetime.now(UTC)
+    rows = [{"createdAt": began - timedelta(days=day)} for day in range(29)]
+    filters = [
+        wanted for wanted in all_filters(rows) if not (wanted.ListFields() and wanted.ListFields()[0][0].number < 4)
+    ]
+    assert len(filters) == 16
+    requests = [
+        service.ListNotificationsRequest(user_id=f"user_{number:04d}", filter=filters[number % 16])
+        for number in range(USERS)
+        if f"user_{number:04d}" != USER
+    ]
+    for _ in range(3):
+        await asyncio.gather(*(feed.feed.ListNotifications(request) for request in requests))
+    shared = [
+        plan
+        for plan in plans(profiled, "aggregate")
+        if plan["ts"].replace(tzinfo=UTC) >= began and "$unionWith" in str(plan["command"]["pipeline"])
+    ]
+    assert shared
+    key = "IXSCAN { userId: 1, createdAt: -1, _id: -1,"
+    for plan in shared:
+        assert not plan.get("hasSortStage"), plan
+        parts = len(plan["command"]["pipeline"]) - 3 + 1
+        assert plan["planSummary"].count(key) == plan["planSummary"].count("SCAN") >= 1, plan
+        assert plan["docsExamined"] <= 21 * parts, plan
 
 
 async def test_marks_stats_and_deletes_use_an_index(feed: Notifications, profiled: Any) -> None:
