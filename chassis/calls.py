@@ -16,7 +16,7 @@ REQUEST_ID_KEY: Final = "x-request-id"
 
 _is_safe = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
 # A random prefix per process and a counter are as unique as a UUID and cost a tenth of it.
-_prefix: Final = os.urandom(9).hex()
+_prefix: Final = os.urandom(9).hex() + "-"
 _numbers: Final = itertools.count(1)
 
 
@@ -29,33 +29,24 @@ class Call:
     ``expired`` says that the cap has cancelled ``task``.
     """
 
-    __slots__ = (
-        "cap",
-        "code",
-        "context",
-        "expired",
-        "metadata",
-        "method",
-        "reason",
-        "repeats_id",
-        "request_id",
-        "started",
-        "task",
-    )
+    # Defaults on the class: most calls never set them, and every attribute set costs every call.
+    cap: float | None = None
+    code = "OK"
+    context: Any = None
+    expired = False
+    reason = ""
+    repeats_id = False
+    task: Task[Any] | None = None
 
-    def __init__(self, method: str, metadata: Any, context: Any = None) -> None:
+    def __init__(self, method: str, metadata: Any) -> None:
         self.method = method
         self.metadata = metadata
-        self.context = context
-        given = request_id_from(metadata)
-        self.repeats_id = given != ""
-        self.request_id = given or f"{_prefix}-{next(_numbers):x}"
         self.started = monotonic()
-        self.cap: float | None = None
-        self.code = "OK"
-        self.reason = ""
-        self.expired = False
-        self.task: Task[Any] | None = None
+        given = request_id_from(metadata)
+        if given:
+            self.request_id, self.repeats_id = given, True
+        else:
+            self.request_id = f"{_prefix}{next(_numbers)}"
 
     def close(self) -> None:
         """Let go of gRPC's objects, and of the time limit for work that outlives the call.

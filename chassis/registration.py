@@ -20,7 +20,7 @@ from chassis.calls import Call
 from chassis.errors import InvalidFields, MethodUnknown
 from chassis.interceptors import Context, Handler, Interceptor, Method, compose
 from chassis.interceptors.envelope import Envelope, Prepare
-from chassis.interceptors.validation import Check
+from chassis.interceptors.validation import Validation
 
 # ``add_UserServiceServicer_to_server`` and the servicer to pass to it.
 Registration: TypeAlias = tuple[Callable[[Any, Any], None], object]
@@ -91,7 +91,7 @@ class Composer:
     """Builds the handler of a method: envelope, decoding, validation, interceptors, servicer."""
 
     envelope: Envelope
-    check: Check
+    validation: Validation
     interceptors: Sequence[Interceptor] = ()
 
     def router(self, services: Mapping[str, Mapping[str, Any]]) -> Router:
@@ -124,7 +124,7 @@ class Composer:
         )
 
     def _prepare(self, decode: Callable[[bytes], Any]) -> Prepare:
-        check = self.check
+        check = self.validation.check(type(decode(b"")))
 
         def prepare(request: bytes) -> Any:
             # Decoded here and not by gRPC, which would answer a malformed request with UNKNOWN.

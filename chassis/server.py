@@ -9,7 +9,6 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
-from protovalidate import Validator
 
 from chassis import logging, tasks, tls
 from chassis.health import SERVICE_NAME as HEALTH
@@ -18,7 +17,7 @@ from chassis.interceptors import Interceptor
 from chassis.interceptors.access_log import AccessLog, JsonLines, write_readably
 from chassis.interceptors.envelope import Envelope, Observer
 from chassis.interceptors.in_flight import InFlight
-from chassis.interceptors.validation import checker
+from chassis.interceptors.validation import Validation
 from chassis.registration import Composer, Registration, UnknownMethods, record
 from chassis.settings import ServerSettings
 
@@ -115,7 +114,7 @@ def build_server(
     health = Health(recorded)
     in_flight = _in_flight(settings)
     envelope = Envelope(in_flight, (*_access_log(), *observers))
-    composer = Composer(envelope, checker(Validator()), interceptors)
+    composer = Composer(envelope, Validation(), interceptors)
     server = grpc.aio.server(options=_options(settings))
     server.add_generic_rpc_handlers((composer.router(recorded),))
     _add_infrastructure(server, settings, health)

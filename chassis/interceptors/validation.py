@@ -10,27 +10,35 @@ from protovalidate import FieldPathPb as FieldPath
 from protovalidate import Validator, Violation
 
 from chassis.errors import FieldViolation, InvalidFields
+from chassis.interceptors.plain_rules import shortcut
 
 Check = Callable[[Message], None]
 
 
-def checker(validator: Validator) -> Check:
-    """Return what raises ``InvalidFields`` with every violation of a request.
+class Validation:
+    """Makes the check of a request type; one for the whole server, because it caches compiled rules."""
 
-    One validator for the whole server: it caches compiled rules.
-    """
-    collect = validator.collect_violations
+    def __init__(self) -> None:
+        self._validator = Validator()
 
-    def check(request: Message) -> None:
-        if violations := collect(request):
-            raise InvalidFields([_field_violation(item) for item in violations])
+    def check(self, request_class: type[Message]) -> Check:
+        """Return what raises ``InvalidFields`` with every violation of a request of this type.
 
-    return check
+        The rules are compiled now, so that no caller waits for it.
+        """
+        collect = self._validator.collect_violations
+        collect(request_class())
+        accept = shortcut(request_class.DESCRIPTOR) or _nothing
+
+        def check(request: Message) -> None:
+            if not accept(request) and (violations := collect(request)):
+                raise InvalidFields([_field_violation(item) for item in violations])
+
+        return check
 
 
-def warm(validator: Validator, request_class: type[Message]) -> None:
-    """Compile the rules of a request type now, so that no caller waits for it."""
-    validator.collect_violations(request_class())
+def _nothing(_: Message) -> bool:
+    return False
 
 
 def _field_violation(violation: Violation) -> FieldViolation:

@@ -1,0 +1,88 @@
+"""A shortcut past protovalidate for requests whose rules are plain: lengths of strings, and a required oneof.
+
+The look-ups by key, which are most of the traffic, have such rules; protovalidate takes 3% of a bare call
+for them. The shortcut only ever accepts: whatever it does not know or would refuse goes to protovalidate,
+which stays the one judge of what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from buf.validate import validate_pb2
+from google.protobuf.descriptor import FieldDescriptor, OneofDescriptor
+
+Accept = Callable[[Any], bool]
+
+_LENGTHS: Final = {"min_len", "max_len"}
+_UNLIMITED: Final = 1 << 62
+
+
+def shortcut(descriptor: Any) -> Accept | None:
+    """Return what accepts requests of a type that certainly keep their rules; None when they are not plain."""
+    oneofs = [oneof for oneof in descriptor.oneofs if len(oneof.fields) > 1]
+    members = {field.name for oneof in oneofs for field in oneof.fields}
+    alone = [_field(field) for field in descriptor.fields if field.name not in members]
+    steps = [*alone, *map(_oneof, oneofs)]
+    if descriptor.GetOptions().HasExtension(validate_pb2.message) or None in steps:
+        return None
+    return _all([step for step in steps if step is not None and step is not _anything])
+
+
+def _field(field: FieldDescriptor) -> Accept | None:
+    """Return the check of a field that belongs to no oneof; None when its rules are not plain."""
+    name, options = field.name, field.GetOptions()
+    if field.message_type is not None:
+        # It may have rules of its own; unset it has nothing to check, unless it is required.
+        plain = not field.is_repeated and not options.HasExtension(validate_pb2.field)
+        return (lambda request: not request.HasField(name)) if plain else None
+    if not options.HasExtension(validate_pb2.field):
+        return _anything
+    limits = _lengths(field)
+    if limits is None:
+        return None
+    least, most = limits
+    return lambda request: least <= len(getattr(request, name)) <= most
+
+
+def _oneof(oneof: OneofDescriptor) -> Accept | None:
+    """Return the check of a oneof of strings, of which one is set; None when its rules are not plain."""
+    name = oneof.name
+    limits = {field.name: _lengths(field) for field in oneof.fields}
+    known = {field: limit for field, limit in limits.items() if limit is not None}
+    if len(known) < len(limits):
+        return None
+
+    def accept(request: Any) -> bool:
+        chosen = request.WhichOneof(name)
+        if chosen is None:
+            return False
+        least, most = known[chosen]
+        return least <= len(getattr(request, chosen)) <= most
+
+    return accept
+
+
+def _lengths(field: FieldDescriptor) -> tuple[int, int] | None:
+    """Return the least and the greatest length of a string field; None when it has other rules."""
+    rules = field.GetOptions().Extensions[validate_pb2.field]
+    names = {part.name for part, _ in rules.ListFields()}
+    lengths = {part.name for part, _ in rules.string.ListFields()}
+    if field.is_repeated or names != {"string"} or not lengths <= _LENGTHS:
+        return None
+    return rules.string.min_len, rules.string.max_len if "max_len" in lengths else _UNLIMITED
+
+
+def _anything(_: Any) -> bool:
+    return True
+
+
+def _all(steps: list[Accept]) -> Accept:
+    if not steps:
+        return _anything
+    first, rest = steps[0], steps[1:]
+    if not rest:
+        return first
+    others = _all(rest)
+    return lambda request: first(request) and others(request)
