@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import grpc
 import pytest
 from pymongo import AsyncMongoClient
+from vibework.notifications.v1.notification_service_pb2_grpc import NotificationServiceStub
 
 from notifications_service import documents
 from tests.harness.databases import MongoDatabase
@@ -42,11 +44,11 @@ async def test_a_slow_reader_is_ended_and_resumes_where_it_was(mongodb_database:
         running = await stack.enter_async_context(
             running_notifications(mongodb_database, mongodb_driver=driver, watch_queue_events=20, watch_patience_ms=200)
         )
-        watch = await stack.enter_async_context(watching(running.feed, "user"))
-        # More than the connection itself takes in (its window grows to some megabytes).
-        large = drafts("user", 1_200, message="m" * 16_000)
-        for start in range(0, len(large), 100):
-            await rows.insert_many(large[start : start + 100])
+        feed = await stack.enter_async_context(_hardly_buffering(running))
+        watch = await stack.enter_async_context(watching(feed, "user"))
+        large = drafts("user", 400, message="m" * 16_000)
+        for start in range(0, len(large), 50):
+            await rows.insert_many(large[start : start + 50])
         await asyncio.sleep(0.5)
         assert await watch.failure() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW")
         told = watch.told
@@ -54,6 +56,14 @@ async def test_a_slow_reader_is_ended_and_resumes_where_it_was(mongodb_database:
         async with watching(running.feed, "user", resume_token=watch.token) as again:
             told += await ids_until(again, large[-1])
         assert told == [str(document["_id"]) for document in large]
+
+
+@asynccontextmanager
+async def _hardly_buffering(running: Notifications) -> AsyncIterator[NotificationServiceStub]:
+    """Open a connection with a fixed window of 64 KiB: left to itself it may take in all that the test writes."""
+    options = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536)]
+    async with grpc.aio.insecure_channel(running.server.address, options=options) as channel:
+        yield NotificationServiceStub(channel)
 
 
 async def test_a_burst_does_not_end_a_watcher_that_reads(notifications: Notifications, user_id: str, rows: Any) -> None:
