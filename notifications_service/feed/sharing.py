@@ -20,14 +20,15 @@ from notifications_service.feed.repository import FeedRepository
 
 Asked = tuple[Filter, ...]
 
-# A count takes the server about a microsecond a row: few users to a command, so that one with very many rows
-# keeps few others waiting.
+# A count takes the database about a microsecond a row, and there it is carried out by one processor: several at a
+# time, and few users to each, so that one with very many rows keeps few others waiting.
 COUNT_BATCH: Final = 16
 COUNTS_IN_FLIGHT: Final = 4
 # Lists of one command, and rows of each: together far below the 16 MiB of an answer of MongoDB.
 PAGE_BATCH: Final = 32
 PAGE_ROWS: Final = 21
-PAGES_IN_FLIGHT: Final = 1
+# One command of a kind at a time: with two, each carries half as much, and the driver's share of a call doubles.
+IN_FLIGHT: Final = 1
 # Seconds that a command may take longer than its own limit before it is given up.
 _MARGIN: Final = 0.5
 
@@ -47,11 +48,13 @@ class SharedCommands:
     def __init__(self, repository: FeedRepository, timeout: float) -> None:
         self._repository = repository
         limit = timeout + _MARGIN
-        self._gets: Coalescer[ObjectId, Document] = Coalescer(repository.get_many, timeout=limit)
-        self._pages: Coalescer[tuple[str, Filter], list[Document]] = Coalescer(
-            self._first_pages, max_batch=PAGE_BATCH, max_in_flight=PAGES_IN_FLIGHT, timeout=limit
+        self._gets: Coalescer[ObjectId, Document] = Coalescer(
+            repository.get_many, max_in_flight=IN_FLIGHT, timeout=limit
         )
-        self._inserts: Coalescer[Pending, Exception] = Coalescer(self._insert, timeout=limit)
+        self._pages: Coalescer[tuple[str, Filter], list[Document]] = Coalescer(
+            self._first_pages, max_batch=PAGE_BATCH, max_in_flight=IN_FLIGHT, timeout=limit
+        )
+        self._inserts: Coalescer[Pending, Exception] = Coalescer(self._insert, max_in_flight=IN_FLIGHT, timeout=limit)
         self._counts: Coalescer[tuple[str, Asked], list[int]] = Coalescer(
             self._count, max_batch=COUNT_BATCH, max_in_flight=COUNTS_IN_FLIGHT, timeout=limit
         )

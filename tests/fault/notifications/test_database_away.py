@@ -125,7 +125,7 @@ async def test_a_slow_database_ends_calls_at_their_deadline(
     """The caller's deadline and the query timeout hold against a database that hangs; the next call is well."""
     async with running_notifications(database, mongodb_driver=driver, mongodb_query_timeout_ms=400) as running:
         request = service.ListNotificationsRequest(user_id="user_3")
-        async with failing(mongod, ["find"], blockConnection=True, blockTimeMS=3_000):
+        async with failing(mongod, ["find", "aggregate"], blockConnection=True, blockTimeMS=3_000):
             began = time.monotonic()
             error = await refusal(running.feed.ListNotifications(request, timeout=0.2))
             assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
