@@ -9,11 +9,10 @@ import grpc
 import pytest
 from google.protobuf import message_factory
 from google.protobuf.descriptor_pool import Default
-from protovalidate import Validator
 from vibework.errors.v1 import ErrorReason
 
 from chassis.errors import InvalidFields
-from chassis.interceptors.validation import checker
+from chassis.interceptors.validation import Validation
 from tests.contract.requests import NOTIFICATIONS, USERS
 from tests.contract.servers import Answer, call, call_raw, notifications_address, reflected
 from tests.contract.test_descriptors import PROMISED
@@ -96,7 +95,8 @@ def _violations_of_an_empty(rpc: str) -> set[str]:
     service, name = rpc.split("/")
     method = Default().FindServiceByName(service).methods_by_name[name]
     try:
-        checker(Validator())(message_factory.GetMessageClass(method.input_type)())
+        request_class = message_factory.GetMessageClass(method.input_type)
+        Validation().check(request_class)(request_class())
     except InvalidFields as error:
         return {violation.field for violation in error.violations}
     return set()
