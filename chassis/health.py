@@ -15,6 +15,8 @@ SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN: Final = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 SERVICE_NAME: Final = "grpc.health.v1.Health"
+# SERVING for as long as the process answers, whatever its database does: for those who start anew what does not.
+LIVENESS: Final = "liveness"
 
 Probe = Callable[[], Awaitable[object]]
 
@@ -31,6 +33,8 @@ class Health:
 
     def status(self, service: str) -> Any:
         """Return the status of a service ("" = the server as a whole)."""
+        if service == LIVENESS:
+            return SERVING
         if service not in self.services:
             return SERVICE_UNKNOWN
         return SERVING if self.serving and not self.draining else NOT_SERVING

@@ -63,6 +63,17 @@ async def test_health_goes_with_the_database_and_comes_back(serve: Serve) -> Non
     watch.cancel()
 
 
+async def test_a_process_without_its_database_is_alive(serve: Serve) -> None:
+    """To start it anew, as a liveness probe would have it, brings no database back."""
+    running = await serve()
+    running.probe_error.append(OSError("gone"))
+    watch = _stub(running).Watch(health_pb2.HealthCheckRequest())
+    while (await asyncio.wait_for(watch.read(), 5)).status != NOT_SERVING:
+        pass
+    assert (await _stub(running).Check(health_pb2.HealthCheckRequest(service="liveness"))).status == SERVING
+    watch.cancel()
+
+
 async def test_a_watch_of_an_unknown_service_stays_open(serve: Serve) -> None:
     """The health protocol asks for SERVICE_UNKNOWN and an open stream."""
     watch = _stub(await serve()).Watch(health_pb2.HealthCheckRequest(service="nobody"))

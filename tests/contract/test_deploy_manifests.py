@@ -1,0 +1,194 @@
+"""The Kubernetes manifests: valid by Kubernetes' own schemas, and true to the code that they run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from chassis.health import LIVENESS
+from chassis.settings import ServerSettings
+from notifications_service.settings import Settings as NotificationsSettings
+from users_service.settings import Settings as UsersSettings
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy" / "kubernetes"
+# The oldest that has all fields used here without a feature gate, and the newest known.
+VERSIONS = ("1.34", "1.37")
+SETTINGS: dict[str, type[ServerSettings]] = {"users": UsersSettings, "notifications": NotificationsSettings}
+SERVICES = tuple(SETTINGS)
+
+Resource = dict[str, Any]
+
+
+def _documents(path: Path) -> list[Resource]:
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+def _resources(folder: Path = FOLDER) -> Iterator[Resource]:
+    """Yield what `kubectl apply -k` of a folder would apply, before it puts the namespace and the image in."""
+    (kustomization,) = _documents(folder / "kustomization.yaml")
+    for name in kustomization["resources"]:
+        path = (folder / name).resolve()
+        yield from _resources(path) if path.is_dir() else _documents(path)
+
+
+ALL = {
+    (found["kind"], found["metadata"]["name"]): found
+    for part in (FOLDER, FOLDER / "migrate")
+    for found in _resources(part)
+}
+
+
+def _pod(kind: str, name: str) -> Resource:
+    pod: Resource = ALL[kind, name]["spec"]["template"]["spec"]
+    return pod
+
+
+PODS = [(kind, name) for kind, name in ALL if kind in ("Deployment", "Job")]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("key", ALL, ids=" ".join)
+def test_every_resource_is_valid(key: tuple[str, str], version: str) -> None:
+    """The schemas are strict: a field that Kubernetes does not know, or at the wrong depth, fails."""
+    kubernetes_validate.validate(ALL[key], version, strict=True)
+
+
+def test_the_schemas_refuse_a_misspelt_field() -> None:
+    """Were validation not strict, the test above could not fail."""
+    service = ALL["Service", "users"]
+    wrong = {**service, "spec": {**service["spec"], "clusterIp": "None"}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, VERSIONS[0], strict=True)
+
+
+@pytest.mark.parametrize("kustomization", sorted(FOLDER.rglob("kustomization.yaml")), ids=lambda path: path.parent.name)
+def test_kustomize_may_read_what_is_named(kustomization: Path) -> None:
+    """It refuses files outside the folder; folders of their own it takes from anywhere."""
+    for name in _documents(kustomization)[0]["resources"]:
+        path = (kustomization.parent / name).resolve()
+        assert path.exists()
+        assert path.is_dir() or path.is_relative_to(kustomization.parent)
+
+
+def test_every_file_is_applied() -> None:
+    """A manifest that no kustomization names would be forgotten in silence."""
+    kustomizations = list(FOLDER.rglob("kustomization.yaml"))
+    named = {(path.parent / name).resolve() for path in kustomizations for name in _documents(path)[0]["resources"]}
+    assert {path for path in FOLDER.rglob("*.yaml") if path not in kustomizations} <= named
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_settings_are_settings(service: str) -> None:
+    """A misspelt name would leave the default in force; a wrong value would stop the start."""
+    given = ALL["ConfigMap", f"{service}-settings"]["data"]
+    fields = {name.upper() for name in SETTINGS[service].model_fields}
+    assert given.keys() - {"SECRETS_DIR"} <= fields
+    secrets = {"MYSQL_PASSWORD": "p", "MONGODB_URL": "mongodb://h/d", "SECRET_KEYS": f"k:{'A' * 43}="}
+    read = {name.lower(): value for name, value in {**given, **secrets}.items() if name in fields}
+    assert SETTINGS[service](**read).grpc_port == int(given["GRPC_PORT"])
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_secret_is_written_down(service: str) -> None:
+    """Secrets come as files of a Secret, which is not among these manifests."""
+    given = ALL["ConfigMap", f"{service}-settings"]["data"]
+    assert not given.keys() & {"MYSQL_PASSWORD", "MONGODB_URL", "SECRET_KEYS"}
+    assert not any(kind == "Secret" for kind, _ in ALL)
+    mounted = {volume["name"]: volume for volume in _pod("Deployment", service)["volumes"]}
+    assert mounted["secrets"]["secret"]["secretName"] == f"{service}-secrets"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_one_port_in_all_places(service: str) -> None:
+    """Server, probes, Service, network policy and the other service's address agree."""
+    (container,) = _pod("Deployment", service)["containers"]
+    port = int(ALL["ConfigMap", f"{service}-settings"]["data"]["GRPC_PORT"])
+    assert container["ports"] == [{"name": "grpc", "containerPort": port}]
+    assert {container[f"{kind}Probe"]["grpc"]["port"] for kind in ("startup", "readiness", "liveness")} == {port}
+    assert ALL["Service", service]["spec"]["ports"][0]["port"] == port
+    (ingress,) = ALL["NetworkPolicy", service]["spec"]["ingress"]
+    assert ingress["ports"] == [{"protocol": "TCP", "port": port}]
+    other = next(name for name in SERVICES if name != service)
+    address = ALL["ConfigMap", f"{other}-settings"]["data"][f"{service.upper()}_ADDRESS"]
+    assert address == f"dns:///{service}:{port}"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_readiness_follows_the_database_and_liveness_does_not(service: str) -> None:
+    """Else Kubernetes would restart every pod while a database is away."""
+    (container,) = _pod("Deployment", service)["containers"]
+    assert "service" not in container["readinessProbe"]["grpc"]
+    assert container["livenessProbe"]["grpc"]["service"] == LIVENESS
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_pod_may_take_as_long_as_its_drain(service: str) -> None:
+    """Killed earlier, it would cut calls off."""
+    pod = _pod("Deployment", service)
+    pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    fields = SETTINGS[service].model_fields
+    drain = sum(fields[name].default for name in ("grpc_drain_ms", "grpc_grace_ms")) / 1000
+    assert pod["terminationGracePeriodSeconds"] >= pause + drain + 5
+
+
+@pytest.mark.parametrize(("kind", "name"), PODS)
+def test_pods_can_do_no_more_than_they_need(kind: str, name: str) -> None:
+    """What the namespace's level `restricted` asks for, and a file system that cannot be written."""
+    pod = _pod(kind, name)
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in pod["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+        assert "memory" in container["resources"]["limits"]
+
+
+@pytest.mark.parametrize(("kind", "name"), PODS)
+def test_pods_run_as_the_user_of_the_image(kind: str, name: str) -> None:
+    """Another user could not read what the image or the secrets hold."""
+    pod = _pod(kind, name)
+    user = next(line.split()[1] for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("USER "))
+    assert user == f"{pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}"
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("kind", ["Service", "PodDisruptionBudget", "NetworkPolicy"])
+def test_selectors_meet_the_pods(kind: str, service: str) -> None:
+    """A selector that meets nothing is valid and does nothing."""
+    spec = ALL[kind, service]["spec"]
+    selector = spec["podSelector"] if kind == "NetworkPolicy" else spec["selector"]
+    wanted = selector.get("matchLabels", selector)
+    labels = ALL["Deployment", service]["spec"]["template"]["metadata"]["labels"]
+    assert wanted
+    assert wanted.items() <= labels.items()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_autoscaler_sets_the_number_of_pods(service: str) -> None:
+    """A number in the Deployment would be put back by each apply, and one pod alone would make each drain an outage."""
+    assert "replicas" not in ALL["Deployment", service]["spec"]
+    scaler = ALL["HorizontalPodAutoscaler", service]["spec"]
+    assert scaler["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": service}
+    assert scaler["minReplicas"] > ALL["PodDisruptionBudget", service]["spec"]["maxUnavailable"] + 1
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_migration_reaches_its_database(service: str) -> None:
+    """All egress is denied but what a policy names, by the label of the pods."""
+    labels = ALL["Job", f"{service}-migrate"]["spec"]["template"]["metadata"]["labels"]
+    database = {"users": "mysql", "notifications": "mongodb"}[service]
+    (expression,) = ALL["NetworkPolicy", database]["spec"]["podSelector"]["matchExpressions"]
+    assert set(expression["values"]) == {service, labels["app.kubernetes.io/name"]}
