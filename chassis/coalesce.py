@@ -1,7 +1,8 @@
 """Coalescing: point reads that arrive together become one query.
 
-While ``max_in_flight`` queries run, new keys gather; the next query takes all of them. Under load one
-query answers many calls, and a lone call waits for nobody.
+While ``max_in_flight`` queries run, new keys gather; the next query takes all of them. Where calls come faster
+than queries end, keys gather a moment longer. Under load one query answers many calls, and a lone call waits
+for nobody.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from chassis.errors import DatabaseUnavailable, ServiceError
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+# How long keys gather once calls come faster than queries end. It costs a call that much and saves most of them a query
+# of their own; a lone call never waits.
+GATHER_SECONDS: Final = 0.001
 
 Fetch = Callable[[list[K]], Awaitable[dict[K, V]]]
 _Batch = dict[K, list[asyncio.Future[V | None]]]
@@ -48,6 +53,8 @@ class Coalescer(Generic[K, V]):
         self._waiting: _Batch[K, V] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._dispatch_due = False
+        # Whether the last query served several calls: then more are on their way.
+        self._crowded = False
 
     def get(self, key: K) -> asyncio.Future[V | None]:
         """Return what ``fetch`` will find under ``key``; None when nothing. Await it.
@@ -63,24 +70,31 @@ class Coalescer(Generic[K, V]):
         else:
             waiters.append(waiter)
         if not self._dispatch_due and len(self._running) < self._max_in_flight:
-            self._dispatch_due = True
-            # After the calls that are ready in this turn of the loop have added their keys.
-            loop.call_soon(self._dispatch, context=contextvars.Context())
+            self._schedule(loop)
         return waiter
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._dispatch_due = True
+        # In an empty context: a query belongs to none of the calls it serves.
+        if self._crowded:
+            loop.call_later(GATHER_SECONDS, self._dispatch, context=contextvars.Context())
+        else:
+            loop.call_soon(self._dispatch, context=contextvars.Context())
 
     def _dispatch(self) -> None:
         self._dispatch_due = False
         while self._waiting and len(self._running) < self._max_in_flight:
             batch = self._take()
             if batch:
-                # Started outside any call's context: this runs in an empty one.
+                self._crowded = len(batch) > 1
                 task = asyncio.get_running_loop().create_task(self._run(batch))
                 self._running.add(task)
                 task.add_done_callback(self._on_done)
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        self._dispatch()
+        if self._waiting and not self._dispatch_due:
+            self._schedule(asyncio.get_running_loop())
 
     def _take(self) -> _Batch[K, V]:
         """Take the oldest keys, leaving out those that nobody waits for any more."""

@@ -46,7 +46,7 @@ class SessionLookup:
     def __init__(self, database: Database) -> None:
         self._by_token = PointRead(database, BY_TOKEN)
         self._by_replaced_token = PointRead(database, BY_REPLACED_TOKEN)
-        self._current = Coalescer(self._read_current)
+        self._current = Coalescer(self._read_current, max_in_flight=1)
         self._replaced = Coalescer(self._read_replaced)
 
     async def find(self, token: str, now: datetime) -> Found | None:

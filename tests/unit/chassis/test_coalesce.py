@@ -45,6 +45,27 @@ async def test_calls_of_one_turn_share_a_query_and_a_key() -> None:
     assert table.queries == [[2, 4, 3]]
 
 
+async def test_keys_gather_only_once_calls_are_many() -> None:
+    """A lone call is not kept waiting; behind a query for several calls, those of the next moments share one."""
+    table = Table()
+    coalescer = Coalescer(table.fetch, max_in_flight=1)
+
+    async def one_by_one(*keys: int) -> list[str | None]:
+        waiters = []
+        for key in keys:
+            waiters.append(coalescer.get(key))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        return list(await asyncio.gather(*waiters))
+
+    await coalescer.get(2)
+    assert await one_by_one(4) == ["4"]
+    assert table.queries == [[2], [4]]
+    await asyncio.gather(coalescer.get(6), coalescer.get(8))
+    assert await one_by_one(10, 12, 14) == ["10", "12", "14"]
+    assert table.queries == [[2], [4], [6, 8], [10, 12, 14]]
+
+
 async def test_batches_and_queries_at_once_are_limited() -> None:
     """However many calls wait, the database sees few queries of a bounded size."""
     table = Table()
