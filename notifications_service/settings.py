@@ -74,9 +74,9 @@ class Settings(DatabaseSettings):
     watch_patience_ms: Annotated[Milliseconds, Field(ge=1)] = 2_000
     """How long a watcher whose queue ran over may go on without being up to date."""
     watch_max_catch_ups: Annotated[int, Field(ge=1, le=100)] = 4
-    # How long the database may be away before watchers are told to try elsewhere.
-    watch_outage_ms: Annotated[Milliseconds, Field(ge=1)] = 30_000
     """Histories read at once for watchers that resume."""
+    watch_outage_ms: Annotated[Milliseconds, Field(ge=1)] = 30_000
+    """How long the database may be away before watchers are told to try elsewhere."""
 
     @field_validator("secret_keys")
     @classmethod
