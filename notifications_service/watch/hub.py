@@ -73,7 +73,7 @@ class Hub:
         if not watchers:
             self._watchers.pop(watcher.user_id, None)
         if not self._watchers and self._closing is None:
-            self._closing = asyncio.get_running_loop().call_later(self._limits.linger, self._stop)
+            self._closing = asyncio.get_running_loop().call_later(self._limits.linger, self._stop_if_idle)
 
     async def close(self) -> None:
         """End every watch and close the stream."""
@@ -106,6 +106,12 @@ class Hub:
             task = asyncio.create_task(work, context=Context())
             task.add_done_callback(self._ended)
             self._tasks.append(task)
+
+    def _stop_if_idle(self) -> None:
+        self._closing = None
+        # One that was joining when the last one left has joined since.
+        if not self._watchers:
+            self._stop()
 
     def _stop(self) -> None:
         for task in self._tasks:

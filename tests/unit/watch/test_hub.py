@@ -208,6 +208,19 @@ async def test_a_watcher_in_time_keeps_the_stream_open(script: Script, make: Any
     assert await position(again) == change(1).position
 
 
+async def test_one_that_leaves_while_another_joins_does_not_close_the_stream(script: Script, make: Any) -> None:
+    """The stream of those who stay is not closed under them."""
+    hub = make(Limits(linger=0.02))
+    staying = Watcher("u", 10, patience=10)
+    joining = asyncio.create_task(hub.join(staying))
+    await asyncio.sleep(0)
+    hub.leave(Watcher("u", 10, patience=10))
+    await joining
+    await asyncio.sleep(0.06)
+    script.items.put_nowait(change(1))
+    assert await position(staying) == change(1).position
+
+
 async def test_without_a_database_a_watch_is_refused_in_time(make: Any, script: Script) -> None:
     """Where the stream does not stand in time, the caller is told that the database is away."""
 
