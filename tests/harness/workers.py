@@ -1,0 +1,85 @@
+"""Services of several worker processes, as `users-service serve --workers N` runs them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.harness.databases import MySQLDatabase
+from tests.harness.users import SECRET_KEYS
+
+LOOPBACK = "127.0.0.1"
+PATIENCE_SECONDS = 50
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def environment(database: MySQLDatabase, port: int) -> dict[str, str]:
+    """Return settings for a service on this database and port."""
+    shared = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **database.environment()}
+    own = {"SECRET_KEYS": SECRET_KEYS, "GRPC_PORT": str(port), "NOTIFICATIONS_ADDRESS": "off", "GRPC_DRAIN_MS": "200"}
+    return {**shared, **own}
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Wait until something holds; fail after a while."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.05)
+
+
+def children(pid: int) -> set[int]:
+    """Return the processes that a process has started and that still run."""
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def own_channel(port: int) -> grpc.Channel:
+    """Open a channel that shares its connection with no other."""
+    return grpc.insecure_channel(f"{LOOPBACK}:{port}", options=[("grpc.use_local_subchannel_pool", 1)])
+
+
+def healthy(channel: grpc.Channel) -> bool:
+    """Ask for health."""
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    try:
+        answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=1)
+    except grpc.RpcError:
+        return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def serving(port: int) -> bool:
+    """Ask for health over a connection of its own."""
+    with own_channel(port) as channel:
+        return healthy(channel)
+
+
+@contextmanager
+def workers(database: MySQLDatabase, number: int, **settings: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run the users service with so many workers, all serving; yield it and its port."""
+    port = free_port()
+    command = [sys.executable, "-m", "users_service", "serve", "--workers", str(number)]
+    variables = environment(database, port) | settings
+    process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, text=True)
+    try:
+        wait_for(lambda: len(children(process.pid)) == number and serving(port), "the workers")
+        yield process, port
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(PATIENCE_SECONDS)
