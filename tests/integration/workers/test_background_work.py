@@ -23,7 +23,7 @@ SESSIONS = 2_500
 
 
 class Deletions:
-    """A notifications service that notes whose notifications it deleted, once all workers have asked it for something."""
+    """A notifications service that notes whose notifications it deleted, once all workers have asked for some."""
 
     def __init__(self) -> None:
         """Begin with none."""
