@@ -9,14 +9,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 START_SECONDS = 30
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass
 class Proxy:
-    """Passes connections on to ``port`` on this machine, until it is cut."""
+    """Passes connections on to a server, until it is cut."""
 
+    host: str
     port: int
-    # Where it listens.
+    # Where it listens: a port of LOOPBACK.
     listens: int = 0
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _server: asyncio.Server | None = None
@@ -41,7 +43,7 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._flows.set)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.listens)
+        self._server = await asyncio.start_server(self._accept, LOOPBACK, self.listens)
         self.listens = self._server.sockets[0].getsockname()[1]
         self._flows.set()
 
@@ -54,7 +56,7 @@ class Proxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.port)
+            far_reader, far_writer = await asyncio.open_connection(self.host, self.port)
         except OSError:
             writer.transport.abort()
             return
@@ -91,9 +93,9 @@ class Proxy:
 
 
 @contextmanager
-def proxy_to(port: int) -> Iterator[Proxy]:
-    """Run a proxy to a port of this machine for as long as the context lasts."""
-    proxy, ready = Proxy(port), threading.Event()
+def proxy_to(host: str, port: int) -> Iterator[Proxy]:
+    """Run a proxy to a server for as long as the context lasts."""
+    proxy, ready = Proxy(host, port), threading.Event()
     thread = threading.Thread(target=proxy.run, args=[ready], name="proxy")
     thread.start()
     try:

@@ -20,7 +20,7 @@ from vibework.users.v1 import user_service_pb2 as pb
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import MySQLDatabase, in_own_thread
-from tests.harness.proxy import Proxy, proxy_to
+from tests.harness.proxy import LOOPBACK, Proxy, proxy_to
 from tests.harness.statements import query
 from tests.harness.users import Stubs, UsersServer, reason, retry_seconds, users_service
 from users_service import database as users_database
@@ -32,7 +32,7 @@ DELETES = ["DELETE FROM sessions", "DELETE FROM accounts", "DELETE FROM verifica
 @pytest.fixture(scope="module")
 def proxy(mysql_server: MySQLServer) -> Iterator[Proxy]:
     """A proxy between the users service and MySQL."""
-    with proxy_to(mysql_server.port) as running:
+    with proxy_to(mysql_server.host, mysql_server.port) as running:
         yield running
 
 
@@ -46,7 +46,7 @@ def database(test_run: TestRun, mysql_server: MySQLServer) -> Iterator[MySQLData
 @pytest.fixture(scope="module")
 def users_server(database: MySQLDatabase, proxy: Proxy) -> Iterator[UsersServer]:
     """A server whose connections to MySQL go through the proxy, with short limits."""
-    proxied = replace(database, port=proxy.listens)
+    proxied = replace(database, host=LOOPBACK, port=proxy.listens)
     with users_service(
         proxied, mysql_query_timeout_ms=1_000, mysql_pool_acquire_timeout_ms=1_000, health_timeout_ms=300
     ) as served:
@@ -194,7 +194,7 @@ async def test_a_server_that_starts_before_its_database_serves_when_it_comes(
 ) -> None:
     """The order in which a machine's processes come up does not matter."""
     async with database_away(proxy, users_server):
-        starting = users_service(replace(database, port=proxy.listens), health_timeout_ms=300)
+        starting = users_service(replace(database, host=LOOPBACK, port=proxy.listens), health_timeout_ms=300)
         served = await asyncio.to_thread(starting.__enter__)
         assert not await healthy(served)
     try:

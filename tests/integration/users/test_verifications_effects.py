@@ -195,10 +195,12 @@ async def locked_credential(server: UsersServer, user_id: str) -> AsyncIterator[
 
 async def kill_waiting(cursor: Any) -> int:
     """Kill the connections to this database that wait to store a password; return how many."""
-    await cursor.execute(
-        "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE 'INSERT INTO accounts%'"
-    )
-    waiting = await cursor.fetchall()
-    for (id_,) in waiting:
+    await cursor.execute("SELECT DATABASE()")
+    (own,) = await cursor.fetchone()
+    # Not information_schema.processlist: MySQL fails on it when any statement on the server holds binary values.
+    await cursor.execute("SHOW FULL PROCESSLIST")
+    listed = [(row[0], row[3], row[7] or "") for row in await cursor.fetchall()]
+    waiting = [id_ for id_, database, statement in listed if database == own and "INSERT INTO accounts" in statement]
+    for id_ in waiting:
         await cursor.execute(f"KILL {id_}")
     return len(waiting)
