@@ -1,0 +1,124 @@
+"""Both services as the commands that people run, used exactly as the README says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import descriptor_pool, json_format, message_factory
+
+from tests.harness.databases import MongoDatabase, MySQLDatabase
+from tests.harness.users import SECRET_KEYS
+from tests.harness.workers import LOOPBACK, PATIENCE_SECONDS, free_port, serving, wait_for
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+USERS, NOTIFICATIONS = "127.0.0.1:50051", "127.0.0.1:50052"
+
+
+@contextmanager
+def service(package: str, port: int, settings: Mapping[str, str]) -> Iterator[None]:
+    """Run a service's command until the context ends; it must then end by itself, and well."""
+    own = {"PYTHONPATH": os.pathsep.join(sys.path), "SECRET_KEYS": SECRET_KEYS, "GRPC_DRAIN_MS": "0"}
+    variables = {**os.environ, **own, **settings, "GRPC_PORT": str(port)}
+    process = subprocess.Popen([sys.executable, "-m", package, "serve"], env=variables, stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: serving(port), package)
+        yield
+    finally:
+        process.terminate()
+        ended = process.wait(PATIENCE_SECONDS)
+    assert ended == 0
+
+
+@pytest.fixture(scope="module")
+def pair(mysql_module_database: MySQLDatabase, mongodb_module_database: MongoDatabase) -> Iterator[dict[str, str]]:
+    """Both services; gives for each address in the README the one at which its service is here."""
+    users, notifications = free_port(), free_port()
+    here = {USERS: f"{LOOPBACK}:{users}", NOTIFICATIONS: f"{LOOPBACK}:{notifications}"}
+    with ExitStack() as running:
+        settings = {**mysql_module_database.environment(), "NOTIFICATIONS_ADDRESS": here[NOTIFICATIONS]}
+        running.enter_context(service("users_service", users, settings))
+        settings = {**mongodb_module_database.environment(), "USERS_ADDRESS": here[USERS]}
+        running.enter_context(service("notifications_service", notifications, settings))
+        yield here
+
+
+def blocks(language: str) -> list[str]:
+    """Return the README's blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def grpcurl_calls() -> list[list[str]]:
+    """Return the arguments of the README's grpcurl calls that carry data: data, address, method."""
+    joined = "\n".join(blocks("sh")).replace("\\\n", " ")
+    calls = [shlex.split(line) for line in joined.splitlines() if line.startswith("grpcurl") and " -d " in line]
+    return [[call[call.index("-d") + 1], *call[call.index("-d") + 2 :][:2]] for call in calls]
+
+
+def call(address: str, method: str, data: str) -> dict[str, Any]:
+    """Make a call as grpcurl does: by name, with JSON both ways."""
+    service_name, _, method_name = method.rpartition("/")
+    descriptor = descriptor_pool.Default().FindServiceByName(service_name).methods_by_name[method_name]
+    request = json_format.Parse(data, message_factory.GetMessageClass(descriptor.input_type)())
+    answer: Any = message_factory.GetMessageClass(descriptor.output_type)
+    with grpc.insecure_channel(address) as channel:
+        invoke: Any = channel.unary_unary(
+            f"/{method}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=answer.FromString,
+        )
+        return json_format.MessageToDict(invoke(request, timeout=20), preserving_proto_field_name=True)
+
+
+def test_the_session_of_the_readme_works_as_printed(pair: dict[str, str]) -> None:
+    """A newcomer who types the README's calls creates a user, signs in, is recognised, sends and reads a message."""
+    answers: dict[str, dict[str, Any]] = {}
+    known: dict[str, str] = {}
+    for data, address, method in grpcurl_calls():
+        name = method.rpartition("/")[2]
+        if name == "SignUp":  # shown for its mistakes
+            with pytest.raises(grpc.RpcError) as refused:
+                call(pair[address], method, data)
+            assert "invalid fields: email, password" in str(refused.value)
+            continue
+        answers[name] = call(pair[address], method, Template(data).substitute(known))
+        if name == "SignIn":
+            known = {"TOKEN": answers[name]["session_token"], "USER_ID": answers[name]["user"]["id"]}
+    assert answers["ValidateSession"]["session"]["user_id"] == answers["CreateUser"]["user"]["id"]
+    listed = answers["ListNotifications"]["notifications"]
+    assert [item["id"] for item in listed] == [answers["CreateNotification"]["notification"]["id"]]
+
+    # The user of the examples exists now.
+    printed = [run_example(example, pair) for example in blocks("python")]
+    assert printed[0].startswith(f"{known['USER_ID']} Ada\n")
+    assert "snapshot_end" in printed[0]
+    assert printed[1] == "StatusCode.NOT_FOUND vibework USER_NOT_FOUND\n"
+
+    deleted = call(pair[USERS], "vibework.users.v1.UserService/DeleteUser", json.dumps({"id": known["USER_ID"]}))
+    assert deleted == {"deleted_sessions": "1", "deleted_accounts": "1"}
+    feed = "vibework.notifications.v1.NotificationService/ListNotifications"
+    listing = json.dumps({"user_id": known["USER_ID"]})
+    wait_for(lambda: call(pair[NOTIFICATIONS], feed, listing) == {}, "the deletion of the user's notifications")
+
+
+def run_example(example: str, pair: Mapping[str, str]) -> str:
+    """Run one of the README's Python examples against the services here and return what it prints."""
+    for written, address in pair.items():
+        example = example.replace(written, address)
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", example], env=variables, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
