@@ -15,6 +15,7 @@ import orjson
 from chassis import calls, deadline
 from chassis.breaker import CircuitBreaker, CircuitOpen
 from chassis.errors import ServiceError
+from chassis.settings import ServerSettings
 from chassis.tls import channel_credentials
 
 Request = TypeVar("Request")
@@ -54,6 +55,19 @@ def open_channel(
         return grpc.aio.insecure_channel(address, options=options)
     credentials = channel_credentials(authority, certificate, key)
     return grpc.aio.secure_channel(address, credentials, options=options)
+
+
+def open_peer_channel(settings: ServerSettings, address: str, *, idempotent: Iterable[str] = ()) -> grpc.aio.Channel:
+    """Open a channel to the other service of the pair, as the settings say: plain, TLS, or mutual TLS."""
+    authority = settings.peer_tls_ca_file
+    return open_channel(
+        address,
+        idempotent=idempotent,
+        authority=authority,
+        certificate=settings.tls_cert_file if authority else None,
+        key=settings.tls_key_file if authority else None,
+        keepalive_ms=settings.grpc_keepalive_ms,
+    )
 
 
 class Client:

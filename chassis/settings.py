@@ -67,6 +67,8 @@ class ServerSettings(BaseSettings):
     """Its private key (PEM)."""
     tls_client_ca_file: Path | None = None
     """Callers must present a certificate signed by this authority (mutual TLS)."""
+    peer_tls_ca_file: Path | None = None
+    """Call the other service over TLS, its certificate checked against this authority; ours is shown if set."""
 
     reflection_enabled: bool = True
     """Whether grpcurl and others may ask for the contract."""

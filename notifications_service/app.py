@@ -10,7 +10,7 @@ from vibework.notifications.v1 import (
 )
 
 from chassis import logging
-from chassis.clients import open_channel
+from chassis.clients import open_peer_channel
 from chassis.errors import DatabaseUnavailable
 from chassis.keyring import Keyring
 from chassis.lifecycle import Scope, StartFailed
@@ -119,7 +119,7 @@ async def _recipients(settings: Settings, scope: Scope) -> RecipientCheck:
     if settings.recipient_check == "off":
         return Anyone()
     timeout = settings.recipient_check_timeout_ms / 1000
-    channel = await scope.resources.enter_async_context(_channel(settings.users_address))
+    channel = await scope.resources.enter_async_context(_channel(settings))
     return Recipients(
         UsersClient(channel, timeout),
         timeout=timeout,
@@ -129,5 +129,5 @@ async def _recipients(settings: Settings, scope: Scope) -> RecipientCheck:
     )
 
 
-def _channel(address: str) -> grpc.aio.Channel:
-    return open_channel(address, idempotent=[BATCH_GET_USERS])
+def _channel(settings: Settings) -> grpc.aio.Channel:
+    return open_peer_channel(settings, settings.users_address, idempotent=[BATCH_GET_USERS])

@@ -99,7 +99,7 @@ async def _parts(settings: Settings, scope: Scope, clock: Clock) -> Parts:
 async def _relay(settings: Settings, scope: Scope, database: Database, clock: Clock) -> Relay:
     handlers: dict[str, Handler] = {}
     if settings.sends_notifications:
-        client = await scope.resources.enter_async_context(NotificationsClient(settings.notifications_address))
+        client = await scope.resources.enter_async_context(NotificationsClient(settings))
         handlers[DELETE_USER_NOTIFICATIONS] = lambda entry: client.delete_user_notifications(
             entry.payload["user_id"], entry.id
         )

@@ -9,7 +9,8 @@ from vibework.notifications.v1.notification_service_pb2 import DeleteUserNotific
 from vibework.notifications.v1.notification_service_pb2_grpc import NotificationServiceStub
 
 from chassis.calls import REQUEST_ID_KEY
-from chassis.clients import open_channel
+from chassis.clients import open_peer_channel
+from users_service.settings import Settings
 
 DELETE_SECONDS: Final = 10.0
 
@@ -17,8 +18,8 @@ DELETE_SECONDS: Final = 10.0
 class NotificationsClient:
     """A channel to the notifications service; open it as a context, inside the loop that uses it."""
 
-    def __init__(self, address: str) -> None:
-        self._channel = open_channel(address)
+    def __init__(self, settings: Settings) -> None:
+        self._channel = open_peer_channel(settings, settings.notifications_address)
         self._stub = NotificationServiceStub(self._channel)
 
     async def delete_user_notifications(self, user_id: str, request_id: str) -> int:

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
-from chassis.clients import open_channel
+from chassis.clients import open_channel, open_peer_channel
+from chassis.settings import ServerSettings
 from tests.unit.chassis.conftest import Serve
 
 
@@ -79,6 +80,19 @@ async def test_mutual_tls_refuses_callers_without_a_certificate(serve: Serve, tm
     assert await _call(address, server.certificate, client) is grpc.StatusCode.OK
     assert await _call(address, server.certificate) is grpc.StatusCode.UNAVAILABLE
     assert await _call(address, server.certificate, other) is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_one_service_calls_the_other_with_its_own_certificate(serve: Serve, tmp_path: Path) -> None:
+    """With PEER_TLS_CA_FILE the pair talks over mutual TLS; without it, in plain text, which such a server refuses."""
+    server, client = (_make(tmp_path, name) for name in ("server", "client"))
+    running = await serve(
+        tls_cert_file=server.certificate, tls_key_file=server.key, tls_client_ca_file=client.certificate
+    )
+    for authority, code in ((server.certificate, grpc.StatusCode.OK), (None, grpc.StatusCode.UNAVAILABLE)):
+        settings = ServerSettings(tls_cert_file=client.certificate, tls_key_file=client.key, peer_tls_ca_file=authority)
+        async with open_peer_channel(settings, running.server.address) as channel:
+            request = pb.ValidateSessionRequest(session_token="a" * 43)
+            assert await pb_grpc.SessionServiceStub(channel).ValidateSession(request, timeout=5).code() is code
 
 
 async def test_a_renewed_certificate_is_used_without_a_restart(serve: Serve, tmp_path: Path) -> None:
