@@ -35,6 +35,7 @@ FOREIGN_KEY_MISSING = 1452
 LOCK_WAIT_TIMEOUT = 1205
 DEADLOCK = 1213
 STATEMENT_TIMEOUTS = frozenset({1969, 3024})  # MariaDB's and MySQL's own limit on a statement
+NOT_MIGRATED = frozenset({1146, 1054})  # a table, or a column, is missing
 
 UNAVAILABLE = (
     exc.OperationalError,
@@ -100,7 +101,7 @@ class Database:
             maxsize=POINT_CONNECTIONS,
             pool_recycle=recycle,
             autocommit=True,
-            **connect_arguments(self._settings),
+            **_limited_arguments(self._settings),
         )
 
     async def close(self) -> None:
@@ -119,9 +120,9 @@ class Database:
         await self.close()
 
     async def ping(self) -> None:
-        """Run the smallest statement; raise DatabaseUnavailable where the server does not answer."""
+        """Raise DatabaseUnavailable where the server does not answer, or has no tables of ours."""
         async with self.connection() as connection:
-            await connection.execute(text("SELECT 1"))
+            await connection.execute(text("SELECT 1 FROM users LIMIT 1"))
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
@@ -209,6 +210,9 @@ def _translate(error: Exception) -> Exception:
     number = error_number(error)
     if number in (DEADLOCK, LOCK_WAIT_TIMEOUT):
         return ConflictRetry()
+    if number in NOT_MIGRATED:
+        log.error("the schema is not migrated", number=number)
+        return DatabaseUnavailable()
     if isinstance(error, UNAVAILABLE) or (isinstance(error, exc.DBAPIError) and error.connection_invalidated):
         log.warning("database unavailable", number=number, kind=type(error).__name__)
         return DatabaseUnavailable()
@@ -230,6 +234,17 @@ def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
     }
 
 
+def _limited_arguments(settings: DatabaseSettings) -> dict[str, Any]:
+    """Return how to connect so that the server, too, gives up a statement whose caller is long gone.
+
+    A second later than we do. MariaDB limits every statement, MySQL reads; each passes over the other's comment.
+    """
+    milliseconds = settings.mysql_query_timeout_ms + 1_000
+    mariadb = f"/*M!100100 , max_statement_time = {milliseconds / 1000} */"
+    mysql = f"/*!80000 , max_execution_time = {milliseconds} */"
+    return connect_arguments(settings) | {"init_command": f"{INIT_COMMAND} {mariadb} {mysql}"}
+
+
 def _tls(settings: DatabaseSettings) -> ssl.SSLContext | None:
     # asyncmy's own `ssl=True` encrypts without checking whom it talks to.
     if settings.mysql_tls == "disabled":
@@ -240,7 +255,7 @@ def _tls(settings: DatabaseSettings) -> ssl.SSLContext | None:
 def _engine(settings: DatabaseSettings, *, size: int, **options: Any) -> AsyncEngine:
     engine = create_async_engine(
         URL.create("mysql+asyncmy"),
-        connect_args=connect_arguments(settings),
+        connect_args=_limited_arguments(settings),
         pool_size=size,
         max_overflow=0,
         pool_timeout=settings.mysql_pool_acquire_timeout_ms / 1000,

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, text
 from vibework.users.v1 import user_service_pb2 as pb
 
 from tests.harness.database_fixtures import migrated_mysql
@@ -24,6 +24,8 @@ from tests.harness.proxy import LOOPBACK, Proxy, proxy_to
 from tests.harness.statements import query
 from tests.harness.users import Stubs, UsersServer, reason, retry_seconds, users_service
 from users_service import database as users_database
+from users_service import migration
+from users_service.database import Database
 
 CREATES = ["INSERT INTO idempotency_keys", "INSERT INTO users", "INSERT INTO accounts", "UPDATE idempotency_keys"]
 DELETES = ["DELETE FROM sessions", "DELETE FROM accounts", "DELETE FROM verifications", "DELETE FROM users", "outbox"]
@@ -187,6 +189,38 @@ async def test_without_its_database_the_server_says_so_and_comes_back(
         await until_health_is(users_server, wanted=False)
     for call in calls.values():
         await call()
+
+
+async def test_a_server_waits_for_its_schema(mysql_empty_database: MySQLDatabase) -> None:
+    """On a database that was not migrated, health says NOT_SERVING and calls UNAVAILABLE, until it is."""
+    starting = users_service(mysql_empty_database)
+    served = await asyncio.to_thread(starting.__enter__)
+    try:
+        assert not await healthy(served)
+        async with served.aio_channel() as channel:
+            stubs = Stubs.on(channel)
+            for call in (
+                stubs.users.GetUser(pb.GetUserRequest(id="nobody")),
+                stubs.users.ListUsers(pb.ListUsersRequest()),
+            ):
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await call
+                assert reason(caught.value) == "DATABASE_UNAVAILABLE"
+            await migration.up(served.settings, "head", lambda _line: None)
+            await until_health_is(served, wanted=True)
+            await stubs.users.CreateUser(create_request())
+    finally:
+        await asyncio.to_thread(starting.__exit__, None, None, None)
+
+
+async def test_the_database_gives_up_what_nobody_waits_for(users_server: UsersServer) -> None:
+    """A statement whose caller has timed out does not go on for ever on the server."""
+    async with Database(users_server.settings) as limited, limited.connection() as connection:
+        names = ("max_statement_time", "max_execution_time")
+        found = await connection.execute(text(f"SHOW VARIABLES WHERE Variable_name IN {names}"))
+        limits = [float(value) for _, value in found]
+    assert sum(limits) > 0
+    assert max(limits) in {users_server.settings.mysql_query_timeout_ms / scale + 1_000 / scale for scale in (1, 1_000)}
 
 
 async def test_a_server_that_starts_before_its_database_serves_when_it_comes(
