@@ -27,6 +27,8 @@ DELETE_BATCH: Final = 5_000
 
 # Milliseconds since 1970 and id of a row. No datetime: a spoilt row may bear a year that Python does not know.
 Position = tuple[int, ObjectId]
+# Which rows of a user, and the row beyond which they begin.
+Beginning = tuple[Filter, Position | None]
 
 # A `rev` that another writer spoilt must not make the update of all its neighbours fail.
 _NEXT_REV: Final = {"$cond": [{"$isNumber": "$rev"}, {"$add": ["$rev", 1]}, 1]}
@@ -63,22 +65,18 @@ class FeedRepository:
         self, user_id: str, chosen: Filter, after: Position | None, limit: int, projection: Document | None
     ) -> list[Document]:
         """Return up to ``limit`` of a user's notifications that match, newest first, beyond ``after``."""
-        query = self._query(user_id, chosen)
-        if after is not None:
-            time, key = DatetimeMS(after[0]), after[1]
-            query["createdAt"]["$lte"] = time
-            query["$or"] = [{"createdAt": {"$lt": time}}, {"_id": {"$lt": key}}]
+        query = self._query_beyond(user_id, chosen, after)
         return await self._database.find(
             documents.COLLECTION, query, limit=limit, hint=FEED_INDEX, sort=NEWEST_FIRST, projection=projection
         )
 
-    async def first_pages(self, asked: Mapping[str, Filter], limit: int) -> dict[str, list[Document]]:
-        """Return the first ``limit`` rows of several users in one command (``asked``: user → which of them).
+    async def pages(self, asked: Mapping[str, Beginning], limit: int) -> dict[str, list[Document]]:
+        """Return a page of up to ``limit`` rows of each of several users in one command (``asked``: user → which).
 
         The filters say nothing of states: no index can be named for each part of such a command, and none but the
         right one fits then (docs/decisions/0012).
         """
-        parts = [self._first_page(user_id, chosen, limit) for user_id, chosen in asked.items()]
+        parts = [self._page(user_id, *beginning, limit) for user_id, beginning in asked.items()]
         rest = [{"$unionWith": {"coll": documents.COLLECTION, "pipeline": part}} for part in parts[1:]]
         found: dict[str, list[Document]] = {user_id: [] for user_id in asked}
         for row in await self._database.aggregate(self._rows, parts[0] + rest, hint=FEED_INDEX):
@@ -123,8 +121,9 @@ class FeedRepository:
         await self._delete_batches({"userId": user_id})
         return visible
 
-    def _first_page(self, user_id: str, chosen: Filter, limit: int) -> list[Document]:
-        return [{"$match": self._query(user_id, chosen)}, {"$sort": NEWEST_FIRST}, {"$limit": limit}]
+    def _page(self, user_id: str, chosen: Filter, after: Position | None, limit: int) -> list[Document]:
+        query = self._query_beyond(user_id, chosen, after)
+        return [{"$match": query}, {"$sort": NEWEST_FIRST}, {"$limit": limit}]
 
     async def _mark(self, query: Document, change: Change, hint: str) -> int:
         # What is in that state already does not match, so what matched is what changed.
@@ -144,6 +143,16 @@ class FeedRepository:
                     deleted += (await self._rows.delete_many({"_id": {"$in": ids}})).deleted_count
             if len(ids) < DELETE_BATCH:
                 return deleted
+
+    def _query_beyond(self, user_id: str, chosen: Filter, after: Position | None) -> Document:
+        query = self._query(user_id, chosen)
+        if after is not None:
+            time, key = DatetimeMS(after[0]), after[1]
+            query["createdAt"]["$lte"] = time
+            # Of its own millisecond only what is beyond the id. By what it is not: an `$or` would offer the planner the
+            # indexes of its branches, and where pages share a command none can be named.
+            query["$nor"] = [{"createdAt": time, "_id": {"$not": {"$lt": key}}}]
+        return query
 
     def _query(self, user_id: str, chosen: Filter) -> Document:
         return filters.query(user_id, chosen, self._retention.cutoff())

@@ -105,8 +105,8 @@ class FeedService:
             return Page([], None)
         # One row more tells whether there is a next page.
         rows = None
-        if after is None and projection is None:
-            rows = await self._shared.first_page(user_id, chosen, size + 1)
+        if projection is None:
+            rows = await self._shared.page(user_id, chosen, after, size + 1)
         if rows is None:
             fields = projection and projection | {"createdAt": 1}
             rows = await self._repository.page(user_id, chosen, after, size + 1, fields)

@@ -1,4 +1,4 @@
-"""Calls that arrive together share a command: reads by id, counts, and single creates.
+"""Calls that arrive together share a command: reads by id, pages, counts, and single creates.
 
 A command costs the driver far more than what it carries (docs/decisions/0012). While a few are under way the next
 calls gather, so that under load one command serves many; a lone call waits for nobody.
@@ -16,7 +16,7 @@ from chassis.coalesce import Coalescer
 from notifications_service.documents import Document
 from notifications_service.feed import filters
 from notifications_service.feed.filters import Filter
-from notifications_service.feed.repository import FeedRepository
+from notifications_service.feed.repository import Beginning, FeedRepository, Position
 
 Asked = tuple[Filter, ...]
 
@@ -51,8 +51,8 @@ class SharedCommands:
         self._gets: Coalescer[ObjectId, Document] = Coalescer(
             repository.get_many, max_in_flight=IN_FLIGHT, timeout=limit
         )
-        self._pages: Coalescer[tuple[str, Filter], list[Document]] = Coalescer(
-            self._first_pages, max_batch=PAGE_BATCH, max_in_flight=IN_FLIGHT, timeout=limit
+        self._pages: Coalescer[tuple[str, Beginning], list[Document]] = Coalescer(
+            self._read_pages, max_batch=PAGE_BATCH, max_in_flight=IN_FLIGHT, timeout=limit
         )
         self._inserts: Coalescer[Pending, Exception] = Coalescer(self._insert, max_in_flight=IN_FLIGHT, timeout=limit)
         self._counts: Coalescer[tuple[str, Asked], list[int]] = Coalescer(
@@ -63,11 +63,11 @@ class SharedCommands:
         """Return a notification, or None."""
         return await self._gets.get(key)
 
-    async def first_page(self, user_id: str, chosen: Filter, limit: int) -> list[Document] | None:
-        """Return the newest rows that match; None for a list that must have a command of its own."""
+    async def page(self, user_id: str, chosen: Filter, after: Position | None, limit: int) -> list[Document] | None:
+        """Return the newest rows that match, beyond ``after``; None for a page that must have a command of its own."""
         if limit > PAGE_ROWS or not chosen.is_any_state:
             return None
-        return (await self._pages.get((user_id, chosen)) or [])[:limit]
+        return (await self._pages.get((user_id, (chosen, after))) or [])[:limit]
 
     async def insert(self, document: Document) -> None:
         """Store a notification."""
@@ -78,16 +78,16 @@ class SharedCommands:
         """Return how many of a user's notifications match each filter."""
         return await self._counts.get((user_id, asked)) or [0] * len(asked)
 
-    async def _first_pages(self, keys: list[tuple[str, Filter]]) -> dict[tuple[str, Filter], list[Document]]:
+    async def _read_pages(self, keys: list[tuple[str, Beginning]]) -> dict[tuple[str, Beginning], list[Document]]:
         # Rows are told apart by their user, so each user is once in a command.
-        rounds: list[dict[str, Filter]] = []
-        for user_id, chosen in keys:
+        rounds: list[dict[str, Beginning]] = []
+        for user_id, beginning in keys:
             free = next((asked for asked in rounds if user_id not in asked), None)
             if free is None:
-                rounds.append({user_id: chosen})
+                rounds.append({user_id: beginning})
             else:
-                free[user_id] = chosen
-        found = await asyncio.gather(*(self._repository.first_pages(asked, PAGE_ROWS) for asked in rounds))
+                free[user_id] = beginning
+        found = await asyncio.gather(*(self._repository.pages(asked, PAGE_ROWS) for asked in rounds))
         return {
             (user_id, asked[user_id]): rows
             for asked, pages in zip(rounds, found, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
@@ -38,6 +39,26 @@ async def test_answers_at_once_are_those_one_by_one(notifications: Notifications
             assert bool(found.next_page_token) == bool(expected.next_page_token)
             found.next_page_token = expected.next_page_token
         assert found == expected
+
+
+async def test_later_pages_at_once_are_those_one_by_one(notifications: Notifications, raw: Any, user_id: str) -> None:
+    """Of several users, several pages of each, whose rows were created in the same few milliseconds."""
+    now = datetime.now(UTC)
+    users = [f"{user_id}_{number}" for number in range(4)]
+    rows = {
+        user: [row(user, createdAt=now - timedelta(milliseconds=number // 9)) for number in range(40)] for user in users
+    }
+    raw.notifications.insert_many([item for items in rows.values() for item in items])
+    requests, expected = [], []
+    for user, items in rows.items():
+        newest_first = sorted(items, key=lambda item: (item["createdAt"], item["_id"]), reverse=True)
+        request = service.ListNotificationsRequest(user_id=user, page_size=7)
+        for start in range(0, 40, 7):
+            requests.append(service.ListNotificationsRequest.FromString(request.SerializeToString()))
+            expected.append([str(item["_id"]) for item in newest_first[start : start + 7]])
+            request.page_token = (await notifications.feed.ListNotifications(request)).next_page_token
+    pages = await asyncio.gather(*(notifications.feed.ListNotifications(request) for request in requests * 5))
+    assert [[item.id for item in page.notifications] for page in pages] == expected * 5
 
 
 async def test_a_get_of_nothing_harms_no_other(notifications: Notifications, raw: Any, user_id: str) -> None:
