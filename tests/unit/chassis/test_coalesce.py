@@ -8,7 +8,7 @@ import random
 import pytest
 
 from chassis import calls, deadline
-from chassis.coalesce import Coalescer
+from chassis.coalesce import CROWD, Coalescer
 from chassis.errors import DatabaseUnavailable
 
 
@@ -46,7 +46,7 @@ async def test_calls_of_one_turn_share_a_query_and_a_key() -> None:
 
 
 async def test_keys_gather_only_once_calls_are_many() -> None:
-    """A lone call is not kept waiting; behind a query for several calls, those of the next moments share one."""
+    """A lone call is not kept waiting; behind a query for a crowd, those of the next moments share one."""
     table = Table()
     coalescer = Coalescer(table.fetch, max_in_flight=1)
 
@@ -61,9 +61,10 @@ async def test_keys_gather_only_once_calls_are_many() -> None:
     await coalescer.get(2)
     assert await one_by_one(4) == ["4"]
     assert table.queries == [[2], [4]]
-    await asyncio.gather(coalescer.get(6), coalescer.get(8))
-    assert await one_by_one(10, 12, 14) == ["10", "12", "14"]
-    assert table.queries == [[2], [4], [6, 8], [10, 12, 14]]
+    crowd = list(range(10, 10 + 2 * CROWD, 2))
+    await asyncio.gather(*map(coalescer.get, crowd))
+    assert await one_by_one(40, 42, 44) == ["40", "42", "44"]
+    assert table.queries == [[2], [4], crowd, [40, 42, 44]]
 
 
 async def test_batches_and_queries_at_once_are_limited() -> None:
