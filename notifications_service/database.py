@@ -28,8 +28,6 @@ from notifications_service.settings import DatabaseSettings
 
 T = TypeVar("T")
 
-# Rows that the first answer of an aggregation may hold. By itself the server begins with 101: five pages have more.
-FIRST_BATCH: Final = 1_000
 # How often a transaction that lost to another one is carried out; the pauses between add up to about 0.2 s.
 ATTEMPTS: Final = 6
 
@@ -100,34 +98,20 @@ class Database:
         if projection is not None:
             command["projection"] = projection
         with self.limits():
-            cursor = await self._read(command)
-        found: list[Document] = cursor["firstBatch"]
+            try:
+                answer = await self.default.command(command, codec_options=documents.CODEC_OPTIONS)
+            except AutoReconnect as error:
+                if error.timeout or isinstance(error, ServerSelectionTimeoutError):
+                    raise
+                answer = await self.default.command(command, codec_options=documents.CODEC_OPTIONS)
+        found: list[Document] = answer["cursor"]["firstBatch"]
         return found
 
-    async def aggregate(self, collection: Collection, pipeline: Pipeline, *, hint: str) -> list[Document]:
-        """Run an aggregation with a small result and return all of it; repeat it once where the connection broke.
-
-        As a plain command, as ``find``: only a result that takes more than one answer is read by a cursor, anew.
-        """
-        command: Document = {"aggregate": collection.name, "pipeline": pipeline, "hint": hint}
-        command["cursor"] = {"batchSize": FIRST_BATCH}
+    async def aggregate(self, collection: Collection, pipeline: Pipeline, **options: Any) -> list[Document]:
+        """Run an aggregation with a small result and return all of it."""
         with self.limits():
-            answer = await self._read(command)
-            if answer["id"] == 0:
-                found: list[Document] = answer["firstBatch"]
-                return found
-            cursor = await self.driver.aggregate(collection, pipeline, hint=hint)
+            cursor = await self.driver.aggregate(collection, pipeline, **options)
             return await cursor.to_list(None)
-
-    async def _read(self, command: Document) -> Document:
-        try:
-            answer = await self.default.command(command, codec_options=documents.CODEC_OPTIONS)
-        except AutoReconnect as error:
-            if error.timeout or isinstance(error, ServerSelectionTimeoutError):
-                raise
-            answer = await self.default.command(command, codec_options=documents.CODEC_OPTIONS)
-        cursor: Document = answer["cursor"]
-        return cursor
 
     async def transaction(self, work: Callable[[Session], Awaitable[T]]) -> T:
         """Carry out ``work`` in one transaction and commit it.

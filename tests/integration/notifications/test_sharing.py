@@ -7,11 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
-import pytest
 from bson import ObjectId
 from vibework.notifications.v1 import notification_service_pb2 as service
 
-from notifications_service import database
 from tests.harness.notifications import Notifications
 from tests.harness.users import reason
 from tests.integration.notifications.building import create, row, struct
@@ -61,17 +59,6 @@ async def test_later_pages_at_once_are_those_one_by_one(notifications: Notificat
             request.page_token = (await notifications.feed.ListNotifications(request)).next_page_token
     pages = await asyncio.gather(*(notifications.feed.ListNotifications(request) for request in requests * 5))
     assert [[item.id for item in page.notifications] for page in pages] == expected * 5
-
-
-async def test_more_rows_than_one_answer_holds_are_all_there(
-    notifications: Notifications, raw: Any, user_id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where the rows of a command do not fit into the first answer of the database, none of them is lost."""
-    monkeypatch.setattr(database, "FIRST_BATCH", 2)
-    rows = [row(user_id) for _ in range(9)]
-    raw.notifications.insert_many(rows)
-    page = await notifications.feed.ListNotifications(service.ListNotificationsRequest(user_id=user_id))
-    assert {item.id for item in page.notifications} == {str(item["_id"]) for item in rows}
 
 
 async def test_a_get_of_nothing_harms_no_other(notifications: Notifications, raw: Any, user_id: str) -> None:
