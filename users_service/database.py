@@ -25,7 +25,7 @@ from users_service.settings import DatabaseSettings
 
 T = TypeVar("T")
 
-# Connections kept for point reads. Two batches in flight keep a loop busy (docs/performance.md).
+# Connections kept for point reads: each kind has one query in flight (docs/performance.md).
 POINT_CONNECTIONS = 2
 # How often a transaction that lost a deadlock, or found its connection gone, is carried out again.
 RETRIES = 3
