@@ -180,10 +180,18 @@ async def test_a_crash_between_consuming_and_setting_leaves_the_secret_good(
 
 @asynccontextmanager
 async def locked_credential(server: UsersServer, user_id: str) -> AsyncIterator[Any]:
-    """Hold the row of the user's password, so that whoever wants to change it waits."""
+    """Hold the row of the user's password, so that whoever wants to change it waits.
+
+    The connection gives bytes for text: among the statements that a server lists are others with binary values.
+    """
     database = server.database
     connection = await asyncmy.connect(
-        host=database.host, port=database.port, user=database.user, password=database.password, db=database.name
+        host=database.host,
+        port=database.port,
+        user=database.user,
+        password=database.password,
+        db=database.name,
+        use_unicode=False,
     )
     try:
         async with connection.cursor() as cursor:
@@ -199,8 +207,8 @@ async def kill_waiting(cursor: Any) -> int:
     (own,) = await cursor.fetchone()
     # Not information_schema.processlist: MySQL fails on it when any statement on the server holds binary values.
     await cursor.execute("SHOW FULL PROCESSLIST")
-    listed = [(row[0], row[3], row[7] or "") for row in await cursor.fetchall()]
-    waiting = [id_ for id_, database, statement in listed if database == own and "INSERT INTO accounts" in statement]
+    listed = [(int(row[0]), row[3], row[7] or b"") for row in await cursor.fetchall()]
+    waiting = [id_ for id_, database, statement in listed if database == own and b"INSERT INTO accounts" in statement]
     for id_ in waiting:
         await cursor.execute(f"KILL {id_}")
     return len(waiting)
