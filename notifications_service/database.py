@@ -21,6 +21,7 @@ from pymongo.errors import (
 
 from chassis import deadline, logging
 from chassis.errors import CallDeadlineExceeded, ConflictRetry, DatabaseUnavailable
+from chassis.statements import named
 from notifications_service import documents, drivers
 from notifications_service.documents import Document
 from notifications_service.drivers import Collection, Pipeline, Session
@@ -53,6 +54,7 @@ class Database:
         """Close every connection."""
         await self.driver.close()
 
+    @named
     async def hello(self) -> Document:
         """Ask the server who it is; also the cheapest ping. Raises DatabaseUnavailable."""
         with self.limits():

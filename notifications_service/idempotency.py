@@ -14,6 +14,7 @@ from pymongo.errors import DuplicateKeyError
 
 from chassis.errors import ConflictRetry
 from chassis.idempotency import RequestIdReused, RequestInFlight
+from chassis.statements import named
 from notifications_service import documents, schema
 from notifications_service.database import Database
 from notifications_service.documents import Document
@@ -43,6 +44,7 @@ class IdempotencyKeys:
         self._database = database
         self._keys = database.collection(schema.IDEMPOTENCY_KEYS)
 
+    @named
     async def answered(self, key: RequestKey) -> list[Document] | None:
         """Return the first answer, or None if there is none yet. Raises RequestIdReused for another body."""
         with self._database.limits():
@@ -54,6 +56,7 @@ class IdempotencyKeys:
         answer: list[Document] = found["answer"]
         return answer
 
+    @named
     async def once(self, key: RequestKey, answer: Sequence[Document], write: Write) -> Sequence[Document]:
         """Carry out ``write`` and remember ``answer``, in one transaction, unless that was done; return what counts.
 

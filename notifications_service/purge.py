@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
+from chassis.statements import named
 from notifications_service import documents, schema
 from notifications_service.database import Database
 from notifications_service.drivers import Collection
@@ -31,6 +32,7 @@ async def purge(database: Database) -> dict[str, int]:
     }
 
 
+@named
 async def _delete(database: Database, collection: Collection, until: datetime) -> int:
     """Delete the rows created at ``until`` or before, in batches that each end within the query timeout."""
     deleted = 0

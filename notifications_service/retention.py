@@ -10,6 +10,7 @@ import time
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from chassis.statements import named
 from notifications_service import documents, schema
 from notifications_service.drivers import Collection
 
@@ -45,6 +46,7 @@ class Retention:
         self._read_at = time.monotonic()
 
 
+@named
 async def stored_seconds(collection: Any) -> int | None:
     """Return the retention that the TTL index says, in seconds; None where there is no such index."""
     index = (await collection.index_information()).get(schema.TTL_INDEX, {})

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from chassis import deadline, logging
 from chassis.errors import CallDeadlineExceeded, ConflictRetry, DatabaseUnavailable
+from chassis.statements import named
 from users_service.settings import DatabaseSettings
 
 T = TypeVar("T")
@@ -119,6 +120,7 @@ class Database:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    @named
     async def ping(self) -> None:
         """Raise DatabaseUnavailable where the server does not answer, or has no tables of ours."""
         async with self.connection() as connection:

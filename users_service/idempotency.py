@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.idempotency import RequestIdReused, RequestInFlight, request_fingerprint
 from chassis.keyring import KeyMissing, Keyring
+from chassis.statements import named
 from users_service.clock import Clock
 from users_service.database import DUPLICATE_KEY, LOCK_WAIT_TIMEOUT, Database, error_number
 from users_service.errors import EncryptionKeyMissing
@@ -61,6 +62,7 @@ class Idempotency:
         async with self._database.connection() as connection:
             return await self._find(connection, request, answer)
 
+    @named
     async def _claim(self, connection: AsyncConnection, request: Message) -> bool:
         row = {
             "method": _method(request),
@@ -87,6 +89,7 @@ class Idempotency:
             raise RequestInFlight
         return found
 
+    @named
     async def _find(self, connection: AsyncConnection, request: Message, answer: type[R]) -> R | None:
         statement = select(keys.c.fingerprint, keys.c.response).where(*_key(request))
         row = (await connection.execute(statement)).one_or_none()
@@ -100,6 +103,7 @@ class Idempotency:
             raise RequestIdReused
         return answer.FromString(stored)
 
+    @named
     async def _keep(self, connection: AsyncConnection, request: Message, done: Message) -> None:
         response = self._cipher.encrypt(done.SerializeToString(), _associated(request))
         await connection.execute(update(keys).where(*_key(request)).values(response=response))

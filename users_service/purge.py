@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.cli import CommandFailed
+from chassis.statements import named
 from users_service import locks
 from users_service.database import DEADLOCK, LOCK_WAIT_TIMEOUT, Database, error_number
 
@@ -74,6 +75,7 @@ class Purge:
         self._keep = keep
         self._batch = batch
 
+    @named
     async def count(self, now: datetime) -> int:
         """Count the rows that ``run`` would remove."""
         async with self._database.session() as connection:
@@ -120,6 +122,7 @@ class Purge:
                 await locks.release(connection, name)
 
 
+@named
 async def _delete(connection: AsyncConnection, rule: Rule, values: dict[str, Any]) -> int:
     for attempt in range(ATTEMPTS):
         try:

@@ -11,6 +11,7 @@ from bson.datetime_ms import DatetimeMS
 from pymongo import ReturnDocument
 from pymongo.errors import BulkWriteError, WriteError
 
+from chassis.statements import named
 from notifications_service import documents
 from notifications_service.database import Database
 from notifications_service.documents import Document
@@ -42,6 +43,7 @@ class FeedRepository:
         self._retention = retention
         self._rows = database.collection(documents.COLLECTION)
 
+    @named
     async def insert_each(self, new: Sequence[Document]) -> dict[int, Exception]:
         """Store notifications in one round trip, each by itself; return the errors of those that were refused."""
         try:
@@ -51,16 +53,19 @@ class FeedRepository:
             return {item["index"]: WriteError("refused", item["code"]) for item in error.details["writeErrors"]}
         return {}
 
+    @named
     async def insert_in(self, session: Session, new: Sequence[Document]) -> None:
         """Store several notifications within a transaction of the caller's."""
         await self._rows.insert_many(new, session=session)
 
+    @named
     async def get_many(self, keys: Sequence[ObjectId]) -> dict[ObjectId, Document]:
         """Return those of the notifications that are there."""
         query = {"_id": {"$in": list(keys)}}
         found = await self._database.find(documents.COLLECTION, query, limit=len(keys), hint="_id_")
         return {row["_id"]: row for row in found if self._is_kept(row)}
 
+    @named
     async def page(
         self, user_id: str, chosen: Filter, after: Position | None, limit: int, projection: Document | None
     ) -> list[Document]:
@@ -70,6 +75,7 @@ class FeedRepository:
             documents.COLLECTION, query, limit=limit, hint=FEED_INDEX, sort=NEWEST_FIRST, projection=projection
         )
 
+    @named
     async def pages(self, asked: Mapping[str, Beginning], limit: int) -> dict[str, list[Document]]:
         """Return a page of up to ``limit`` rows of each of several users in one command (``asked``: user → which).
 
@@ -83,12 +89,14 @@ class FeedRepository:
             found[row["userId"]].append(row)
         return found
 
+    @named
     async def group(self, users: Sequence[str], by: Document, chosen: Filter = filters.EVERYTHING) -> list[Document]:
         """Count users' notifications that match by user and ``by``: rows of ``_id`` (their values) and ``n``."""
         query = self._query("", chosen) | {"userId": {"$in": list(users)}}
         pipeline = [{"$match": query}, {"$group": {"_id": {"userId": "$userId", **by}, "n": {"$sum": 1}}}]
         return await self._database.aggregate(self._rows, pipeline, hint=FEED_INDEX)
 
+    @named
     async def update(self, key: ObjectId, changes: Document, conditions: Document) -> Document | None:
         """Set fields of a notification that meets the conditions and return it as stored now, or None."""
         query = {"_id": key, **self._kept(), **conditions}
@@ -98,23 +106,27 @@ class FeedRepository:
                 query, _pipeline(literal, documents.now()), return_document=ReturnDocument.AFTER
             )
 
+    @named
     async def mark(self, user_id: str, ids: Sequence[ObjectId], change: Change) -> int:
         """Move those of a user's notifications that are not there yet; return how many moved."""
         query = self._query(user_id, filters.EVERYTHING)
         query["_id"] = {"$in": list(ids)}
         return await self._mark(query, change, hint="_id_")
 
+    @named
     async def mark_all(self, user_id: str, chosen: Filter, up_to: datetime, change: Change) -> int:
         """Move all of a user's notifications that match and were created at ``up_to`` or before; say how many."""
         query = filters.query(user_id, chosen, self._retention.cutoff(), up_to=up_to)
         return await self._mark(query, change, hint=FEED_INDEX)
 
+    @named
     async def delete(self, key: ObjectId, conditions: Document) -> bool:
         """Delete a notification that meets the conditions; say whether there was one."""
         query = {"_id": key, **self._kept(), **conditions}
         with self._database.limits():
             return (await self._rows.delete_one(query)).deleted_count == 1
 
+    @named
     async def delete_of_user(self, user_id: str) -> int:
         """Delete everything of a user, in batches; return how many visible rows that were."""
         visible = await self._delete_batches(self._query(user_id, filters.EVERYTHING))

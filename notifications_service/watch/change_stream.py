@@ -10,6 +10,7 @@ from typing import Any, Final
 import pymongo
 from pymongo.errors import OperationFailure
 
+from chassis.statements import named
 from notifications_service import documents, drivers
 from notifications_service.database import Database
 from notifications_service.documents import Document
@@ -31,6 +32,7 @@ class ChangeStream:
         self._timeout = timeout
         self._advance()
 
+    @named
     async def next(self) -> Change | None:
         """Return the next event that concerns a notification; None when none came within the server's wait.
 
@@ -74,13 +76,19 @@ async def opened(
         "start_at_operation_time": time_of(after),
     }
     with _history_errors():
-        with pymongo.timeout(_STALLED):
-            stream = await database.driver.watch(database.collection(documents.COLLECTION), _pipeline(match), **options)
-            await stream.__aenter__()
+        stream = await _open(database, _pipeline(match), options)
         try:
             yield ChangeStream(stream, after, wait + stall)
         finally:
             await _close(stream)
+
+
+@named
+async def _open(database: Database, pipeline: list[Document], options: dict[str, Any]) -> drivers.ChangeStream:
+    with pymongo.timeout(_STALLED):
+        stream = await database.driver.watch(database.collection(documents.COLLECTION), pipeline, **options)
+        await stream.__aenter__()
+        return stream
 
 
 async def _close(stream: drivers.ChangeStream) -> None:

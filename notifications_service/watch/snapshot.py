@@ -15,6 +15,7 @@ from bson import ObjectId, Timestamp
 from pymongo.errors import OperationFailure
 
 from chassis.coalesce import Coalescer
+from chassis.statements import named
 from notifications_service import documents, schema
 from notifications_service.database import Database
 from notifications_service.documents import Document
@@ -63,10 +64,12 @@ class Snapshots:
             raise RuntimeError("a read has a moment")
         return moment
 
+    @named
     async def _read_moment(self, after: list[Timestamp]) -> dict[Timestamp, Timestamp]:
         query = {"filter": {"_id": 0}, "projection": {"_id": 1}, "limit": 1}
         return dict.fromkeys(after, _at(await self._find(query, _concern(after=max(after)))))
 
+    @named
     async def draw(self, user_id: str, limit: int, after: Timestamp | None) -> Snapshot:
         """Choose the newest unread notifications of a user, at most ``limit``."""
         query = {
@@ -83,11 +86,14 @@ class Snapshots:
     async def read(self, snapshot: Snapshot) -> AsyncIterator[list[Document]]:
         """Yield the documents of a snapshot, oldest first, in parts."""
         for start in range(0, len(snapshot.ids), _PART):
-            ids = snapshot.ids[start : start + _PART]
-            query = {"filter": {"_id": {"$in": ids}}, "limit": len(ids)}
-            cursor = await self._find(query, _concern(at=snapshot.at))
-            found = {document["_id"]: document for document in cursor["firstBatch"]}
-            yield [found[identity] for identity in ids if identity in found]
+            yield await self._read_part(snapshot.ids[start : start + _PART], snapshot.at)
+
+    @named
+    async def _read_part(self, ids: list[ObjectId], at: Timestamp) -> list[Document]:
+        query = {"filter": {"_id": {"$in": ids}}, "limit": len(ids)}
+        cursor = await self._find(query, _concern(at=at))
+        found = {document["_id"]: document for document in cursor["firstBatch"]}
+        return [found[identity] for identity in ids if identity in found]
 
     async def _find(self, query: Document, concern: Document) -> Document:
         command = {

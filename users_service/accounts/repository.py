@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.ids import new_id
+from chassis.statements import named
 from users_service.accounts.model import CREDENTIAL, Account
 from users_service.clock import utc
 from users_service.database import FOREIGN_KEY_MISSING, duplicate_key, error_number
@@ -22,6 +23,7 @@ from users_service.tables import accounts
 COLUMNS = tuple(accounts.c[name] for name in Account.__dataclass_fields__)
 
 
+@named
 async def insert_account(connection: AsyncConnection, account: Account) -> None:
     """Store a new account. Raises AccountAlreadyLinked where (provider, account_id) is taken, or UserNotFound."""
     values = {column.name: getattr(account, column.name) for column in COLUMNS}
@@ -35,6 +37,7 @@ async def insert_account(connection: AsyncConnection, account: Account) -> None:
         raise
 
 
+@named
 async def insert_credential(connection: AsyncConnection, user_id: str, password_hash: str, now: datetime) -> Account:
     """Give a user a password. Raises AccountAlreadyLinked where the user has one, or UserNotFound."""
     account = new_account(user_id, CREDENTIAL, user_id, now, password=password_hash)
@@ -58,6 +61,7 @@ def new_account(user_id: str, provider: str, account_id: str, now: datetime, **v
     )
 
 
+@named
 async def put_password(connection: AsyncConnection, user_id: str, password_hash: str, now: datetime) -> None:
     """Set the password, whether or not the user has one; one statement. Raises UserNotFound."""
     account = new_account(user_id, CREDENTIAL, user_id, now, password=password_hash)
@@ -73,6 +77,7 @@ async def put_password(connection: AsyncConnection, user_id: str, password_hash:
         raise
 
 
+@named
 async def replace_password(
     connection: AsyncConnection, user_id: str, old_hash: str, new_hash: str, now: datetime
 ) -> bool:
@@ -85,16 +90,19 @@ async def replace_password(
     return (await connection.execute(statement)).rowcount == 1
 
 
+@named
 async def get(connection: AsyncConnection, user_id: str, id_: str, *, lock: bool = False) -> Account | None:
     """Read one account of a user."""
     return await _one(connection, and_(accounts.c.id == id_, accounts.c.user_id == user_id), lock=lock)
 
 
+@named
 async def get_by_provider(connection: AsyncConnection, provider: str, account_id: str) -> Account | None:
     """Read the account that the provider knows under ``account_id``."""
     return await _one(connection, and_(accounts.c.provider == provider, accounts.c.account_id == account_id))
 
 
+@named
 async def get_credential(connection: AsyncConnection, user_id: str) -> Account | None:
     """Read the account that holds the user's password."""
     return await get_by_provider(connection, CREDENTIAL, user_id)
@@ -106,6 +114,7 @@ async def _one(connection: AsyncConnection, condition: Any, *, lock: bool = Fals
     return None if row is None else account_of(row)
 
 
+@named
 async def list_by_user(
     connection: AsyncConnection, user_id: str, limit: int | None = None, after: tuple[datetime, str] | None = None
 ) -> list[Account]:
@@ -120,6 +129,7 @@ async def list_by_user(
     return [account_of(row) for row in rows]
 
 
+@named
 async def change(connection: AsyncConnection, id_: str, values: Mapping[str, Any], now: datetime) -> None:
     """Change columns of an account that the transaction holds locked; its etag changes."""
     await connection.execute(
@@ -129,11 +139,13 @@ async def change(connection: AsyncConnection, id_: str, values: Mapping[str, Any
     )
 
 
+@named
 async def delete(connection: AsyncConnection, id_: str) -> None:
     """Remove one account."""
     await connection.execute(delete_from(accounts).where(accounts.c.id == id_))
 
 
+@named
 async def exchange_tokens(connection: AsyncConnection, old: Account, values: Mapping[str, Any]) -> bool:
     """Store the same tokens under another key, where nobody changed them meanwhile; answer whether that was so.
 
@@ -151,6 +163,7 @@ async def exchange_tokens(connection: AsyncConnection, old: Account, values: Map
     return (await connection.execute(statement)).rowcount == 1
 
 
+@named
 async def look_through(connection: AsyncConnection, primary: str, after: str, limit: int) -> list[tuple[str, bool]]:
     """Return the next ids, and whether tokens of theirs are not under the primary key (or in plain text).
 
@@ -161,12 +174,14 @@ async def look_through(connection: AsyncConnection, primary: str, after: str, li
     return [(id_, bool(is_outdated)) for id_, is_outdated in await connection.execute(statement)]
 
 
+@named
 async def get_many(connection: AsyncConnection, ids: Sequence[str]) -> list[Account]:
     """Read accounts by id, in no order."""
     rows = await connection.execute(select(*COLUMNS).where(accounts.c.id.in_(ids)))
     return [account_of(row) for row in rows]
 
 
+@named
 async def estimate(connection: AsyncConnection) -> int:
     """Return about how many accounts there are: counting them would take long."""
     statement = text(

@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, and_, case, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.statements import named
 from users_service.clock import utc
 from users_service.tables import attempt_counters as table
 
@@ -22,6 +23,7 @@ class Counter:
     limit: int
 
 
+@named
 async def increment(
     connection: AsyncConnection, counters: Sequence[Counter], now: datetime, window_ends: datetime
 ) -> None:
@@ -42,6 +44,7 @@ async def increment(
     await connection.execute(text(statement), values)
 
 
+@named
 async def exceeded(connection: AsyncConnection, counters: Sequence[Counter]) -> datetime | None:
     """Return when the last window ends of those counters that are over their limit; None where none is."""
     over = [and_(_is(counter), table.c.attempts > counter.limit) for counter in counters]
@@ -49,6 +52,7 @@ async def exceeded(connection: AsyncConnection, counters: Sequence[Counter]) -> 
     return utc(max(ends)) if ends else None
 
 
+@named
 async def settle(connection: AsyncConnection, counter: Counter, *, keep_others: bool) -> None:
     """Take back the attempt just counted, or, unless others are kept, all of them."""
     left = case((table.c.attempts > 1, table.c.attempts - 1), else_=0) if keep_others else 0

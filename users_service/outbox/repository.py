@@ -13,10 +13,12 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.ids import new_id
+from chassis.statements import named
 from users_service.outbox.model import Entry
 from users_service.tables import outbox
 
 
+@named
 async def put(
     connection: AsyncConnection, kind: str, payload: Mapping[str, str], now: datetime, *, available_at: datetime
 ) -> None:
@@ -28,6 +30,7 @@ async def put(
     )
 
 
+@named
 async def lease(connection: AsyncConnection, now: datetime, until: datetime, limit: int) -> list[Entry]:
     """Take at most ``limit`` entries that are due, the longest waiting first; nobody else gets them before ``until``.
 
@@ -48,12 +51,14 @@ async def lease(connection: AsyncConnection, now: datetime, until: datetime, lim
     return [Entry(row.id, row.kind, json.loads(row.payload), row.attempts + 1, until) for row in rows]
 
 
+@named
 async def remove(connection: AsyncConnection, ids: Collection[str]) -> None:
     """Forget entries whose calls succeeded, whoever holds them by now: the calls are idempotent."""
     if ids:
         await connection.execute(delete(outbox).where(outbox.c.id.in_(ids)))
 
 
+@named
 async def postpone(connection: AsyncConnection, entry: Entry, available_at: datetime) -> bool:
     """Give an entry back, to be tried again later; answer False where the lease had run out and another holds it."""
     statement = (
@@ -64,6 +69,7 @@ async def postpone(connection: AsyncConnection, entry: Entry, available_at: date
     return (await connection.execute(statement)).rowcount == 1
 
 
+@named
 async def count(connection: AsyncConnection) -> int:
     """Count the entries that wait."""
     return (await connection.execute(select(func.count()).select_from(outbox))).scalar_one()

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, and_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.statements import named
 from users_service.accounts import repository as accounts_repository
 from users_service.accounts.model import CREDENTIAL
 from users_service.tables import accounts, users
@@ -23,11 +24,13 @@ class Credential:
     legacy: bool
 
 
+@named
 async def read_by_email(connection: AsyncConnection, normalized: str) -> Credential | None:
     """Return the credential of the user with that address; None when nobody has it."""
     return await _read(connection, users.c.email_normalized == normalized)
 
 
+@named
 async def read_by_user(connection: AsyncConnection, user_id: str) -> Credential | None:
     """Return the credential of a user; None when there is no such user."""
     return await _read(connection, users.c.id == user_id)
@@ -47,6 +50,7 @@ async def _read(connection: AsyncConnection, user: ColumnElement[bool]) -> Crede
     return Credential(user_id, password or legacy, legacy=not password and bool(legacy))
 
 
+@named
 async def hold(connection: AsyncConnection, verified: Credential, replacement: str | None, now: datetime) -> bool:
     """Keep the hash that was verified from changing until the transaction ends; False when it has changed already.
 

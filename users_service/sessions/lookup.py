@@ -44,8 +44,8 @@ class SessionLookup:
     """Reads sessions by token, many at a time."""
 
     def __init__(self, database: Database) -> None:
-        self._by_token = PointRead(database, BY_TOKEN)
-        self._by_replaced_token = PointRead(database, BY_REPLACED_TOKEN)
+        self._by_token = PointRead(database, "sessions.read_by_token", BY_TOKEN)
+        self._by_replaced_token = PointRead(database, "sessions.read_by_replaced_token", BY_REPLACED_TOKEN)
         self._current = Coalescer(self._read_current, max_in_flight=1)
         self._replaced = Coalescer(self._read_replaced)
 

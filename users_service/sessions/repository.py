@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, and_, func, insert, literal, or_, select, 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.statements import named
 from users_service.clock import utc
 from users_service.database import FOREIGN_KEY_MISSING, error_number
 from users_service.errors import UserNotFound
@@ -58,6 +59,7 @@ def _live(now: datetime) -> ColumnElement[bool]:
     return and_(sessions.c.revoked_at.is_(None), sessions.c.expires_at > now)
 
 
+@named
 async def insert_session(connection: AsyncConnection, session: Session) -> None:
     """Store a session; raise UserNotFound when its user is gone."""
     try:
@@ -68,12 +70,14 @@ async def insert_session(connection: AsyncConnection, session: Session) -> None:
         raise
 
 
+@named
 async def get(connection: AsyncConnection, session_id: str) -> Session | None:
     """Return a session, ended or not."""
     row = (await connection.execute(select(*COLUMNS).where(sessions.c.id == session_id))).first()
     return from_row(row) if row else None
 
 
+@named
 async def extend(connection: AsyncConnection, session_id: str, now: datetime) -> bool:
     """Move the end of a live session whose refresh is due; False when it is not due, or has ended."""
     end = func.least(literal(now + SLIDING), sessions.c.absolute_expires_at)
@@ -87,12 +91,14 @@ async def extend(connection: AsyncConnection, session_id: str, now: datetime) ->
     return result.rowcount == 1
 
 
+@named
 async def touch(connection: AsyncConnection, session_id: str, now: datetime) -> bool:
     """Note that a live session was seen; False when it has ended."""
     statement = update(sessions).where(sessions.c.id == session_id, _live(now))
     return (await connection.execute(statement.values(last_seen_at=now))).rowcount == 1
 
 
+@named
 async def replace_token(
     connection: AsyncConnection, session_id: str, old_hash: bytes, new_hash: bytes, now: datetime
 ) -> bool:
@@ -108,6 +114,7 @@ async def replace_token(
     return True
 
 
+@named
 async def revoke(
     connection: AsyncConnection, session_id: str, now: datetime, reason: str, user_id: str | None = None
 ) -> int:
@@ -116,6 +123,7 @@ async def revoke(
     return await _revoke(connection, and_(*chosen), now, reason)
 
 
+@named
 async def revoke_all(
     connection: AsyncConnection, user_id: str, now: datetime, reason: str, except_session_id: str | None = None
 ) -> int:
@@ -131,6 +139,7 @@ async def _revoke(connection: AsyncConnection, chosen: ColumnElement[bool], now:
     return (await connection.execute(statement)).rowcount
 
 
+@named
 async def list_live(
     connection: AsyncConnection, user_id: str, now: datetime, after: tuple[datetime, str] | None, limit: int
 ) -> list[Session]:

@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.statements import named
 from users_service.outbox import repository as outbox
 from users_service.outbox.model import DELETE_USER_NOTIFICATIONS
 from users_service.tables import accounts, sessions, verifications
@@ -20,6 +21,7 @@ from users_service.users.model import Deleted, User
 SECOND_DELETION: Final = timedelta(minutes=5)
 
 
+@named
 async def delete_everything(connection: AsyncConnection, user: User, now: datetime) -> Deleted:
     """Delete a user whose row the transaction holds locked, and leave word for the notifications service."""
     # Rotated tokens go with their sessions (ON DELETE CASCADE).

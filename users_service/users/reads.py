@@ -19,8 +19,8 @@ class UserReads:
     """Reads users by id and by address; committed rows only."""
 
     def __init__(self, database: Database) -> None:
-        self._ids = PointRead(database, f"{_SELECT} id IN")
-        self._emails = PointRead(database, f"{_BY_EMAIL} email_normalized IN")
+        self._ids = PointRead(database, "users.read_by_id", f"{_SELECT} id IN")
+        self._emails = PointRead(database, "users.read_by_email", f"{_BY_EMAIL} email_normalized IN")
         self._by_id: Coalescer[str, User] = Coalescer(self._read_ids, max_in_flight=1)
         self._by_email: Coalescer[str, User] = Coalescer(self._read_emails, max_in_flight=1)
 

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, delete, func, insert, 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.statements import named
 from users_service.clock import utc
 from users_service.database import duplicate_key
 from users_service.errors import EmailTaken
@@ -24,6 +25,7 @@ EMAIL_KEYS = frozenset({"idx_email", "uniq_email_normalized"})
 Position = tuple[datetime, str]
 
 
+@named
 async def insert_user(connection: AsyncConnection, user: User) -> None:
     """Store a new user. Raises EmailTaken."""
     values = {
@@ -43,11 +45,13 @@ async def insert_user(connection: AsyncConnection, user: User) -> None:
         raise _email_taken(error) from None
 
 
+@named
 async def get_user(connection: AsyncConnection, id_: str, *, lock: bool = False) -> User | None:
     """Read a user; ``lock``: until the transaction ends, nobody else changes or deletes it."""
     return await _one(connection, users.c.id == id_, lock=lock)
 
 
+@named
 async def get_by_email(connection: AsyncConnection, normalized: str, *, lock: bool = False) -> User | None:
     """Read the user of an address in its normalised form."""
     return await _one(connection, users.c.email_normalized == normalized, lock=lock)
@@ -59,6 +63,7 @@ async def _one(connection: AsyncConnection, condition: ColumnElement[bool], *, l
     return None if row is None else user_of(row)
 
 
+@named
 async def list_users(
     connection: AsyncConnection, wanted: UserFilter, limit: int, *, after: Position | None, descending: bool
 ) -> list[User]:
@@ -87,6 +92,7 @@ def _along_index(statement: Select[Any], wanted: UserFilter) -> Select[Any]:
     return statement.with_hint(users, f"FORCE INDEX ({index})", "mysql")
 
 
+@named
 async def count_users(connection: AsyncConnection, wanted: UserFilter) -> int:
     """Count users."""
     return (await connection.execute(number_of_users(wanted))).scalar_one()
@@ -127,6 +133,7 @@ def _ordered(statement: Select[Any], *, descending: bool) -> Select[Any]:
     return statement.order_by(users.c.created_at, users.c.id)
 
 
+@named
 async def change_user(
     connection: AsyncConnection, id_: str, changes: UserChanges, now: datetime, *, revision: int | None
 ) -> bool:
@@ -164,6 +171,7 @@ def _email_assignments(email: str, *, keep_verified: bool) -> list[tuple[str, An
     return pairs
 
 
+@named
 async def delete_user(connection: AsyncConnection, id_: str) -> None:
     """Remove the row of a user whose sessions and accounts are gone."""
     await connection.execute(delete(users).where(users.c.id == id_))

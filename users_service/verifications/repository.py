@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Row, and_, case, null, select, update
 from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.statements import named
 from users_service.clock import utc
 from users_service.tables import verifications
 from users_service.verifications.model import MAX_ATTEMPTS, Kind, Purpose, Verification
@@ -17,6 +18,7 @@ from users_service.verifications.model import MAX_ATTEMPTS, Kind, Purpose, Verif
 COLUMNS = tuple(verifications.c[name] for name in Verification.__dataclass_fields__)
 
 
+@named
 async def put(connection: AsyncConnection, verification: Verification) -> None:
     """Store a verification in place of the one before of the same purpose and identifier; one statement."""
     values = {column.name: getattr(verification, column.name) for column in COLUMNS}
@@ -40,12 +42,14 @@ def of_token(purpose: Purpose, id_: str) -> ColumnElement[bool]:
     return and_(verifications.c.id == id_, verifications.c.purpose == purpose, verifications.c.kind == Kind.TOKEN)
 
 
+@named
 async def find(connection: AsyncConnection, which: ColumnElement[bool]) -> Verification | None:
     """Read the verification selected, whatever its state."""
     row = (await connection.execute(select(*COLUMNS).where(which))).one_or_none()
     return None if row is None else _verification(row)
 
 
+@named
 async def attempt(
     connection: AsyncConnection, which: ColumnElement[bool], candidates: Sequence[str], now: datetime
 ) -> bool:

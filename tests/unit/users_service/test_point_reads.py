@@ -27,7 +27,9 @@ class Reader:
 async def test_every_value_is_asked_for_once(number: int, statements: int) -> None:
     """However many values there are, each is read, in statements of 256 at most."""
     reader = Reader()
-    rows = await PointRead(cast("Database", reader), "SELECT x FROM t WHERE x IN").read_all(list(range(number)))
+    rows = await PointRead(cast("Database", reader), "t.read", "SELECT x FROM t WHERE x IN").read_all(
+        list(range(number))
+    )
     assert rows == [(value,) for value in range(number)]
     assert len(reader.statements) == statements
 
@@ -35,7 +37,7 @@ async def test_every_value_is_asked_for_once(number: int, statements: int) -> No
 async def test_the_server_sees_few_different_statements() -> None:
     """Lists of any length are filled up to one of five lengths."""
     reader = Reader()
-    read = PointRead(cast("Database", reader), "SELECT x FROM t WHERE x IN")
+    read = PointRead(cast("Database", reader), "t.read", "SELECT x FROM t WHERE x IN")
     for number in range(1, 257):
         await read.read(range(number))
     assert len(set(reader.statements)) == len(LENGTHS)
@@ -44,5 +46,5 @@ async def test_the_server_sees_few_different_statements() -> None:
 async def test_nothing_is_asked_for_nothing() -> None:
     """No values, no statement."""
     reader = Reader()
-    assert await PointRead(cast("Database", reader), "SELECT x FROM t WHERE x IN").read_all([]) == []
+    assert await PointRead(cast("Database", reader), "t.read", "SELECT x FROM t WHERE x IN").read_all([]) == []
     assert reader.statements == []
