@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,8 @@ from sqlalchemy.pool import NullPool
 
 import migrations.mysql
 from chassis.cli import CommandFailed
-from users_service import locks
+from chassis.migrations import Limits, MigrationRefused, WouldLock
+from users_service import locks, online_ddl
 from users_service.database import connect_arguments, error_number
 from users_service.settings import DatabaseSettings
 
@@ -32,6 +33,7 @@ Action = Callable[[Config, str], None]
 LOCK_SECONDS: Final = 600
 # A DDL statement that waits for a long transaction makes everyone else wait behind it: rather give up soon.
 TABLE_LOCK_SECONDS: Final = 30
+_DEFAULT: Final = Limits()
 
 
 class MigrationFailed(CommandFailed):
@@ -47,15 +49,21 @@ class Revision:
     applied: bool
 
 
-async def up(settings: DatabaseSettings, target: str, say: Say) -> list[str]:
-    """Carry out what is missing up to ``target`` (``head``: all) and return the revisions carried out."""
-    before, after = await _move(settings, command.upgrade, target, say)
+async def up(settings: DatabaseSettings, target: str, say: Say, limits: Limits = _DEFAULT) -> list[str]:
+    """Carry out what is missing up to ``target`` (``head``: all) and return the revisions carried out.
+
+    Raises MigrationFailed, or MigrationRefused where a big table would be locked.
+    """
+    before, after = await _move(settings, command.upgrade, target, say, limits)
     return sorted(after - before)
 
 
-async def down(settings: DatabaseSettings, target: str, say: Say) -> list[str]:
-    """Undo revisions down to ``target`` (``-1``: the last one; ``base``: all) and return the ones undone."""
-    before, after = await _move(settings, command.downgrade, target, say)
+async def down(settings: DatabaseSettings, target: str, say: Say, limits: Limits = _DEFAULT) -> list[str]:
+    """Undo revisions down to ``target`` (``-1``: the last one; ``base``: all) and return the ones undone.
+
+    Raises as ``up`` does.
+    """
+    before, after = await _move(settings, command.downgrade, target, say, limits)
     return sorted(before - after, reverse=True)
 
 
@@ -89,17 +97,31 @@ def _config() -> Config:
     return config
 
 
-async def _move(settings: DatabaseSettings, action: Action, target: str, say: Say) -> tuple[set[str], set[str]]:
+async def _move(
+    settings: DatabaseSettings, action: Action, target: str, say: Say, limits: Limits
+) -> tuple[set[str], set[str]]:
     async with _migrating(settings, say) as connection:
         before = await connection.run_sync(_applied)
-        await connection.run_sync(_run, action, target)
+        await connection.run_sync(_run, action, target, limits)
         return before, await connection.run_sync(_applied)
 
 
-def _run(connection: Connection, action: Action, target: str) -> None:
+def _run(connection: Connection, action: Action, target: str, limits: Limits) -> None:
     config = _config()
     config.attributes["connection"] = connection
-    action(config, target)
+    try:
+        with nullcontext() if limits.allow_locking else online_ddl.enforced(connection, limits):
+            action(config, target)
+    except WouldLock as reason:
+        raise MigrationRefused(f"revision {_at_work(connection, action)}", reason) from None
+
+
+def _at_work(connection: Connection, action: Action) -> str:
+    """Return the revision that was interrupted: each is recorded as soon as it is done."""
+    applied = _applied(connection)
+    if action is command.downgrade:
+        return max(applied)
+    return min({script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()} - applied)
 
 
 def _applied(connection: Connection) -> set[str]:

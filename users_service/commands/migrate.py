@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from chassis.cli import CommandFailed, fail, run
+from chassis.migrations import Limits, limits_options
 from chassis.settings import load
 from users_service import migration
 from users_service.settings import DatabaseSettings
@@ -17,17 +18,24 @@ def migrate() -> None:
 
 @migrate.command("up")
 @click.argument("revision", default="head")
-def migrate_up(revision: str) -> None:
-    """Carry out the missing revisions up to REVISION (default: all)."""
-    done = run(migration.up(load(DatabaseSettings), revision, click.echo))
+@limits_options
+def migrate_up(revision: str, allow_locking: bool, big_table: int) -> None:
+    """Carry out the missing revisions up to REVISION (default: all).
+
+    A statement that would lock a table of over a million rows is refused.
+    """
+    limits = Limits(allow_locking, big_table)
+    done = run(migration.up(load(DatabaseSettings), revision, click.echo, limits))
     click.echo("\n".join(f"{number} applied" for number in done) or "nothing to do")
 
 
 @migrate.command("down", context_settings={"ignore_unknown_options": True})
 @click.argument("revision", default="-1")
-def migrate_down(revision: str) -> None:
+@limits_options
+def migrate_down(revision: str, allow_locking: bool, big_table: int) -> None:
     """Undo revisions down to REVISION, which stays (default: the last one is undone; `base`: all are)."""
-    done = run(migration.down(load(DatabaseSettings), revision, click.echo))
+    limits = Limits(allow_locking, big_table)
+    done = run(migration.down(load(DatabaseSettings), revision, click.echo, limits))
     click.echo("\n".join(f"{number} undone" for number in done) or "nothing to do")
 
 
