@@ -11,6 +11,7 @@ main = LazyGroup(
     places={
         "migrate": "notifications_service.commands.migrate:migrate",
         "purge": "notifications_service.commands.purge:purge",
+        "seed": "notifications_service.commands.seed:seed_notifications",
         "serve": "notifications_service.commands.serve:serve",
     },
 )

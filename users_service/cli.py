@@ -12,6 +12,7 @@ main = LazyGroup(
         "migrate": "users_service.commands.migrate:migrate",
         "purge": "users_service.commands.purge:purge",
         "rotate-keys": "users_service.commands.rotate_keys:rotate_keys",
+        "seed": "users_service.commands.seed:seed_users",
         "serve": "users_service.commands.serve:serve",
     },
 )

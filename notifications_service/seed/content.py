@@ -1,0 +1,70 @@
+"""What made-up notifications say, and over which channels they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+from chassis.fake_people import full_name
+from notifications_service.documents import Draft, Type
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of message: how often it comes among all, its channels, and its words."""
+
+    weight: int
+    category: str
+    types: tuple[Type, ...]
+    title: str
+    message: str
+    data: Callable[[Random], dict[str, Any]] | None = None
+
+
+_FEED: Final = (Type.IN_APP,)
+_ALL: Final = (Type.IN_APP, Type.IN_APP, Type.PUSH, Type.EMAIL)
+_PLACES: Final = ("the launch plan", "your photo", "a design review", "the weekly report", "issue 4711", "your answer")
+
+
+def _item(chance: Random) -> dict[str, Any]:
+    return {"path": f"/items/{chance.randint(1, 99_999)}"}
+
+
+def _invoice(chance: Random) -> dict[str, Any]:
+    return {"invoice": f"INV-{chance.randint(10_000, 99_999)}", "cents": chance.randint(5, 200) * 100}
+
+
+_KINDS: Final = (
+    Kind(28, "social", _FEED, "{who} liked {what}", "{who} and {count} others liked {what}.", _item),
+    Kind(22, "social", _ALL, "{who} commented on {what}", "“Looks good to me, shall we talk on Monday?”", _item),
+    Kind(12, "social", _ALL, "{who} mentioned you", "{who} mentioned you in {what}.", _item),
+    Kind(8, "social", _FEED, "{who} follows you", "You have {count} followers now."),
+    Kind(10, "work", _ALL, "A task is due", "{what} is due tomorrow; {count} steps are open.", _item),
+    Kind(6, "work", _ALL, "{who} invited you", "{who} invited you to work on {what}.", _item),
+    Kind(5, "billing", (Type.EMAIL,), "Your invoice is ready", "Thank you. You find the invoice attached.", _invoice),
+    Kind(4, "security", (Type.EMAIL, Type.PUSH), "New sign-in", "Somebody signed in from a new device. Was it you?"),
+    Kind(3, "system", _FEED, "Maintenance on Sunday", "We will be away for {count} minutes on Sunday at 04:00 UTC."),
+    Kind(2, "", _FEED, "Welcome", "Good to have you here."),
+)
+_WEIGHTS: Final = tuple(kind.weight for kind in _KINDS)
+
+
+def draft(chance: Random, user_id: str) -> Draft:
+    """Make up what one notification says."""
+    kind = chance.choices(_KINDS, _WEIGHTS)[0]
+    words = {"who": full_name(chance), "what": chance.choice(_PLACES), "count": chance.randint(2, 60)}
+    return Draft(
+        user_id=user_id,
+        title=_sentence(kind.title, words),
+        message=_sentence(kind.message, words),
+        type=chance.choice(kind.types),
+        category=kind.category,
+        data=kind.data(chance) if kind.data is not None else None,
+    )
+
+
+def _sentence(template: str, words: dict[str, Any]) -> str:
+    text = template.format_map(words)
+    return text[0].upper() + text[1:]

@@ -1,0 +1,30 @@
+"""What seeding asks of the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chassis.statements import named
+from notifications_service import documents
+from notifications_service.database import Database
+from notifications_service.documents import Document
+
+
+class SeedRepository:
+    """Writes notifications as they are, past every rule of the feed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._rows = database.collection(documents.COLLECTION)
+
+    @named
+    async def has_any(self) -> bool:
+        """Say whether there is any notification."""
+        with self._database.limits():
+            return await self._rows.find_one({}, {"_id": 1}) is not None
+
+    @named
+    async def insert(self, new: Sequence[Document]) -> None:
+        """Store notifications in one round trip. Raises BulkWriteError where one is there already."""
+        with self._database.limits():
+            await self._rows.insert_many(new, ordered=False)
