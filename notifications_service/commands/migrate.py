@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from chassis.cli import fail
+from chassis.migrations import Limits, limits_options
 from chassis.settings import load
 from notifications_service.commands.connection import run
 from notifications_service.database import Database
@@ -20,26 +21,32 @@ def migrate() -> None:
 
 @migrate.command("up")
 @click.argument("step", type=click.IntRange(min=0), required=False)
-def migrate_up(step: int | None) -> None:
-    """Carry out the missing steps up to STEP (default: all), and set the retention."""
-    settings = load(DatabaseSettings)
-    number = run(settings, lambda database: _runner(database).up(settings.notifications_retention_days, step))
+@limits_options
+def migrate_up(step: int | None, allow_locking: bool, big_table: int) -> None:
+    """Carry out the missing steps up to STEP (default: all), and set the retention.
+
+    What a collection of over a million documents does not bear is refused.
+    """
+    settings, limits = load(DatabaseSettings), Limits(allow_locking, big_table)
+    number = run(settings, lambda database: _runner(database, limits).up(settings.notifications_retention_days, step))
     if not number:
         click.echo("no step to apply")
 
 
 @migrate.command("down")
 @click.argument("step", type=click.IntRange(min=0), required=False)
-def migrate_down(step: int | None) -> None:
+@limits_options
+def migrate_down(step: int | None, allow_locking: bool, big_table: int) -> None:
     """Take back the steps after STEP, which stays (default: the last one is taken back; 0: all are)."""
-    if not run(load(DatabaseSettings), lambda database: _runner(database).down(step)):
+    limits = Limits(allow_locking, big_table)
+    if not run(load(DatabaseSettings), lambda database: _runner(database, limits).down(step)):
         click.echo("no step to take back")
 
 
 @migrate.command("status")
 def migrate_status() -> None:
     """List the steps and whether the database has them."""
-    for status in run(load(DatabaseSettings), lambda database: _runner(database).status()):
+    for status in run(load(DatabaseSettings), lambda database: _runner(database, Limits()).status()):
         click.echo(f"{status.step.number:04d}  {_state(status)}  {status.step.name}")
 
 
@@ -53,8 +60,8 @@ def migrate_new(name: str) -> None:
         fail(str(error))
 
 
-def _runner(database: Database) -> Runner:
-    return Runner(database.default, click.echo)
+def _runner(database: Database, limits: Limits) -> Runner:
+    return Runner(database.default, click.echo, limits=limits)
 
 
 def _state(status: Status) -> str:

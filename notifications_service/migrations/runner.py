@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from chassis.migrations import Limits, MigrationRefused, WouldLock
 from notifications_service import documents, retention
 from notifications_service.migrations.lock import lock
+from notifications_service.migrations.online import Online
 from notifications_service.migrations.steps import Step, load
 
 COLLECTION: Final = "migrations"
 # Seconds that a process waits for another one that migrates.
 PATIENCE: Final = 120.0
+_DEFAULT: Final = Limits()
 
 Report = Callable[[str], None]
 
@@ -30,8 +33,10 @@ class Status:
 class Runner:
     """Carries out steps on one database and records them in the collection ``migrations``."""
 
-    def __init__(self, database: Any, report: Report, patience: float = PATIENCE) -> None:
+    def __init__(self, database: Any, report: Report, patience: float = PATIENCE, limits: Limits = _DEFAULT) -> None:
         self._database = database
+        # What steps are given.
+        self._online = database if limits.allow_locking else Online(database, limits)
         self._records = database[COLLECTION]
         self._report = report
         self._patience = patience
@@ -40,14 +45,15 @@ class Runner:
     async def up(self, retention_days: int, target: int | None = None) -> int:
         """Apply what is missing, up to ``target``, then the retention; return how many steps were applied.
 
-        Raises ``Locked`` when another process migrates for too long.
+        Raises ``Locked`` when another process migrates for too long, ``MigrationRefused`` where a big collection
+        would not bear a step.
         """
         async with lock(self._database, self._patience):
             applied = await self._applied()
             last = len(self._steps) if target is None else target
             missing = [step for step in self._steps if step.number not in applied and step.number <= last]
             for step in missing:
-                await step.up(self._database)
+                await self._carry_out(step, step.up)
                 await self._records.insert_one(_record(step))
                 self._report(f"applied {step.title}")
             await self._retain(retention_days)
@@ -61,7 +67,7 @@ class Runner:
                 target = max(applied, default=1) - 1
             surplus = [step for step in reversed(self._steps) if step.number in applied and step.number > target]
             for step in surplus:
-                await step.down(self._database)
+                await self._carry_out(step, step.down)
                 await self._records.delete_one({"_id": step.number})
                 self._report(f"took back {step.title}")
         return len(surplus)
@@ -70,6 +76,12 @@ class Runner:
         """Return every step in order with what is recorded of it."""
         applied = await self._applied()
         return [_status(step, applied.get(step.number)) for step in self._steps]
+
+    async def _carry_out(self, step: Step, work: Callable[[Any], Awaitable[None]]) -> None:
+        try:
+            await work(self._online)
+        except WouldLock as reason:
+            raise MigrationRefused(f"step {step.title}", reason) from None
 
     async def _applied(self) -> dict[int, dict[str, Any]]:
         return {record["_id"]: record async for record in self._records.find()}

@@ -15,7 +15,12 @@ PACKAGE: Final = "migrations.mongodb"
 _FILE: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.py")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,60}")
 
-_TEMPLATE: Final = '''"""{title}."""
+_TEMPLATE: Final = '''"""{title}.
+
+A step may be cut off in its middle and run again. What a big collection bears is in docs/migrations.md: indexes are
+built beside reads and writes (`database.notifications.create_index`), documents are changed in batches
+(`migrations.mongodb.backfill.backfill`).
+"""
 
 from __future__ import annotations
 

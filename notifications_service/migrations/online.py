@@ -1,0 +1,125 @@
+"""The database as steps see it: what would stop or flood a big collection is refused before it is carried out.
+
+MongoDB builds indexes beside reads and writes and takes ``collMod`` at once. What is left are the few commands that
+hold a collection for as long as they run, and writes that change very many documents in one go: those lock none but
+one document at a time, but members and watchers fall behind, and what is cut off in its middle stays so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pymongo.operations import DeleteMany, UpdateMany
+
+from chassis.migrations import Limits, WouldLock
+
+# They hold the collection, or write another one whole.
+_HOLDING: Final = frozenset(
+    {"compact", "reIndex", "convertToCapped", "cloneCollectionAsCapped", "validate", "update", "delete", "mapReduce"}
+)
+_WRITING_STAGES: Final = frozenset({"$out", "$merge"})
+# Milliseconds for finding out how many documents a write would change.
+_LOOKING: Final = 30_000
+
+
+class Online:
+    """A database whose collections refuse what a big one cannot bear; all else is the driver's own."""
+
+    def __init__(self, database: Any, limits: Limits) -> None:
+        self._database = database
+        self._limits = limits
+
+    def __getattr__(self, name: str) -> Any:
+        return self._wrapped(getattr(self._database, name))
+
+    def __getitem__(self, name: str) -> Any:
+        return self._wrapped(self._database[name])
+
+    def get_collection(self, name: str, *arguments: Any, **options: Any) -> Any:
+        """Return a collection."""
+        return self._wrapped(self._database.get_collection(name, *arguments, **options))
+
+    async def create_collection(self, name: str, *arguments: Any, **options: Any) -> Any:
+        """Make a collection and return it."""
+        return self._wrapped(await self._database.create_collection(name, *arguments, **options))
+
+    async def command(self, command: Any, value: Any = 1, *arguments: Any, **options: Any) -> Any:
+        """Run a command. Raises WouldLock."""
+        name = command if isinstance(command, str) else next(iter(command))
+        target = value if isinstance(command, str) else command[name]
+        if name in _HOLDING and isinstance(target, str):
+            await self._refuse(target, f"the command {name}, which is not known to leave a collection usable")
+        if name == "aggregate" and isinstance(target, str):
+            stages = options.get("pipeline", ()) if isinstance(command, str) else command.get("pipeline", ())
+            await self.check_pipeline(target, stages)
+        return await self._database.command(command, value, *arguments, **options)
+
+    async def check_pipeline(self, collection: str, pipeline: Sequence[Any]) -> None:
+        """Raise WouldLock where a pipeline over a big collection writes."""
+        if writing := [stage for stage in pipeline if _WRITING_STAGES & set(stage)]:
+            await self._refuse(collection, f"an aggregation that ends in {next(iter(writing[0]))}")
+
+    async def check_write(self, collection: str, what: str, query: Any) -> None:
+        """Raise WouldLock where a write would change very many documents of a big collection."""
+        rows = await self._rows(collection)
+        if rows <= self._limits.big:
+            return
+        most = self._limits.batch
+        # One more than may be: the server stops counting there.
+        counted = await self._database[collection].count_documents(query, limit=most + 1, maxTimeMS=_LOOKING)
+        if counted > most:
+            raise WouldLock(collection, rows, f"{what} of more than {most:,} documents at once")
+
+    async def _refuse(self, collection: str, what: str) -> None:
+        rows = await self._rows(collection)
+        if rows > self._limits.big:
+            raise WouldLock(collection, rows, what)
+
+    async def _rows(self, collection: str) -> int:
+        return int(await self._database[collection].estimated_document_count())
+
+    def _wrapped(self, value: Any) -> Any:
+        # Collections are known by what they can do: Motor's are of another class than PyMongo's.
+        return _OnlineCollection(value, self) if hasattr(type(value), "update_many") else value
+
+
+class _OnlineCollection:
+    """A collection of such a database."""
+
+    def __init__(self, collection: Any, database: Online) -> None:
+        self._collection = collection
+        self._database = database
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._collection, name)
+
+    def with_options(self, *arguments: Any, **options: Any) -> Any:
+        """Return the same collection with other options."""
+        return _OnlineCollection(self._collection.with_options(*arguments, **options), self._database)
+
+    async def update_many(self, query: Any, *arguments: Any, **options: Any) -> Any:
+        """Change documents. Raises WouldLock."""
+        await self._database.check_write(self._collection.name, "update_many", query)
+        return await self._collection.update_many(query, *arguments, **options)
+
+    async def delete_many(self, query: Any, *arguments: Any, **options: Any) -> Any:
+        """Delete documents. Raises WouldLock."""
+        await self._database.check_write(self._collection.name, "delete_many", query)
+        return await self._collection.delete_many(query, *arguments, **options)
+
+    async def bulk_write(self, requests: Sequence[Any], *arguments: Any, **options: Any) -> Any:
+        """Carry out several writes. Raises WouldLock."""
+        for request in requests:
+            if isinstance(request, UpdateMany | DeleteMany):
+                what = f"bulk_write with {type(request).__name__}"
+                # The driver's requests have no public way to their query.
+                await self._database.check_write(self._collection.name, what, request._filter)  # noqa: SLF001
+        return await self._collection.bulk_write(requests, *arguments, **options)
+
+    async def aggregate(self, pipeline: Sequence[Any], *arguments: Any, **options: Any) -> Any:
+        """Run an aggregation and return its cursor. Raises WouldLock."""
+        await self._database.check_pipeline(self._collection.name, pipeline)
+        # Motor's returns the cursor itself.
+        cursor = self._collection.aggregate(pipeline, *arguments, **options)
+        return await cursor if hasattr(cursor, "__await__") else cursor
