@@ -9,8 +9,10 @@ main = LazyGroup(
     help="Users, sessions, accounts and verifications on MySQL. Settings are read from the environment.",
     context_settings={"help_option_names": ["-h", "--help"]},
     places={
+        "backup": "users_service.commands.backup:backup",
         "migrate": "users_service.commands.migrate:migrate",
         "purge": "users_service.commands.purge:purge",
+        "restore": "users_service.commands.restore:restore",
         "rotate-keys": "users_service.commands.rotate_keys:rotate_keys",
         "seed": "users_service.commands.seed:seed_users",
         "serve": "users_service.commands.serve:serve",

@@ -78,6 +78,11 @@ async def status(settings: DatabaseSettings) -> list[Revision]:
     ]
 
 
+def known() -> set[str]:
+    """Return the numbers of all revisions that this version has."""
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
 def new(name: str) -> Path:
     """Write an empty, numbered revision after the last one and return its file. Raises MigrationFailed."""
     try:

@@ -1,0 +1,22 @@
+"""Why a backup or a restore was not carried out; each text is one line for a person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chassis.cli import CommandFailed
+
+
+class BackupFailed(CommandFailed):
+    """No backup was written; the text says why."""
+
+
+class RestoreFailed(CommandFailed):
+    """The backup was not restored; the text says why, and how to go on."""
+
+
+class Damaged(CommandFailed):
+    """A file is no backup, or not the one that was written."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"{path} is not a whole backup: {what}")

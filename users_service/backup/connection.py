@@ -1,0 +1,95 @@
+"""A connection for backups: statements that may take long, results that do not fit into memory, errors in one line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import asyncmy
+import asyncmy.errors
+from asyncmy.cursors import SSCursor
+
+from chassis.cli import CommandFailed
+from users_service.database import connect_arguments, error_number
+from users_service.settings import DatabaseSettings
+
+# Seconds for one statement, and for the next rows of one: without an answer for so long, the server is gone.
+STATEMENT_SECONDS: Final = 600
+_ROWS: Final = 1_000
+# What the server says with these tells of accounts and databases only, never of rows.
+_TELLING: Final = frozenset({1044, 1045, 1049, 1142, 1227})
+# Servers may end long statements, and connections whose reader is slow; asyncmy would print each warning.
+_SESSION: Final = (
+    "SET SESSION net_write_timeout = 3600, net_read_timeout = 3600, wait_timeout = 28800, lock_wait_timeout = 10, "
+    "max_error_count = 0 /*M!100100 , max_statement_time = 0 */ /*!80000 , max_execution_time = 0 */"
+)
+
+Row = tuple[Any, ...]
+
+
+class MySQLFailed(CommandFailed):
+    """The server refused, or is gone; without its words where they may repeat a row."""
+
+    def __init__(self, where: str, error: BaseException) -> None:
+        self.number = error_number(error)
+        words = f" ({error.args[1]})" if self.number in _TELLING and len(error.args) > 1 else ""
+        what = f"error {self.number}{words}" if self.number else type(error).__name__
+        super().__init__(f"MySQL at {where} failed: {what}")
+
+
+class Connection:
+    """One connection to the database of the settings; each statement commits unless a transaction was begun."""
+
+    def __init__(self, raw: Any, where: str) -> None:
+        self._raw = raw
+        self._where = where
+
+    async def rows(self, statement: str, *arguments: Any) -> list[Row]:
+        """Run a statement and return all its rows."""
+        with _translated(self._where):
+            async with asyncio.timeout(STATEMENT_SECONDS), self._raw.cursor() as cursor:
+                await cursor.execute(statement, arguments or None)
+                return list(await cursor.fetchall()) if cursor.description else []
+
+    async def value(self, statement: str, *arguments: Any) -> Any:
+        """Return the first column of the first row, or None."""
+        rows = await self.rows(statement, *arguments)
+        return rows[0][0] if rows else None
+
+    async def stream(self, statement: str) -> AsyncIterator[list[Row]]:
+        """Run a query and give back its rows as they arrive, some at a time."""
+        with _translated(self._where):
+            async with self._raw.cursor(SSCursor) as cursor:
+                async with asyncio.timeout(STATEMENT_SECONDS):
+                    await cursor.execute(statement)
+                while True:
+                    async with asyncio.timeout(STATEMENT_SECONDS):
+                        rows = await cursor.fetchmany(_ROWS)
+                    if not rows:
+                        return
+                    yield rows
+
+
+@asynccontextmanager
+async def connected(settings: DatabaseSettings) -> AsyncIterator[Connection]:
+    """Connect for as long as the context lasts. Raises ``MySQLFailed``."""
+    where = f"{settings.mysql_host}:{settings.mysql_port}/{settings.mysql_database}"
+    with _translated(where):
+        raw = await asyncmy.connect(autocommit=True, **connect_arguments(settings))
+    try:
+        connection = Connection(raw, where)
+        await connection.rows(_SESSION)
+        yield connection
+    finally:
+        # At once: a result that was not read to its end would be read before a goodbye.
+        raw.close()
+
+
+@contextmanager
+def _translated(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (asyncmy.errors.MySQLError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+        raise MySQLFailed(where, error) from error

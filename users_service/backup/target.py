@@ -1,0 +1,89 @@
+"""The database that a restore goes into: empty before, recognisably unfinished meanwhile, compared afterwards."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chassis.backup.errors import RestoreFailed
+from chassis.backup.manifest import Manifest
+from users_service import locks
+from users_service.backup.connection import Connection
+from users_service.backup.snapshot import REVISION
+
+# A table by which anyone can see that a restore did not finish.
+MARKER: Final = "restore_unfinished"
+
+
+async def check(connection: Connection, database: str, *, start_over: bool) -> set[str]:
+    """Raise ``RestoreFailed`` unless the database is empty, or to be emptied; return the tables that it has."""
+    names = await tables(connection)
+    if MARKER in names and not start_over:
+        raise RestoreFailed(f"a restore into {database} did not finish: say --start-over to empty it and begin anew")
+    if names and MARKER not in names:
+        raise RestoreFailed(f"{database} is not empty ({len(names)} tables): restore into an empty database")
+    return names
+
+
+async def prepare(connection: Connection, database: str, *, start_over: bool) -> None:
+    """Keep migrations out, and make sure that the database is empty. Raises ``RestoreFailed``."""
+    if not await connection.value("SELECT GET_LOCK(%s, 0)", locks.lock_name("migrate", database)):
+        raise RestoreFailed(f"another process is migrating, backing up or restoring {database}: try again later")
+    if names := await check(connection, database, start_over=start_over):
+        await _empty(connection, names)
+
+
+async def mark(connection: Connection) -> None:
+    """Make the database recognisable as unfinished."""
+    await connection.rows(f"CREATE TABLE `{MARKER}` (`started_at` TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)")
+
+
+async def unmark(connection: Connection) -> None:
+    """Make it a database like any other."""
+    await connection.rows(f"DROP TABLE `{MARKER}`")
+
+
+async def tables(connection: Connection) -> set[str]:
+    """Return the names of all tables and views."""
+    rows = await connection.rows("SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()")
+    return {str(row[0]) for row in rows}
+
+
+async def compare(connection: Connection, manifest: Manifest) -> None:
+    """Compare the tables, their rows, the schema's revision and the references. Raises ``RestoreFailed``."""
+    found = {name: await _count(connection, name) for name in await tables(connection) - {MARKER}}
+    for name in sorted(found.keys() | manifest.counts.keys()):
+        if found.get(name) != manifest.counts.get(name):
+            raise RestoreFailed(f"{name} has {found.get(name)} rows, and had {manifest.counts.get(name)}")
+    revision = await connection.value(REVISION)
+    if revision != manifest.schema_revision:
+        raise RestoreFailed(f"the schema has revision {revision}, and had {manifest.schema_revision}")
+    await _compare_references(connection)
+
+
+async def _compare_references(connection: Connection) -> None:
+    # Rows are loaded without a look at foreign keys, so that the order of the tables does not matter.
+    keys = await connection.rows(
+        "SELECT table_name, column_name, referenced_table_name, referenced_column_name "
+        "FROM information_schema.key_column_usage "
+        "WHERE table_schema = DATABASE() AND referenced_table_name IS NOT NULL"
+    )
+    for table, column, other, key in keys:
+        orphan = await connection.value(
+            f"SELECT 1 FROM `{table}` LEFT JOIN `{other}` ON `{other}`.`{key}` = `{table}`.`{column}` "  # noqa: S608
+            f"WHERE `{table}`.`{column}` IS NOT NULL AND `{other}`.`{key}` IS NULL LIMIT 1"
+        )
+        if orphan is not None:
+            raise RestoreFailed(f"{table} has rows whose {column} is not in {other}")
+
+
+async def _count(connection: Connection, table: str) -> int:
+    return int(await connection.value(f"SELECT COUNT(*) FROM `{table}`"))  # noqa: S608 - a name of the schema
+
+
+async def _empty(connection: Connection, names: set[str]) -> None:
+    await connection.rows("SET foreign_key_checks = 0")
+    # The marker last: also this can be interrupted.
+    for name in sorted(names - {MARKER}):
+        await connection.rows(f"DROP TABLE `{name}`")
+    await unmark(connection)
+    await connection.rows("SET foreign_key_checks = 1")
