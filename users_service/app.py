@@ -33,6 +33,7 @@ from users_service.outbox.model import DELETE_USER_NOTIFICATIONS
 from users_service.outbox.relay import Handler, Relay
 from users_service.passwords.hasher import Passwords
 from users_service.purge import Purge, PurgeRunning
+from users_service.replicas.reads import Query, ReplicaReads
 from users_service.sessions.creation import SessionCreation
 from users_service.sessions.lookup import SessionLookup
 from users_service.sessions.service import SessionService
@@ -52,6 +53,8 @@ class Parts:
     """What the services share."""
 
     database: Database
+    # For reads that replicas may carry out.
+    query: Query
     keyring: Keyring
     idempotency: Idempotency
     passwords: Passwords
@@ -65,7 +68,14 @@ class Parts:
 async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> Server:
     """Put the server together; what it opens is closed by ``scope``, newest first."""
     parts = await _parts(settings, scope, clock)
-    sessions = SessionService(parts.database, SessionLookup(parts.database), parts.page_tokens, clock, parts.reads.get)
+    sessions = SessionService(
+        parts.database,
+        SessionLookup(parts.database),
+        parts.page_tokens,
+        clock,
+        parts.reads.get,
+        query=parts.query,
+    )
     services = (
         (add_UserServiceServicer_to_server, _users(parts)),
         (add_SessionServiceServicer_to_server, _sessions(parts, sessions)),
@@ -85,6 +95,7 @@ async def _parts(settings: Settings, scope: Scope, clock: Clock) -> Parts:
     scope.resources.callback(passwords.close)
     return Parts(
         database=database,
+        query=await _query(settings, scope, database),
         keyring=keyring,
         idempotency=Idempotency(database, keyring, clock),
         passwords=passwords,
@@ -94,6 +105,15 @@ async def _parts(settings: Settings, scope: Scope, clock: Clock) -> Parts:
         relay=await _relay(settings, scope, database, clock),
         clock=clock,
     )
+
+
+async def _query(settings: Settings, scope: Scope, database: Database) -> Query:
+    if not settings.replica_endpoints:
+        return database.query
+    reads = ReplicaReads(database, settings)
+    scope.resources.push_async_callback(reads.close)
+    await scope.resources.enter_async_context(running(*reads.loops()))
+    return reads.query
 
 
 async def _relay(settings: Settings, scope: Scope, database: Database, clock: Clock) -> Relay:
@@ -110,6 +130,7 @@ def _users(parts: Parts) -> UserServicer:
     return UserServicer(
         UserService(
             database=parts.database,
+            query=parts.query,
             reads=parts.reads,
             idempotency=parts.idempotency,
             passwords=parts.passwords,
@@ -133,7 +154,7 @@ def _accounts(parts: Parts, sessions: SessionService) -> AccountServicer:
     cipher = TokenCipher(parts.keyring)
     rotation = TokenRotation(database, cipher)
     return AccountServicer(
-        AccountService(database, parts.idempotency, cipher, rotation, parts.page_tokens, clock),
+        AccountService(database, parts.query, parts.idempotency, cipher, rotation, parts.page_tokens, clock),
         AccountSignIn(database, cipher, attempts, clock),
         Credentials(database, parts.passwords, attempts, sessions.validate, clock),
     )

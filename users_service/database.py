@@ -83,8 +83,8 @@ class Database:
         self._acquire_timeout = settings.mysql_pool_acquire_timeout_ms / 1000
         share = settings.mysql_pool_max_connections - POINT_CONNECTIONS
         # A third of the rest reads: lists and counts take one statement, transactions several.
-        self.engine = _engine(settings, size=share - share // 3, isolation_level="READ COMMITTED")
-        self._reader = _engine(
+        self.engine = new_engine(settings, size=share - share // 3, isolation_level="READ COMMITTED")
+        self._reader = new_engine(
             settings, size=max(1, share // 3), isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True
         )
         self._points: Any = None
@@ -102,7 +102,7 @@ class Database:
             maxsize=POINT_CONNECTIONS,
             pool_recycle=recycle,
             autocommit=True,
-            **_limited_arguments(self._settings),
+            **limited_arguments(self._settings),
         )
 
     async def close(self) -> None:
@@ -133,6 +133,11 @@ class Database:
             async with asyncio.timeout(deadline.timeout(self._query_timeout)):
                 async with self._reader.connect() as connection:
                     yield connection
+
+    async def query(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Carry out a read, of one statement or several, as ``connection`` does."""
+        async with self.connection() as connection:
+            return await work(connection)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncConnection]:
@@ -236,7 +241,7 @@ def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
     }
 
 
-def _limited_arguments(settings: DatabaseSettings) -> dict[str, Any]:
+def limited_arguments(settings: DatabaseSettings) -> dict[str, Any]:
     """Return how to connect so that the server, too, gives up a statement whose caller is long gone.
 
     A second later than we do. MariaDB limits every statement, MySQL reads; each passes over the other's comment.
@@ -254,10 +259,11 @@ def _tls(settings: DatabaseSettings) -> ssl.SSLContext | None:
     return ssl.create_default_context(cafile=settings.mysql_tls_ca_file)
 
 
-def _engine(settings: DatabaseSettings, *, size: int, **options: Any) -> AsyncEngine:
+def new_engine(settings: DatabaseSettings, *, size: int, **options: Any) -> AsyncEngine:
+    """Return a pool of at most ``size`` connections; ``options`` as SQLAlchemy takes them."""
     engine = create_async_engine(
         URL.create("mysql+asyncmy"),
-        connect_args=_limited_arguments(settings),
+        connect_args=limited_arguments(settings),
         pool_size=size,
         max_overflow=0,
         pool_timeout=settings.mysql_pool_acquire_timeout_ms / 1000,

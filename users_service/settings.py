@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from chassis.keyring import Keyring
 from chassis.settings import Milliseconds, Port, ServerSettings
+from users_service.replicas import endpoints
+from users_service.replicas.endpoints import Endpoint
 
 
 class DatabaseSettings(ServerSettings):
@@ -38,12 +40,39 @@ class DatabaseSettings(ServerSettings):
     mysql_tls_ca_file: str | None = None
     """Authority to check it against; none: the system's."""
 
+    mysql_replica_hosts: str = ""
+    """`host[:port]`, comma-separated: replicas that answer lists and counts, each as the primary would; none: the
+    primary answers all."""
+    mysql_replica_pool_max_connections: Annotated[int, Field(ge=3, le=1_000)] = 6
+    """Connections of one process to each replica; two of them only ask how far it is."""
+    mysql_replica_max_lag_ms: Annotated[Milliseconds, Field(ge=100)] = 1_000
+    """A replica further behind the primary is not asked."""
+    mysql_replica_wait_ms: Annotated[Milliseconds, Field(le=5_000)] = 50
+    """How long a call waits for a replica that is behind before it asks the primary."""
+    mysql_replica_timeout_ms: Annotated[Milliseconds, Field(ge=10)] = 500
+    """A replica that is silent for so long is out of use, and the primary answers what it was asked."""
+
+    @model_validator(mode="after")
+    def _replicas_are_hosts(self) -> DatabaseSettings:
+        try:
+            endpoints.parse(self.mysql_replica_hosts, self.mysql_port)
+        except ValueError as error:
+            raise ValueError(f"MYSQL_REPLICA_HOSTS: {error}") from None
+        return self
+
+    @property
+    def replica_endpoints(self) -> tuple[Endpoint, ...]:
+        """Where the replicas are."""
+        return endpoints.parse(self.mysql_replica_hosts, self.mysql_port)
+
 
 class Settings(DatabaseSettings):
     """All settings of ``users-service serve``."""
 
     grpc_port: Port = 50051
     """Port to listen on; 0: any free one."""
+    metrics_port: Port = 9464
+    """Port on which metrics are read; 0: none is open."""
 
     secret_keys: SecretStr
     """`name:base64-of-32-bytes`, comma-separated; the first encrypts, all decrypt."""

@@ -22,6 +22,7 @@ from users_service.clock import Clock
 from users_service.database import Database
 from users_service.errors import AccountNotFound, LastAccount, TokensNotFound, UserNotFound
 from users_service.idempotency import Idempotency
+from users_service.replicas.reads import Query
 from users_service.users import repository as users
 
 
@@ -35,9 +36,10 @@ class Page:
 
 @dataclass(frozen=True)
 class AccountService:
-    """What a user's accounts are and what they hold."""
+    """What a user's accounts are and what they hold. ``query`` carries out lists."""
 
     database: Database
+    query: Query
     idempotency: Idempotency
     cipher: TokenCipher
     rotation: TokenRotation
@@ -90,9 +92,8 @@ class AccountService:
         """
         fingerprint = hashlib.sha256(f"accounts/{user_id}".encode()).digest()
         after = self._position(page_token, fingerprint)
-        async with self.database.connection() as connection:
-            # One more than asked for tells whether there is another page.
-            accounts = await repository.list_by_user(connection, user_id, size + 1, after)
+        # One more than asked for tells whether there is another page.
+        accounts = await self.query(lambda connection: repository.list_by_user(connection, user_id, size + 1, after))
         token = ""
         if len(accounts) > size:
             last = accounts[size - 1]

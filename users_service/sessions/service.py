@@ -15,6 +15,7 @@ from chassis.timestamps import from_micros, micros
 from users_service.clock import Clock
 from users_service.database import Database
 from users_service.errors import SessionInvalid, SessionNotFound
+from users_service.replicas.reads import Query
 from users_service.sessions import lifetime, repository, tokens
 from users_service.sessions.lookup import Found, SessionLookup, Standing
 from users_service.sessions.model import Session
@@ -60,9 +61,12 @@ class SessionService:
         page_tokens: PageTokens,
         clock: Clock,
         read_user: Callable[[str], Awaitable[User | None]],
+        *,
+        query: Query,
     ) -> None:
-        """``read_user``: finds a user by id."""
+        """``read_user``: finds a user by id; ``query``: carries out lists."""
         self._database = database
+        self._query = query
         self._lookup = lookup
         self._page_tokens = page_tokens
         self._clock = clock
@@ -97,9 +101,8 @@ class SessionService:
         after = self._position(page_token, fingerprint)
         now = self._clock()
         current_id = await self._identify(current_token, now)
-        async with self._database.connection() as connection:
-            # One more than asked for tells whether there is another page.
-            found = await repository.list_live(connection, user_id, now, after, size + 1)
+        # One more than asked for tells whether there is another page.
+        found = await self._query(lambda connection: repository.list_live(connection, user_id, now, after, size + 1))
         token = ""
         if len(found) > size:
             last = found[size - 1]

@@ -21,6 +21,7 @@ from users_service.database import Database
 from users_service.errors import UserNotFound
 from users_service.idempotency import Idempotency
 from users_service.passwords.hasher import Passwords
+from users_service.replicas.reads import Query
 from users_service.users import repository
 from users_service.users.deletion import delete_everything
 from users_service.users.email import normalize
@@ -46,9 +47,13 @@ class Page:
 
 @dataclass(frozen=True)
 class UserService:
-    """Creates, reads, changes and deletes users. ``on_deleted`` is called after each deletion has committed."""
+    """Creates, reads, changes and deletes users.
+
+    ``query`` carries out lists and counts; ``on_deleted`` is called after each deletion has committed.
+    """
 
     database: Database
+    query: Query
     reads: UserReads
     idempotency: Idempotency
     passwords: Passwords
@@ -111,10 +116,13 @@ class UserService:
         """Return a page of users. Raises InvalidPageToken, PageTokenFilterMismatch."""
         fingerprint = _fingerprint(wanted, descending=descending)
         after = self._position(page_token, fingerprint)
-        async with self.database.connection() as connection:
+
+        async def work(connection: AsyncConnection) -> tuple[list[User], int | None]:
             # One more than asked for tells whether there is another page.
             users = await repository.list_users(connection, wanted, size + 1, after=after, descending=descending)
-            total = await repository.count_users(connection, wanted) if with_total else None
+            return users, await repository.count_users(connection, wanted) if with_total else None
+
+        users, total = await self.query(work)
         token = ""
         if len(users) > size:
             last = users[size - 1]
@@ -129,8 +137,7 @@ class UserService:
 
     async def count_users(self, wanted: UserFilter) -> int:
         """Count users."""
-        async with self.database.connection() as connection:
-            return await repository.count_users(connection, wanted)
+        return await self.query(lambda connection: repository.count_users(connection, wanted))
 
     async def update_user(self, id_: str, changes: UserChanges, etag: str) -> User:
         """Change a user and return it. Raises UserNotFound, EtagMismatch, EmailTaken."""

@@ -1,0 +1,135 @@
+"""A replica that dies, hangs or was never there costs no call, and one bounded wait at most."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from time import monotonic
+
+import pytest
+from vibework.users.v1 import user_service_pb2 as pb
+
+from script.local.ports import free_port
+from tests.harness.mysql_replication import Replication
+from tests.harness.users import Stubs
+from tests.integration.replicas.conftest import Replicated, Serve, until
+from users_service.replicas.endpoints import Endpoint
+
+pytestmark = pytest.mark.xdist_group("replication")
+
+READERS = 16
+USERS = 5
+# Far more than the replica's timeout and the pause between two looks; far less than the query timeout.
+BOUND_SECONDS = 3.0
+
+
+async def fill(stubs: Stubs) -> None:
+    """Create some users."""
+    for number in range(USERS):
+        await stubs.users.CreateUser(pb.CreateUserRequest(email=f"{number}@example.com"))
+
+
+async def read(stubs: Stubs) -> float:
+    """List the users; return how long it took."""
+    begun = monotonic()
+    assert len((await stubs.users.ListUsers(pb.ListUsersRequest())).users) == USERS
+    return monotonic() - begun
+
+
+@asynccontextmanager
+async def reading(stubs: Stubs) -> AsyncIterator[list[float]]:
+    """Read all the time, with ``READERS`` calls in flight; yields the durations. Any failure fails the test."""
+    durations: list[float] = []
+    ended = asyncio.Event()
+
+    async def reader() -> None:
+        while not ended.is_set():
+            durations.append(await read(stubs))
+
+    async with asyncio.TaskGroup() as readers:
+        for _ in range(READERS):
+            readers.create_task(reader())
+        try:
+            yield durations
+        finally:
+            ended.set()
+
+
+async def more(durations: list[float], count: int) -> None:
+    """Wait until so many further reads have ended."""
+    goal = len(durations) + count
+    await until(lambda: len(durations) >= goal)
+
+
+async def _disturbed(
+    running: Replicated, disturb: Callable[[], Awaitable[None]], repair: Callable[[], Awaitable[None]]
+) -> list[float]:
+    """Read before, while and after something happens to the replica; return all durations."""
+    async with running.stubs() as stubs:
+        await fill(stubs)
+        async with reading(stubs) as durations:
+            await more(durations, 50)
+            await disturb()
+            await until(lambda: not running.used())
+            await more(durations, 50)
+            await repair()
+            await until(running.used)
+            served = running.reads.replicas[0].reads
+            await more(durations, 50)
+            assert running.reads.replicas[0].reads > served
+    return durations
+
+
+async def test_a_replica_killed_under_load_fails_no_call(replicated: Replicated) -> None:
+    """What it was asked is repeated on the primary, and it serves again once it is back."""
+    pair = replicated.pair
+    durations = await _disturbed(
+        replicated, lambda: asyncio.to_thread(pair.kill), lambda: asyncio.to_thread(pair.start)
+    )
+    assert replicated.reads.fallbacks["failed"] > 0
+    assert max(durations) < BOUND_SECONDS
+
+
+async def test_a_replica_that_hangs_costs_each_caller_one_bounded_wait(replicated: Replicated) -> None:
+    """Reads that hang are cut and repeated on the primary; later ones do not even try."""
+    pair = replicated.pair
+    durations = await _disturbed(
+        replicated, lambda: asyncio.to_thread(pair.hang), lambda: asyncio.to_thread(pair.resume)
+    )
+    assert max(durations) < BOUND_SECONDS
+    assert sum(duration > 0.4 for duration in durations) <= 2 * READERS
+
+
+async def test_replicas_that_are_not_there_stop_neither_start_nor_reads(serve: Serve) -> None:
+    """A wrong address and one that refuses are out of use; the primary answers."""
+    with serve(mysql_replica_hosts=f"127.0.0.1:{free_port()}, no-such-host.invalid:3306") as running:
+        async with running.stubs() as stubs:
+            await fill(stubs)
+            await until(lambda: {replica.state for replica in running.reads.replicas} == {"unreachable"})
+            assert await read(stubs) < BOUND_SECONDS
+            assert running.reads.fallbacks["none in use"] > 0
+
+
+async def test_of_two_replicas_the_one_that_is_there_answers(serve: Serve, pair: Replication) -> None:
+    """One replica's absence takes nothing from the other."""
+    hosts = f"127.0.0.1:{free_port()},{pair.replica.host}:{pair.replica.port}"
+    with serve(mysql_replica_hosts=hosts) as running:
+        absent, there = running.reads.replicas
+        await until(lambda: there.in_use)
+        async with running.stubs() as stubs:
+            await fill(stubs)
+            pair.catch_up()
+            await asyncio.gather(*(read(stubs) for _ in range(READERS)))
+        assert absent.reads == 0
+        assert there.reads > 0
+
+
+async def test_a_primary_named_as_its_own_replica_is_not_one(serve: Serve, pair: Replication) -> None:
+    """The primary is writable; what is named by mistake changes nothing but a line in the log."""
+    with serve(mysql_replica_hosts=str(Endpoint(pair.primary.host, pair.primary.port))) as running:
+        await until(lambda: running.reads.replicas[0].state == "writable")
+        async with running.stubs() as stubs:
+            await fill(stubs)
+            await read(stubs)
+        assert running.reads.replicas[0].reads == 0

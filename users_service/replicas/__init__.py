@@ -1,0 +1,1 @@
+"""Reads from replicas that show what the primary would: see docs/decisions/0043."""

@@ -1,0 +1,87 @@
+"""What a replica is asked about itself, on two connections of its own that no read can occupy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncmy
+import asyncmy.errors
+
+from chassis.statements import naming
+from users_service.database import limited_arguments
+from users_service.replicas.positions import Position, parse
+from users_service.settings import DatabaseSettings
+
+# One for the regular look, one for those who wait for a position.
+CONNECTIONS: Final = 2
+
+# MariaDB and MySQL each pass over the comments meant for the other.
+PRIMARY_POSITION: Final = "SELECT /*M!100100 @@GLOBAL.gtid_binlog_pos */ /*!80000 @@GLOBAL.gtid_executed */"
+_STATE: Final = "SELECT @@GLOBAL.read_only, /*M!100100 @@GLOBAL.gtid_slave_pos */ /*!80000 @@GLOBAL.gtid_executed */"
+# 0: reached.
+_WAIT: Final = (
+    "SELECT /*M!100100 MASTER_GTID_WAIT(%(position)s, %(seconds)s) */ "
+    "/*!80000 WAIT_FOR_EXECUTED_GTID_SET(%(position)s, %(seconds)s) */"
+)
+
+
+class ReplicaFailed(Exception):
+    """The replica did not do what it was asked; that had no effect and can be asked of another server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a replica says of itself."""
+
+    read_only: bool
+    position: Position
+
+
+class Link:
+    """Asks one replica; each answer comes within ``seconds``, or ReplicaFailed is raised."""
+
+    def __init__(self, settings: DatabaseSettings, seconds: float) -> None:
+        self._arguments = limited_arguments(settings)
+        self._seconds = seconds
+        self._pool: Any = None
+
+    async def look(self) -> Look:
+        """Return the replica's state."""
+        ((read_only, position),) = await self._ask("replicas.look", _STATE, {}, 0.0)
+        return Look(read_only not in (0, "OFF"), parse(position))
+
+    async def wait(self, position: Position, seconds: float) -> bool:
+        """Wait for a position; say whether it was reached within so many seconds."""
+        arguments = {"position": position.text, "seconds": seconds}
+        ((missed,),) = await self._ask("replicas.wait", _WAIT, arguments, seconds)
+        return bool(missed == 0)
+
+    async def _ask(self, name: str, statement: str, arguments: dict[str, Any], longer: float) -> Sequence[Any]:
+        try:
+            with naming(name):
+                async with asyncio.timeout(self._seconds + longer):
+                    return await self._rows(statement, arguments)
+        except (asyncmy.errors.MySQLError, OSError) as error:  # a TimeoutError is an OSError
+            raise ReplicaFailed from error
+
+    async def _rows(self, statement: str, arguments: dict[str, Any]) -> Sequence[Any]:
+        pool = await self._opened()
+        async with pool.acquire() as connection, connection.cursor() as cursor:
+            await cursor.execute(statement, arguments)
+            return list(await cursor.fetchall())
+
+    async def _opened(self) -> Any:
+        if self._pool is None:
+            # With no connection to begin with it asks nobody, so it is made at once.
+            self._pool = await asyncmy.create_pool(minsize=0, maxsize=CONNECTIONS, autocommit=True, **self._arguments)
+        return self._pool
+
+    async def close(self) -> None:
+        """Close both connections."""
+        if self._pool is not None:
+            self._pool.terminate()
+            async with asyncio.timeout(self._seconds):
+                await self._pool.wait_closed()

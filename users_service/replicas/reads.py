@@ -1,0 +1,136 @@
+"""The one place that decides where a read goes: to a replica that shows what the primary would, or to the primary.
+
+Before a read, the primary is asked where it is, once for all reads that begin meanwhile; a replica that has come as
+far shows everything that was acknowledged to anybody before the read began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from time import monotonic
+from typing import Any, Final, Literal, NoReturn, Protocol, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis import deadline, logging
+from chassis.coalesce import Coalescer
+from chassis.statements import naming
+from users_service.background import repeat
+from users_service.database import Database, translated
+from users_service.replicas import staleness
+from users_service.replicas.link import PRIMARY_POSITION, ReplicaFailed
+from users_service.replicas.positions import Log, Position, parse
+from users_service.replicas.replica import Replica
+from users_service.settings import DatabaseSettings
+
+T = TypeVar("T")
+Work = Callable[[AsyncConnection], Awaitable[T]]
+# Why the primary carried out a read that a replica might have.
+Fallback = Literal["none in use", "behind", "failed"]
+
+# How often a replica is looked at within the lag that is allowed: it is known to a fifth of it.
+LOOKS: Final = 5
+
+log = logging.get(__name__)
+
+
+class Query(Protocol):
+    """Carries out a read that has no other effects: it may be carried out twice."""
+
+    async def __call__(self, work: Work[T]) -> T:
+        """Return the result of ``work``. Raises DatabaseUnavailable or CallDeadlineExceeded."""
+        ...
+
+
+class ReplicaReads:
+    """Reads on replicas, or else on the primary. For metrics: ``replicas``, and ``fallbacks`` by cause."""
+
+    def __init__(self, database: Database, settings: DatabaseSettings) -> None:
+        self.fallbacks: Counter[Fallback] = Counter()
+        self._database = database
+        self._query_timeout = settings.mysql_query_timeout_ms / 1000
+        self._interval = settings.mysql_replica_max_lag_ms / 1000 / LOOKS
+        self._passed = Log(2 * LOOKS)
+        self._primary_answers = True
+        self._keeps_log: bool | None = None
+        self._position: Coalescer[None, Position] = Coalescer(
+            self._ask_position, max_in_flight=1, timeout=self._query_timeout
+        )
+        self.replicas: Sequence[Replica] = [
+            Replica(settings, endpoint, self._passed) for endpoint in settings.replica_endpoints
+        ]
+
+    async def query(self, work: Work[T]) -> T:
+        """Carry out a read as ``Query`` promises; what a replica fails to answer is repeated on the primary."""
+        with translated():
+            async with asyncio.timeout(deadline.timeout(self._query_timeout)):
+                replica = await self._choose()
+                if replica is not None:
+                    try:
+                        return await replica.read(work)
+                    except ReplicaFailed:
+                        self.fallbacks["failed"] += 1
+        return await self._database.query(work)
+
+    async def _choose(self) -> Replica | None:
+        candidates = [replica for replica in self.replicas if replica.in_use]
+        if old_enough := self._within(candidates, staleness.tolerated()):
+            return _least_busy(old_enough)
+        if not candidates:
+            self.fallbacks["none in use"] += 1
+            return None
+        position = await self._position.get(None)
+        if not position:
+            # Nobody can tell how far the replicas are.
+            self.fallbacks["none in use"] += 1
+            return None
+        if there := [replica for replica in candidates if replica.has(position)]:
+            return _least_busy(there)
+        nearest = min(candidates, key=lambda replica: replica.lag)
+        if await nearest.reaches(position):
+            return nearest
+        self.fallbacks["behind"] += 1
+        return None
+
+    @staticmethod
+    def _within(candidates: Sequence[Replica], seconds: float) -> list[Replica]:
+        return [replica for replica in candidates if replica.lag <= seconds] if seconds else []
+
+    async def _ask_position(self, _: Sequence[None] = ()) -> dict[None, Position]:
+        with naming("replicas.position"):
+            ((text,),) = await self._database.read(PRIMARY_POSITION, ())
+        return {None: parse(text)}
+
+    def loops(self) -> list[Coroutine[Any, Any, NoReturn]]:
+        """Return the endless work of knowing how far everybody is."""
+        following = [repeat("replica", replica.look, partial(replica.due, self._interval)) for replica in self.replicas]
+        return [repeat("replicas", self._note, self._pause), *following]
+
+    async def _pause(self) -> None:
+        # While the primary is away there is nothing to follow.
+        await asyncio.sleep(self._interval if self._primary_answers else max(self._interval, 1.0))
+
+    async def _note(self) -> None:
+        """Note where the primary is; while it does not say, all replicas come to be too far behind."""
+        before = monotonic()
+        self._primary_answers = False
+        position = (await self._ask_position())[None]
+        self._primary_answers = True
+        if position:
+            self._passed.add(before, position)
+        if self._keeps_log is not bool(position):
+            self._keeps_log = bool(position)
+            if not position:
+                log.warning("replicas not in use: the primary keeps no binary log with GTIDs")
+
+    async def close(self) -> None:
+        """Close every connection to replicas."""
+        await asyncio.gather(*(replica.close() for replica in self.replicas), return_exceptions=True)
+
+
+def _least_busy(replicas: Sequence[Replica]) -> Replica:
+    # In turn where they are alike.
+    return min(replicas, key=lambda replica: (replica.in_flight, replica.reads))

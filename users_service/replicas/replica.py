@@ -1,0 +1,183 @@
+"""One replica: whether it may be asked, how far it is, and reads carried out on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from time import monotonic
+from typing import Final, Literal, TypeVar
+
+import asyncmy.errors
+from sqlalchemy import exc
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis import logging
+from chassis.breaker import CircuitBreaker
+from chassis.coalesce import Coalescer
+from chassis.errors import DatabaseUnavailable
+from users_service.database import STATEMENT_TIMEOUTS, error_number, new_engine
+from users_service.replicas.endpoints import Endpoint
+from users_service.replicas.link import CONNECTIONS, Link, ReplicaFailed
+from users_service.replicas.positions import NEVER, NOWHERE, Log, Position
+from users_service.settings import DatabaseSettings
+
+T = TypeVar("T")
+State = Literal["starting", "in use", "behind", "unreachable", "failing", "writable"]
+
+log = logging.get(__name__)
+
+
+class Replica:
+    """A server that follows the primary.
+
+    For metrics: ``state``, ``lag``, ``reads`` and ``failures`` (reads that began there, and those of them that had
+    to be repeated on the primary), ``in_flight``.
+    """
+
+    def __init__(self, settings: DatabaseSettings, endpoint: Endpoint, passed: Log) -> None:
+        """``passed``: where the primary was."""
+        own = settings.model_copy(update={"mysql_host": endpoint.host, "mysql_port": endpoint.port})
+        self.address: Final = str(endpoint)
+        self.state: State = "starting"
+        self._told: State = self.state
+        self.reads = self.failures = 0
+        self._passed = passed
+        self._max_lag = settings.mysql_replica_max_lag_ms / 1000
+        self._wait = settings.mysql_replica_wait_ms / 1000
+        self._position = NOWHERE
+        # A position that was waited for in vain: nobody waits again before it is reached.
+        self._missed = NOWHERE
+        self._complete_to = NEVER
+        self._breaker = CircuitBreaker()
+        self._running: set[asyncio.Timeout] = set()
+        self._woken = asyncio.Event()
+        seconds = settings.mysql_replica_timeout_ms / 1000
+        self._link = Link(own, seconds)
+        self._reaching: Coalescer[Position, bool] = Coalescer(
+            self._reach, max_in_flight=1, timeout=2 * seconds + self._wait
+        )
+        size = settings.mysql_replica_pool_max_connections - CONNECTIONS
+        self._engine = new_engine(own, size=size, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
+
+    @property
+    def lag(self) -> float:
+        """Seconds: everything that the primary had acknowledged so long ago, or longer, is there. At most that much."""
+        return monotonic() - self._complete_to
+
+    @property
+    def in_flight(self) -> int:
+        """Reads that it carries out now."""
+        return len(self._running)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it may be asked."""
+        return self.state == "in use" and self.lag <= self._max_lag and not self._breaker.is_open
+
+    def has(self, position: Position) -> bool:
+        """Say whether it is known to have reached a position."""
+        return self._position.covers(position)
+
+    async def reaches(self, position: Position) -> bool:
+        """Wait for a position, MYSQL_REPLICA_WAIT_MS at most, once for all who wait; say whether it was reached."""
+        if not self._position.covers(self._missed):
+            return False
+        try:
+            return bool(await self._reaching.get(position))
+        except (ReplicaFailed, DatabaseUnavailable):
+            self._suspect()
+            return False
+
+    async def _reach(self, wanted: list[Position]) -> dict[Position, bool]:
+        # Positions come in the order in which the primary went through them: the last includes the others.
+        last = wanted[-1]
+        reached = self.has(last) or await self._link.wait(last, self._wait)
+        if not reached:
+            self._missed = last
+        elif last.covers(self._position):
+            self._position = last
+        return {position: self.has(position) or (reached and last.covers(position)) for position in wanted}
+
+    async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Carry out a read. Raises ReplicaFailed where the replica, and not the read, is the cause."""
+        self.reads += 1
+        try:
+            result = await self._read(work)
+        except ReplicaFailed:
+            self.failures += 1
+            self._breaker.failed()
+            self._suspect()
+            raise
+        self._breaker.succeeded()
+        return result
+
+    async def _read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        try:
+            async with asyncio.timeout(None) as cut:
+                self._running.add(cut)
+                try:
+                    async with self._engine.connect() as connection:
+                        return await work(connection)
+                finally:
+                    self._running.discard(cut)
+        except (exc.SQLAlchemyError, asyncmy.errors.MySQLError, OSError) as error:  # a TimeoutError is an OSError
+            if error_number(error) in STATEMENT_TIMEOUTS:
+                # It would take the primary as long.
+                raise
+            raise ReplicaFailed from error
+
+    async def due(self, interval: float) -> None:
+        """Wait until it should be looked at: so many seconds, or until a read failed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(interval):
+                await self._woken.wait()
+
+    async def look(self) -> None:
+        """Find out how it is."""
+        self._woken.clear()
+        try:
+            look = await self._link.look()
+        except ReplicaFailed:
+            self._turn("unreachable")
+            self._cut()
+            return
+        self._position = look.position
+        self._complete_to = self._passed.complete_to(look.position)
+        if not look.read_only:
+            self._turn("writable")
+        else:
+            self._turn("in use" if self.lag <= self._max_lag else "behind")
+
+    def _suspect(self) -> None:
+        """Ask it nothing before it has been looked at."""
+        if self.state == "in use":
+            self.state = "failing"
+        self._woken.set()
+
+    def _cut(self) -> None:
+        """End the reads under way: they hang, or soon will, and the primary can answer them."""
+        now = asyncio.get_running_loop().time()
+        for read in self._running:
+            if not read.expired():
+                read.reschedule(now)
+
+    def _turn(self, state: State) -> None:
+        self.state = state
+        if state == "unreachable":
+            # Its failures are explained; when it is back it begins anew.
+            self._breaker.succeeded()
+        if state == self._told:
+            return
+        self._told = state
+        if state == "in use":
+            log.info("replica in use", replica=self.address)
+        else:
+            log.warning("replica out of use", replica=self.address, state=state)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        try:
+            await self._link.close()
+        finally:
+            await self._engine.dispose()

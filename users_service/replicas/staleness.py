@@ -1,0 +1,23 @@
+"""How old an answer may be, as the caller says it; who says nothing gets what the primary would say."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from chassis import calls
+
+# Request metadata: whole milliseconds.
+METADATA_KEY: Final = "vibework-max-staleness-ms"
+# A day: what is more is a mistake, and as good as that.
+_DIGITS: Final = 8
+
+
+def tolerated() -> float:
+    """Return how many seconds behind the primary the call's answer may be; 0 unless its metadata says so.
+
+    What is no number counts as nothing said: the answer is then fresher than asked for, never older.
+    """
+    call = calls.current()
+    value: Any = "" if call is None else dict(call.metadata or ()).get(METADATA_KEY, "")
+    valid = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _DIGITS
+    return int(value) / 1000 if valid else 0.0
