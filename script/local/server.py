@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run_and_stop(stack: Stack, folder: Path) -> int:
     code = 0
     try:
-        stack.lock = _claim(folder)
+        stack.lock = claim(folder)
         _run(stack, folder)
     except StopRequested:
         print(file=sys.stderr)
@@ -108,7 +108,7 @@ def _run(stack: Stack, folder: Path) -> None:
     _watch(stack.processes())
 
 
-def _claim(folder: Path) -> TextIO:
+def claim(folder: Path) -> TextIO:
     """Make the folder, see that there is room in it, and keep other script/servers out of it."""
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)  # the databases in it have no accounts of their own that keep other users out
@@ -119,6 +119,7 @@ def _claim(folder: Path) -> TextIO:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        lock.close()
         raise LocalProblem(f"another script/server runs on {folder}") from None
     return lock
 
