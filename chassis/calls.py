@@ -32,6 +32,9 @@ class Call:
     # Defaults on the class: most calls never set them, and every attribute set costs every call.
     cap: float | None = None
     code = "OK"
+    # The server's span of this call and the id of its trace, where calls are traced.
+    span: Any = None
+    trace_id = ""
     context: Any = None
     expired = False
     reason = ""

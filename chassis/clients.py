@@ -5,7 +5,7 @@ A channel outlives the server behind it. ``Client.call`` wraps one method of a g
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -44,20 +44,28 @@ def open_channel(
     certificate: Path | None = None,
     key: Path | None = None,
     keepalive_ms: int = 30_000,
+    interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
 ) -> grpc.aio.Channel:
     """Open a channel to ``host:port``; connects at the first call, and again after every loss.
 
     ``idempotent``: full names (``package.Service/Method``) that gRPC may send again after UNAVAILABLE.
-    TLS is used when an ``authority`` is given; ``certificate`` and ``key`` make it mutual.
+    TLS is used when an ``authority`` is given; ``certificate`` and ``key`` make it mutual. ``interceptors``: around
+    every call.
     """
     options = _channel_options(idempotent, keepalive_ms)
     if authority is None:
-        return grpc.aio.insecure_channel(address, options=options)
+        return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
     credentials = channel_credentials(authority, certificate, key)
-    return grpc.aio.secure_channel(address, credentials, options=options)
+    return grpc.aio.secure_channel(address, credentials, options=options, interceptors=interceptors)
 
 
-def open_peer_channel(settings: ServerSettings, address: str, *, idempotent: Iterable[str] = ()) -> grpc.aio.Channel:
+def open_peer_channel(
+    settings: ServerSettings,
+    address: str,
+    *,
+    idempotent: Iterable[str] = (),
+    interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+) -> grpc.aio.Channel:
     """Open a channel to the other service of the pair, as the settings say: plain, TLS, or mutual TLS."""
     authority = settings.peer_tls_ca_file
     return open_channel(
@@ -67,6 +75,7 @@ def open_peer_channel(settings: ServerSettings, address: str, *, idempotent: Ite
         certificate=settings.tls_cert_file if authority else None,
         key=settings.tls_key_file if authority else None,
         keepalive_ms=settings.grpc_keepalive_ms,
+        interceptors=interceptors,
     )
 
 

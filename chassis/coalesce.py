@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
-from chassis import deadline
+from chassis import deadline, trace
 from chassis.errors import DatabaseUnavailable, ServiceError
 
 K = TypeVar("K", bound=Hashable)
@@ -34,7 +34,8 @@ class Coalescer(Generic[K, V]):
 
     ``fetch`` gets 1 to ``max_batch`` distinct keys and returns what it found. ``timeout`` in seconds ends
     a query that hangs with ``DatabaseUnavailable``; inside ``fetch``, ``deadline.remaining()`` is what is
-    left of it. The query runs outside the context of the calls it serves: it belongs to none of them.
+    left of it. The query runs outside the context of the calls it serves: it belongs to none of them, but for their
+    traces (``trace.shared``).
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class Coalescer(Generic[K, V]):
         self._timed_out = timed_out
         # Each waiter has a future of its own, so that one that is cancelled takes nobody along.
         self._waiting: _Batch[K, V] = {}
+        # Where traced callers that were the first to ask for a key are in their traces.
+        self._callers: dict[K, trace.Position] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._dispatch_due = False
         # Whether the last query served a crowd.
@@ -69,6 +72,8 @@ class Coalescer(Generic[K, V]):
         waiters = self._waiting.get(key)
         if waiters is None:
             self._waiting[key] = [waiter]
+            if (caller := trace.current()) is not None:
+                self._callers[key] = caller
         else:
             waiters.append(waiter)
         if not self._dispatch_due and len(self._running) < self._max_in_flight:
@@ -86,10 +91,11 @@ class Coalescer(Generic[K, V]):
     def _dispatch(self) -> None:
         self._dispatch_due = False
         while self._waiting and len(self._running) < self._max_in_flight:
-            batch = self._take()
+            batch, callers = self._take()
             if batch:
                 self._crowded = len(batch) >= CROWD
-                task = asyncio.get_running_loop().create_task(self._run(batch))
+                context = trace.shared(callers) if callers else None
+                task = asyncio.get_running_loop().create_task(self._run(batch), context=context)
                 self._running.add(task)
                 task.add_done_callback(self._on_done)
 
@@ -98,14 +104,18 @@ class Coalescer(Generic[K, V]):
         if self._waiting and not self._dispatch_due:
             self._schedule(asyncio.get_running_loop())
 
-    def _take(self) -> _Batch[K, V]:
-        """Take the oldest keys, leaving out those that nobody waits for any more."""
+    def _take(self) -> tuple[_Batch[K, V], list[trace.Position]]:
+        """Take the oldest keys, leaving out those that nobody waits for any more, and who asked if that is traced."""
         batch: _Batch[K, V] = {}
+        callers: list[trace.Position] = []
         for key in list(islice(self._waiting, self._max_batch)):
             waiters = self._waiting.pop(key)
+            caller = self._callers.pop(key, None)
             if not all(waiter.done() for waiter in waiters):
                 batch[key] = waiters
-        return batch
+                if caller is not None:
+                    callers.append(caller)
+        return batch, callers
 
     async def _run(self, batch: _Batch[K, V]) -> None:
         try:

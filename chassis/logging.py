@@ -76,8 +76,10 @@ def _common() -> list[Processor]:
 
 
 def _add_request_id(_: Any, __: str, event: EventDict) -> EventDict:
-    if request_id := calls.request_id():
-        event.setdefault("request_id", request_id)
+    if call := calls.current():
+        event.setdefault("request_id", call.request_id)
+        if call.trace_id:
+            event.setdefault("trace_id", call.trace_id)
     return event
 
 

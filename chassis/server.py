@@ -102,18 +102,19 @@ def build_server(
     draining: asyncio.Event | None = None,
     interceptors: Sequence[Interceptor] = (),
     observers: Sequence[Observer] = (),
+    begin: Observer | None = None,
 ) -> Server:
     """Put together a server; call it inside the event loop that will serve.
 
     ``services``: pairs of a generated ``add_XServicer_to_server`` and a servicer. ``probe``: fails or
     hangs when the database is away. ``draining``: made by the caller when services need it too.
     ``interceptors``: around the servicers, with the decoded and valid request. ``observers``: told of
-    every call that ended.
+    every call that ended, and ``begin`` of every call that begins.
     """
     recorded = record(services)
     health = Health(recorded)
     in_flight = _in_flight(settings)
-    envelope = Envelope(in_flight, (*_access_log(), *observers))
+    envelope = Envelope(in_flight, (*_access_log(), *observers), begin)
     composer = Composer(envelope, Validation(), interceptors)
     server = grpc.aio.server(options=_options(settings))
     server.add_generic_rpc_handlers((composer.router(recorded),))

@@ -56,6 +56,13 @@ class ServerSettings(BaseSettings):
     health_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 1_000
     """How long a probe may take."""
 
+    metrics_host: str = "127.0.0.1"
+    """Address on which metrics are read (Prometheus, `/metrics`); `fd:N`: a listening socket of the parent process."""
+    metrics_port: Port = 0
+    """Its port; 0: none is open."""
+    slow_query_ms: Milliseconds = 200
+    """Statements that take this long are logged, with their names and the sizes of their parameters; 0: none is."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged."""
     log_format: Literal["auto", "json", "console"] = "auto"

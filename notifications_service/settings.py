@@ -51,6 +51,8 @@ class Settings(DatabaseSettings):
 
     grpc_port: Port = 50052
     """Port to listen on; 0: any free one."""
+    metrics_port: Port = 9465
+    """Port on which metrics are read; 0: none is open."""
 
     secret_keys: SecretStr
     """`name:base64-of-32-bytes`, comma-separated; the first signs page and resume tokens, all are accepted."""

@@ -21,9 +21,9 @@ _WRITE_AT: Final = 128
 _MAX_PEERS: Final = 10_000
 
 
-# Method, code, reason, request id, start, end, peer: strings and numbers only, because a kept call would
+# Method, code, reason, request id, start, end, peer, trace id: strings and numbers only, because a kept call would
 # keep gRPC's memory of it. A plain tuple: it is made for every call.
-Entry = tuple[str, str, str, str, float, float, str]
+Entry = tuple[str, str, str, str, float, float, str, str]
 Write = Callable[[list[Entry]], None]
 
 
@@ -43,7 +43,8 @@ class AccessLog:
         """Note a call that has just ended."""
         entries = self._entries
         peer = call.context.peer()
-        entries.append((call.method, call.code, call.reason, call.request_id, call.started, monotonic(), peer))
+        entry = (call.method, call.code, call.reason, call.request_id, call.started, monotonic(), peer, call.trace_id)
+        entries.append(entry)
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_later(_WRITE_AFTER_SECONDS, self._on_timer)
@@ -64,8 +65,8 @@ class AccessLog:
 def write_readably(entries: list[Entry]) -> None:
     """Write entries through structlog, for people."""
     log = logging.get("chassis.access")
-    for method, code, reason, request_id, started, ended, peer in entries:
-        fields = {"reason": reason} if reason else {}
+    for method, code, reason, request_id, started, ended, peer, trace_id in entries:
+        fields = {name: value for name, value in (("reason", reason), ("trace_id", trace_id)) if value}
         milliseconds = round((ended - started) * 1_000, 3)
         log.info("rpc", method=method, code=code, ms=milliseconds, peer=peer, request_id=request_id, **fields)
 
@@ -88,7 +89,7 @@ class JsonLines:
     def _lines(self, entries: list[Entry]) -> Iterator[str]:
         clock = time() - monotonic()
         last, prefix = -1, ""
-        for method, code, reason, request_id, started, ended, peer in entries:
+        for method, code, reason, request_id, started, ended, peer, trace_id in entries:
             second, millisecond = divmod(int((clock + ended) * 1_000), 1_000)
             if second != last:
                 last, prefix = second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -96,7 +97,7 @@ class JsonLines:
                 f'{{"timestamp":"{prefix}.{millisecond:03}Z","level":"info","event":"rpc","method":"{method}",'
                 f'"code":"{code}","ms":{int((ended - started) * 1_000_000 + 0.5) / 1_000},'
                 f'"peer":{self._peers.get(peer) or self._escaped(peer)},"request_id":"{request_id}"'
-                f"{_reason(reason) if reason else '}'}"
+                f"{_rest(reason, trace_id) if reason or trace_id else '}'}"
             )
 
     def _escaped(self, peer: str) -> str:
@@ -106,5 +107,6 @@ class JsonLines:
         return escaped
 
 
-def _reason(reason: str) -> str:
-    return f',"reason":"{reason}"}}'
+def _rest(reason: str, trace_id: str) -> str:
+    told = f',"reason":"{reason}"' if reason else ""
+    return f'{told},"trace_id":"{trace_id}"}}' if trace_id else f"{told}}}"

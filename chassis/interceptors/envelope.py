@@ -29,13 +29,16 @@ class Envelope:
 
     in_flight: InFlight
     observers: Sequence[Observer] = ()
+    # Told of every call at its beginning, in the call's own task: tracing.
+    begin: Observer | None = None
 
     def unary(self, prepare: Prepare, handler: Handler, encode: Encode) -> Handler:
         """Wrap a unary handler; the cap on its duration applies."""
         admit, finish = self.in_flight.admit, self._finish(self.in_flight.release)
+        entered = self._entering()
 
         async def handle(request: bytes, context: Context) -> Any:
-            call = _entered(context)
+            call = entered(context)
             try:
                 admit(call)
                 return encode(await handler(prepare(request), context))
@@ -49,9 +52,10 @@ class Envelope:
     def stream(self, prepare: Prepare, handler: Handler) -> Handler:
         """Wrap a handler that writes a stream."""
         admit, finish = self.in_flight.admit_stream, self._finish(self.in_flight.release_stream)
+        entered = self._entering()
 
         async def handle(request: bytes, context: Context) -> None:
-            call = _entered(context)
+            call = entered(context)
             try:
                 admit(call)
                 await handler(prepare(request), context)
@@ -61,6 +65,18 @@ class Envelope:
                 finish(call)
 
         return handle
+
+    def _entering(self) -> Callable[[Context], Call]:
+        begin = self.begin
+        if begin is None:
+            return _entered
+
+        def entered(context: Context) -> Call:
+            call = _entered(context)
+            begin(call)
+            return call
+
+        return entered
 
     def _finish(self, release: Observer) -> Observer:
         return in_turn((release, *self.observers, Call.close))

@@ -35,6 +35,16 @@ class InFlight:
         """Return the number of calls and streams being served now."""
         return len(self._unary) + len(self._streams)
 
+    @property
+    def now(self) -> dict[str, int]:
+        """Return the calls being served now, by kind."""
+        return {"unary": len(self._unary), "stream": len(self._streams)}
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Return how many calls of each kind are served at once."""
+        return {"unary": self._max_unary, "stream": self._max_streams}
+
     def admit(self, call: Call) -> None:
         """Count a unary call in and start its cap, or raise ``Overloaded``."""
         unary = self._unary

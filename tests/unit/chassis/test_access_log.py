@@ -14,9 +14,9 @@ from chassis.interceptors.access_log import Entry, JsonLines, write_readably
 from tests.unit.chassis.conftest import Log
 
 
-def _entry(reason: str = "", peer: str = "ipv4:127.0.0.1:1", seconds: float = 0.0125) -> Entry:
+def _entry(reason: str = "", peer: str = "ipv4:127.0.0.1:1", seconds: float = 0.0125, trace_id: str = "") -> Entry:
     now = monotonic()
-    return ("/a.B/C", "OK", reason, "abc-1", now - seconds, now, peer)
+    return ("/a.B/C", "OK", reason, "abc-1", now - seconds, now, peer, trace_id)
 
 
 def _written(*entries: Entry) -> list[dict[str, object]]:
@@ -77,3 +77,10 @@ def test_people_get_the_same_fields(log: Log) -> None:
     (line,) = log.lines
     assert (line["event"], line["code"], line["reason"]) == ("rpc", "OK", "EMAIL_TAKEN")
     assert line["ms"] == pytest.approx(12.5, abs=0.002)
+
+
+def test_a_traced_call_has_the_id_of_its_trace() -> None:
+    """The line of a traced call leads to its trace, whether the call failed or not; others have no such field."""
+    plain, good, bad = _written(_entry(), _entry(trace_id="4bf9"), _entry(trace_id="4bf9", reason="EMAIL_TAKEN"))
+    assert "trace_id" not in plain
+    assert (good["trace_id"], bad["trace_id"], bad["reason"]) == ("4bf9", "4bf9", "EMAIL_TAKEN")

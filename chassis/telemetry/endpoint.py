@@ -1,0 +1,108 @@
+"""The address where Prometheus reads metrics: ``GET /metrics`` over HTTP/1.1, one answer to a connection.
+
+It is served by the event loop, which yields to calls between any two metrics. A thread would hold the interpreter
+for 5 ms at a time instead (``sys.getswitchinterval``), during which no call gets on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+from chassis import logging
+from chassis.telemetry.exposition import CONTENT_TYPE, text_of
+from chassis.telemetry.registry import Registry
+
+# Returns all metrics in Prometheus' text format.
+Read = Callable[[], Awaitable[str]]
+
+# Seconds within which a request must have come and its answer been taken.
+_PATIENCE: Final = 10.0
+_LONGEST_REQUEST: Final = 16 * 1024
+# A METRICS_HOST that begins so names a listening socket which this process was given by its parent.
+INHERITED: Final = "fd:"
+
+
+class MetricsPortTaken(OSError):
+    """The address of the metrics cannot be bound."""
+
+
+async def serve(host: str, port: int, read: Read) -> asyncio.Server:
+    """Listen, and answer with what ``read`` returns; close the server to end it. Raises MetricsPortTaken."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await _answer(reader, writer, read)
+        except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            # Whoever asked has gone, or never said what for.
+            return
+        finally:
+            writer.close()
+
+    return await asyncio.start_server(answer, sock=listener(host, port), limit=_LONGEST_REQUEST)
+
+
+def listener(host: str, port: int) -> socket.socket:
+    """Return the listening socket of an address, or the one that was inherited. Raises MetricsPortTaken."""
+    try:
+        if host.startswith(INHERITED):
+            return socket.socket(fileno=int(host.removeprefix(INHERITED)))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise MetricsPortTaken(f"cannot serve metrics on {host}:{port}: the port is taken or not ours") from error
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, read: Read) -> None:
+    request = await reader.readuntil(b"\r\n\r\n")
+    method, _, rest = request.partition(b" ")
+    path = rest.partition(b" ")[0].partition(b"?")[0]
+    if path != b"/metrics":
+        await _write(writer, "404 Not Found", "metrics are at /metrics\n", "text/plain")
+    elif method != b"GET":
+        await _write(writer, "405 Method Not Allowed", "GET only\n", "text/plain")
+    else:
+        await _write_metrics(writer, read)
+
+
+async def _write_metrics(writer: asyncio.StreamWriter, read: Read) -> None:
+    try:
+        text = await read()
+    except Exception as error:  # noqa: BLE001 - told by the log and by the status
+        # A defect of one metric: whoever reads them is told, and the calls go on.
+        logging.get(__name__).error("metrics failed", exc_info=error)
+        await _write(writer, "500 Internal Server Error", "the log has the cause\n", "text/plain")
+        return
+    await _write(writer, "200 OK", text, CONTENT_TYPE)
+
+
+async def _write(writer: asyncio.StreamWriter, status: str, text: str, kind: str) -> None:
+    body = text.encode()
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    writer.write(head.encode() + body)
+    await writer.drain()
+
+
+async def render(registry: Registry) -> str:
+    """Write all metrics of a registry."""
+    return "".join([text_of(family) async for family in registry.collect()])
+
+
+async def fetch(address: tuple[str, int], seconds: float) -> str | None:
+    """Read the metrics of another process; None where it does not answer in time."""
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(seconds):
+            reader, writer = await asyncio.open_connection(*address)
+            try:
+                writer.write(b"GET /metrics HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n")
+                answer = await reader.read(-1)
+            finally:
+                writer.close()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        if head.startswith(b"HTTP/1.1 200 "):
+            return body.decode()
+    return None

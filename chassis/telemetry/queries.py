@@ -1,0 +1,102 @@
+"""Statements of a database as they end: the slow ones are logged and counted, and those of a traced call are spans.
+
+A statement is called by its name (``chassis.statements``), its parameters are described by types and sizes
+(``shapes``): neither SQL nor a value gets into a log or a trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final, Protocol
+
+from chassis import logging, statements, trace
+from chassis.telemetry.families import Family, by
+from chassis.trace import Position
+
+# Returns what is told of a statement's parameters; asked only for a slow one.
+Shapes = Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement that ended: ``operation`` is its verb (``SELECT``, ``find``), ``seconds`` how long it took."""
+
+    operation: str
+    seconds: float
+    # What failed, None for success.
+    error: BaseException | None = None
+    collection: str = ""
+
+
+class Spans(Protocol):
+    """Takes statements of traced calls."""
+
+    def statement(self, position: Position, name: str, statement: Statement, target: Target) -> None:
+        """Note a statement that ended just now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The database that is asked, in OpenTelemetry's words: ``mysql`` or ``mongodb``, and the database's name."""
+
+    system: str
+    namespace: str
+    host: str = ""
+    port: int = 0
+
+
+class Queries:
+    """Told of every statement that ended.
+
+    ``slow_ms``: statements that take this many milliseconds or longer are slow; 0: none is.
+    """
+
+    def __init__(self, target: Target, slow_ms: int, spans: Spans | None = None) -> None:
+        self._target: Final = target
+        self._slow: Final = slow_ms / 1000 if slow_ms else float("inf")
+        self._spans: Final = spans
+        self._counts: dict[str, int] = {}
+
+    @property
+    def traced(self) -> bool:
+        """Whether statements of traced calls become spans."""
+        return self._spans is not None
+
+    def ended(
+        self,
+        started: float,
+        operation: str,
+        shapes: Shapes,
+        *,
+        rows: int | None = None,
+        error: BaseException | None = None,
+        collection: str = "",
+    ) -> None:
+        """Note a statement that began at ``started`` (``time.monotonic``)."""
+        seconds = monotonic() - started
+        if seconds >= self._slow:
+            self._note_slow(seconds, shapes(), rows, error)
+        if self._spans is not None and (position := trace.current()) is not None:
+            verb = operation.lstrip().partition(" ")[0]
+            statement = Statement(verb, seconds, error, collection)
+            self._spans.statement(position, statements.current(), statement, self._target)
+
+    def _note_slow(self, seconds: float, shapes: Any, rows: int | None, error: BaseException | None) -> None:
+        name = statements.current()
+        self._counts[name] = self._counts.get(name, 0) + 1
+        outcome = {} if error is None else {"failed": type(error).__name__}
+        logging.get("chassis.slow").warning(
+            "slow statement", statement=name, ms=round(seconds * 1_000, 1), rows=rows, parameters=shapes, **outcome
+        )
+
+    def collect(self) -> Iterator[Family]:
+        """Yield how many statements were slow."""
+        yield Family(
+            "vibework_slow_statements_total",
+            "counter",
+            "Statements that took SLOW_QUERY_MS or longer, by name.",
+            by("statement", self._counts),
+        )

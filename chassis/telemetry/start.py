@@ -1,0 +1,122 @@
+"""Puts the telemetry of a server together, as its settings and the OTEL_* variables say."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import TYPE_CHECKING, Final
+
+import grpc
+
+from chassis import logging, tasks
+from chassis.interceptors.envelope import Observer
+from chassis.lifecycle import Scope
+from chassis.server import Server
+from chassis.settings import ServerSettings
+from chassis.telemetry import endpoint, otlp, process, rpc
+from chassis.telemetry.families import Family, gauge
+from chassis.telemetry.registry import Registry
+from chassis.telemetry.threads import in_thread
+
+if TYPE_CHECKING:
+    from chassis.telemetry.otlp_metrics import MetricsExport
+    from chassis.telemetry.tracing import Tracing
+
+# Seconds that sending the last spans and metrics may hold up the end of the process.
+FLUSH_SECONDS: Final = 2.0
+_PACKAGE: Final = "vibework-services"
+
+
+@dataclass
+class Telemetry:
+    """What a composition root tells its parts' metrics to, and gets the server's hooks from.
+
+    ``tracing``: None where spans are not wanted. ``measured``: whether anybody reads the metrics.
+    """
+
+    registry: Registry = field(default_factory=Registry)
+    tracing: Tracing | None = None
+    measured: bool = False
+    _calls: rpc.CallMetrics = field(default_factory=rpc.CallMetrics)
+
+    @property
+    def observers(self) -> tuple[Observer, ...]:
+        """What the server tells of every call that ended."""
+        measuring = (self._calls.add,) if self.measured else ()
+        return measuring if self.tracing is None else (*measuring, self.tracing.leave)
+
+    @property
+    def begin(self) -> Observer | None:
+        """What the server tells of every call that begins."""
+        return None if self.tracing is None else self.tracing.enter
+
+    @property
+    def interceptors(self) -> Sequence[grpc.aio.ClientInterceptor]:
+        """What goes around the calls that are made to the other service."""
+        if self.tracing is None:
+            return ()
+        from chassis.telemetry.client_spans import ClientSpans
+
+        return (ClientSpans(self.tracing),)
+
+    def of_server(self, server: Server) -> Server:
+        """Add the metrics of the server itself, and return it."""
+
+        def collect() -> Iterator[Family]:
+            yield from self._calls.collect()
+            yield from rpc.in_flight(server.in_flight)
+            serving = server.health.serving and not server.health.draining
+            yield gauge("vibework_serving", "1 while health reports SERVING.", int(serving))
+
+        self.registry.add(collect)
+        return server
+
+
+async def start(settings: ServerSettings, service: str, scope: Scope) -> Telemetry:
+    """Open the metrics' endpoint and what sends over OTLP, for as long as the scope lasts.
+
+    Call it before anything else is opened, so that it ends last. Raises MetricsPortTaken or StartFailed.
+    """
+    wanted = otlp.wanted(os.environ)
+    telemetry = Telemetry(measured=bool(settings.metrics_port) or wanted.metrics)
+    version = metadata.version(_PACKAGE)
+    telemetry.registry.add(lambda: _build(service, version))
+    telemetry.registry.add(process.collect)
+    if wanted.traces or wanted.metrics:
+        await _send(telemetry, wanted, (service, version), scope)
+    if settings.metrics_port:
+        await _listen(telemetry, settings, scope)
+    return telemetry
+
+
+def _build(service: str, version: str) -> Iterator[Family]:
+    labels = (("service", service), ("version", version), ("grpc", grpc.__version__))
+    yield gauge("vibework_build_info", "The build that runs; always 1.", 1, labels)
+
+
+async def _listen(telemetry: Telemetry, settings: ServerSettings, scope: Scope) -> None:
+    server = await endpoint.serve(
+        settings.metrics_host, settings.metrics_port, lambda: endpoint.render(telemetry.registry)
+    )
+    scope.resources.callback(server.close)
+    logging.get(__name__).info("metrics", host=settings.metrics_host, port=settings.metrics_port)
+
+
+async def _send(telemetry: Telemetry, wanted: otlp.Wanted, build: tuple[str, str], scope: Scope) -> None:
+    described = otlp.resource(os.environ, *build)
+    if wanted.traces:
+        telemetry.tracing = otlp.tracing(described)
+        scope.resources.push_async_callback(in_thread, telemetry.tracing.close, FLUSH_SECONDS)
+    if wanted.metrics:
+        export = otlp.metrics(described, telemetry.registry, os.environ)
+        scope.resources.push_async_callback(_finish, export, asyncio.create_task(export.run()))
+    logging.get(__name__).info("OTLP", traces=wanted.traces, metrics=wanted.metrics)
+
+
+async def _finish(export: MetricsExport, running: asyncio.Task[None]) -> None:
+    await tasks.end([running])
+    await export.send(FLUSH_SECONDS, last=True)
+    export.close()
