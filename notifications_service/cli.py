@@ -9,8 +9,10 @@ main = LazyGroup(
     help="Notifications on MongoDB. Settings are read from the environment.",
     context_settings={"help_option_names": ["-h", "--help"]},
     places={
+        "backup": "notifications_service.commands.backup:backup",
         "migrate": "notifications_service.commands.migrate:migrate",
         "purge": "notifications_service.commands.purge:purge",
+        "restore": "notifications_service.commands.restore:restore",
         "seed": "notifications_service.commands.seed:seed_notifications",
         "serve": "notifications_service.commands.serve:serve",
     },

@@ -1,0 +1,55 @@
+"""``notifications-service backup``: one file with everything that the database held at one moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from chassis.backup import writing
+from chassis.backup.manifest import Source
+from chassis.backup.writing import ArchiveWriter
+from chassis.progress import progress
+from notifications_service.backup.collections import METADATA
+from notifications_service.backup.snapshot import Snapshot, open_snapshot
+from notifications_service.settings import DatabaseSettings
+
+SERVICE: Final = "notifications-service"
+DOCUMENTS: Final = ".bson"
+
+
+async def backup(settings: DatabaseSettings, path: Path, *, overwrite: bool) -> None:
+    """Write a backup of the database to ``path``. Raises ``CommandFailed``."""
+    with writing.create(path, overwrite=overwrite) as archive:
+        async with open_snapshot(settings) as snapshot:
+            counts = await _write(snapshot, archive)
+        archive.finish(
+            Source(
+                service=SERVICE,
+                database=snapshot.connection.name,
+                server=snapshot.server,
+                schema_revision=snapshot.schema,
+                taken_at=snapshot.taken_at,
+                counts=counts,
+                position=snapshot.position,
+            )
+        )
+
+
+async def _write(snapshot: Snapshot, archive: ArchiveWriter) -> dict[str, int]:
+    folder = snapshot.connection.name
+    for collection in snapshot.collections:
+        archive.add(f"{folder}/{collection.name}{METADATA}", collection.to_json().encode())
+    counts = {collection.name: 0 for collection in snapshot.collections}
+    with progress("backing up", await _estimate(snapshot)) as advance:
+        for name in counts:
+            with archive.part(f"{folder}/{name}{DOCUMENTS}") as part:
+                async for documents in snapshot.documents(name):
+                    part.write(b"".join([document.raw for document in documents]))
+                    counts[name] += len(documents)
+                    advance(len(documents))
+    return counts
+
+
+async def _estimate(snapshot: Snapshot) -> int:
+    """Return about how many documents there are."""
+    return int((await snapshot.connection.command({"dbStats": 1}))["objects"])

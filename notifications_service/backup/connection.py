@@ -1,0 +1,102 @@
+"""A connection for backups: PyMongo whatever MONGODB_DRIVER says, patient, with errors in one line."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pymongo
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.write_concern import WriteConcern
+
+from chassis.cli import CommandFailed
+from notifications_service.documents import Document
+from notifications_service.settings import DatabaseSettings
+
+# Seconds for one command: without an answer for so long, the server is gone.
+COMMAND_SECONDS: Final = 600
+_SNAPSHOT_TOO_OLD: Final = 239
+# Documents pass through as they are.
+RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
+
+
+class MongoFailed(CommandFailed):
+    """The server refused, or is gone; without its words where they may repeat a document."""
+
+    def __init__(self, error: PyMongoError) -> None:
+        if isinstance(error, OperationFailure) and error.code == _SNAPSHOT_TOO_OLD:
+            what = (
+                "reading took longer than the server keeps the snapshot: raise its "
+                "minSnapshotHistoryWindowInSeconds (docs/backups.md) and try again"
+            )
+        else:
+            code = (error.details or {}).get("codeName", "") if isinstance(error, OperationFailure) else ""
+            what = f"{type(error).__name__} {code}".rstrip()
+        super().__init__(f"MongoDB failed: {what}")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The database of the settings, and a session that keeps cursors together."""
+
+    database: AsyncDatabase[Document]
+    session: AsyncClientSession
+
+    @property
+    def name(self) -> str:
+        """The name of the database."""
+        return self.database.name
+
+    async def command(self, command: Document, *, seconds: float = COMMAND_SECONDS) -> Document:
+        """Run a command on the primary. Raises ``MongoFailed``."""
+        with translated(), pymongo.timeout(seconds):
+            answer: Document = await self.database.command(command, session=self.session)
+            return answer
+
+    async def documents(self, command: Document) -> AsyncIterator[list[RawBSONDocument]]:
+        """Run a command that answers with a cursor, and give back its documents as they arrive, some at a time."""
+        cursor = await self._batch(command)
+        collection, key = cursor["ns"].partition(".")[2], "firstBatch"
+        while True:
+            if batch := cursor[key]:
+                yield list(batch)
+            if not cursor["id"]:
+                return
+            cursor, key = await self._batch({"getMore": cursor["id"], "collection": collection}), "nextBatch"
+
+    async def _batch(self, command: Document) -> Any:
+        with translated(), pymongo.timeout(COMMAND_SECONDS):
+            answer: Any = await self.database.command(command, codec_options=RAW, session=self.session)
+            return answer["cursor"]
+
+
+@asynccontextmanager
+async def connected(settings: DatabaseSettings) -> AsyncIterator[Connection]:
+    """Connect for as long as the context lasts. Raises ``MongoFailed``."""
+    client: AsyncMongoClient[Document] = AsyncMongoClient(
+        settings.mongodb_url.get_secret_value(),
+        appname="notifications-service backup",
+        serverSelectionTimeoutMS=settings.mongodb_server_selection_timeout_ms,
+        connectTimeoutMS=settings.mongodb_connect_timeout_ms,
+    )
+    async with client:
+        with translated():
+            database = client.get_default_database(write_concern=WriteConcern("majority"))
+            async with client.start_session(causal_consistency=False) as session:
+                yield Connection(database, session)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's errors into ``MongoFailed``."""
+    try:
+        yield
+    except PyMongoError as error:
+        raise MongoFailed(error) from error

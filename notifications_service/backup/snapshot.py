@@ -1,0 +1,92 @@
+"""A consistent view of the whole database: every collection is read as it was at one cluster time.
+
+Read concern ``snapshot``, from the primary: no lock, and writes go on. The server keeps what such a reading needs for
+``minSnapshotHistoryWindowInSeconds`` (300 s unless set), so reading all must not take longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from bson import Timestamp
+from bson.raw_bson import RawBSONDocument
+
+from chassis.backup.errors import BackupFailed
+from notifications_service.backup import collections
+from notifications_service.backup.collections import Collection
+from notifications_service.backup.connection import Connection, connected
+from notifications_service.migrations.lock import COLLECTION as LOCK
+from notifications_service.migrations.runner import COLLECTION as MIGRATIONS
+from notifications_service.settings import DatabaseSettings
+
+# Documents of one answer; 16 MiB of them at most.
+_BATCH: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An open view of the database."""
+
+    connection: Connection
+    server: str
+    taken_at: datetime
+    time: Timestamp
+    schema: str
+    collections: tuple[Collection, ...]
+
+    @property
+    def position(self) -> dict[str, str]:
+        """Where the oplog stood: seconds since 1970 and the number within the second."""
+        return {"cluster_time": f"{self.time.time}:{self.time.inc}"}
+
+    async def documents(self, collection: str) -> AsyncIterator[list[RawBSONDocument]]:
+        """Give back the documents of a collection, some at a time."""
+        command = {"find": collection, "batchSize": _BATCH, "readConcern": _concern(self.time)}
+        async for batch in self.connection.documents(command):
+            yield batch
+
+
+@asynccontextmanager
+async def open_snapshot(settings: DatabaseSettings) -> AsyncIterator[Snapshot]:
+    """Open a view for as long as the context lasts.
+
+    Raises ``BackupFailed`` where the database has no schema or a migration changed it meanwhile, or ``MongoFailed``.
+    """
+    async with connected(settings) as connection:
+        await _refuse_while_migrating(connection)
+        found = await collections.read(connection)
+        version = (await connection.command({"buildInfo": 1}))["version"]
+        taken_at = datetime.now(UTC)
+        time, schema = await _begin(connection)
+        yield Snapshot(connection, f"MongoDB {version}", taken_at, time, schema, _ordered(found))
+        # Only reading is asked of the account, so migrations are noticed, not kept out.
+        if await collections.read(connection) != found:
+            raise BackupFailed(f"{connection.name} was migrated meanwhile: try again")
+
+
+async def _begin(connection: Connection) -> tuple[Timestamp, str]:
+    query = {"find": MIGRATIONS, "sort": {"_id": -1}, "limit": 1, "readConcern": _concern()}
+    cursor = (await connection.command(query))["cursor"]
+    if not cursor["firstBatch"]:
+        raise BackupFailed(f"{connection.name} has no schema of this service: there is nothing to back up")
+    return cursor["atClusterTime"], f"{cursor['firstBatch'][0]['_id']:04d}"
+
+
+async def _refuse_while_migrating(connection: Connection) -> None:
+    held = {"$expr": {"$gt": ["$expiresAt", "$$NOW"]}}
+    answer = await connection.command({"find": LOCK, "filter": held, "limit": 1})
+    if answer["cursor"]["firstBatch"]:
+        raise BackupFailed(f"another process is migrating {connection.name}: try again later")
+
+
+def _ordered(found: list[Collection]) -> tuple[Collection, ...]:
+    # What was migrated is written last, so that a restore that is under way looks like no database of this service.
+    return tuple(sorted(found, key=lambda collection: collection.name == MIGRATIONS))
+
+
+def _concern(at: Timestamp | None = None) -> dict[str, object]:
+    return {"level": "snapshot"} if at is None else {"level": "snapshot", "atClusterTime": at}

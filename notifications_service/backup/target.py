@@ -1,0 +1,73 @@
+"""The database that a restore goes into: empty before, recognisably unfinished meanwhile, compared afterwards."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chassis.backup.errors import RestoreFailed
+from notifications_service.backup import collections
+from notifications_service.backup.collections import Collection
+from notifications_service.backup.connection import Connection, translated
+from notifications_service.documents import Document
+
+# A collection by which anyone can see that a restore did not finish.
+MARKER: Final = "restore_unfinished"
+
+
+async def check(connection: Connection, *, start_over: bool) -> set[str]:
+    """Raise ``RestoreFailed`` unless the database is empty, or to be emptied; return the collections that it has."""
+    with translated():
+        names = set(await connection.database.list_collection_names())
+    own = {name for name in names if not name.startswith("system.")}
+    if MARKER in own and not start_over:
+        raise RestoreFailed(
+            f"a restore into {connection.name} did not finish: say --start-over to empty it and begin anew"
+        )
+    if own and MARKER not in own:
+        raise RestoreFailed(f"{connection.name} is not empty ({len(own)} collections): restore into an empty database")
+    return own
+
+
+async def prepare(connection: Connection, *, start_over: bool) -> None:
+    """Make sure that the database is empty, and recognisable as unfinished. Raises ``RestoreFailed``."""
+    names = await check(connection, start_over=start_over)
+    # The marker last: also this can be interrupted.
+    for name in sorted(names - {MARKER}):
+        await connection.command({"drop": name})
+    if MARKER not in names:
+        await connection.command({"create": MARKER})
+
+
+async def unmark(connection: Connection) -> None:
+    """Make it a database like any other."""
+    await connection.command({"drop": MARKER})
+
+
+async def compare_counts(connection: Connection, counts: dict[str, int]) -> None:
+    """Compare how many documents there are; before the indexes, one of which makes documents expire."""
+    for name, expected in counts.items():
+        found = await _count(connection, name)
+        if found != expected:
+            raise RestoreFailed(f"{name} has {found} documents, and had {expected}")
+
+
+async def compare_schema(connection: Connection, expected: list[Collection]) -> None:
+    """Compare the collections, their options and indexes. Raises ``RestoreFailed``."""
+    found = {each.name: each for each in await collections.read(connection) if each.name != MARKER}
+    for collection in expected:
+        other = found.pop(collection.name, None)
+        if other is None or (other.options, _by_name(other)) != (collection.options, _by_name(collection)):
+            raise RestoreFailed(f"{collection.name} has not the options and indexes that it had")
+    if found:
+        raise RestoreFailed(f"{connection.name} has collections that are not in the backup: {', '.join(found)}")
+
+
+def _by_name(collection: Collection) -> dict[str, Document]:
+    # Older servers put the namespace into each index.
+    return {index["name"]: {key: value for key, value in index.items() if key != "ns"} for index in collection.indexes}
+
+
+async def _count(connection: Connection, name: str) -> int:
+    pipeline = [{"$count": "number"}]
+    answer = await connection.command({"aggregate": name, "pipeline": pipeline, "cursor": {}})
+    return sum(int(group["number"]) for group in answer["cursor"]["firstBatch"])
