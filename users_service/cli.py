@@ -16,5 +16,6 @@ main = LazyGroup(
         "rotate-keys": "users_service.commands.rotate_keys:rotate_keys",
         "seed": "users_service.commands.seed:seed_users",
         "serve": "users_service.commands.serve:serve",
+        "status": "users_service.commands.status:status",
     },
 )

@@ -1,0 +1,150 @@
+"""Reports of commands that look at a database: parts that each succeed or say why not, as a table and as JSON.
+
+The JSON is ``{"service", "at", "ok", "problems": […], "sections": {name: section}}``; a section is
+``{"available": true, "rows": [{…}], "notes": […]}``, each row with all columns, or ``{"available": false, "reason":
+"…"}``. Names of sections and columns stay; new ones may come. A column's name says its unit (``_bytes``, ``_seconds``,
+``_ms``), and ``_estimate`` what was not counted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+Row = dict[str, Any]
+
+_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+
+
+class NotAvailable(Exception):
+    """A part of a report cannot be had; the text says why, and how to turn it on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One part: rows with the same columns, or the reason why there are none."""
+
+    name: str
+    rows: Sequence[Row] = ()
+    notes: Sequence[str] = ()
+    # Empty where the part is available.
+    reason: str = ""
+
+    def as_json(self) -> Row:
+        """Return the section as documented above."""
+        if self.reason:
+            return {"available": False, "reason": self.reason}
+        columns = _columns(self.rows)
+        rows = [{name: row.get(name) for name in columns} for row in self.rows]
+        return {"available": True, "rows": rows, "notes": list(self.notes)}
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found; ``problems`` are what somebody has to do something about."""
+
+    service: str
+    sections: list[Section] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.problems
+
+    def as_json(self) -> str:
+        """Return the report as documented above."""
+        report = {
+            "service": self.service,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "ok": self.ok,
+            "problems": self.problems,
+            "sections": {section.name: section.as_json() for section in self.sections},
+        }
+        return json.dumps(report, indent=2, default=_plain)
+
+    def as_text(self) -> str:
+        """Return the report as tables for a person."""
+        parts = ["\n".join(_section_lines(section)) for section in self.sections]
+        end = "\n".join(f"problem: {problem}" for problem in self.problems) or "no problem found"
+        return "\n\n".join([*parts, end])
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Return rows as aligned lines under the names of their columns; numbers stand to the right."""
+    columns = _columns(rows)
+    cells = [[shown(name, row.get(name)) for name in columns] for row in rows]
+    numeric = [all(isinstance(row.get(name), int | float | None) for row in rows) for name in columns]
+    heads = [_head(name) for name in columns]
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+    return [_line(line, widths, numeric) for line in (heads, *cells)]
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
+    aligned = (
+        cell.rjust(width) if right else cell.ljust(width)
+        for cell, width, right in zip(cells, widths, numeric, strict=True)
+    )
+    return "  ".join(aligned).rstrip()
+
+
+def _section_lines(section: Section) -> list[str]:
+    head = section.name.replace("_", " ")
+    if section.reason:
+        return [head, f"  not available: {section.reason}"]
+    lines = table(section.rows) if section.rows else []
+    return [head, *(f"  {line}" for line in lines), *(f"  ({note})" for note in section.notes)]
+
+
+def _head(name: str) -> str:
+    for unit in ("_bytes", "_seconds"):
+        name = name.removesuffix(unit)
+    return name.replace("_", " ")
+
+
+def shown(name: str, value: Any) -> str:
+    """Return a value as a person reads it, by its column's unit."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if (format_ := _format_of(name)) is not None and isinstance(value, int | float):
+        return format_(value)
+    return f"{value:,}" if isinstance(value, int) else str(_plain(value))
+
+
+def _format_of(name: str) -> Callable[[float], str] | None:
+    if name.endswith("_bytes"):
+        return _bytes
+    return _seconds if name.endswith("_seconds") else None
+
+
+def _bytes(value: float) -> str:
+    unit = 0
+    while value >= 1024 and unit < len(_UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{value:.0f} B" if not unit else f"{value:.1f} {_UNITS[unit]}"
+
+
+def _seconds(value: float) -> str:
+    if value < _MINUTE:
+        return f"{value:.3g} s"
+    for length, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+        if value >= length:
+            return f"{value / length:.1f} {unit}"
+    raise AssertionError("a minute is the shortest")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, datetime):
+        # Drivers' times are naive, and in UTC.
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat(timespec="seconds")
+    return str(value)

@@ -1,0 +1,62 @@
+"""Reports as a person and as a program read them."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+import pytest
+
+from chassis.report import Report, Section, shown
+
+
+def test_a_report_is_one_shape_for_programs() -> None:
+    """Every section says whether it is available; rows have all columns; times say that they are in UTC."""
+    report = Report("users-service", [Section("tables", [{"a": 1}, {"b_bytes": 2}], ["so"]), Section("x", reason="no")])
+    report.sections.append(Section("times", [{"at": datetime(2026, 1, 2, 3, 4, 5)}]))  # noqa: DTZ001 - as drivers read it
+    told = json.loads(report.as_json())
+    assert told["ok"] is True
+    assert told["sections"]["tables"] == {
+        "available": True,
+        "rows": [{"a": 1, "b_bytes": None}, {"a": None, "b_bytes": 2}],
+        "notes": ["so"],
+    }
+    assert told["sections"]["x"] == {"available": False, "reason": "no"}
+    assert told["sections"]["times"]["rows"] == [{"at": "2026-01-02T03:04:05+00:00"}]
+    report.problems.append("away")
+    assert json.loads(report.as_json())["ok"] is False
+
+
+def test_a_report_is_tables_for_a_person() -> None:
+    """Columns are aligned, numbers to the right; what is missing is said in its place."""
+    rows = [{"name": "a", "size_bytes": 2_048, "n": 1_234}, {"name": "bcdef", "size_bytes": None, "n": 5}]
+    report = Report("s", [Section("big_tables", rows, ["estimates"]), Section("x", reason="off")], ["gone"])
+    assert report.as_text().splitlines() == [
+        "big tables",
+        "  name      size      n",
+        "  a      2.0 KiB  1,234",
+        "  bcdef        -      5",
+        "  (estimates)",
+        "",
+        "x",
+        "  not available: off",
+        "",
+        "problem: gone",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("up_seconds", 59.5, "59.5 s"),
+        ("up_seconds", 90, "1.5 min"),
+        ("up_seconds", 86_400 * 3, "3.0 d"),
+        ("data_bytes", 0, "0 B"),
+        ("data_bytes", 3 * 1024**4, "3.0 TiB"),
+        ("on", True, "yes"),
+        ("n", 1_000_000, "1,000,000"),
+    ],
+)
+def test_values_have_units(name: str, value: float, text: str) -> None:
+    """Sizes and times are read without counting digits."""
+    assert shown(name, value) == text

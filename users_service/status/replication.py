@@ -1,0 +1,63 @@
+"""Whether the server replicates from another one, how far behind it is, and what its binary log holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import RowMapping, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.report import Section
+from users_service.database import error_number
+from users_service.status.server import is_mariadb
+
+
+async def replication(connection: AsyncConnection) -> Section:
+    """Return a row for each server that this one replicates from."""
+    command = "SHOW ALL SLAVES STATUS" if await is_mariadb(connection) else "SHOW REPLICA STATUS"
+    rows = [_source(row) for row in (await connection.execute(text(command))).mappings()]
+    return Section("replication", rows, [] if rows else ["this server replicates from no other"])
+
+
+def _source(row: RowMapping) -> dict[str, Any]:
+    """Read a row by MySQL's names, or MariaDB's."""
+
+    def value(mysql: str, mariadb: str) -> Any:
+        return row[mysql] if mysql in row else row.get(mariadb)
+
+    lag = value("Seconds_Behind_Source", "Seconds_Behind_Master")
+    return {
+        "channel": value("Channel_Name", "Connection_name") or None,
+        "source": f"{value('Source_Host', 'Master_Host')}:{value('Source_Port', 'Master_Port')}",
+        "receives": value("Replica_IO_Running", "Slave_IO_Running") == "Yes",
+        "applies": value("Replica_SQL_Running", "Slave_SQL_Running") == "Yes",
+        "lag_seconds": None if lag is None else int(lag),
+        # The text of an error quotes statements.
+        "last_error": int(row["Last_SQL_Errno"] or row["Last_IO_Errno"]) or None,
+    }
+
+
+async def binary_log(connection: AsyncConnection) -> Section:
+    """Return what is there to recover to a point in time from."""
+    on = bool(await connection.scalar(text("SELECT @@log_bin")))
+    row: dict[str, Any] = {"on": on, "server_id": await connection.scalar(text("SELECT @@server_id"))}
+    if not on:
+        return Section("binary_log", [row], ["no recovery to a point in time, and no replicas: start with --log-bin"])
+    kept, synced = (await connection.execute(text("SELECT @@binlog_expire_logs_seconds, @@sync_binlog"))).one()
+    row |= {"kept_seconds": kept or None, "synced_every_commit": synced == 1}
+    files, notes = await _files(connection)
+    return Section("binary_log", [row | files], notes)
+
+
+async def _files(connection: AsyncConnection) -> tuple[dict[str, Any], list[str]]:
+    try:
+        logs = (await connection.execute(text("SHOW BINARY LOGS"))).all()
+    except DBAPIError as error:
+        right = "BINLOG MONITOR" if await is_mariadb(connection) else "REPLICATION CLIENT"
+        return {}, [f"files not available: error {error_number(error)}; GRANT {right} ON *.*"]
+    return {
+        "files": len(logs),
+        "size_bytes": sum(int(log[1]) for log in logs),
+        "first": logs[0][0] if logs else None,
+    }, []

@@ -1,0 +1,94 @@
+"""Puts the status of the users service together: each part by itself, so that one that fails hides no other."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.cli import CommandFailed
+from chassis.errors import ServiceError
+from chassis.report import NotAvailable, Report, Section
+from users_service import migration
+from users_service.database import Database, error_number
+from users_service.settings import DatabaseSettings
+from users_service.status import replication, server, slow_queries, storage
+
+SERVICE: Final = "users-service"
+# Access denied: to a database, a table, a column; a right is missing.
+_DENIED: Final = frozenset({1044, 1142, 1143, 1227})
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A section, how it is read, and the right that it takes."""
+
+    name: str
+    read: Callable[[AsyncConnection], Awaitable[Section]]
+    right: str
+
+
+async def status(settings: DatabaseSettings) -> Report:
+    """Look at the database. Every part has the query timeout; nothing is raised for a database that is away."""
+    report = Report(SERVICE)
+    async with Database(settings) as database:
+        await _migrations(settings, report)
+        for part in _parts(settings):
+            report.sections.append(await _section(database, part, report))
+    return report
+
+
+def _parts(settings: DatabaseSettings) -> list[Part]:
+    slow = partial(slow_queries.slow_queries, slow_ms=settings.slow_query_ms)
+    return [
+        Part("versions", server.versions, "CONNECT"),
+        Part("connections", server.connections, "SELECT ON performance_schema.processlist"),
+        Part("tables", storage.tables, "SELECT on the database"),
+        Part("indexes", storage.indexes, "SELECT on the database"),
+        Part("replication", replication.replication, "REPLICATION CLIENT (MariaDB: REPLICA MONITOR) ON *.*"),
+        Part("binary_log", replication.binary_log, "REPLICATION CLIENT (MariaDB: BINLOG MONITOR) ON *.*"),
+        Part("slow_queries", slow, "SELECT ON performance_schema.*, and on mysql.slow_log"),
+    ]
+
+
+async def _migrations(settings: DatabaseSettings, report: Report) -> None:
+    try:
+        revisions = await migration.status(settings)
+    except CommandFailed as error:
+        report.problems.append(str(error))
+        report.sections.append(Section("migrations", reason="the database did not answer"))
+        return
+    pending = [revision.number for revision in revisions if not revision.applied]
+    applied = [revision.number for revision in revisions if revision.applied]
+    row = {"applied": max(applied, default=None), "latest": revisions[-1].number, "pending": len(pending)}
+    report.sections.append(Section("migrations", [row]))
+    if pending:
+        report.problems.append(f"{len(pending)} migrations are pending: run `{SERVICE} migrate up`")
+
+
+async def _section(database: Database, part: Part, report: Report) -> Section:
+    if report.problems and report.sections[0].reason:
+        # It did not answer a moment ago: nobody waits for it seven times.
+        return Section(part.name, reason=report.sections[0].reason)
+    try:
+        async with database.connection() as connection:
+            return await _read(part, connection)
+    except NotAvailable as why:
+        return Section(part.name, reason=str(why))
+    except ServiceError:
+        return Section(part.name, reason="the database did not answer in time (MYSQL_QUERY_TIMEOUT_MS)")
+
+
+async def _read(part: Part, connection: AsyncConnection) -> Section:
+    try:
+        return await part.read(connection)
+    except DBAPIError as error:
+        if error_number(error) in _DENIED:
+            raise NotAvailable(f"this account may not look; GRANT {part.right}") from None
+        if error.connection_invalidated:
+            raise
+        raise NotAvailable(f"the server answered error {error_number(error)}") from None
