@@ -13,15 +13,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeVar
 
-import asyncmy
 import asyncmy.errors
 from sqlalchemy import event, exc, text
 from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
 
 from chassis import deadline, logging
 from chassis.errors import CallDeadlineExceeded, ConflictRetry, DatabaseUnavailable
 from chassis.statements import named
+from chassis.telemetry.queries import Queries, Spans, Target
+from users_service.observing import observe
+from users_service.pools import MeasuredPool, PointPool, Use, use_of
 from users_service.settings import DatabaseSettings
 
 T = TypeVar("T")
@@ -77,8 +79,11 @@ def duplicate_key(error: exc.IntegrityError) -> str:
 class Database:
     """MySQL as the services use it: ``transaction`` for everything, ``read`` for the hot point reads."""
 
-    def __init__(self, settings: DatabaseSettings) -> None:
+    def __init__(self, settings: DatabaseSettings, spans: Spans | None = None) -> None:
+        """``spans``: takes the statements of traced calls."""
         self._settings = settings
+        target = Target("mysql", settings.mysql_database, settings.mysql_host, settings.mysql_port)
+        self.queries = Queries(target, settings.slow_query_ms, spans)
         self._query_timeout = settings.mysql_query_timeout_ms / 1000
         self._acquire_timeout = settings.mysql_pool_acquire_timeout_ms / 1000
         share = settings.mysql_pool_max_connections - POINT_CONNECTIONS
@@ -87,7 +92,10 @@ class Database:
         self._reader = new_engine(
             settings, size=max(1, share // 3), isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True
         )
-        self._points: Any = None
+        recycle = max(1, settings.mysql_pool_idle_timeout_ms // 1000)
+        self._points = PointPool(POINT_CONNECTIONS, recycle, limited_arguments(settings), self.queries)
+        for engine in (self.engine, self._reader):
+            observe(engine, self.queries)
 
     @property
     def name(self) -> str:
@@ -96,20 +104,11 @@ class Database:
 
     async def open(self) -> None:
         """Open the pool of point reads. It connects at the first read, so an absent server does not stop the start."""
-        recycle = max(1, self._settings.mysql_pool_idle_timeout_ms // 1000)
-        self._points = await asyncmy.create_pool(
-            minsize=0,
-            maxsize=POINT_CONNECTIONS,
-            pool_recycle=recycle,
-            autocommit=True,
-            **limited_arguments(self._settings),
-        )
+        await self._points.open()
 
     async def close(self) -> None:
         """Close every connection, those in use too."""
-        if self._points is not None:
-            self._points.terminate()
-            await self._points.wait_closed()
+        await self._points.close()
         await self._reader.dispose()
         await self.engine.dispose()
 
@@ -168,27 +167,33 @@ class Database:
         async with self.engine.connect() as connection, connection.begin() as transaction:
             result = await work(connection)
             try:
-                await transaction.commit()
+                await self._commit(transaction)
             except exc.DBAPIError as error:
                 # Whether it took effect is not known, so it must not run again.
                 raise DatabaseUnavailable from error
             return result
+
+    @named
+    async def _commit(self, transaction: AsyncTransaction) -> None:
+        started = time.monotonic()
+        await transaction.commit()
+        self.queries.ended(started, "COMMIT", list)
 
     async def read(self, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Run one SELECT outside of SQLAlchemy; repeat it once where the pooled connection turns out dead."""
         with translated():
             async with asyncio.timeout(deadline.timeout(self._query_timeout)):
                 try:
-                    return await self._read(statement, arguments)
+                    return await self._points.read(statement, arguments)
                 except (asyncmy.errors.OperationalError, asyncmy.errors.InterfaceError, OSError) as error:
                     if error_number(error) in STATEMENT_TIMEOUTS:
                         raise
-                    return await self._read(statement, arguments)
+                    return await self._points.read(statement, arguments)
 
-    async def _read(self, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
-        async with self._points.acquire() as connection, connection.cursor() as cursor:
-            await cursor.execute(statement, arguments)
-            return list(await cursor.fetchall())
+    def pools(self) -> dict[str, Use]:
+        """Return what is in use of each pool."""
+        engines = {"transactions": self.engine, "reads": self._reader}
+        return {"points": self._points.use} | {name: use_of(engine.pool) for name, engine in engines.items()}
 
 
 def _repeatable(error: exc.DBAPIError) -> bool:
@@ -264,6 +269,7 @@ def new_engine(settings: DatabaseSettings, *, size: int, **options: Any) -> Asyn
     engine = create_async_engine(
         URL.create("mysql+asyncmy"),
         connect_args=limited_arguments(settings),
+        poolclass=MeasuredPool,
         pool_size=size,
         max_overflow=0,
         pool_timeout=settings.mysql_pool_acquire_timeout_ms / 1000,
