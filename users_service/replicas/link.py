@@ -17,6 +17,9 @@ from users_service.settings import DatabaseSettings
 
 # One for the regular look, one for those who wait for a position.
 CONNECTIONS: Final = 2
+# What the driver raises of a server that is away. A TimeoutError is an OSError; a connection that is reset at its very
+# beginning becomes a RuntimeError.
+LINK_ERRORS: Final = (asyncmy.errors.MySQLError, OSError, RuntimeError)
 
 # MariaDB and MySQL each pass over the comments meant for the other.
 PRIMARY_POSITION: Final = "SELECT /*M!100100 @@GLOBAL.gtid_binlog_pos */ /*!80000 @@GLOBAL.gtid_executed */"
@@ -64,7 +67,7 @@ class Link:
             with naming(name):
                 async with asyncio.timeout(self._seconds + longer):
                     return await self._rows(statement, arguments)
-        except (asyncmy.errors.MySQLError, OSError) as error:  # a TimeoutError is an OSError
+        except LINK_ERRORS as error:
             raise ReplicaFailed from error
 
     async def _rows(self, statement: str, arguments: dict[str, Any]) -> Sequence[Any]:

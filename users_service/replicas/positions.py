@@ -79,6 +79,9 @@ class Log:
         """``length``: how many times are remembered."""
         self._entries: deque[tuple[float, Position]] = deque(maxlen=length)
 
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
     def add(self, time: float, position: Position) -> None:
         """Note a position that includes everything acknowledged before ``time``."""
         self._entries.appendleft((time, position))

@@ -8,7 +8,6 @@ from contextlib import suppress
 from time import monotonic
 from typing import Final, Literal, TypeVar
 
-import asyncmy.errors
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,12 +17,12 @@ from chassis.coalesce import Coalescer
 from chassis.errors import DatabaseUnavailable
 from users_service.database import STATEMENT_TIMEOUTS, error_number, new_engine
 from users_service.replicas.endpoints import Endpoint
-from users_service.replicas.link import CONNECTIONS, Link, ReplicaFailed
+from users_service.replicas.link import CONNECTIONS, LINK_ERRORS, Link, ReplicaFailed
 from users_service.replicas.positions import NEVER, NOWHERE, Log, Position
 from users_service.settings import DatabaseSettings
 
 T = TypeVar("T")
-State = Literal["starting", "in use", "behind", "unreachable", "failing", "writable"]
+State = Literal["unknown", "in use", "behind", "unreachable", "failing", "writable"]
 
 log = logging.get(__name__)
 
@@ -39,7 +38,7 @@ class Replica:
         """``passed``: where the primary was."""
         own = settings.model_copy(update={"mysql_host": endpoint.host, "mysql_port": endpoint.port})
         self.address: Final = str(endpoint)
-        self.state: State = "starting"
+        self.state: State = "unknown"
         self._told: State = self.state
         self.reads = self.failures = 0
         self._passed = passed
@@ -121,7 +120,7 @@ class Replica:
                         return await work(connection)
                 finally:
                     self._running.discard(cut)
-        except (exc.SQLAlchemyError, asyncmy.errors.MySQLError, OSError) as error:  # a TimeoutError is an OSError
+        except (exc.SQLAlchemyError, *LINK_ERRORS) as error:
             if error_number(error) in STATEMENT_TIMEOUTS:
                 # It would take the primary as long.
                 raise
@@ -146,7 +145,7 @@ class Replica:
         self._complete_to = self._passed.complete_to(look.position)
         if not look.read_only:
             self._turn("writable")
-        else:
+        elif self._passed:
             self._turn("in use" if self.lag <= self._max_lag else "behind")
 
     def _suspect(self) -> None:
@@ -163,10 +162,10 @@ class Replica:
                 read.reschedule(now)
 
     def _turn(self, state: State) -> None:
-        self.state = state
-        if state == "unreachable":
+        if "unreachable" in (self.state, state):
             # Its failures are explained; when it is back it begins anew.
             self._breaker.succeeded()
+        self.state = state
         if state == self._told:
             return
         self._told = state
