@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -44,15 +46,24 @@ class Stack:
     name: str = field(default_factory=lambda: f"vw-test-{uuid.uuid4().hex[:8]}")
     users_port: int = field(default_factory=free_port)
     notifications_port: int = field(default_factory=free_port)
+    mysql_port: int = field(default_factory=free_port)
+    mongodb_port: int = field(default_factory=free_port)
+    # Of the image; empty: the project's own.
+    tag: str = ""
 
     def compose(self, *arguments: str, check: bool = True) -> str:
         """Run ``docker compose`` for this project and return what it printed."""
-        ports = {"USERS_PORT": str(self.users_port), "NOTIFICATIONS_PORT": str(self.notifications_port)}
+        ports = {
+            "USERS_PORT": str(self.users_port),
+            "NOTIFICATIONS_PORT": str(self.notifications_port),
+            "MYSQL_PUBLISHED_PORT": str(self.mysql_port),
+            "MONGODB_PUBLISHED_PORT": str(self.mongodb_port),
+        }
         command = ["docker", "compose", "--ansi", "never", "--project-name", self.name, *arguments]
         result = subprocess.run(
             command,
             cwd=ROOT,
-            env={**os.environ, **ports, "VIBEWORK_TAG": self.name},
+            env={**os.environ, **ports, "VIBEWORK_TAG": self.tag or self.name},
             capture_output=True,
             text=True,
             timeout=UP_SECONDS,
@@ -169,3 +180,35 @@ def test_sigterm_drains(stack: Stack) -> None:
         assert stack.inspect(service)["State"]["ExitCode"] == 0
         ends = [event for event in stack.events(service) if event in {"draining", "stopped"}]
         assert ends[-2:] == ["draining", "stopped"]
+
+
+@pytest.fixture(scope="module")
+def databases(stack: Stack) -> Iterator[Stack]:
+    """A stack of the databases only, with the image of the other."""
+    only = Stack(tag=stack.name)
+    try:
+        only.compose("up", "--wait", "databases")
+        yield only
+    finally:
+        only.compose("down", "--volumes", "--remove-orphans", "--timeout", "10", check=False)
+
+
+def test_databases_alone_are_published_to_this_machine(databases: Stack) -> None:
+    """``up databases`` runs no service of ours, and opens both databases on loopback alone."""
+    running = set(databases.compose("ps", "--services").split())
+    assert running == {"mysql", "mongodb", "databases"}
+    bindings = databases.inspect("databases")["HostConfig"]["PortBindings"]
+    published = {(port["HostIp"], port["HostPort"]) for ports in bindings.values() for port in ports}
+    assert published == {("127.0.0.1", str(databases.mysql_port)), ("127.0.0.1", str(databases.mongodb_port))}
+
+
+@pytest.mark.parametrize("account", [(), ("--root",)], ids=["vibework", "root"])
+def test_commands_beside_the_containers_use_the_published_databases(databases: Stack, account: tuple[str, ...]) -> None:
+    """The settings that the container prints are all that the commands need, for either account."""
+    printed = databases.compose("exec", "-T", "databases", "/databases.py", "settings", *account)
+    settings = dict(re.findall(r"^export (\w+)='(.*)'$", printed, re.MULTILINE))
+    environment = {**os.environ, **settings, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "protos")])}
+    for package in ("users_service", "notifications_service"):
+        command = [sys.executable, "-m", package, "migrate", "up"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr

@@ -1,0 +1,42 @@
+"""`docker-compose.yml` as it stands: what starts when nothing is asked for, and what each profile adds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+
+
+def of_profile(name: str) -> set[str]:
+    """Return the services that only a profile starts."""
+    return {service for service, described in SERVICES.items() if name in described.get("profiles", [])}
+
+
+def test_profiles_add_and_never_take_away() -> None:
+    """`docker compose up` is the pair with its databases; nothing that it starts waits for a profile."""
+    optional = {service for service, described in SERVICES.items() if "profiles" in described}
+    assert of_profile("databases") == {"databases"}
+    assert of_profile("observability") == {"prometheus", "grafana"}
+    assert optional == of_profile("databases") | of_profile("observability")
+    for service in SERVICES.keys() - optional:
+        assert not optional & set(SERVICES[service].get("depends_on", {}))
+
+
+def test_everything_published_is_published_to_this_machine_only() -> None:
+    """No port of any profile can be reached from another machine."""
+    ports = [port for described in SERVICES.values() for port in described.get("ports", [])]
+    assert len(ports) == 6
+    assert [port for port in ports if not port.startswith("127.0.0.1:${")] == []
+
+
+def test_images_of_others_are_pinned() -> None:
+    """A start next year runs what was tried today."""
+    images = {service: described["image"] for service, described in SERVICES.items()}
+    others = {service: image for service, image in images.items() if not image.startswith("vibework-services:")}
+    assert others.keys() == {"mysql", "mongodb", "prometheus", "grafana"}
+    assert [image for image in others.values() if not re.search(r":v?\d+\.\d+(\.\d+)?$", image)] == []
