@@ -15,5 +15,6 @@ main = LazyGroup(
         "restore": "notifications_service.commands.restore:restore",
         "seed": "notifications_service.commands.seed:seed_notifications",
         "serve": "notifications_service.commands.serve:serve",
+        "status": "notifications_service.commands.status:status",
     },
 )

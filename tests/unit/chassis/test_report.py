@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pytest
 
-from chassis.report import Report, Section, shown
+from chassis.report import Report, Row, Section, shown
 
 
 def test_a_report_is_one_shape_for_programs() -> None:
@@ -29,7 +29,7 @@ def test_a_report_is_one_shape_for_programs() -> None:
 
 def test_a_report_is_tables_for_a_person() -> None:
     """Columns are aligned, numbers to the right; what is missing is said in its place."""
-    rows = [{"name": "a", "size_bytes": 2_048, "n": 1_234}, {"name": "bcdef", "size_bytes": None, "n": 5}]
+    rows: list[Row] = [{"name": "a", "size_bytes": 2_048, "n": 1_234}, {"name": "bcdef", "size_bytes": None, "n": 5}]
     report = Report("s", [Section("big_tables", rows, ["estimates"]), Section("x", reason="off")], ["gone"])
     assert report.as_text().splitlines() == [
         "big tables",

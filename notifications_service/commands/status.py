@@ -1,0 +1,27 @@
+"""``notifications-service status``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+
+from chassis.settings import load
+from notifications_service.settings import DatabaseSettings
+from notifications_service.status.report import status as look
+
+
+@click.command()
+@click.option(
+    "--json", "as_json", is_flag=True, help="The same as JSON, in the shape that chassis/report.py documents."
+)
+def status(as_json: bool) -> None:
+    """Show versions, migrations, connections, sizes, index usage, replication and slow commands.
+
+    What the account may not see says so, and which role may. Exit code 1 where the database is away or migrations are
+    pending.
+    """
+    report = asyncio.run(look(load(DatabaseSettings)))
+    click.echo(report.as_json() if as_json else report.as_text())
+    sys.exit(0 if report.ok else 1)

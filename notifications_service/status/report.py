@@ -1,0 +1,92 @@
+"""Puts the status of the notifications service together: each part by itself, so that one that fails hides no other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import pymongo
+from pymongo.errors import OperationFailure, PyMongoError
+
+from chassis.errors import ServiceError
+from chassis.report import NotAvailable, Report, Section
+from notifications_service.database import Database
+from notifications_service.migrations.runner import Runner
+from notifications_service.settings import DatabaseSettings
+from notifications_service.status import replication, server, slow_commands, storage
+
+SERVICE: Final = "notifications-service"
+_DENIED: Final = 13
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A section, how it is read, and the role that may read it."""
+
+    name: str
+    read: Callable[[Database], Awaitable[Section]]
+    role: str
+
+
+PARTS: Final = (
+    Part("versions", server.versions, "clusterMonitor on admin"),
+    Part("connections", server.connections, "clusterMonitor on admin"),
+    Part("collections", storage.collections, "read on the database"),
+    Part("indexes", storage.indexes, "read on the database"),
+    Part("replication", replication.replication, "clusterMonitor on admin"),
+    Part("oplog", replication.oplog, "clusterMonitor on admin, and read on local"),
+    Part("slow_commands", slow_commands.slow_commands, "clusterMonitor on admin"),
+)
+
+
+async def status(settings: DatabaseSettings) -> Report:
+    """Look at the database. Every part has the query timeout; nothing is raised for a database that is away."""
+    report, seconds = Report(SERVICE), settings.mongodb_query_timeout_ms / 1000
+    database = Database(settings)
+    try:
+        await _migrations(database, report, seconds)
+        for part in PARTS:
+            report.sections.append(await _section(database, part, report, seconds))
+    finally:
+        await database.close()
+    return report
+
+
+async def _migrations(database: Database, report: Report, seconds: float) -> None:
+    try:
+        # First, for inside pymongo.timeout() a server is looked for as long as that lasts.
+        async with asyncio.timeout(seconds):
+            await database.default.command("ping")
+        with pymongo.timeout(seconds):
+            steps = await Runner(database.default, lambda _: None).status()
+    except (PyMongoError, TimeoutError) as error:
+        report.problems.append(f"the database is away: {type(error).__name__}")
+        report.sections.append(Section("migrations", reason="the database did not answer"))
+        return
+    pending = [step for step in steps if step.applied_at is None]
+    applied = [step.step.number for step in steps if step.applied_at is not None]
+    changed = [step.step.title for step in steps if step.changed]
+    row = {"applied": max(applied, default=None), "latest": steps[-1].step.number, "pending": len(pending)}
+    notes = [f"changed since they were applied: {', '.join(changed)}"] if changed else []
+    report.sections.append(Section("migrations", [row], notes))
+    if pending:
+        report.problems.append(f"{len(pending)} migrations are pending: run `{SERVICE} migrate up`")
+
+
+async def _section(database: Database, part: Part, report: Report, seconds: float) -> Section:
+    if report.sections[0].reason:
+        # It did not answer a moment ago: nobody waits for it seven times.
+        return Section(part.name, reason=report.sections[0].reason)
+    try:
+        with pymongo.timeout(seconds):
+            return await part.read(database)
+    except NotAvailable as why:
+        return Section(part.name, reason=str(why))
+    except OperationFailure as error:
+        if error.code == _DENIED:
+            return Section(part.name, reason=f"this account may not look; it takes the role {part.role}")
+        return Section(part.name, reason=f"the server answered error {error.code}")
+    except (PyMongoError, ServiceError):
+        return Section(part.name, reason="the database did not answer in time (MONGODB_QUERY_TIMEOUT_MS)")

@@ -1,0 +1,85 @@
+"""How much room collections and indexes take, and which indexes are used."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pymongo.errors import OperationFailure
+
+from chassis.report import Row, Section
+from notifications_service import schema
+from notifications_service.database import Database
+
+_KEPT_OUT: Final = "system."
+
+
+async def collections(database: Database) -> Section:
+    """Return the collections with their sizes."""
+    rows = []
+    for name in await _names(database):
+        storage = await _storage(database, name)
+        rows.append(
+            {
+                "collection": name,
+                "rows_estimate": storage["count"],
+                "data_bytes": storage["size"],
+                "on_disk_bytes": storage["storageSize"],
+                "indexes_bytes": storage["totalIndexSize"],
+                "free_bytes": storage.get("freeStorageSize"),
+            }
+        )
+    return Section("collections", rows)
+
+
+async def indexes(database: Database) -> Section:
+    """Return the indexes of our collections with their sizes, and how often each was used on this member."""
+    rows, notes = [], ["uses: on the member that answered, since the time shown (its start, or the index's)"]
+    for name in sorted(set(await _names(database)) & set(schema.INDEXES)):
+        sizes = (await _storage(database, name))["indexSizes"]
+        used, denied = await _uses(database, name)
+        notes += denied
+        rows += [_row(name, index, sizes, used) for index in await _information(database, name)]
+    return Section("indexes", rows, list(dict.fromkeys(notes)))
+
+
+def _row(collection: str, index: Row, sizes: Row, used: dict[str, Row]) -> Row:
+    accesses = used.get(index["name"], {})
+    return {
+        "collection": collection,
+        "index": index["name"],
+        "keys": ", ".join(f"{key} {direction}" for key, direction in index["key"].items()),
+        "size_bytes": sizes.get(index["name"]),
+        "uses": accesses.get("ops"),
+        "since": accesses.get("since"),
+    }
+
+
+async def _names(database: Database) -> list[str]:
+    names: list[str] = await database.default.list_collection_names(filter={"type": "collection"})
+    return sorted(name for name in names if not name.startswith(_KEPT_OUT))
+
+
+async def _information(database: Database, name: str) -> list[Row]:
+    answer = await database.default.command("listIndexes", name)
+    found: list[Row] = answer["cursor"]["firstBatch"]
+    return found
+
+
+async def _storage(database: Database, name: str) -> Row:
+    found = await _aggregate(database, name, [{"$collStats": {"storageStats": {"scale": 1}}}])
+    storage: Row = found[0]["storageStats"]
+    return storage
+
+
+async def _uses(database: Database, name: str) -> tuple[dict[str, Row], list[str]]:
+    try:
+        found = await _aggregate(database, name, [{"$indexStats": {}}])
+    except OperationFailure as error:
+        return {}, [f"uses not available: error {error.code}; the role clusterMonitor may look"]
+    return {row["name"]: row["accesses"] for row in found}, []
+
+
+async def _aggregate(database: Database, name: str, pipeline: list[Any]) -> list[Row]:
+    answer = await database.default.command({"aggregate": name, "pipeline": pipeline, "cursor": {}})
+    found: list[Row] = answer["cursor"]["firstBatch"]
+    return found

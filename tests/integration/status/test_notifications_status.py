@@ -1,0 +1,137 @@
+"""`notifications-service status`: what MongoDB tells, and what is said where it may not be asked."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pymongo
+import pytest
+from click.testing import CliRunner, Result
+
+from notifications_service.cli import main
+from tests.harness.database_servers import MongoServer
+from tests.harness.databases import MongoDatabase
+from tests.integration.notifications.building import row
+
+# Together, for what they change is the server's.
+pytestmark = pytest.mark.xdist_group("mongodb-status")
+
+SECRET = "correct horse battery"
+SECTIONS = {
+    "migrations": {"applied", "latest", "pending"},
+    "versions": {"part", "version", "up_seconds"},
+    "connections": {"application", "connections", "working", "limit"},
+    "collections": {
+        "collection",
+        "rows_estimate",
+        "data_bytes",
+        "on_disk_bytes",
+        "indexes_bytes",
+        "free_bytes",
+    },
+    "indexes": {"collection", "index", "keys", "size_bytes", "uses", "since"},
+    "replication": {"member", "state", "healthy", "lag_seconds", "up_seconds"},
+    "oplog": {"holds_seconds", "first", "last", "used_bytes", "limit_bytes"},
+    "slow_commands": {
+        "collection",
+        "count",
+        "total_ms",
+        "longest_ms",
+        "documents_examined",
+        "last_seen",
+        "plan",
+        "command",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def filled(mongodb_module_database: MongoDatabase) -> Iterator[Any]:
+    """The migrated schema with some notifications, past the service."""
+    with pymongo.MongoClient[dict[str, Any]](mongodb_module_database.url) as client:
+        database = client.get_default_database()
+        database.notifications.insert_many([row(f"user_{number % 10}") for number in range(500)])
+        yield database
+
+
+@contextmanager
+def recording(database: Any) -> Iterator[None]:
+    """Let the server log every command of one database, and no other's."""
+    # The threshold is the server's; the filter spares it the others' commands.
+    database.command("profile", 0, filter={"ns": f"{database.name}.notifications"})
+    try:
+        yield
+    finally:
+        database.command("profile", 0, filter="unset")
+
+
+def status(database: MongoDatabase, *arguments: str, **environment: str) -> Result:
+    """Run `notifications-service status …`."""
+    return CliRunner().invoke(main, ["status", *arguments], env={**database.environment(), **environment})
+
+
+@pytest.mark.parametrize("driver", ["pymongo", "motor"])
+def test_everything_is_told(filled: Any, mongodb_module_database: MongoDatabase, driver: str) -> None:
+    """All sections are there, with the columns that programs rely on, and with what really happened; no value is."""
+    with recording(filled):
+        for number in range(3):
+            list(filled.notifications.find({"userId": f"{SECRET} {number}", "read": {"$in": [True, False]}}))
+            filled.notifications.update_many({"title": f"{SECRET} {number}"}, {"$set": {"message": SECRET}})
+    result = status(mongodb_module_database, "--json", MONGODB_DRIVER=driver)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.output)["sections"]
+    assert {name: set(section["rows"][0]) for name, section in told.items()} == SECTIONS
+    assert "notifications-service" in {item["application"] for item in told["connections"]["rows"]}
+    sizes = {item["collection"]: item for item in told["collections"]["rows"]}
+    assert sizes["notifications"]["rows_estimate"] == 500
+    uses = {(item["collection"], item["index"]): item["uses"] for item in told["indexes"]["rows"]}
+    assert uses["notifications", "userId_1_createdAt_-1"] + uses["notifications", "feed"] > 0
+    assert uses["notifications", "read_1"] == 0
+    assert told["replication"]["rows"][0]["state"] == "PRIMARY"
+    assert told["oplog"]["rows"][0]["holds_seconds"] > 0
+    commands = {item["command"]: item for item in told["slow_commands"]["rows"]}
+    update = commands['update {"q": {"title": "?"}}']
+    assert (update["count"] % 3, update["plan"]) == (0, "COLLSCAN")
+    assert 'find {"filter": {"userId": "?", "read": {"$in": ["…"]}}}' in commands
+    assert SECRET not in result.output + status(mongodb_module_database).output
+
+
+def test_what_may_not_be_asked_names_the_role_that_may(
+    filled: Any, mongodb_server: MongoServer, mongodb_module_database: MongoDatabase
+) -> None:
+    """Each part that the account may not see says so; the others are there, and nothing is a problem."""
+    denied = ["replSetGetStatus", "getLog", "serverStatus"]
+    fail = {"configureFailPoint": "failCommand", "data": {"failCommands": denied, "errorCode": 13}}
+    with pymongo.MongoClient[dict[str, Any]](mongodb_server.url) as client:
+        client.admin.command({**fail, "mode": "alwaysOn"})
+        try:
+            result = status(mongodb_module_database, "--json")
+        finally:
+            client.admin.command({**fail, "mode": "off"})
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.output)["sections"]
+    for name in ("connections", "replication", "slow_commands"):
+        assert "clusterMonitor on admin" in told[name]["reason"]
+    assert "clusterMonitor" in told["versions"]["notes"][0]
+    assert told["collections"]["available"]
+    assert told["indexes"]["available"]
+
+
+def test_pending_migrations_and_an_absent_server_are_problems(mongodb_empty_database: MongoDatabase) -> None:
+    """Exit code 1 and one line that says what to do; an absent server is not waited for part by part."""
+    pending = status(mongodb_empty_database)
+    assert pending.exit_code == 1
+    assert pending.output.splitlines()[-1].endswith("migrations are pending: run `notifications-service migrate up`")
+    began = time.monotonic()
+    url = f"mongodb://someone:{SECRET.replace(' ', '')}@127.0.0.1:1/vibe"
+    away = status(mongodb_empty_database, "--json", MONGODB_URL=url, MONGODB_SERVER_SELECTION_TIMEOUT_MS="300")
+    assert away.exit_code == 1
+    assert time.monotonic() - began < 3
+    told = json.loads(away.output)
+    assert {section["available"] for section in told["sections"].values()} == {False}
+    assert set(told["sections"]) == set(SECTIONS)
+    assert SECRET.replace(" ", "") not in away.output
