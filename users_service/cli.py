@@ -13,6 +13,7 @@ main = LazyGroup(
         "migrate": "users_service.commands.migrate:migrate",
         "purge": "users_service.commands.purge:purge",
         "restore": "users_service.commands.restore:restore",
+        "revoke-sessions": "users_service.commands.revoke_sessions:revoke_sessions",
         "rotate-keys": "users_service.commands.rotate_keys:rotate_keys",
         "seed": "users_service.commands.seed:seed_users",
         "serve": "users_service.commands.serve:serve",

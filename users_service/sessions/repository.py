@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, insert, literal, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -132,6 +132,28 @@ async def revoke_all(
     if except_session_id is not None:
         chosen = and_(chosen, sessions.c.id != except_session_id)
     return await _revoke(connection, chosen, now, reason)
+
+
+@named
+async def revoke_between(connection: AsyncConnection, after: str, upto: str, now: datetime, reason: str) -> int:
+    """End the sessions with ids behind ``after`` up to ``upto``; return how many ended."""
+    return await _revoke(connection, and_(sessions.c.id > after, sessions.c.id <= upto), now, reason)
+
+
+@named
+async def ids_behind(connection: AsyncConnection, after: str, number: int) -> list[str]:
+    """Return the next so many ids of sessions, ended or not, in their order."""
+    statement = select(sessions.c.id).where(sessions.c.id > after).order_by(sessions.c.id).limit(number)
+    return list((await connection.execute(statement)).scalars())
+
+
+@named
+async def estimate(connection: AsyncConnection) -> int:
+    """Return about how many sessions there are: counting them would take long."""
+    statement = text(
+        "SELECT table_rows FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'sessions'"
+    )
+    return (await connection.execute(statement)).scalar_one_or_none() or 0
 
 
 async def _revoke(connection: AsyncConnection, chosen: ColumnElement[bool], now: datetime, reason: str) -> int:
