@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSOND
 class MongoFailed(CommandFailed):
     """The server refused, or is gone; without its words where they may repeat a document."""
 
-    def __init__(self, error: PyMongoError) -> None:
+    def __init__(self, error: Exception) -> None:
         if isinstance(error, OperationFailure) and error.code == _SNAPSHOT_TOO_OLD:
             what = (
                 "reading took longer than the server keeps the snapshot: raise its "
@@ -72,9 +73,11 @@ class Connection:
             cursor, key = await self._batch({"getMore": cursor["id"], "collection": collection}), "nextBatch"
 
     async def _batch(self, command: Document) -> Any:
-        with translated(), pymongo.timeout(COMMAND_SECONDS):
-            answer: Any = await self.database.command(command, codec_options=RAW, session=self.session)
-            return answer["cursor"]
+        # Not pymongo.timeout: it would limit the whole cursor, and the server refuses a limit on getMore.
+        with translated():
+            async with asyncio.timeout(COMMAND_SECONDS):
+                answer: Any = await self.database.command(command, codec_options=RAW, session=self.session)
+                return answer["cursor"]
 
 
 @asynccontextmanager
@@ -98,5 +101,5 @@ def translated() -> Iterator[None]:
     """Turn the driver's errors into ``MongoFailed``."""
     try:
         yield
-    except PyMongoError as error:
+    except (PyMongoError, TimeoutError) as error:
         raise MongoFailed(error) from error
