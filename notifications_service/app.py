@@ -27,6 +27,7 @@ from notifications_service.feed.sharing import SharedCommands
 from notifications_service.idempotency import IdempotencyKeys
 from notifications_service.recipients import Anyone, Recipients
 from notifications_service.retention import NotMigrated, Retention
+from notifications_service.secondaries import Secondaries, reader
 from notifications_service.settings import Settings
 from notifications_service.unbuilt import unbuilt
 from notifications_service.users_client import BATCH_GET_USERS, UsersClient
@@ -52,7 +53,7 @@ async def build(settings: Settings, scope: Scope) -> Server:
     await _check(database, retention)
     keyring = Keyring.parse(settings.secret_keys.get_secret_value())
     recipients = await _recipients(settings, scope)
-    repository = FeedRepository(database, retention)
+    repository = _repository(settings, database, retention)
     shared = SharedCommands(repository, settings.mongodb_query_timeout_ms / 1000)
     feed = FeedService(database, repository, shared, IdempotencyKeys(database), recipients)
     limit = min(settings.grpc_max_message_bytes, MAX_BATCH_BYTES)
@@ -77,6 +78,15 @@ async def build(settings: Settings, scope: Scope) -> Server:
         probe=lambda: _probe(database, retention),
         draining=scope.draining,
     )
+
+
+def _repository(settings: Settings, database: Database, retention: Retention) -> FeedRepository:
+    secondaries = Secondaries(database, settings.mongodb_secondary_timeout_ms / 1000)
+    lists, counts = (
+        reader(database, secondaries, preference, settings.mongodb_max_staleness_seconds)
+        for preference in (settings.mongodb_read_preference_list, settings.mongodb_read_preference_count)
+    )
+    return FeedRepository(database, retention, lists=lists, counts=counts)
 
 
 def _watch_limits(settings: Settings) -> Limits:

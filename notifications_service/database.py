@@ -6,9 +6,10 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import pymongo
+from bson import Timestamp
 from pymongo.errors import (
     AutoReconnect,
     BulkWriteError,
@@ -35,6 +36,13 @@ ATTEMPTS: Final = 6
 WRITE_CONFLICT: Final = 112
 # Shutting down, stepping down, no primary: the server's own words for "not now".
 _UNAVAILABLE: Final = frozenset({91, 189, 10107, 11600, 11602, 13435, 13436})
+
+
+class Place(NamedTuple):
+    """Which members may answer a read, and the cluster time that they must have reached."""
+
+    preference: Any
+    after: Timestamp
 
 
 class Database:
@@ -87,10 +95,11 @@ class Database:
         hint: str,
         sort: Document | None = None,
         projection: Document | None = None,
+        place: Place | None = None,
     ) -> list[Document]:
         """Run a query with a result of one batch and return all of it; repeat it once where the connection broke.
 
-        As a plain command: the driver's cursors take a third longer for it.
+        As a plain command: the driver's cursors take a third longer for it. Without ``place`` the primary answers.
         """
         command: Document = {"find": collection, "filter": query, "limit": limit, "hint": hint, "singleBatch": True}
         # One batch takes 16 MiB at most; the server begins each with 101 rows unless told otherwise.
@@ -99,20 +108,38 @@ class Database:
             command["sort"] = sort
         if projection is not None:
             command["projection"] = projection
+        options: dict[str, Any] = {"codec_options": documents.CODEC_OPTIONS}
+        if place is not None:
+            command["readConcern"] = {"afterClusterTime": place.after}
+            options["read_preference"] = place.preference
         with self.limits():
             try:
-                answer = await self.default.command(command, codec_options=documents.CODEC_OPTIONS)
+                answer = await self.default.command(command, **options)
             except AutoReconnect as error:
                 if error.timeout or isinstance(error, ServerSelectionTimeoutError):
                     raise
-                answer = await self.default.command(command, codec_options=documents.CODEC_OPTIONS)
+                answer = await self.default.command(command, **options)
         found: list[Document] = answer["cursor"]["firstBatch"]
         return found
 
-    async def aggregate(self, collection: Collection, pipeline: Pipeline, **options: Any) -> list[Document]:
-        """Run an aggregation with a small result and return all of it."""
+    async def aggregate(
+        self, collection: Collection, pipeline: Pipeline, *, place: Place | None = None, **options: Any
+    ) -> list[Document]:
+        """Run an aggregation with a small result and return all of it; without ``place`` the primary answers."""
         with self.limits():
+            if place is not None:
+                return await self._aggregate_at(place, collection, pipeline, **options)
             cursor = await self.driver.aggregate(collection, pipeline, **options)
+            return await cursor.to_list(None)
+
+    async def _aggregate_at(
+        self, place: Place, collection: Collection, pipeline: Pipeline, **options: Any
+    ) -> list[Document]:
+        chosen = collection.with_options(read_preference=place.preference)
+        async with await self.driver.start_session() as session:
+            # Its reads are causally consistent: they wait for this time.
+            session.advance_operation_time(place.after)
+            cursor = await self.driver.aggregate(chosen, pipeline, session=session, **options)
             return await cursor.to_list(None)
 
     async def transaction(self, work: Callable[[Session], Awaitable[T]]) -> T:
@@ -173,6 +200,9 @@ def _options(settings: DatabaseSettings) -> dict[str, Any]:
         "connectTimeoutMS": settings.mongodb_connect_timeout_ms,
         "waitQueueTimeoutMS": settings.mongodb_wait_queue_timeout_ms,
         "w": "majority",
+        # Whatever the URL says: idempotency, marks and watches would be wrong elsewhere. Reads that may be answered by
+        # others name their place.
+        "readPreference": "primary",
         "retryWrites": True,
         "retryReads": True,
     }

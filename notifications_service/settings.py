@@ -57,6 +57,15 @@ class Settings(DatabaseSettings):
     secret_keys: SecretStr
     """`name:base64-of-32-bytes`, comma-separated; the first signs page and resume tokens, all are accepted."""
 
+    mongodb_read_preference_list: Literal["primary", "secondaryPreferred", "nearest"] = "primary"
+    """Who answers `ListNotifications`; whoever it is shows what the primary would."""
+    mongodb_read_preference_count: Literal["primary", "secondaryPreferred", "nearest"] = "primary"
+    """Who answers `CountNotifications` and `GetNotificationStats`; the same holds."""
+    mongodb_max_staleness_seconds: Annotated[int, Field(ge=90, le=86_400)] = 90
+    """A secondary estimated to be further behind is not asked."""
+    mongodb_secondary_timeout_ms: Annotated[Milliseconds, Field(ge=10)] = 500
+    """How long a secondary may take, catching up included, before the primary is asked."""
+
     users_address: str = "127.0.0.1:50051"
     """The users service, which says whether a recipient exists."""
     recipient_check: Literal["required", "accept-when-unavailable", "off"] = "required"

@@ -21,6 +21,7 @@ from notifications_service.feed.filters import Filter
 from notifications_service.feed.states import Change
 from notifications_service.retention import Retention
 from notifications_service.schema import FEED_INDEX
+from notifications_service.secondaries import Reader
 
 NEWEST_FIRST: Final = {"createdAt": -1, "_id": -1}
 # Rows that one command deletes: each finishes well within the query timeout.
@@ -38,8 +39,13 @@ _NEXT_REV: Final = {"$cond": [{"$isNumber": "$rev"}, {"$add": ["$rev", 1]}, 1]}
 class FeedRepository:
     """Reads and writes notifications; rows past their retention are not there for any method."""
 
-    def __init__(self, database: Database, retention: Retention) -> None:
+    def __init__(
+        self, database: Database, retention: Retention, *, lists: Reader | None = None, counts: Reader | None = None
+    ) -> None:
+        """``lists``, ``counts``: carry out those reads, where it is not the database itself."""
         self._database = database
+        self._lists = lists or database
+        self._counts = counts or database
         self._retention = retention
         self._rows = database.collection(documents.COLLECTION)
 
@@ -71,7 +77,7 @@ class FeedRepository:
     ) -> list[Document]:
         """Return up to ``limit`` of a user's notifications that match, newest first, beyond ``after``."""
         query = self._query_beyond(user_id, chosen, after)
-        return await self._database.find(
+        return await self._lists.find(
             documents.COLLECTION, query, limit=limit, hint=FEED_INDEX, sort=NEWEST_FIRST, projection=projection
         )
 
@@ -85,7 +91,7 @@ class FeedRepository:
         parts = [self._page(user_id, *beginning, limit) for user_id, beginning in asked.items()]
         rest = [{"$unionWith": {"coll": documents.COLLECTION, "pipeline": part}} for part in parts[1:]]
         found: dict[str, list[Document]] = {user_id: [] for user_id in asked}
-        for row in await self._database.aggregate(self._rows, parts[0] + rest, hint=FEED_INDEX):
+        for row in await self._lists.aggregate(self._rows, parts[0] + rest, hint=FEED_INDEX):
             found[row["userId"]].append(row)
         return found
 
@@ -94,7 +100,7 @@ class FeedRepository:
         """Count users' notifications that match by user and ``by``: rows of ``_id`` (their values) and ``n``."""
         query = self._query("", chosen) | {"userId": {"$in": list(users)}}
         pipeline = [{"$match": query}, {"$group": {"_id": {"userId": "$userId", **by}, "n": {"$sum": 1}}}]
-        return await self._database.aggregate(self._rows, pipeline, hint=FEED_INDEX)
+        return await self._counts.aggregate(self._rows, pipeline, hint=FEED_INDEX)
 
     @named
     async def update(self, key: ObjectId, changes: Document, conditions: Document) -> Document | None:

@@ -1,0 +1,130 @@
+"""Lists and counts that a secondary answers show what the primary would; a late one costs a few bounded waits."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from time import monotonic
+
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from vibework.notifications.v1 import notification_service_pb2 as pb
+
+from tests.harness.database_fixtures import migrated_mongodb
+from tests.harness.database_servers import TestRun
+from tests.harness.databases import MongoDatabase
+from tests.harness.mongodb_members import Members, members
+from tests.harness.notifications import Notifications, running_notifications
+from tests.integration.notifications.building import create
+
+pytestmark = pytest.mark.xdist_group("secondaries")
+
+_numbers = itertools.count(1)
+ROUNDS, CALLERS = 8, 8
+TIMEOUT_MS = 200
+# What a busy machine may add to a wait; and how many waits there may be.
+PATIENCE_SECONDS, WAITS_IN_VAIN = 2.0, 3
+PREFERENCES = {
+    "mongodb_read_preference_list": "secondaryPreferred",
+    "mongodb_read_preference_count": "secondaryPreferred",
+}
+
+
+@pytest.fixture(scope="module")
+def running_members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Members]:
+    """A primary and a secondary, for all tests."""
+    with members(tmp_path_factory.mktemp("members")) as running:
+        yield running
+
+
+@pytest.fixture
+def pair(running_members: Members) -> Iterator[Members]:
+    """The members, equal at the beginning of the test, and following again after it."""
+    running_members.catch_up()
+    try:
+        yield running_members
+    finally:
+        running_members.let_go()
+
+
+@pytest.fixture(scope="module")
+def database(test_run: TestRun, running_members: Members) -> Iterator[MongoDatabase]:
+    """A migrated database on the pair."""
+    with migrated_mongodb(test_run, running_members.server) as made:
+        yield made
+
+
+@pytest.fixture(params=["pymongo", "motor"])
+async def served(
+    request: pytest.FixtureRequest, database: MongoDatabase, pair: Members
+) -> AsyncIterator[Notifications]:
+    """The service that prefers secondaries, under each driver."""
+    settings = {**PREFERENCES, "mongodb_secondary_timeout_ms": TIMEOUT_MS, "mongodb_driver": request.param}
+    async with running_notifications(database, **settings) as running:
+        yield running
+
+
+@pytest.fixture
+def user_id() -> str:
+    """A user whom no other test has."""
+    return f"user_{os.getpid()}_{next(_numbers):06d}"
+
+
+async def seen(served: Notifications, user_id: str, *, projected: bool) -> tuple[int, int, int]:
+    """Return how many notifications the list, the count and the stats show."""
+    mask = FieldMask(paths=["id", "title"]) if projected else None
+    page = await served.feed.ListNotifications(pb.ListNotificationsRequest(user_id=user_id, read_mask=mask))
+    counts = await served.feed.CountNotifications(pb.CountNotificationsRequest(user_id=user_id))
+    stats = await served.feed.GetNotificationStats(pb.GetNotificationStatsRequest(user_id=user_id))
+    return len(page.notifications), counts.counts[0], stats.total.total
+
+
+async def test_whoever_created_reads_it_from_the_secondary(served: Notifications, pair: Members) -> None:
+    """Read your writes, of many callers at once; and it is the secondary that answers."""
+    before = pair.queries()
+
+    async def one(user_id: str) -> None:
+        for number in range(1, ROUNDS + 1):
+            await served.feed.CreateNotification(create(user_id))
+            assert await seen(served, user_id, projected=number % 2 == 0) == (number, number, number)
+
+    await asyncio.gather(*(one(f"user_{os.getpid()}_{next(_numbers):06d}") for _ in range(CALLERS)))
+    assert pair.queries() - before >= ROUNDS * 3
+
+
+async def test_a_secondary_that_falls_behind_costs_a_few_bounded_waits(
+    served: Notifications, pair: Members, user_id: str
+) -> None:
+    """No answer is old, none fails, and after a few in vain nobody waits any more."""
+    await served.feed.CreateNotification(create(user_id))
+    assert await seen(served, user_id, projected=False) == (1, 1, 1)
+    pair.hold_back()
+    await served.feed.CreateNotification(create(user_id))
+    durations = []
+    for _ in range(12):
+        begun = monotonic()
+        assert await seen(served, user_id, projected=False) == (2, 2, 2)
+        durations.append(monotonic() - begun)
+    assert max(durations) < 3 * TIMEOUT_MS / 1000 + PATIENCE_SECONDS
+    assert sum(duration > TIMEOUT_MS / 1000 for duration in durations) <= WAITS_IN_VAIN
+    pair.let_go()
+
+
+async def test_only_the_reads_named_go_to_secondaries(database: MongoDatabase, pair: Members, user_id: str) -> None:
+    """A repeated create and a mark see the primary, even where the URL asks for secondaries and they are late."""
+    asking = MongoDatabase(f"{database.url}&readPreference=secondary", database.name)
+    async with running_notifications(asking) as served:
+        pair.hold_back()
+        wanted = create(user_id, request_id=str(uuid.uuid4()))
+        first, again = [await served.feed.CreateNotification(wanted) for _ in range(2)]
+        assert first == again
+        marked = await served.feed.MarkNotifications(
+            pb.MarkNotificationsRequest(user_id=user_id, ids=[first.notification.id], mark=pb.NOTIFICATION_MARK_READ)
+        )
+        got = await served.feed.GetNotification(pb.GetNotificationRequest(id=first.notification.id))
+        assert marked.changed_count == 1
+        assert got.notification.read
+        assert await seen(served, user_id, projected=False) == (1, 1, 1)
