@@ -10,6 +10,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from vibework.users.v1 import user_service_pb2, user_service_pb2_grpc
 
 from chassis import logging
+from chassis.breaker import CircuitBreaker
 from chassis.clients import Client
 from notifications_service.errors import UsersServiceUnavailable
 
@@ -25,6 +26,11 @@ class UsersClient:
     def __init__(self, channel: grpc.aio.Channel, timeout: float) -> None:
         self._client = Client(timeout=timeout, unavailable=UsersServiceUnavailable)
         self._stub = user_service_pb2_grpc.UserServiceStub(channel)
+
+    @property
+    def breaker(self) -> CircuitBreaker:
+        """What stops asking while the service keeps failing."""
+        return self._client.breaker
 
     async def missing(self, user_ids: Sequence[str]) -> set[str]:
         """Return those of up to 1,000 ids that name no user. Raises UsersServiceUnavailable."""

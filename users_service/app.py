@@ -17,6 +17,9 @@ from chassis.keyring import Keyring
 from chassis.lifecycle import Scope
 from chassis.pagetokens import PageTokens
 from chassis.server import Server, build_server
+from chassis.telemetry.start import Telemetry
+from chassis.telemetry.start import start as start_telemetry
+from users_service import metrics
 from users_service.accounts.credentials import Credentials
 from users_service.accounts.rotation import TokenRotation
 from users_service.accounts.service import AccountService
@@ -67,7 +70,8 @@ class Parts:
 
 async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> Server:
     """Put the server together; what it opens is closed by ``scope``, newest first."""
-    parts = await _parts(settings, scope, clock)
+    telemetry = await start_telemetry(settings, "users-service", scope)
+    parts = await _parts(settings, scope, clock, telemetry)
     sessions = SessionService(
         parts.database,
         SessionLookup(parts.database),
@@ -83,43 +87,55 @@ async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> 
         (add_VerificationServiceServicer_to_server, _verifications(parts)),
     )
     await scope.resources.enter_async_context(running(*_background(settings, parts)))
-    return build_server(settings, services, probe=parts.database.ping, draining=scope.draining)
+    server = build_server(
+        settings,
+        services,
+        probe=parts.database.ping,
+        draining=scope.draining,
+        observers=telemetry.observers,
+        begin=telemetry.begin,
+    )
+    return telemetry.of_server(server)
 
 
-async def _parts(settings: Settings, scope: Scope, clock: Clock) -> Parts:
-    database = Database(settings)
+async def _parts(settings: Settings, scope: Scope, clock: Clock, telemetry: Telemetry) -> Parts:
+    database = Database(settings, telemetry.tracing)
+    metrics.of_database(telemetry.registry, database)
     scope.resources.push_async_callback(database.close)
     await database.open()
     keyring = Keyring.parse(settings.secret_keys.get_secret_value())
     passwords = Passwords.of(settings)
     scope.resources.callback(passwords.close)
+    metrics.of_passwords(telemetry.registry, passwords)
     return Parts(
         database=database,
-        query=await _query(settings, scope, database),
+        query=await _query(settings, scope, database, telemetry),
         keyring=keyring,
         idempotency=Idempotency(database, keyring, clock),
         passwords=passwords,
         page_tokens=PageTokens(keyring),
         attempts=Attempts.of(database, keyring, settings),
         reads=UserReads(database),
-        relay=await _relay(settings, scope, database, clock),
+        relay=await _relay(settings, scope, database, clock, telemetry),
         clock=clock,
     )
 
 
-async def _query(settings: Settings, scope: Scope, database: Database) -> Query:
+async def _query(settings: Settings, scope: Scope, database: Database, telemetry: Telemetry) -> Query:
     if not settings.replica_endpoints:
         return database.query
     reads = ReplicaReads(database, settings)
+    metrics.of_replicas(telemetry.registry, reads)
     scope.resources.push_async_callback(reads.close)
     await scope.resources.enter_async_context(running(*reads.loops()))
     return reads.query
 
 
-async def _relay(settings: Settings, scope: Scope, database: Database, clock: Clock) -> Relay:
+async def _relay(settings: Settings, scope: Scope, database: Database, clock: Clock, telemetry: Telemetry) -> Relay:
     handlers: dict[str, Handler] = {}
     if settings.sends_notifications:
-        client = await scope.resources.enter_async_context(NotificationsClient(settings))
+        metrics.of_outbox(telemetry.registry, database, clock)
+        client = await scope.resources.enter_async_context(NotificationsClient(settings, telemetry.interceptors))
         handlers[DELETE_USER_NOTIFICATIONS] = lambda entry: client.delete_user_notifications(
             entry.payload["user_id"], entry.id
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
+import grpc
 from vibework.notifications.v1.notification_service_pb2 import DeleteUserNotificationsRequest
 from vibework.notifications.v1.notification_service_pb2_grpc import NotificationServiceStub
 
@@ -18,8 +20,10 @@ DELETE_SECONDS: Final = 10.0
 class NotificationsClient:
     """A channel to the notifications service; open it as a context, inside the loop that uses it."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._channel = open_peer_channel(settings, settings.notifications_address)
+    def __init__(self, settings: Settings, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()) -> None:
+        """``interceptors``: around every call."""
+        address = settings.notifications_address
+        self._channel = open_peer_channel(settings, address, interceptors=interceptors)
         self._stub = NotificationServiceStub(self._channel)
 
     async def delete_user_notifications(self, user_id: str, request_id: str) -> int:

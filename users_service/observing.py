@@ -32,8 +32,8 @@ def observe(engine: AsyncEngine, queries: Queries) -> None:
         # Errors of connecting have no statement.
         if context.connection is not None and context.statement is not None:
             started = context.connection.info.get(_STARTED, monotonic())
-            error, parameters = context.original_exception, context.parameters
-            queries.ended(started, context.statement, lambda: _shapes(parameters), error=error)
+            failure, parameters = type(context.original_exception).__name__, context.parameters
+            queries.ended(started, context.statement, lambda: _shapes(parameters), failure=failure)
 
 
 def _shapes(parameters: Any) -> list[str]:

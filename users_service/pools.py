@@ -69,7 +69,7 @@ class PointPool:
             await cursor.execute(statement, arguments)
             rows = list(await cursor.fetchall())
         except BaseException as error:
-            self._queries.ended(started, statement, lambda: shapes.of(arguments), error=error)
+            self._queries.ended(started, statement, lambda: shapes.of(arguments), failure=type(error).__name__)
             raise
         self._queries.ended(started, statement, lambda: shapes.of(arguments), rows=len(rows))
         return rows

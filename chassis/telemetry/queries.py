@@ -25,8 +25,8 @@ class Statement:
 
     operation: str
     seconds: float
-    # What failed, None for success.
-    error: BaseException | None = None
+    # What failed, in the driver's word for the kind of it; empty for success.
+    failure: str = ""
     collection: str = ""
 
 
@@ -66,31 +66,36 @@ class Queries:
         return self._spans is not None
 
     def ended(
-        self,
-        started: float,
-        operation: str,
-        shapes: Shapes,
-        *,
-        rows: int | None = None,
-        error: BaseException | None = None,
-        collection: str = "",
+        self, started: float, operation: str, shapes: Shapes, *, rows: int | None = None, failure: str = ""
     ) -> None:
-        """Note a statement that began at ``started`` (``time.monotonic``)."""
+        """Note a statement that began at ``started`` (``time.monotonic``), for the log and for the trace.
+
+        ``failure``: a word for the kind of its error, never the error's text.
+        """
+        self.timed(started, shapes, rows=rows, failure=failure)
+        if self._spans is not None:
+            self.span(started, operation, failure=failure)
+
+    def timed(self, started: float, shapes: Shapes, *, rows: int | None = None, failure: str = "") -> None:
+        """Note a statement for the log of slow ones."""
         seconds = monotonic() - started
         if seconds >= self._slow:
-            self._note_slow(seconds, shapes(), rows, error)
-        if self._spans is not None and (position := trace.current()) is not None:
+            self._note_slow(seconds, shapes(), rows, failure)
+
+    def span(self, started: float, operation: str, *, failure: str = "", collection: str = "") -> None:
+        """Note a statement for the trace that it belongs to."""
+        position = trace.current()
+        if self._spans is not None and position is not None:
             verb = operation.lstrip().partition(" ")[0]
-            statement = Statement(verb, seconds, error, collection)
+            statement = Statement(verb, monotonic() - started, failure, collection)
             self._spans.statement(position, statements.current(), statement, self._target)
 
-    def _note_slow(self, seconds: float, shapes: Any, rows: int | None, error: BaseException | None) -> None:
+    def _note_slow(self, seconds: float, shapes: Any, rows: int | None, failure: str) -> None:
         name = statements.current()
         self._counts[name] = self._counts.get(name, 0) + 1
-        outcome = {} if error is None else {"failed": type(error).__name__}
-        logging.get("chassis.slow").warning(
-            "slow statement", statement=name, ms=round(seconds * 1_000, 1), rows=rows, parameters=shapes, **outcome
-        )
+        outcome = {"failure": failure} if failure else {"rows": rows} if rows is not None else {}
+        log = logging.get("chassis.slow")
+        log.warning("slow statement", statement=name, ms=round(seconds * 1_000, 1), parameters=shapes, **outcome)
 
     def collect(self) -> Iterator[Family]:
         """Yield how many statements were slow."""

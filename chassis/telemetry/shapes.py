@@ -22,12 +22,12 @@ def of(parameters: Any) -> list[str]:
     return [*told, f"{len(runs) - _MOST} more"] if len(runs) > _MOST else told
 
 
-def of_command(command: Mapping[str, Any], words: frozenset[str]) -> dict[str, str]:
-    """Return the shapes of a MongoDB command's fields, for those whose names are among ``words``.
+def of_command(command: Mapping[str, Any]) -> dict[str, str]:
+    """Return the shapes of a MongoDB command's fields, by their names.
 
     Names further in may be callers' own (keys of a notification's data), so of documents only sizes are told.
     """
-    return {name: _shape(value) for name, value in command.items() if name in words}
+    return {name: _shape(value) for name, value in command.items()}
 
 
 def _shape(value: Any) -> str:

@@ -105,8 +105,8 @@ class Tracing:
             links=_links(position),
             start_time=ended - int(statement.seconds * 1e9),
         )
-        if statement.error is not None:
-            span.set_attribute("error.type", type(statement.error).__name__)
+        if statement.failure:
+            span.set_attribute("error.type", statement.failure)
             span.set_status(Status(StatusCode.ERROR))
         span.end(ended)
 

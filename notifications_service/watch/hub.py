@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import Context
@@ -31,6 +32,8 @@ Convert = Callable[[Change], Event | None]
 
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
+# While nothing happens, the stream is read about that often.
+_READ_SECONDS: Final = 1.0
 # Events handed on before the other tasks of the loop get their turn.
 _BURST: Final = 16
 
@@ -53,9 +56,25 @@ class Hub:
         self._ready = asyncio.Event()
         # When it was last read (the loop's clock).
         self._read_at = 0.0
+        # Whether the last read found that there was no more.
+        self._at_end = True
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: asyncio.TimerHandle | None = None
         self._log = logging.get(__name__)
+
+    @property
+    def lag(self) -> float:
+        """How far the shared stream is behind, in seconds: 0 at its end, and where nobody watches.
+
+        While there is more to read, the age of the last event by the clock of the database's host; while the stream
+        cannot be read, the time since it was.
+        """
+        if not self._tasks:
+            return 0.0
+        unread = max(0.0, asyncio.get_running_loop().time() - self._read_at - _READ_SECONDS)
+        if self._at_end or self.changed_at is None:
+            return unread
+        return max(unread, time.time() - self.changed_at.time)
 
     async def join(self, watcher: Watcher) -> None:
         """Hand on to the watcher what happens from now on.
@@ -171,6 +190,7 @@ class Hub:
                     raise asyncio.CancelledError
                 self._hand_on(change)
                 self.position, self._read_at = stream.position, asyncio.get_running_loop().time()
+                self._at_end = change is None
                 unbroken = 0 if change is None else unbroken + 1
                 if unbroken % _BURST == _BURST - 1:
                     # Reading what has arrived already never waits by itself.

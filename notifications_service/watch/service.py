@@ -26,6 +26,21 @@ class WatchService:
         self._limits = limits
         self._open = 0
 
+    @property
+    def watchers(self) -> int:
+        """How many watches are open."""
+        return self._open
+
+    @property
+    def limit(self) -> int:
+        """How many may be open at once."""
+        return self._limits.watchers
+
+    @property
+    def lag(self) -> float:
+        """How far the shared stream is behind, in seconds."""
+        return self._sources.hub.lag
+
     async def watch(self, request: pb.WatchNotificationsRequest, write: Write) -> None:
         """Write the events of one watch until its caller goes.
 

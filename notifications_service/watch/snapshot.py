@@ -121,7 +121,7 @@ class Snapshots:
         return await asyncio.shield(reading)
 
     async def _read(self, command: Document) -> Document:
-        with self._database.limits():
+        with self._database.limits(command):
             answer: Any = await self._database.default.command(command, codec_options=documents.CODEC_OPTIONS)
             cursor: Document = answer["cursor"]
             return cursor

@@ -8,14 +8,19 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.ids import new_id
 from chassis.statements import named
+from users_service.clock import utc
 from users_service.outbox.model import Entry
 from users_service.tables import outbox
+
+# Entries that are counted at most: a scrape must not take longer the longer the other service is away.
+BACKLOG_COUNTED: Final = 10_000
 
 
 @named
@@ -67,6 +72,15 @@ async def postpone(connection: AsyncConnection, entry: Entry, available_at: date
         .values(available_at=available_at, leased_until=None)
     )
     return (await connection.execute(statement)).rowcount == 1
+
+
+@named
+async def backlog(connection: AsyncConnection) -> tuple[int, datetime | None]:
+    """Count the entries, of very many the first 10,000, and return when the oldest of them was left."""
+    some = select(outbox.c.created_at).order_by(outbox.c.available_at).limit(BACKLOG_COUNTED).subquery()
+    statement = select(func.count(), func.min(some.c.created_at))
+    number, oldest = (await connection.execute(statement)).one()
+    return number, None if oldest is None else utc(oldest)
 
 
 @named

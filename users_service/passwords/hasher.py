@@ -58,6 +58,21 @@ class Passwords:
         """How many passwords wait for a thread now."""
         return self._pool.waiting
 
+    @property
+    def running(self) -> int:
+        """How many passwords are being hashed now."""
+        return self._pool.running
+
+    @property
+    def threads(self) -> int:
+        """How many passwords are hashed at once at most."""
+        return self._pool.threads
+
+    @property
+    def queue(self) -> int:
+        """How many passwords may wait."""
+        return self._pool.queue
+
     def ensure_room(self) -> None:
         """Raise PasswordHashingBusy where a hash or a verification would be refused now."""
         self._pool.ensure_room()

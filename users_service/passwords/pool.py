@@ -19,10 +19,16 @@ class HashingPool:
     def __init__(self, threads: int, queue: int) -> None:
         """``threads``: at once, 0 for one per core; ``queue``: how many may wait for a thread."""
         self.threads = threads or os.cpu_count() or 1
-        self._queue = queue
+        self.queue = queue
         self._free = asyncio.Semaphore(self.threads)
         self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix="hashing")
         self._waiting = 0
+        self._running = 0
+
+    @property
+    def running(self) -> int:
+        """How many threads are at work now."""
+        return self._running
 
     @property
     def waiting(self) -> int:
@@ -31,7 +37,7 @@ class HashingPool:
 
     def ensure_room(self) -> None:
         """Raise PasswordHashingBusy where ``run`` would, so that a caller can find out before it acts."""
-        if self._free.locked() and self._waiting >= self._queue:
+        if self._free.locked() and self._waiting >= self.queue:
             raise PasswordHashingBusy
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
@@ -47,6 +53,7 @@ class HashingPool:
         except BaseException:
             self._free.release()
             raise
+        self._running += 1
         future.add_done_callback(self._ended)
         return await asyncio.shield(future)
 
@@ -58,6 +65,7 @@ class HashingPool:
             self._waiting -= 1
 
     def _ended(self, future: asyncio.Future[Any]) -> None:
+        self._running -= 1
         self._free.release()
         # Whoever waited may be gone; asking for the error keeps asyncio from reporting it as lost.
         if not future.cancelled():

@@ -1,0 +1,53 @@
+"""What the parts of the notifications service tell of themselves, as metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from chassis.breaker import CircuitBreaker
+from chassis.telemetry.families import Distribution, Family, Labels, gauge
+from chassis.telemetry.registry import Registry
+from notifications_service.database import Database
+from notifications_service.watch.service import WatchService
+
+
+def of_databases(registry: Registry, databases: Sequence[Database]) -> None:
+    """Tell of the pools of several clients, and of slow statements."""
+
+    def collect() -> Iterator[Family]:
+        for families in zip(*(database.pool_metrics() for database in databases), strict=True):
+            yield _together(families)
+        yield _together([family for database in databases for family in database.queries.collect()])
+
+    registry.add(collect)
+
+
+def _together(families: Sequence[Family]) -> Family:
+    """Make one metric of one that several parts have samples of."""
+    first = families[0]
+    totals: dict[Labels, float] = {}
+    for labels, value in (sample for family in families for sample in family.samples):
+        if not isinstance(value, Distribution):
+            totals[labels] = totals.get(labels, 0.0) + value
+    return Family(first.name, first.kind, first.help, list(totals.items()))
+
+
+def of_watches(registry: Registry, watches: WatchService) -> None:
+    """Tell of the watchers and of the change stream that they share."""
+
+    def collect() -> Iterator[Family]:
+        yield gauge("vibework_watchers", "Watches that are open.", watches.watchers)
+        yield gauge("vibework_watchers_limit", "Watches that may be open.", watches.limit)
+        yield gauge("vibework_watch_stream_lag_seconds", "How far the change stream is behind.", watches.lag)
+
+    registry.add(collect)
+
+
+def of_peer(registry: Registry, breaker: CircuitBreaker) -> None:
+    """Tell whether the users service is asked at present."""
+    labels = (("peer", "users-service"),)
+
+    def collect() -> Iterator[Family]:
+        yield gauge("vibework_peer_circuit_open", "1 while the other service is not asked.", breaker.is_open, labels)
+
+    registry.add(collect)

@@ -1,0 +1,64 @@
+"""What the parts of the users service tell of themselves, as metrics."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+from chassis.telemetry.families import Family, by, gauge
+from chassis.telemetry.registry import Registry
+from users_service import pools
+from users_service.clock import Clock
+from users_service.database import Database
+from users_service.outbox import repository as outbox
+from users_service.passwords.hasher import Passwords
+from users_service.replicas.reads import ReplicaReads
+
+
+def of_database(registry: Registry, database: Database) -> None:
+    """Tell of the pools, and of slow statements."""
+    registry.add(lambda: pools.families(database.pools()))
+    registry.add(database.queries.collect)
+
+
+def of_passwords(registry: Registry, passwords: Passwords) -> None:
+    """Tell of the hashing of passwords."""
+
+    def collect() -> Iterator[Family]:
+        yield gauge("vibework_hashing_running", "Passwords being hashed now.", passwords.running)
+        yield gauge("vibework_hashing_waiting", "Passwords that wait for a thread.", passwords.waiting)
+        yield gauge("vibework_hashing_threads", "Passwords hashed at once at most.", passwords.threads)
+        yield gauge("vibework_hashing_queue_limit", "Passwords that may wait.", passwords.queue)
+
+    registry.add(collect)
+
+
+def of_outbox(registry: Registry, database: Database, clock: Clock) -> None:
+    """Tell of the calls to the notifications service that are still to be made; asked of the database."""
+
+    async def collect() -> AsyncIterator[Family]:
+        async with database.connection() as connection:
+            entries, oldest = await outbox.backlog(connection)
+        age = 0.0 if oldest is None else max(0.0, (clock() - oldest).total_seconds())
+        yield gauge("vibework_outbox_entries", "Calls left to be made; of very many, 10,000 are counted.", entries)
+        yield gauge("vibework_outbox_oldest_seconds", "Since when the oldest of them waits.", age)
+
+    registry.add_asking(collect)
+
+
+def of_replicas(registry: Registry, reads: ReplicaReads) -> None:
+    """Tell of the replicas of MySQL."""
+
+    def collect() -> Iterator[Family]:
+        replicas = reads.replicas
+        in_use = {replica.address: float(replica.in_use) for replica in replicas}
+        lag = {replica.address: replica.lag for replica in replicas}
+        began = {replica.address: float(replica.reads) for replica in replicas}
+        fallbacks = {str(cause): float(count) for cause, count in reads.fallbacks.items()}
+        yield Family("vibework_replica_in_use", "gauge", "1 while a replica may be asked.", by("replica", in_use))
+        yield Family("vibework_replica_lag_seconds", "gauge", "How far it is behind at most.", by("replica", lag))
+        yield Family("vibework_replica_reads_total", "counter", "Reads that began there.", by("replica", began))
+        yield Family(
+            "vibework_replica_fallbacks_total", "counter", "Reads that the primary answered.", by("cause", fallbacks)
+        )
+
+    registry.add(collect)
