@@ -16,7 +16,10 @@ from chassis.keyring import Keyring
 from chassis.lifecycle import Scope, StartFailed
 from chassis.pagetokens import PageTokens
 from chassis.server import Server, build_server
-from notifications_service import documents
+from chassis.statements import named
+from chassis.telemetry.start import Telemetry
+from chassis.telemetry.start import start as start_telemetry
+from notifications_service import documents, metrics
 from notifications_service.database import Database
 from notifications_service.feed.paging import FeedPages
 from notifications_service.feed.repository import FeedRepository
@@ -47,22 +50,21 @@ async def build(settings: Settings, scope: Scope) -> Server:
     Raises StartFailed where MongoDB is no replica set or not migrated. A MongoDB that is away does not stop the
     start: the server reports NOT_SERVING until it is there.
     """
-    database = Database(settings)
-    scope.resources.push_async_callback(database.close)
+    telemetry = await start_telemetry(settings, "notifications-service", scope)
+    database, watching = _databases(settings, scope, telemetry)
     retention = Retention(database.collection(documents.COLLECTION))
     await _check(database, retention)
     keyring = Keyring.parse(settings.secret_keys.get_secret_value())
-    recipients = await _recipients(settings, scope)
+    recipients = await _recipients(settings, scope, telemetry)
     repository = _repository(settings, database, retention)
     shared = SharedCommands(repository, settings.mongodb_query_timeout_ms / 1000)
     feed = FeedService(database, repository, shared, IdempotencyKeys(database), recipients)
     limit = min(settings.grpc_max_message_bytes, MAX_BATCH_BYTES)
-    watch = watch_service(
-        _watch_database(settings, scope), retention.cutoff, keyring, _watch_limits(settings), scope.draining
-    )
+    watch = watch_service(watching, retention.cutoff, keyring, _watch_limits(settings), scope.draining)
     watches = await scope.resources.enter_async_context(watch)
+    metrics.of_watches(telemetry.registry, watches)
     servicer = NotificationServicer(feed, FeedPages(PageTokens(keyring)), watches, limit)
-    return build_server(
+    server = build_server(
         settings,
         [
             (notification_service_pb2_grpc.add_NotificationServiceServicer_to_server, servicer),
@@ -77,7 +79,10 @@ async def build(settings: Settings, scope: Scope) -> Server:
         ],
         probe=lambda: _probe(database, retention),
         draining=scope.draining,
+        observers=telemetry.observers,
+        begin=telemetry.begin,
     )
+    return telemetry.of_server(server)
 
 
 def _repository(settings: Settings, database: Database, retention: Retention) -> FeedRepository:
@@ -99,12 +104,16 @@ def _watch_limits(settings: Settings) -> Limits:
     )
 
 
-def _watch_database(settings: Settings, scope: Scope) -> Database:
+def _databases(settings: Settings, scope: Scope, telemetry: Telemetry) -> tuple[Database, Database]:
+    """Return the database of the calls and that of the watches."""
     # Connections of its own: the shared stream and each history hold one, which the calls would lack.
     connections = 1 + settings.watch_max_catch_ups + _SNAPSHOT_CONNECTIONS
-    database = Database(settings.model_copy(update={"mongodb_connection_pool_size": connections}))
-    scope.resources.push_async_callback(database.close)
-    return database
+    own = settings.model_copy(update={"mongodb_connection_pool_size": connections})
+    databases = Database(settings, telemetry.tracing), Database(own, telemetry.tracing, pool="watches")
+    for database in databases:
+        scope.resources.push_async_callback(database.close)
+    metrics.of_databases(telemetry.registry, databases)
+    return databases
 
 
 async def _check(database: Database, retention: Retention) -> None:
@@ -116,6 +125,7 @@ async def _check(database: Database, retention: Retention) -> None:
         logging.get(__name__).warning("MongoDB is away; serving begins when it is there")
 
 
+@named
 async def _probe(database: Database, retention: Retention) -> None:
     hello = await database.hello()
     # Transactions and change streams need a replica set; a router (isdbgrid) stands before some.
@@ -125,13 +135,15 @@ async def _probe(database: Database, retention: Retention) -> None:
         await retention.refresh()
 
 
-async def _recipients(settings: Settings, scope: Scope) -> RecipientCheck:
+async def _recipients(settings: Settings, scope: Scope, telemetry: Telemetry) -> RecipientCheck:
     if settings.recipient_check == "off":
         return Anyone()
     timeout = settings.recipient_check_timeout_ms / 1000
-    channel = await scope.resources.enter_async_context(_channel(settings))
+    channel = await scope.resources.enter_async_context(_channel(settings, telemetry))
+    client = UsersClient(channel, timeout)
+    metrics.of_peer(telemetry.registry, client.breaker)
     return Recipients(
-        UsersClient(channel, timeout),
+        client,
         timeout=timeout,
         known=settings.recipient_known_ms / 1000,
         unknown=settings.recipient_unknown_ms / 1000,
@@ -139,5 +151,6 @@ async def _recipients(settings: Settings, scope: Scope) -> RecipientCheck:
     )
 
 
-def _channel(settings: Settings) -> grpc.aio.Channel:
-    return open_peer_channel(settings, settings.users_address, idempotent=[BATCH_GET_USERS])
+def _channel(settings: Settings, telemetry: Telemetry) -> grpc.aio.Channel:
+    interceptors = telemetry.interceptors
+    return open_peer_channel(settings, settings.users_address, idempotent=[BATCH_GET_USERS], interceptors=interceptors)

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any, Final, NamedTuple, TypeVar
 
 import pymongo
@@ -18,14 +19,20 @@ from pymongo.errors import (
     OperationFailure,
     PyMongoError,
     ServerSelectionTimeoutError,
+    WaitQueueTimeoutError,
 )
+from pymongo.uri_parser import parse_uri
 
 from chassis import deadline, logging
 from chassis.errors import CallDeadlineExceeded, ConflictRetry, DatabaseUnavailable
 from chassis.statements import named
+from chassis.telemetry import shapes
+from chassis.telemetry.families import Family
+from chassis.telemetry.queries import Queries, Spans, Target
 from notifications_service import documents, drivers
 from notifications_service.documents import Document
 from notifications_service.drivers import Collection, Pipeline, Session
+from notifications_service.observing import CommandSpans, families, use_of
 from notifications_service.settings import DatabaseSettings
 
 T = TypeVar("T")
@@ -48,15 +55,28 @@ class Place(NamedTuple):
 class Database:
     """MongoDB as the services use it; every access happens inside ``limits()``."""
 
-    def __init__(self, settings: DatabaseSettings) -> None:
+    def __init__(self, settings: DatabaseSettings, spans: Spans | None = None, *, pool: str = "calls") -> None:
+        """``spans``: takes the commands of traced calls; ``pool``: what metrics call the pool."""
         self._query_timeout = settings.mongodb_query_timeout_ms / 1000
+        self._settings = settings
+        self._pool = pool
+        self._pool_timeouts = 0
         url = settings.mongodb_url.get_secret_value()
-        self.driver = drivers.connect(settings.mongodb_driver, url, _options(settings))
+        self.queries = Queries(_target(url), settings.slow_query_ms, spans)
+        listeners = [CommandSpans(self.queries)] if self.queries.traced else []
+        options = _options(settings) | {"event_listeners": listeners}
+        self.driver = drivers.connect(settings.mongodb_driver, url, options)
         self.default = self.driver.client.get_default_database()
 
     def collection(self, name: str) -> Collection:
         """Return a collection; its documents decode by ``documents.CODEC_OPTIONS``."""
         return self.default.get_collection(name, codec_options=documents.CODEC_OPTIONS)
+
+    def pool_metrics(self) -> Iterator[Family]:
+        """Yield the metrics of the pool."""
+        labels = {"driver": self._settings.mongodb_driver, "pool": self._pool}
+        limit = self._settings.mongodb_connection_pool_size
+        return families(use_of(self.driver.client), labels, limit=limit, timeouts=self._pool_timeouts)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -70,21 +90,27 @@ class Database:
             return answer
 
     @contextmanager
-    def limits(self) -> Iterator[None]:
+    def limits(self, parameters: Document | None = None) -> Iterator[None]:
         """Bound all that is inside to the query timeout or the call's deadline, and translate driver errors.
 
-        Raises DatabaseUnavailable, CallDeadlineExceeded or ConflictRetry; DuplicateKeyError passes.
+        ``parameters``: of these, the log tells the sizes if this turns out slow. Raises DatabaseUnavailable,
+        CallDeadlineExceeded or ConflictRetry; DuplicateKeyError passes.
         """
         seconds = deadline.timeout(self._query_timeout)
         if seconds <= 0:
             raise CallDeadlineExceeded
+        started, failure = monotonic(), ""
         try:
             with pymongo.timeout(seconds):
                 yield
         except DuplicateKeyError:
             raise
         except PyMongoError as error:
+            failure = type(error).__name__
+            self._pool_timeouts += isinstance(error, WaitQueueTimeoutError)
             raise translated(error) from error
+        finally:
+            self.queries.timed(started, lambda: shapes.of_command(parameters or {}), failure=failure)
 
     async def find(
         self,
@@ -112,7 +138,7 @@ class Database:
         if place is not None:
             command["readConcern"] = {"afterClusterTime": place.after}
             options["read_preference"] = place.preference
-        with self.limits():
+        with self.limits(command):
             try:
                 answer = await self.default.command(command, **options)
             except AutoReconnect as error:
@@ -126,7 +152,7 @@ class Database:
         self, collection: Collection, pipeline: Pipeline, *, place: Place | None = None, **options: Any
     ) -> list[Document]:
         """Run an aggregation with a small result and return all of it; without ``place`` the primary answers."""
-        with self.limits():
+        with self.limits({"pipeline": pipeline}):
             if place is not None:
                 return await self._aggregate_at(place, collection, pipeline, **options)
             cursor = await self.driver.aggregate(collection, pipeline, **options)
@@ -190,6 +216,12 @@ def _means_unavailable(error: PyMongoError) -> bool:
     if isinstance(error, ConnectionFailure | AutoReconnect) or error.timeout:
         return True
     return isinstance(error, OperationFailure) and error.code in _UNAVAILABLE
+
+
+def _target(url: str) -> Target:
+    parsed = parse_uri(url, validate=False)
+    host, port = parsed["nodelist"][0]
+    return Target("mongodb", parsed["database"] or "", host, port or 0)
 
 
 def _options(settings: DatabaseSettings) -> dict[str, Any]:

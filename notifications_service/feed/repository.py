@@ -53,7 +53,7 @@ class FeedRepository:
     async def insert_each(self, new: Sequence[Document]) -> dict[int, Exception]:
         """Store notifications in one round trip, each by itself; return the errors of those that were refused."""
         try:
-            with self._database.limits():
+            with self._database.limits({"documents": new}):
                 await self._rows.insert_many(new, ordered=False)
         except BulkWriteError as error:
             return {item["index"]: WriteError("refused", item["code"]) for item in error.details["writeErrors"]}
@@ -107,7 +107,7 @@ class FeedRepository:
         """Set fields of a notification that meets the conditions and return it as stored now, or None."""
         query = {"_id": key, **self._kept(), **conditions}
         literal = {name: {"$literal": value} for name, value in changes.items()}
-        with self._database.limits():
+        with self._database.limits(query):
             return await self._rows.find_one_and_update(
                 query, _pipeline(literal, documents.now()), return_document=ReturnDocument.AFTER
             )
@@ -129,7 +129,7 @@ class FeedRepository:
     async def delete(self, key: ObjectId, conditions: Document) -> bool:
         """Delete a notification that meets the conditions; say whether there was one."""
         query = {"_id": key, **self._kept(), **conditions}
-        with self._database.limits():
+        with self._database.limits(query):
             return (await self._rows.delete_one(query)).deleted_count == 1
 
     @named
@@ -147,14 +147,14 @@ class FeedRepository:
         # What is in that state already does not match, so what matched is what changed.
         query["$and"] = [*query.get("$and", ()), *states.one_of(change.sources)] or [{}]
         at = documents.now()
-        with self._database.limits():
+        with self._database.limits(query):
             result = await self._rows.update_many(query, _pipeline(states.transition(change.target, at), at), hint=hint)
             return result.modified_count
 
     async def _delete_batches(self, query: Document) -> int:
         deleted = 0
         while True:
-            with self._database.limits():
+            with self._database.limits(query):
                 found = self._rows.find(query, {"_id": 1}, limit=DELETE_BATCH, hint=FEED_INDEX)
                 ids = [row["_id"] async for row in found]
                 if ids:
