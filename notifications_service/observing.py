@@ -76,9 +76,10 @@ def use_of(client: Any) -> Use:
     From the driver's own counters, which it keeps to itself: its public events cost every command 10 to 20 µs. A test
     notices where an upgrade moves them.
     """
-    inner = getattr(client, "delegate", client)
-    topology = getattr(inner, "_topology", None)
-    servers = getattr(topology, "_servers", {})
+    # Not getattr: to PyMongo's client every unknown name is a database. Before its first use it has no topology.
+    inner = vars(client).get("delegate", client)
+    topology = vars(inner).get("_topology")
+    servers = {} if topology is None else vars(topology)["_servers"]
     pools = [server.pool for server in list(servers.values())]
     return Use(
         size=sum(len(pool.conns) + len(pool.active_contexts) for pool in pools),

@@ -1,0 +1,80 @@
+"""Both services with their metrics open, and a little load."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import grpc
+import pytest
+from vibework.notifications.v1 import notification_pb2
+from vibework.notifications.v1 import notification_service_pb2 as notifications_pb2
+from vibework.users.v1 import session_service_pb2, user_service_pb2
+
+from tests.harness.database_fixtures import migrated_mysql
+from tests.harness.database_servers import MySQLServer, TestRun
+from tests.harness.databases import MongoDatabase
+from tests.harness.notifications import Notifications, running_notifications
+from tests.harness.users import Stubs, UsersServer, users_service
+from tests.harness.workers import free_port
+
+_numbers = itertools.count(1)
+
+PASSWORD = "correct horse battery"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A users service and a notifications service that ask each other, and the ports of their metrics."""
+
+    users: UsersServer
+    notifications: Notifications
+    users_port: int
+    notifications_port: int
+
+
+@pytest.fixture(scope="module")
+def measured_users(test_run: TestRun, mysql_server: MySQLServer) -> Iterator[tuple[UsersServer, int]]:
+    """The users service with its metrics on a port; its outbox waits for nobody."""
+    port, other = free_port(), free_port()
+    with (
+        migrated_mysql(test_run, mysql_server) as database,
+        users_service(database, metrics_port=port, notifications_address=f"127.0.0.1:{other}") as served,
+    ):
+        yield served, port
+
+
+@pytest.fixture(params=["pymongo", "motor"])
+async def measured(
+    request: pytest.FixtureRequest, measured_users: tuple[UsersServer, int], mongodb_module_database: MongoDatabase
+) -> AsyncIterator[Measured]:
+    """Both services, under each driver of MongoDB."""
+    served, port = measured_users
+    own = free_port()
+    settings = {"metrics_port": own, "recipient_check": "required", "users_address": served.address}
+    async with running_notifications(mongodb_module_database, mongodb_driver=request.param, **settings) as running:
+        yield Measured(served, running, port, own)
+
+
+async def load(measured: Measured) -> str:
+    """Make calls that succeed and calls that fail, on both services; return the id of the user they made."""
+    async with measured.users.aio_channel() as channel:
+        stubs = Stubs.on(channel)
+        email = f"{next(_numbers)}@example.com"
+        signed_up = await stubs.sessions.SignUp(session_service_pb2.SignUpRequest(email=email, password=PASSWORD))
+        user_id = signed_up.user.id
+        await stubs.sessions.ValidateSession(
+            session_service_pb2.ValidateSessionRequest(session_token=signed_up.session_token)
+        )
+        await stubs.users.ListUsers(user_service_pb2.ListUsersRequest(page_size=1))
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stubs.users.GetUser(user_service_pb2.GetUserRequest(id="user_01jd8k2v5rf2xbq0m3c9w7n4ht"))
+    feed = measured.notifications.feed
+    await feed.CreateNotification(
+        notifications_pb2.CreateNotificationRequest(
+            user_id=user_id, type=notification_pb2.NOTIFICATION_TYPE_IN_APP, title="Welcome", message="Hello"
+        )
+    )
+    await feed.ListNotifications(notifications_pb2.ListNotificationsRequest(user_id=user_id))
+    return user_id
