@@ -87,6 +87,8 @@ def _run_and_stop(stack: Stack, folder: Path) -> int:
             raise
         code = _tell(LocalProblem(f"{error.strerror}: {error.filename or folder}"))
     finally:
+        if stack.lock is not None:  # what is there is this run's own
+            services.remove_settings(folder)
         stack.stop()
     return code
 
@@ -97,6 +99,7 @@ def _run(stack: Stack, folder: Path) -> None:
     pair = services.pair(stack.databases.environment(), secrets)
     services.check_ports(pair)
     stack.databases.start()
+    services.write_settings(pair, folder)
     logs = folder / "logs"
     with step("Migrating"):
         services.migrate(pair, logs)

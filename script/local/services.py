@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -82,6 +83,34 @@ def migrate(services: Sequence[Service], logs: Path) -> None:
     for run, code in zip(runs, codes, strict=True):
         if code:
             raise LocalProblem(f"{run.name} ended with code {code} ({run.log})", detail=run.tail())
+
+
+def write_settings(services: Sequence[Service], folder: Path) -> None:
+    """Leave the settings of the services where `script/run` finds them; they hold secrets, so mode 600."""
+    for service in services:
+        path = _settings_file(folder, service.command)
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(dict(service.settings)))
+
+
+def read_settings(folder: Path, command: str) -> dict[str, str]:
+    """Return what `write_settings` left; raise `LocalProblem` where nothing runs on the folder."""
+    path = _settings_file(folder, command)
+    if not path.exists():
+        raise LocalProblem(f"script/server does not run on {folder}: start it first")
+    settings: dict[str, str] = json.loads(path.read_text())
+    return settings
+
+
+def remove_settings(folder: Path) -> None:
+    """Take the settings away: the services do not run any more."""
+    for path in folder.glob("*.settings.json"):
+        path.unlink()
+
+
+def _settings_file(folder: Path, command: str) -> Path:
+    return folder / f"{command}.settings.json"
 
 
 def check_ports(services: Sequence[Service]) -> None:

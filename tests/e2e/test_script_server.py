@@ -22,6 +22,7 @@ from script.local import ports
 
 ROOT = Path(__file__).resolve().parents[2]
 EMAIL = "ada@example.com"
+SEED = ("seed", "--notifications", "8")
 
 
 class Run:
@@ -62,6 +63,12 @@ class Run:
         os.kill(self.process.pid, number)
         output, _ = self.process.communicate(timeout=30)
         return self.process.returncode, output
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a service's command by `script/run`."""
+        command = [sys.executable, "-m", "script.local.command", "--directory", str(self.directory), *arguments]
+        variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "protos")])}
+        return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=30, check=False)
 
     def child(self, command: str) -> int:
         """Return the id of the run's own child whose command line holds `command`."""
@@ -109,9 +116,12 @@ def test_users_outlive_a_restart_and_processes_do_not(tmp_path: Path) -> None:
         run.wait_until_ready()
         with grpc.insecure_channel(run.address) as channel:
             SessionServiceStub(channel).SignUp(SignUpRequest(email=EMAIL, password="correct horse battery"), timeout=10)
+        assert "1 sessions ended" in run.command("users-service", "revoke-sessions", "--everyone").stdout
+        assert "8 notifications stored for 1 users" in run.command("notifications-service", *SEED).stdout
         code, output = run.end(signal.SIGTERM)
         assert (code, run.left_behind()) == (0, [])
         assert output.index("Stopping the services") < output.index("Stopping the databases")
+        assert "script/server does not run" in run.command("users-service", "status").stderr
 
     with running(tmp_path, users_port, notifications_port) as run:
         run.wait_until_ready()
