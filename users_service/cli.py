@@ -10,6 +10,7 @@ main = LazyGroup(
     context_settings={"help_option_names": ["-h", "--help"]},
     places={
         "backup": "users_service.commands.backup:backup",
+        "explain": "users_service.commands.explain:explain",
         "migrate": "users_service.commands.migrate:migrate",
         "purge": "users_service.commands.purge:purge",
         "restore": "users_service.commands.restore:restore",

@@ -1,0 +1,42 @@
+"""The names of all database statements of a service, found in its code and not in any list."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# Names that stand in the code as such, where a statement's function is not known before it runs.
+_WRITTEN = re.compile(r"(?:PointRead\(\w+, |\bnaming\(|\b_ask\()\"([a-z_]+\.[a-z_]+)\"")
+
+
+def statement_names(package: str) -> set[str]:
+    """Return the names that ``chassis.statements`` gives in a package."""
+    return {*_of_functions(package), *_written(package)}
+
+
+def _of_functions(package: str) -> Iterator[str]:
+    root = importlib.import_module(package)
+    for found in pkgutil.walk_packages(root.__path__, f"{package}."):
+        if not found.name.endswith("__main__"):
+            for member in _members(importlib.import_module(found.name)):
+                # Some objects of SQLAlchemy's have every attribute.
+                if isinstance(name := getattr(member, "statement_name", None), str):
+                    yield name
+
+
+def _members(module: Any) -> Iterator[Any]:
+    for member in vars(module).values():
+        yield member
+        if inspect.isclass(member):
+            yield from vars(member).values()
+
+
+def _written(package: str) -> Iterator[str]:
+    (folder,) = importlib.import_module(package).__path__
+    for path in Path(folder).rglob("*.py"):
+        yield from _WRITTEN.findall(path.read_text())

@@ -1,0 +1,42 @@
+"""All named statements: those that have a plan, by example, and those that have none, with the reason."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from users_service.explain import credential_examples as credentials
+from users_service.explain import examples
+
+EXAMPLES: Final = (
+    *examples.USERS,
+    *examples.SESSIONS,
+    *examples.OUTBOX,
+    *examples.COMMANDS,
+    *credentials.ACCOUNTS,
+    *credentials.PASSWORDS,
+    *credentials.VERIFICATIONS,
+    *credentials.ATTEMPTS,
+    *credentials.IDEMPOTENCY,
+)
+
+# Sent by the example of another one.
+TOGETHER: Final = {
+    "idempotency.keep": "idempotency.claim",
+}
+
+WITHOUT_PLAN: Final = {
+    "accounts.estimate": "asks the server's own books",
+    "sessions.estimate": "asks the server's own books",
+    "database.ping": "SELECT 1 FROM users LIMIT 1: any row",
+    "database.commit": "reads no table",
+    "locks.acquire": "reads no table",
+    "locks.release": "reads no table",
+    "replicas.position": "reads no table",
+    "replicas.look": "reads no table",
+    "replicas.wait": "reads no table",
+}
+
+
+def names() -> list[str]:
+    """Return the names of all statements."""
+    return sorted({*(example.name for example in EXAMPLES), *TOGETHER, *WITHOUT_PLAN})

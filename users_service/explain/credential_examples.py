@@ -1,0 +1,118 @@
+"""Examples of the statements that accounts, passwords, verifications, attempts and idempotent requests send."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Awaitable
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+from vibework.users.v1 import session_service_pb2 as pb
+
+from chassis.keyring import Keyring
+from users_service.accounts import legacy
+from users_service.accounts import repository as accounts
+from users_service.attempts import repository as attempts
+from users_service.attempts.repository import Counter
+from users_service.clock import utc_now
+from users_service.database import Database
+from users_service.explain.examples import Example
+from users_service.explain.values import Values
+from users_service.idempotency import Idempotency
+from users_service.passwords import repository as passwords
+from users_service.passwords.repository import Credential
+from users_service.verifications import repository as verifications
+
+ACCOUNTS: Final = (
+    Example("accounts.insert_account", lambda c, _, v: accounts.insert_account(c, v.account)),
+    Example("accounts.insert_credential", lambda c, _, v: accounts.insert_credential(c, v.user.id, "", v.now)),
+    Example("accounts.put_password", lambda c, _, v: accounts.put_password(c, v.user.id, "", v.now)),
+    Example("accounts.replace_password", lambda c, _, v: accounts.replace_password(c, v.user.id, "", "", v.now)),
+    Example("accounts.get", lambda c, _, v: accounts.get(c, v.account.user_id, v.account.id)),
+    Example("accounts.get", lambda c, _, v: accounts.get(c, v.account.user_id, v.account.id, lock=True), "locked"),
+    Example(
+        "accounts.get_by_provider",
+        lambda c, _, v: accounts.get_by_provider(c, v.account.provider, v.account.account_id),
+    ),
+    Example("accounts.get_credential", lambda c, _, v: accounts.get_credential(c, v.user.id)),
+    Example("accounts.list_by_user", lambda c, _, v: accounts.list_by_user(c, v.account.user_id, 20)),
+    Example(
+        "accounts.list_by_user",
+        lambda c, _, v: accounts.list_by_user(c, v.account.user_id, 20, (v.now, v.account.id)),
+        "later page",
+    ),
+    Example("accounts.change", lambda c, _, v: accounts.change(c, v.account.id, {"scope": "s"}, v.now)),
+    Example("accounts.delete", lambda c, _, v: accounts.delete(c, v.account.id)),
+    Example("accounts.exchange_tokens", lambda c, _, v: accounts.exchange_tokens(c, v.account, {"scope": "s"})),
+    Example("accounts.look_through", lambda c, _, v: accounts.look_through(c, "key", v.account.id, 500)),
+    Example("accounts.get_many", lambda c, _, v: accounts.get_many(c, [v.account.id, "b"])),
+    Example("accounts.get_hash", lambda c, _, v: legacy.get_hash(c, v.user.id)),
+    Example("accounts.clear", lambda c, _, v: legacy.clear(c, v.user.id)),
+)
+
+
+def _hold(legacy_: bool, replacement: str | None) -> Any:
+    def call(connection: AsyncConnection, _database: Database, values: Values) -> Awaitable[bool]:
+        return passwords.hold(connection, Credential(values.user.id, "hash", legacy_), replacement, values.now)
+
+    return call
+
+
+PASSWORDS: Final = (
+    Example("passwords.read_by_email", lambda c, _, v: passwords.read_by_email(c, v.email)),
+    Example("passwords.read_by_user", lambda c, _, v: passwords.read_by_user(c, v.user.id)),
+    Example("passwords.hold", _hold(legacy_=False, replacement=None)),
+    Example("passwords.hold", _hold(legacy_=True, replacement=None), "legacy"),
+)
+
+
+def _find(connection: AsyncConnection, _database: Database, values: Values) -> Awaitable[Any]:
+    which = verifications.of_token(values.verification.purpose, values.verification.id)
+    return verifications.find(connection, which)
+
+
+def _attempt(connection: AsyncConnection, _database: Database, values: Values) -> Awaitable[Any]:
+    which = verifications.of_code(values.verification.purpose, values.verification.identifier)
+    return verifications.attempt(connection, which, ["a", "b"], values.now)
+
+
+VERIFICATIONS: Final = (
+    Example("verifications.put", lambda c, _, v: verifications.put(c, v.verification)),
+    Example("verifications.find", _find),
+    Example("verifications.attempt", _attempt),
+)
+
+_COUNTERS: Final = [Counter("sign_in:account", bytes(32), 10), Counter("sign_in:address", bytes(32), 100)]
+
+ATTEMPTS: Final = (
+    Example("attempts.increment", lambda c, _, v: attempts.increment(c, _COUNTERS, v.now, v.later)),
+    Example("attempts.exceeded", lambda c, *_: attempts.exceeded(c, _COUNTERS)),
+    Example("attempts.settle", lambda c, *_: attempts.settle(c, _COUNTERS[0], keep_others=True)),
+)
+
+_REQUEST: Final = pb.CreateSessionRequest(user_id="user_1", request_id="00000000-0000-4000-8000-000000000000")
+
+
+def _idempotency(database: Database) -> Idempotency:
+    # Any key: nothing is kept.
+    return Idempotency(database, Keyring.parse(f"example:{base64.b64encode(os.urandom(32)).decode()}"), utc_now)
+
+
+async def _nothing(_: AsyncConnection) -> pb.CreateSessionResponse:
+    return pb.CreateSessionResponse()
+
+
+def _run(_connection: AsyncConnection, database: Database, _values: Values) -> Awaitable[Any]:
+    return _idempotency(database).run(_REQUEST, pb.CreateSessionResponse, _nothing)
+
+
+def _remembered(_connection: AsyncConnection, database: Database, _values: Values) -> Awaitable[Any]:
+    return _idempotency(database).remembered(_REQUEST, pb.CreateSessionResponse)
+
+
+IDEMPOTENCY: Final = (
+    # Claims the key, and keeps the answer.
+    Example("idempotency.claim", _run),
+    Example("idempotency.find", _remembered),
+)

@@ -1,0 +1,130 @@
+"""An example of every named statement: the function that sends it, with arguments as calls have them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from users_service.database import Database
+from users_service.explain.values import Values
+from users_service.outbox import repository as outbox
+from users_service.outbox.model import DELETE_USER_NOTIFICATIONS, Entry
+from users_service.point_reads import PointRead
+from users_service.purge import Purge
+from users_service.seed import repository as seed
+from users_service.sessions import repository as sessions
+from users_service.sessions.lookup import BY_REPLACED_TOKEN, BY_TOKEN
+from users_service.tables import users as users_table
+from users_service.users import deletion
+from users_service.users import repository as users
+from users_service.users.model import UserChanges, UserFilter
+from users_service.users.reads import UserReads
+
+Call = Callable[[AsyncConnection, Database, Values], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A call that sends the statement ``name``, and perhaps others; ``case``: which of its forms."""
+
+    name: str
+    call: Call
+    case: str = ""
+    # What the statements are answered, where more follow only then.
+    rows: Sequence[Any] = ()
+
+
+def _list(wanted: Callable[[Values], UserFilter], *, later: bool, descending: bool = True) -> Call:
+    def call(connection: AsyncConnection, _database: Database, values: Values) -> Awaitable[Any]:
+        after = (values.user.created_at, values.user.id) if later else None
+        return users.list_users(connection, wanted(values), 20, after=after, descending=descending)
+
+    return call
+
+
+USERS: Final = (
+    Example("users.read_by_id", lambda _, d, v: UserReads(d).get(v.user.id)),
+    Example("users.read_by_id", lambda _, d, v: UserReads(d).get_many([v.user.id] * 3 + ["a", "b"]), "several"),
+    Example("users.read_by_email", lambda _, d, v: UserReads(d).get_by_email(v.email)),
+    Example("users.insert_user", lambda c, _, v: users.insert_user(c, v.user)),
+    Example("users.get_user", lambda c, _, v: users.get_user(c, v.user.id)),
+    Example("users.get_user", lambda c, _, v: users.get_user(c, v.user.id, lock=True), "locked"),
+    Example("users.get_by_email", lambda c, _, v: users.get_by_email(c, v.email)),
+    Example("users.get_by_email", lambda c, _, v: users.get_by_email(c, v.email, lock=True), "locked"),
+    Example("users.list_users", _list(lambda _: UserFilter(), later=False), "first page"),
+    Example("users.list_users", _list(lambda _: UserFilter(), later=True), "later page"),
+    Example("users.list_users", _list(lambda _: UserFilter(), later=True, descending=False), "oldest first"),
+    Example("users.list_users", _list(lambda _: UserFilter(email_verified=True), later=True), "verified"),
+    Example("users.list_users", _list(lambda v: UserFilter(created_before=v.now), later=True), "created before"),
+    Example("users.list_users", _list(lambda _: UserFilter(email_contains="x"), later=False), "part of address"),
+    Example("users.count_users", lambda c, *_: users.count_users(c, UserFilter()), "all"),
+    Example("users.count_users", lambda c, *_: users.count_users(c, UserFilter(email_verified=True)), "verified"),
+    Example("users.count_users", lambda c, *_: users.count_users(c, UserFilter(email_contains="x")), "part of address"),
+    Example(
+        "users.change_user",
+        lambda c, _, v: users.change_user(c, v.user.id, UserChanges(name="n", email="e"), v.now, revision=1),
+    ),
+    Example("users.delete_user", lambda c, _, v: users.delete_user(c, v.user.id)),
+    Example("users.delete_everything", lambda c, _, v: deletion.delete_everything(c, v.user, v.now)),
+)
+
+
+def _by_token(database: Database, hashes: list[bytes]) -> Awaitable[Any]:
+    return PointRead(database, "sessions.read_by_token", BY_TOKEN).read(hashes)
+
+
+def _by_replaced(database: Database, hashes: list[bytes]) -> Awaitable[Any]:
+    return PointRead(database, "sessions.read_by_replaced_token", BY_REPLACED_TOKEN).read(hashes)
+
+
+SESSIONS: Final = (
+    Example("sessions.read_by_token", lambda _, d, v: _by_token(d, [v.session.token_hash])),
+    Example("sessions.read_by_token", lambda _, d, v: _by_token(d, [v.session.token_hash, bytes(32)]), "several"),
+    Example("sessions.read_by_replaced_token", lambda _, d, v: _by_replaced(d, [v.session.token_hash, bytes(32)])),
+    Example("sessions.insert_session", lambda c, _, v: sessions.insert_session(c, v.session)),
+    Example("sessions.get", lambda c, _, v: sessions.get(c, v.session.id)),
+    Example("sessions.extend", lambda c, _, v: sessions.extend(c, v.session.id, v.now)),
+    Example("sessions.touch", lambda c, _, v: sessions.touch(c, v.session.id, v.now)),
+    Example(
+        "sessions.replace_token",
+        lambda c, _, v: sessions.replace_token(c, v.session.id, v.session.token_hash, bytes(32), v.now),
+    ),
+    Example("sessions.revoke", lambda c, _, v: sessions.revoke(c, v.session.id, v.now, "r", v.session.user_id)),
+    Example("sessions.revoke_all", lambda c, _, v: sessions.revoke_all(c, v.session.user_id, v.now, "r", v.session.id)),
+    Example("sessions.revoke_between", lambda c, _, v: sessions.revoke_between(c, "", v.session.id, v.now, "r")),
+    Example("sessions.ids_behind", lambda c, _, v: sessions.ids_behind(c, v.session.id, 1_000)),
+    Example("sessions.list_live", lambda c, _, v: sessions.list_live(c, v.session.user_id, v.now, None, 20)),
+    Example(
+        "sessions.list_live",
+        lambda c, _, v: sessions.list_live(c, v.session.user_id, v.now, (v.now, v.session.id), 20),
+        "later page",
+    ),
+)
+
+OUTBOX: Final = (
+    Example("outbox.put", lambda c, _, v: outbox.put(c, DELETE_USER_NOTIFICATIONS, {}, v.now, available_at=v.now)),
+    Example(
+        "outbox.lease",
+        lambda c, _, v: outbox.lease(c, v.now, v.later, 100),
+        rows=[SimpleNamespace(id="out_1", kind="", payload="{}", attempts=0)],
+    ),
+    Example("outbox.remove", lambda c, _, v: outbox.remove(c, [v.entry])),
+    Example(
+        "outbox.postpone",
+        lambda c, _, v: outbox.postpone(c, Entry(v.entry, "", {}, 1, v.now), v.later),
+    ),
+    Example("outbox.count", lambda c, *_: outbox.count(c)),
+    Example("outbox.backlog", lambda c, *_: outbox.backlog(c), rows=[(0, None)]),
+)
+
+COMMANDS: Final = (
+    Example("purge.count", lambda _, d, v: Purge(d, keep=timedelta(days=7)).count(v.now)),
+    Example("purge.delete", lambda _, d, v: Purge(d, keep=timedelta(days=7)).run(v.now)),
+    Example("seed.has_users", lambda c, *_: seed.has_users(c)),
+    Example("seed.insert_rows", lambda c, *_: seed.insert_rows(c, {users_table: [{"id": "a", "email": "b"}]})),
+)

@@ -1,0 +1,100 @@
+"""Puts the plans together, and says of each what it means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, cast
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.cli import CommandFailed
+from chassis.report import Report, Row, Section
+from users_service.database import Database
+from users_service.explain.catalog import EXAMPLES, TOGETHER, WITHOUT_PLAN, names
+from users_service.explain.examples import Example
+from users_service.explain.explainer import Explainer, ExplainingDatabase, Plan
+from users_service.explain.values import pick
+from users_service.settings import DatabaseSettings
+
+FULL_SCAN: Final = "full scan!"
+WHOLE_INDEX: Final = "whole index!"
+_LIMITED: Final = re.compile(r"\bLIMIT\b|GET_LOCK|RELEASE_LOCK", re.IGNORECASE)
+
+
+async def explain(settings: DatabaseSettings, wanted: str | None) -> Report:
+    """Explain the statements of that name; None: all. Raises CommandFailed for a name that there is not.
+
+    Raises DatabaseUnavailable.
+    """
+    examples = _chosen(wanted)
+    report = Report("users-service")
+    async with Database(settings) as database, database.connection() as connection:
+        rows = [row async for row in _rows(connection, examples)]
+    if wanted is not None and any(row["name"] == wanted for row in rows):
+        rows = [row for row in rows if row["name"] == wanted]
+    report.sections.append(
+        Section("plans", rows, ["rows are the server's estimates; plans of small tables say little"])
+    )
+    if wanted is None:
+        unexplained = [{"name": name, "reason": reason} for name, reason in WITHOUT_PLAN.items()]
+        report.sections.append(Section("without_plan", unexplained))
+    return report
+
+
+def _chosen(wanted: str | None) -> Sequence[Example]:
+    if wanted is None:
+        return EXAMPLES
+    if wanted in WITHOUT_PLAN:
+        raise CommandFailed(f"{wanted} has no plan: {WITHOUT_PLAN[wanted]}")
+    chosen = [example for example in EXAMPLES if example.name == TOGETHER.get(wanted, wanted)]
+    if not chosen:
+        raise CommandFailed(f"there is no statement {wanted}; there are: {', '.join(names())}")
+    return chosen
+
+
+async def _rows(connection: AsyncConnection, examples: Sequence[Example]) -> Any:
+    values = await pick(connection)
+    seen: set[tuple[str, str]] = set()
+    for example in examples:
+        explainer = Explainer(connection)
+        explainer.rows = example.rows
+        database = ExplainingDatabase(explainer).as_database
+        with explainer.listening():
+            await example.call(cast("AsyncConnection", explainer), database, values)
+        for plan in explainer.plans:
+            if (plan.name, plan.statement) not in seen and plan.name not in WITHOUT_PLAN:
+                seen.add((plan.name, plan.statement))
+                for row in _steps(example, plan):
+                    yield row
+
+
+def _steps(example: Example, plan: Plan) -> Iterator[Row]:
+    for step in plan.steps:
+        yield {
+            "name": plan.name,
+            "case": example.case or None,
+            "kind": plan.statement.split()[0].lower(),
+            "table": step["table"],
+            "index": step["key"],
+            "access": step["type"],
+            "rows_estimate": None if step["rows"] is None else int(step["rows"]),
+            "verdict": verdict(plan.statement, step),
+            "statement": plan.statement,
+        }
+
+
+def verdict(statement: str, step: dict[str, Any]) -> str:
+    """Say what a step means: by which index, or a warning that ends in an exclamation mark."""
+    if step["select_type"] == "INSERT" or statement.upper().startswith("INSERT"):
+        return "inserts"
+    if step["table"] is None or step["type"] is None:
+        # 'no matching row in const table', 'Impossible WHERE': found out by the key, or without any table.
+        return "nothing to read"
+    if step["table"].startswith("<"):
+        return "result of the next"
+    if step["type"] == "ALL":
+        return FULL_SCAN
+    if step["type"] == "index" and not _LIMITED.search(statement):
+        return WHOLE_INDEX
+    return f"by {step['key']}" if step["key"] else step["type"]
