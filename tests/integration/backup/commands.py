@@ -1,0 +1,84 @@
+"""Running `backup` and `restore` of both services as a person does, and what a test needs to compare databases."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pymongo
+from bson import json_util
+from click.testing import CliRunner, Result
+
+from notifications_service.cli import main as notifications_main
+from tests.harness.database_servers import ROOT
+from tests.harness.databases import MongoDatabase, MySQLDatabase, in_own_thread
+from tests.harness.statements import query
+from users_service.cli import main as users_main
+
+COMMAND_SECONDS = 60
+
+
+def users(database: MySQLDatabase, *arguments: object) -> Result:
+    """Run `users-service` on the database."""
+    return CliRunner().invoke(users_main, [str(each) for each in arguments], env=database.environment())
+
+
+def notifications(database: MongoDatabase, *arguments: object) -> Result:
+    """Run `notifications-service` on the database."""
+    return CliRunner().invoke(notifications_main, [str(each) for each in arguments], env=database.environment())
+
+
+def started(package: str, arguments: Sequence[object], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start a service's command as a process of its own."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "protos")])
+    return subprocess.Popen(
+        [sys.executable, "-m", package, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def one_line(result: Result) -> str:
+    """Return the one line that a command failed with."""
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit), result.exception
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+def rows(database: MySQLDatabase, statement: str) -> list[tuple[Any, ...]]:
+    """Run a statement and return its rows."""
+    return in_own_thread(lambda: query(database, statement))
+
+
+def mysql_content(database: MySQLDatabase) -> dict[str, Any]:
+    """Return every table's definition and rows."""
+    names = [str(row[0]) for row in rows(database, "SHOW TABLES")]
+    return {
+        name: (
+            str(rows(database, f"SHOW CREATE TABLE `{name}`")[0][1]),
+            sorted(map(repr, rows(database, f"SELECT * FROM `{name}`"))),
+        )
+        for name in names
+    }
+
+
+def mongodb_content(database: MongoDatabase) -> dict[str, Any]:
+    """Return every collection's options, indexes and documents; without the lock of migrations."""
+    with pymongo.MongoClient[dict[str, Any]](database.url) as client:
+        found = client.get_default_database()
+        return {
+            info["name"]: (
+                info["options"],
+                sorted(map(json_util.dumps, found[info["name"]].list_indexes())),
+                [json_util.dumps(document) for document in found[info["name"]].find().sort("_id")],
+            )
+            for info in found.list_collections()
+            if info["name"] != "migration_lock"
+        }

@@ -1,0 +1,144 @@
+"""`notifications-service backup` and `restore` on a real replica set: what comes back, and what is refused."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import bson
+import pymongo
+import pytest
+from bson import json_util
+
+from chassis.backup.reading import Archive
+from notifications_service.backup.collections import Collection
+from tests.harness.databases import MongoDatabase
+from tests.harness.proxy import proxy_to
+from tests.integration.backup.commands import mongodb_content, notifications, one_line
+from tests.integration.backup.cut import cut_after
+from tests.integration.backup.mongodump_metadata import METADATA
+
+NUMBER = 6_000
+MIDDLE = 500_000
+WHEN = datetime(2026, 1, 2, 3, 4, 5, 678_000)  # noqa: DTZ001
+
+
+@pytest.fixture
+def filled(mongodb_database: MongoDatabase) -> MongoDatabase:
+    """A database with more documents than fit into one answer, an expired one, and one that the validator refuses."""
+    with pymongo.MongoClient[dict[str, Any]](mongodb_database.url) as client:
+        database = client.get_default_database()
+        database["notifications"].insert_many([_notification(number) for number in range(NUMBER)])
+        database["notifications"].insert_many(
+            [{"title": 5, "data": {"a": [1, bson.Int64(2), None, b"\x00", 1.5]}}], bypass_document_validation=True
+        )
+        database["idempotency_keys"].insert_one({"_id": {"method": "m", "id": "x"}, "createdAt": WHEN})
+    return mongodb_database
+
+
+def _notification(number: int) -> dict[str, Any]:
+    return {
+        "userId": f"u{number % 50}",
+        "title": "t" * (number % 200),
+        "message": "größer 😀\n\0",
+        "type": "in-app",
+        "createdAt": WHEN + timedelta(seconds=number),
+    }
+
+
+@pytest.fixture
+def backup(filled: MongoDatabase, tmp_path: Path) -> Path:
+    """A backup of it."""
+    path = tmp_path / "notifications.backup"
+    result = notifications(filled, "backup", path)
+    assert result.exit_code == 0, result.output
+    return path
+
+
+def test_everything_comes_back(filled: MongoDatabase, backup: Path, mongodb_empty_database: MongoDatabase) -> None:
+    """Options, indexes and documents are the same after a restore, expired and invalid ones too."""
+    result = notifications(mongodb_empty_database, "restore", backup)
+    assert result.exit_code == 0, result.output
+    assert mongodb_content(mongodb_empty_database) == mongodb_content(filled)
+    assert Archive(backup).manifest.counts["notifications"] == NUMBER + 1
+
+
+def test_motor_makes_no_difference(filled: MongoDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who serves over Motor takes the same backups."""
+    monkeypatch.setenv("MONGODB_DRIVER", "motor")
+    assert notifications(filled, "backup", tmp_path / "x.backup").exit_code == 0
+
+
+def test_collections_are_described_as_mongodump_does() -> None:
+    """What mongodump 100.x wrote of the collection `notifications` is read, and written again with the same content."""
+    collection = Collection.from_json(METADATA)
+    assert [index["name"] for index in collection.indexes][:2] == ["_id_", "userId_1_createdAt_-1"]
+    assert collection.options["changeStreamPreAndPostImages"] == {"enabled": True}
+    written = json_util.loads(collection.to_json())
+    assert written | {"uuid": None} == json_util.loads(METADATA) | {"uuid": None}
+
+
+def test_a_database_that_is_not_empty_is_refused(filled: MongoDatabase, backup: Path) -> None:
+    """A restore never mixes with what is there, nor does a dry run say that it would."""
+    before = mongodb_content(filled)
+    for option in ((), ("--dry-run",), ("--start-over",)):
+        assert "is not empty" in one_line(notifications(filled, "restore", backup, *option))
+    assert mongodb_content(filled) == before
+
+
+def test_a_newer_schema_is_refused(
+    filled: MongoDatabase, tmp_path: Path, mongodb_empty_database: MongoDatabase
+) -> None:
+    """A backup by a newer version is not restored by one that does not know its schema."""
+    with pymongo.MongoClient[dict[str, Any]](filled.url) as client:
+        client.get_default_database()["migrations"].insert_one({"_id": 9999, "name": "later"})
+    assert notifications(filled, "backup", tmp_path / "x.backup").exit_code == 0
+    assert "schema 9999" in one_line(notifications(mongodb_empty_database, "restore", tmp_path / "x.backup"))
+    assert mongodb_content(mongodb_empty_database) == {}
+
+
+def test_a_database_without_a_schema_is_not_backed_up(mongodb_empty_database: MongoDatabase, tmp_path: Path) -> None:
+    """A wrong name in MONGODB_URL gives no empty backup that looks like a good one."""
+    assert "no schema" in one_line(notifications(mongodb_empty_database, "backup", tmp_path / "x.backup"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_backup_while_a_migration_runs(filled: MongoDatabase, tmp_path: Path) -> None:
+    """While a migration holds its lease there is no backup."""
+    later = datetime.now().astimezone() + timedelta(minutes=1)
+    with pymongo.MongoClient[dict[str, Any]](filled.url) as client:
+        lock = {"_id": "lock", "owner": "another", "expiresAt": later}
+        client.get_default_database()["migration_lock"].replace_one({"_id": "lock"}, lock, upsert=True)
+    assert "migrating" in one_line(notifications(filled, "backup", tmp_path / "x.backup"))
+
+
+def test_a_server_that_goes_away_leaves_no_file(filled: MongoDatabase, tmp_path: Path) -> None:
+    """A backup that loses its server in the middle is one line and no file."""
+    server = urlsplit(filled.url)
+    with proxy_to(str(server.hostname), server.port or 27017) as proxy:
+        cut_after(proxy, MIDDLE)
+        assert "MongoDB failed" in one_line(notifications(_through(filled, proxy.listens), "backup", tmp_path / "x"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_restore_can_be_seen_and_started_over(
+    filled: MongoDatabase, backup: Path, mongodb_empty_database: MongoDatabase
+) -> None:
+    """A restore whose server goes away leaves a marked database, which is refused until it is started over."""
+    target, server = mongodb_empty_database, urlsplit(mongodb_empty_database.url)
+    with proxy_to(str(server.hostname), server.port or 27017) as proxy:
+        cut_after(proxy, MIDDLE)
+        assert "--start-over" in one_line(notifications(_through(target, proxy.listens), "restore", backup))
+    assert "restore_unfinished" in mongodb_content(target)
+    assert "did not finish" in one_line(notifications(target, "restore", backup))
+    result = notifications(target, "restore", backup, "--start-over")
+    assert result.exit_code == 0, result.output
+    assert mongodb_content(target) == mongodb_content(filled)
+
+
+def _through(database: MongoDatabase, port: int) -> MongoDatabase:
+    """Name the database behind a proxy, which a client of a replica set would leave for the member's own address."""
+    url = f"mongodb://127.0.0.1:{port}/{database.name}?directConnection=true&retryWrites=false&retryReads=false"
+    return MongoDatabase(url, database.name)
