@@ -41,6 +41,9 @@ T = TypeVar("T")
 ATTEMPTS: Final = 6
 
 WRITE_CONFLICT: Final = 112
+# Rows that an answer begins with, where the server's own choice is 101 and the rest takes another round trip. What does
+# not fit into an answer's 16 MiB still comes in a second one.
+_ONE_BATCH: Final = 10_000
 # Shutting down, stepping down, no primary: the server's own words for "not now".
 _UNAVAILABLE: Final = frozenset({91, 189, 10107, 11600, 11602, 13435, 13436})
 
@@ -155,7 +158,7 @@ class Database:
         with self.limits({"pipeline": pipeline}):
             if place is not None:
                 return await self._aggregate_at(place, collection, pipeline, **options)
-            cursor = await self.driver.aggregate(collection, pipeline, **options)
+            cursor = await self.driver.aggregate(collection, pipeline, batchSize=_ONE_BATCH, **options)
             return await cursor.to_list(None)
 
     async def _aggregate_at(
@@ -165,7 +168,7 @@ class Database:
         async with await self.driver.start_session() as session:
             # Its reads are causally consistent: they wait for this time.
             session.advance_operation_time(place.after)
-            cursor = await self.driver.aggregate(chosen, pipeline, session=session, **options)
+            cursor = await self.driver.aggregate(chosen, pipeline, session=session, batchSize=_ONE_BATCH, **options)
             return await cursor.to_list(None)
 
     async def transaction(self, work: Callable[[Session], Awaitable[T]]) -> T:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from bson import DBRef, ObjectId
+from bson import ObjectId
+from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from vibework.notifications.v1 import notification_pb2 as pb
 
-from notifications_service import documents
+from notifications_service import documents, structs
 from notifications_service.documents import Document
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -48,7 +52,7 @@ def to_message(document: Document, fields: Iterable[str] | None = None) -> pb.No
     """
     if fields is None:
         try:
-            return _whole(document)
+            return _whole(document, pb.Notification)
         except _WRONG:
             fields = _CONVERTERS
     names = tuple(fields)
@@ -59,7 +63,20 @@ def to_message(document: Document, fields: Iterable[str] | None = None) -> pb.No
         raise Unreadable(f"{document.get('_id')!r}: {broken}") from None
 
 
-def _whole(document: Document) -> pb.Notification:
+def append(messages: RepeatedCompositeFieldContainer[pb.Notification], document: Document) -> None:
+    """Convert all of a document into a new message at the end, without the copy that appending a message takes.
+
+    Raises ``Unreadable`` and leaves the messages as they were.
+    """
+    number = len(messages)
+    try:
+        _whole(document, messages.add)
+    except _WRONG:
+        del messages[number:]
+        messages.append(to_message(document))
+
+
+def _whole(document: Document, make: Callable[..., pb.Notification]) -> pb.Notification:
     """Convert all fields at once: by the table below it takes more than twice as long, and pages are full of them.
 
     A test holds it to that table, which also says what is wrong when this fails.
@@ -71,33 +88,36 @@ def _whole(document: Document) -> pb.Notification:
     read = read or archived or False
     seen = seen or read
     delivery: Any = get("delivery") or _NO_DELIVERY
-    data: Any = None if get("data") is None else _json_object(document["data"])
     user_id, title, message = document["userId"], document["title"], document["message"]
-    created = document["createdAt"]
+    created, updated, sent = document["createdAt"], get("updatedAt"), get("sentAt")
     if user_id is None or title is None or message is None or created is None:
         # To the constructor None is a field that was not given.
         raise TypeError
-    return pb.Notification(
+    created_at = _parts(created)
+    made = make(
         id=_id(document),
         user_id=user_id,
         title=title,
         message=message,
         type=TYPE_TO_PROTO[document["type"]],
         category=get("category") or "",
-        data=data,
         seen=seen,
         read=read,
         archived=archived or False,
         seen_at=_parts(get("seenAt")) if seen else None,
         read_at=_parts(get("readAt")) if read else None,
         archived_at=_parts(get("archivedAt")) if archived else None,
-        sent_at=_parts(get("sentAt")),
+        # Most were never changed, and sent when they were created.
+        sent_at=created_at if sent == created else _parts(sent),
         scheduled_at=_parts(delivery.get("scheduledAt")),
         delivery_state=DELIVERY_STATE_TO_PROTO[delivery.get("state")],
-        created_at=_parts(created),
-        updated_at=_parts(get("updatedAt")),
+        created_at=created_at,
+        updated_at=created_at if updated == created else _parts(updated),
         etag=documents.etag(document),
     )
+    if (data := get("data")) is not None:
+        structs.write(made.data, data)
+    return made
 
 
 def _is_flag(value: object) -> bool:
@@ -207,27 +227,13 @@ def _delivery_state(document: Document) -> pb.DeliveryState.ValueType:
     return DELIVERY_STATE_TO_PROTO[(document.get("delivery") or {}).get("state")]
 
 
-def _data(document: Document) -> Any:
+def _data(document: Document) -> Struct | None:
     value = document.get("data")
-    return None if value is None else _json_object(value)
-
-
-def _json_object(value: object) -> dict[str, Any]:
-    # The driver makes a DBRef of an object whose first key is `$ref`; to a caller it is an object like any other.
-    found = value.as_doc() if isinstance(value, DBRef) else value
-    if not isinstance(found, dict):
-        raise TypeError("data is no object")
-    return {key: _json(item) for key, item in found.items()}
-
-
-def _json(value: object) -> Any:
-    if isinstance(value, list):
-        return [_json(item) for item in value]
-    if isinstance(value, dict | DBRef):
-        return _json_object(value)
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    raise TypeError(f"data holds a {type(value).__name__}")
+    if value is None:
+        return None
+    struct = Struct()
+    structs.write(struct, value)
+    return struct
 
 
 # Field of `Notification`: the stored fields it is made of, and how.

@@ -59,7 +59,9 @@ class Recipients:
     async def _exist(self, user_ids: Iterable[str]) -> dict[str, bool]:
         found = {user_id: self._remembered(user_id) for user_id in user_ids}
         asked = {user_id: self._asked.get(user_id) for user_id, known in found.items() if known is None}
-        answers = await asyncio.gather(*asked.values(), return_exceptions=True)
+        answers: Sequence[bool | BaseException | None] = []
+        if asked:
+            answers = await asyncio.gather(*asked.values(), return_exceptions=True)
         for user_id, answer in zip(asked, answers, strict=True):
             found[user_id] = self._accepted(answer)
         return {user_id: bool(known) for user_id, known in found.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from vibework.notifications.v1 import notification_pb2
@@ -16,6 +16,10 @@ from notifications_service.errors import NotificationUnreadable
 from notifications_service.feed import states
 from notifications_service.feed.states import State
 
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+
+Answers: TypeAlias = "RepeatedCompositeFieldContainer[notification_pb2.Notification]"
 TypeStats = GetNotificationStatsResponse.TypeStats
 
 _DESCRIPTOR: Final = notification_pb2.Notification.DESCRIPTOR
@@ -37,6 +41,13 @@ class ReadMask:
         fieldmask.prune(message, self._paths)
         return message
 
+    def append(self, answers: Answers, document: Document) -> None:
+        """Convert a document into a new message at the end. Raises ``messages.Unreadable``."""
+        if self._fields is None:
+            messages.append(answers, document)
+        else:
+            answers.append(self.apply(document))
+
 
 EVERYTHING: Final = ReadMask(FieldMask())
 
@@ -50,15 +61,13 @@ def one(document: Document, mask: ReadMask = EVERYTHING) -> notification_pb2.Not
         raise NotificationUnreadable from None
 
 
-def readable(rows: Iterable[Document], mask: ReadMask = EVERYTHING) -> list[notification_pb2.Notification]:
+def fill(answers: Answers, rows: Iterable[Document], mask: ReadMask = EVERYTHING) -> None:
     """Convert documents; one that cannot be read is left out and logged, so that it never hides the others."""
-    found = []
     for row in rows:
         try:
-            found.append(mask.apply(row))
+            mask.append(answers, row)
         except messages.Unreadable as error:
             logging.get(__name__).error("notification unreadable", document=str(error))
-    return found
 
 
 def stats(groups: Sequence[Document]) -> GetNotificationStatsResponse:

@@ -54,7 +54,13 @@ class FeedRepository:
         """Store notifications in one round trip, each by itself; return the errors of those that were refused."""
         try:
             with self._database.limits({"documents": new}):
-                await self._rows.insert_many(new, ordered=False)
+                if len(new) == 1:
+                    # The driver's way for many takes a tenth of a millisecond more.
+                    await self._rows.insert_one(new[0])
+                else:
+                    await self._rows.insert_many(new, ordered=False)
+        except WriteError as error:
+            return {0: WriteError("refused", error.code)}
         except BulkWriteError as error:
             return {item["index"]: WriteError("refused", item["code"]) for item in error.details["writeErrors"]}
         return {}
@@ -88,6 +94,10 @@ class FeedRepository:
         The filters say nothing of states: no index can be named for each part of such a command, and none but the
         right one fits then (docs/decisions/0012).
         """
+        if len(asked) == 1:
+            [(user_id, beginning)] = asked.items()
+            # The command for one page can name its index, and the driver has less to do.
+            return {user_id: await self.page(user_id, *beginning, limit, None)}
         parts = [self._page(user_id, *beginning, limit) for user_id, beginning in asked.items()]
         rest = [{"$unionWith": {"coll": documents.COLLECTION, "pipeline": part}} for part in parts[1:]]
         found: dict[str, list[Document]] = {user_id: [] for user_id in asked}

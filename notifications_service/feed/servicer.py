@@ -72,11 +72,11 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         after, size = self._pages.after(request), page_size(request.page_size)
         page = await self._service.page(request.user_id, chosen, after, size, mask.projection)
         counts = await self._service.count(request.user_id, [chosen]) if request.include_total else [None]
-        return pb.ListNotificationsResponse(
-            notifications=answers.readable(page.rows, mask),
-            next_page_token=self._pages.token(request, page.next),
-            total_size=counts[0],
+        response = pb.ListNotificationsResponse(
+            next_page_token=self._pages.token(request, page.next), total_size=counts[0]
         )
+        answers.fill(response.notifications, page.rows, mask)
+        return response
 
     async def CountNotifications(
         self, request: pb.CountNotificationsRequest, context: Context

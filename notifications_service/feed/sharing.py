@@ -7,8 +7,8 @@ calls gather, so that under load one command serves many; a lone call waits for 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, TypeVar
 
 from bson import ObjectId
 
@@ -17,6 +17,8 @@ from notifications_service.documents import Document
 from notifications_service.feed import filters
 from notifications_service.feed.filters import Filter
 from notifications_service.feed.repository import Beginning, FeedRepository, Position
+
+T = TypeVar("T")
 
 Asked = tuple[Filter, ...]
 
@@ -87,7 +89,7 @@ class SharedCommands:
                 rounds.append({user_id: beginning})
             else:
                 free[user_id] = beginning
-        found = await asyncio.gather(*(self._repository.pages(asked, PAGE_ROWS) for asked in rounds))
+        found = await _all([self._repository.pages(asked, PAGE_ROWS) for asked in rounds])
         return {
             (user_id, asked[user_id]): rows
             for asked, pages in zip(rounds, found, strict=True)
@@ -102,7 +104,7 @@ class SharedCommands:
         users: dict[Asked, list[str]] = {}
         for user_id, asked in keys:
             users.setdefault(asked, []).append(user_id)
-        counted = await asyncio.gather(*(self._count_alike(names, asked) for asked, names in users.items()))
+        counted = await _all([self._count_alike(names, asked) for asked, names in users.items()])
         return {key: counts for part in counted for key, counts in part.items()}
 
     async def _count_alike(self, users: Sequence[str], asked: Asked) -> dict[tuple[str, Asked], list[int]]:
@@ -114,3 +116,8 @@ class SharedCommands:
                 if filters.matches(number, item, group["_id"]):
                     mine[number] += group["n"]
         return {(user_id, asked): found for user_id, found in counts.items()}
+
+
+async def _all(commands: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    # One, as most are, needs no task of its own.
+    return [await commands[0]] if len(commands) == 1 else await asyncio.gather(*commands)

@@ -89,7 +89,7 @@ SPOILT = st.tuples(DOCUMENTS, st.sampled_from(sorted(FIELDS)), WRONG).map(lambda
 def test_the_quick_conversion_agrees_with_the_table(document: dict[str, Any]) -> None:
     """Whole messages are made by a shorter way than single fields; where it succeeds the table says the same."""
     try:
-        quick = messages._whole(document)
+        quick = messages._whole(document, pb.Notification)
     except messages._WRONG:
         return
     assert messages.to_message(document, list(messages.SOURCES)) == quick
@@ -102,4 +102,4 @@ def test_what_the_table_reads_the_quick_conversion_does_not_refuse(document: dic
         whole = messages.to_message(document, list(messages.SOURCES))
     except messages.Unreadable:
         return
-    assert messages._whole(document) == whole
+    assert messages._whole(document, pb.Notification) == whole
