@@ -20,6 +20,8 @@ from typing import Final
 
 from chassis import logging
 from chassis.settings import EXIT_BAD_SETTING, ServerSettings
+from chassis.telemetry.endpoint import INHERITED, MetricsPortTaken
+from chassis.telemetry.of_workers import WorkerMetrics
 
 EXIT_GIVEN_UP: Final = 1
 # A worker that lived longer than this died of something else than its start.
@@ -60,16 +62,23 @@ def serve(command: Sequence[str], count: int, settings: ServerSettings) -> int:
         reserved = _reserve(settings.grpc_host, settings.grpc_port)
     except OSError:
         address = f"{settings.grpc_host}:{settings.grpc_port}"
-        sys.stderr.write(f"cannot start: cannot listen on {address}: the port is taken or not ours\n")
-        return EXIT_GIVEN_UP
+        return _fail(f"cannot listen on {address}: the port is taken or not ours")
     sink = logging.configure(settings.log_level, settings.log_format)
     with reserved:
         environment = worker_environment(settings, reserved.getsockname()[1])
         patience = (settings.grpc_drain_ms + settings.grpc_grace_ms) / 1000 + KILL_AFTER_SECONDS
         try:
-            return asyncio.run(Supervisor(command, environment, count, patience).run())
+            with WorkerMetrics(settings.metrics_host, settings.metrics_port, count) as metrics:
+                return asyncio.run(Supervisor(command, environment, count, patience, metrics).run())
+        except MetricsPortTaken as error:
+            return _fail(str(error))
         finally:
             sink.flush()
+
+
+def _fail(text: str) -> int:
+    sys.stderr.write(f"cannot start: {text}\n")
+    return EXIT_GIVEN_UP
 
 
 def worker_environment(settings: ServerSettings, port: int) -> dict[str, str]:
@@ -102,6 +111,8 @@ class Supervisor:
     count: int
     # Seconds from the signal to the kill.
     patience: float
+    # Reads the metrics of all workers, each by a socket that it inherits.
+    metrics: WorkerMetrics
     _running: set[asyncio.subprocess.Process] = field(default_factory=set)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _exit: int = 0
@@ -113,17 +124,17 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._forward, number)
         log.info("starting workers", count=self.count, port=self.environment["GRPC_PORT"])
-        async with asyncio.TaskGroup() as group:
-            workers = [group.create_task(self._keep()) for _ in range(self.count)]
+        async with self.metrics.served(), asyncio.TaskGroup() as group:
+            workers = [group.create_task(self._keep(place)) for place in range(self.count)]
             group.create_task(self._kill_late(workers))
         return self._exit
 
-    async def _keep(self) -> None:
+    async def _keep(self, place: int) -> None:
         """Run one worker, and another one in its place for as long as the service is not stopping."""
         pause = FIRST_PAUSE_SECONDS
         while not self._stopping.is_set():
             started = time.monotonic()
-            code = await self._run_one()
+            code = await self._run_one(place)
             if self._stopping.is_set():
                 return
             lived = time.monotonic() - started
@@ -131,10 +142,15 @@ class Supervisor:
             self._count_death(code, lived)
             if not self._stopping.is_set():
                 log.warning("a worker died; starting another one", ended_by=_words(code), pause_seconds=pause)
+                self.metrics.restarts[place] += 1
                 await self._sleep(pause)
 
-    async def _run_one(self) -> int:
-        process = await asyncio.create_subprocess_exec(*self.command, env=self.environment, preexec_fn=_end_with_parent)
+    async def _run_one(self, place: int) -> int:
+        inherited = self.metrics.inherited(place)
+        own = {"METRICS_HOST": f"{INHERITED}{inherited[0]}"} if inherited else {}
+        process = await asyncio.create_subprocess_exec(
+            *self.command, env={**self.environment, **own}, pass_fds=inherited, preexec_fn=_end_with_parent
+        )
         self._running.add(process)
         if self._stopping.is_set():  # the signal came while it was being started
             process.terminate()

@@ -32,6 +32,11 @@ class MetricsPortTaken(OSError):
 
 async def serve(host: str, port: int, read: Read) -> asyncio.Server:
     """Listen, and answer with what ``read`` returns; close the server to end it. Raises MetricsPortTaken."""
+    return await serve_on(listener(host, port), read)
+
+
+async def serve_on(listening: socket.socket, read: Read) -> asyncio.Server:
+    """Answer on a socket with what ``read`` returns; close the server to end it."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -43,7 +48,7 @@ async def serve(host: str, port: int, read: Read) -> asyncio.Server:
         finally:
             writer.close()
 
-    return await asyncio.start_server(answer, sock=listener(host, port), limit=_LONGEST_REQUEST)
+    return await asyncio.start_server(answer, sock=listening, limit=_LONGEST_REQUEST)
 
 
 def listener(host: str, port: int) -> socket.socket:

@@ -7,7 +7,7 @@ A statement is called by its name (``chassis.statements``), its parameters are d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -56,9 +56,16 @@ class Queries:
 
     def __init__(self, target: Target, slow_ms: int, spans: Spans | None = None) -> None:
         self._target: Final = target
+        self._slow_ms: Final = slow_ms
         self._slow: Final = slow_ms / 1000 if slow_ms else float("inf")
         self._spans: Final = spans
         self._counts: dict[str, int] = {}
+
+    def at(self, host: str, port: int) -> Queries:
+        """Return the like for another server of the same database; what is slow there counts here."""
+        other = Queries(replace(self._target, host=host, port=port), self._slow_ms, self._spans)
+        other._counts = self._counts
+        return other
 
     @property
     def traced(self) -> bool:

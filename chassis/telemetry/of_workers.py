@@ -1,0 +1,84 @@
+"""The metrics of several workers, read by their parent: one address for all of them, told apart by ``worker``.
+
+Each worker serves its own on a listening socket of loopback that the parent opened and keeps, so its address is known
+before it starts, and no other worker can take it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Final, Self
+
+from chassis.telemetry import endpoint
+from chassis.telemetry.exposition import merged, text_of
+from chassis.telemetry.families import Family, by, gauge
+
+# Seconds that a worker may take to answer; one that starts, or hangs, is told as such.
+_PATIENCE: Final = 2.0
+_LOOPBACK: Final = "127.0.0.1"
+
+
+class WorkerMetrics:
+    """Opens the sockets, and serves what is read from them; open it as a context before the workers start.
+
+    ``port`` 0: nothing is opened. Raises MetricsPortTaken.
+    """
+
+    def __init__(self, host: str, port: int, count: int) -> None:
+        self.restarts = [0] * count
+        self._address = (host, port)
+        self._count = count
+        self._sockets: list[socket.socket] = []
+        self._listener: socket.socket | None = None
+
+    def inherited(self, place: int) -> tuple[int, ...]:
+        """Return what a worker inherits: the number of its socket, or nothing."""
+        return (self._sockets[place].fileno(),) if self._sockets else ()
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[None]:
+        """Answer for all workers for as long as the context lasts."""
+        if self._listener is None:
+            yield
+            return
+        server = await endpoint.serve_on(self._listener, self._read)
+        try:
+            yield
+        finally:
+            server.close()
+
+    async def _read(self) -> str:
+        addresses = [worker.getsockname() for worker in self._sockets]
+        answers = await asyncio.gather(*(endpoint.fetch(address, _PATIENCE) for address in addresses))
+        texts = {str(place): text for place, text in enumerate(answers) if text is not None}
+        return merged(texts, "worker") + "".join(map(text_of, self._own(set(texts))))
+
+    def _own(self, answered: set[str]) -> Iterator[Family]:
+        places = [str(place) for place in range(self._count)]
+        up = {place: float(place in answered) for place in places}
+        restarts = dict(zip(places, map(float, self.restarts), strict=True))
+        yield gauge("vibework_workers", "Processes that are to run.", self._count)
+        yield Family("vibework_worker_up", "gauge", "1 for a worker that told its metrics.", by("worker", up))
+        yield Family(
+            "vibework_worker_restarts_total",
+            "counter",
+            "Times that a worker died and was replaced.",
+            by("worker", restarts),
+        )
+
+    def __enter__(self) -> Self:
+        host, port = self._address
+        if port:
+            self._listener = endpoint.listener(host, port)
+            self._sockets = [socket.create_server((_LOOPBACK, 0)) for _ in range(self._count)]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for opened in self._sockets if self._listener is None else (self._listener, *self._sockets):
+            opened.close()
