@@ -1,0 +1,1 @@
+"""How the server would carry out each named command: repositories as they are, on a database that explains."""

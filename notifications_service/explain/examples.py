@@ -1,0 +1,155 @@
+"""An example of every named command: the function that sends it, with arguments as calls have them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from bson import ObjectId, Timestamp
+
+from notifications_service import documents
+from notifications_service.documents import Document, Draft, Type
+from notifications_service.explain.explainer import Explainer
+from notifications_service.feed import filters
+from notifications_service.feed.filters import Filter
+from notifications_service.feed.repository import FeedRepository
+from notifications_service.feed.states import Mark, State
+from notifications_service.idempotency import IdempotencyKeys, RequestKey
+from notifications_service.purge import purge
+from notifications_service.retention import Retention
+from notifications_service.seed.repository import SeedRepository
+from notifications_service.watch.snapshot import Snapshot, Snapshots
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """A notification that is there, or, in an empty database, what could be one."""
+
+    user_id: str
+    key: ObjectId
+    created_at: datetime
+    retention: Retention
+
+    @property
+    def position(self) -> tuple[int, ObjectId]:
+        """The place of the notification in a list."""
+        return documents.milliseconds(self.created_at), self.key
+
+
+Call = Callable[[Explainer, Values], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A call that sends the command ``name``, and perhaps others; ``case``: which of its forms."""
+
+    name: str
+    call: Call
+    case: str = ""
+    # Whether the first command finds the notification: more follow only then.
+    finds: bool = False
+
+
+_UNREAD: Final = Filter(highest=State.SEEN)
+_READ: Final = Filter(lowest=State.READ, highest=State.READ)
+_TYPES: Final = Filter(types=("email", "push"), categories=("billing",))
+
+
+def _feed(explainer: Explainer, values: Values) -> FeedRepository:
+    return FeedRepository(explainer, values.retention)
+
+
+def _draft(values: Values) -> Document:
+    return documents.new(Draft(values.user_id, "title", "message", Type.IN_APP), documents.now())
+
+
+def _page(chosen: Filter, *, later: bool = False) -> Call:
+    return lambda e, v: _feed(e, v).page(v.user_id, chosen, v.position if later else None, 21, None)
+
+
+def _pages(*, later: bool) -> Call:
+    def call(explainer: Explainer, values: Values) -> Awaitable[Any]:
+        beginning = (filters.EVERYTHING, values.position if later else None)
+        return _feed(explainer, values).pages({values.user_id: beginning, "another": beginning}, 21)
+
+    return call
+
+
+def _mark_all(chosen: Filter) -> Call:
+    return lambda e, v: _feed(e, v).mark_all(v.user_id, chosen, documents.now(), Mark.READ.value)
+
+
+FEED: Final = (
+    Example("feed.insert_each", lambda e, v: _feed(e, v).insert_each([_draft(v)])),
+    Example("feed.insert_in", lambda e, v: _feed(e, v).insert_in(None, [_draft(v)])),  # type: ignore[arg-type]
+    Example("feed.get_many", lambda e, v: _feed(e, v).get_many([v.key, ObjectId()])),
+    Example("feed.page", _page(filters.EVERYTHING), "all"),
+    Example("feed.page", _page(filters.EVERYTHING, later=True), "later page"),
+    Example("feed.page", _page(_UNREAD), "unread"),
+    Example("feed.page", _page(_READ, later=True), "read, later page"),
+    Example("feed.page", _page(_TYPES), "types and category"),
+    Example("feed.pages", _pages(later=False)),
+    Example("feed.pages", _pages(later=True), "later page"),
+    Example("feed.group", lambda e, v: _feed(e, v).group([v.user_id, "another"], {"read": "$read"})),
+    Example("feed.update", lambda e, v: _feed(e, v).update(v.key, {"title": "new"}, {"rev": 1})),
+    Example("feed.mark", lambda e, v: _feed(e, v).mark(v.user_id, [v.key], Mark.READ.value)),
+    Example("feed.mark_all", _mark_all(filters.EVERYTHING)),
+    Example("feed.mark_all", _mark_all(_TYPES), "types and category"),
+    Example("feed.delete", lambda e, v: _feed(e, v).delete(v.key, {})),
+    Example("feed.delete_of_user", lambda e, v: _feed(e, v).delete_of_user(v.user_id), finds=True),
+)
+
+
+def _once(explainer: Explainer, values: Values) -> Awaitable[Any]:
+    async def write(_: Any) -> None:
+        return None
+
+    key = RequestKey("CreateNotification", str(values.key), bytes(32))
+    return IdempotencyKeys(explainer).once(key, [], write)
+
+
+def _answered(explainer: Explainer, values: Values) -> Awaitable[Any]:
+    return IdempotencyKeys(explainer).answered(RequestKey("CreateNotification", str(values.key), bytes(32)))
+
+
+REST: Final = (
+    Example("idempotency.answered", _answered),
+    Example("idempotency.once", _once),
+    Example("purge.delete", lambda e, _: purge(e), finds=True),
+    Example("seed.has_any", lambda e, _: SeedRepository(e).has_any()),
+    Example("seed.insert", lambda e, v: SeedRepository(e).insert([_draft(v)])),
+)
+
+
+def _snapshots(explainer: Explainer, values: Values) -> Snapshots:
+    return Snapshots(explainer, values.retention.cutoff)
+
+
+async def _read_part(explainer: Explainer, values: Values) -> None:
+    async for _ in _snapshots(explainer, values).read(Snapshot(Timestamp(1, 1), [values.key], truncated=False)):
+        pass
+
+
+WATCH: Final = (
+    Example("watch.read_moment", lambda e, v: _snapshots(e, v).now()),
+    Example("watch.draw", lambda e, v: _snapshots(e, v).draw(v.user_id, 100, None)),
+    Example("watch.read_part", _read_part),
+)
+
+EXAMPLES: Final = (*FEED, *REST, *WATCH)
+
+WITHOUT_PLAN: Final = {
+    "app.probe": "reads no collection",
+    "database.hello": "reads no collection",
+    "retention.stored_seconds": "asks for the collection's indexes",
+    "secondaries.now": "reads no collection",
+    "watch.next": "reads the oplog from a place on",
+    "watch.open": "reads the oplog from a place on",
+}
+
+
+def names() -> list[str]:
+    """Return the names of all commands."""
+    return sorted({*(example.name for example in EXAMPLES), *WITHOUT_PLAN})

@@ -1,0 +1,154 @@
+"""A database that has each command explained instead of carried out.
+
+Repositories are called as ever: commands that they put together themselves go to the server as they are, inside
+``explain``; the driver's methods are put into the commands that the driver makes of them. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar, cast
+
+from bson import Timestamp
+
+from chassis import statements
+from notifications_service.database import Database
+from notifications_service.documents import Document
+from notifications_service.drivers import Collection
+from notifications_service.settings import DatabaseSettings
+
+T = TypeVar("T")
+
+_EXPLAINED: Final = frozenset({"find", "aggregate", "update", "delete", "findAndModify"})
+_NOW: Final = Timestamp(1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A command, under its name, and what the server says of it; None for a command without a plan."""
+
+    name: str
+    command: Document
+    answer: Document | None
+
+
+class Explainer(Database):
+    """Stands in for the database that repositories are given; ``analyze``: let the server count what it reads."""
+
+    def __init__(self, settings: DatabaseSettings, *, analyze: bool) -> None:
+        super().__init__(settings)
+        self.plans: list[Plan] = []
+        # What the next command is answered.
+        self.rows: Sequence[Document] = ()
+        self._verbosity = "executionStats" if analyze else "queryPlanner"
+        self._server = self.default
+        # Of the driver's type for those who use it.
+        self.default: Any = _Default(self)
+
+    @property
+    def server(self) -> Any:
+        """The database itself."""
+        return self._server
+
+    def collection(self, name: str) -> Collection:
+        """Return a collection that explains."""
+        return cast("Collection", ExplainingCollection(name, self))
+
+    async def aggregate(self, collection: Collection, pipeline: Any, **options: Any) -> list[Document]:
+        """Explain an aggregation; ``place`` is where, and changes no plan."""
+        hint = {"hint": options["hint"]} if "hint" in options else {}
+        return await self.explain({"aggregate": collection.name, "pipeline": list(pipeline), "cursor": {}, **hint})
+
+    async def transaction(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        """Call ``work`` without a session."""
+        return await work(None)
+
+    async def explain(self, command: Document) -> list[Document]:
+        """Explain a command, and answer it with the rows of the example, once."""
+        # An explanation is of no moment.
+        asked = {name: value for name, value in command.items() if name != "readConcern"}
+        answer = None
+        if next(iter(command)) in _EXPLAINED:
+            answer = await self._server.command({"explain": asked, "verbosity": self._verbosity})
+        self.plans.append(Plan(statements.current(), asked, answer))
+        rows, self.rows = list(self.rows), ()
+        return rows
+
+
+class _Default:
+    """Stands in for the driver's database."""
+
+    def __init__(self, explainer: Explainer) -> None:
+        self._explainer = explainer
+
+    async def command(self, command: Any, *_arguments: Any, **_options: Any) -> Document:
+        """Explain a command."""
+        rows = await self._explainer.explain({command: 1} if isinstance(command, str) else command)
+        return {"ok": 1.0, "operationTime": _NOW, "cursor": {"firstBatch": rows, "atClusterTime": _NOW}}
+
+
+class _Changed:
+    """What a write is answered: one document changed."""
+
+    modified_count = deleted_count = matched_count = 1
+
+
+class ExplainingCollection:
+    """Stands in for a collection: the driver's methods as the commands that it makes of them."""
+
+    def __init__(self, name: str, explainer: Explainer) -> None:
+        self.name: Final = name
+        self._explainer = explainer
+
+    async def index_information(self) -> Document:
+        """Return the collection's indexes, as they are."""
+        found: Document = await self._explainer.server[self.name].index_information()
+        return found
+
+    async def find(
+        self, query: Document, projection: Document | None = None, **options: Any
+    ) -> AsyncIterator[Document]:
+        """Explain a query."""
+        for row in await self._explainer.explain(_find(self.name, query, projection, options)):
+            yield row
+
+    async def find_one(self, query: Document, projection: Document | None = None, **options: Any) -> Document | None:
+        """Explain a query for one document."""
+        rows = await self._explainer.explain(_find(self.name, query, projection, {"limit": 1, **options}))
+        return rows[0] if rows else None
+
+    async def find_one_and_update(self, query: Document, update: Any, **_options: Any) -> Document | None:
+        """Explain a change of one document that is answered."""
+        rows = await self._explainer.explain({"findAndModify": self.name, "query": query, "update": update})
+        return rows[0] if rows else None
+
+    async def update_many(self, query: Document, update: Any, *, hint: Any = None) -> _Changed:
+        """Explain a change of many documents."""
+        hinted = {} if hint is None else {"hint": hint}
+        one = {"q": query, "u": update, "multi": True, **hinted}
+        await self._explainer.explain({"update": self.name, "updates": [one]})
+        return _Changed()
+
+    async def delete_one(self, query: Document) -> _Changed:
+        """Explain the deletion of one document."""
+        await self._explainer.explain({"delete": self.name, "deletes": [{"q": query, "limit": 1}]})
+        return _Changed()
+
+    async def delete_many(self, query: Document) -> _Changed:
+        """Explain the deletion of many documents."""
+        await self._explainer.explain({"delete": self.name, "deletes": [{"q": query, "limit": 0}]})
+        return _Changed()
+
+    async def insert_one(self, document: Document, **_options: Any) -> None:
+        """Note an insertion: it has no plan."""
+        await self.insert_many([document])
+
+    async def insert_many(self, documents: Sequence[Document], **_options: Any) -> None:
+        """Note an insertion: it has no plan."""
+        await self._explainer.explain({"insert": self.name, "documents": list(documents)})
+
+
+def _find(name: str, query: Document, projection: Document | None, options: Document) -> Document:
+    shown = {} if projection is None else {"projection": projection}
+    return {"find": name, "filter": query, **shown, **options}

@@ -1,0 +1,81 @@
+"""Puts the plans together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pymongo
+from bson import ObjectId, json_util
+
+from chassis.cli import CommandFailed
+from chassis.report import Report, Row, Section
+from notifications_service import documents
+from notifications_service.explain import plans
+from notifications_service.explain.examples import EXAMPLES, WITHOUT_PLAN, Example, Values, names
+from notifications_service.explain.explainer import Explainer
+from notifications_service.retention import Retention
+from notifications_service.settings import DatabaseSettings
+from notifications_service.status.shapes import shape
+
+_NOTE = "plans of small collections say little; --analyze counts what is read, and changes nothing"
+
+
+async def explain(settings: DatabaseSettings, wanted: str | None, *, analyze: bool) -> Report:
+    """Explain the commands of that name; None: all. Raises CommandFailed for a name that there is not.
+
+    Raises NotMigrated and PyMongoError. All together take the query timeout at most.
+    """
+    examples = _chosen(wanted)
+    explainer = Explainer(settings, analyze=analyze)
+    try:
+        with explainer.limits(), pymongo.timeout(settings.mongodb_query_timeout_ms / 1000):
+            rows = await _rows(explainer, examples)
+    finally:
+        await explainer.close()
+    report = Report("notifications-service", [Section("plans", rows, [_NOTE])])
+    if wanted is None:
+        unexplained = [{"name": name, "reason": reason} for name, reason in WITHOUT_PLAN.items()]
+        report.sections.append(Section("without_plan", unexplained))
+    return report
+
+
+def _chosen(wanted: str | None) -> Sequence[Example]:
+    if wanted is None:
+        return EXAMPLES
+    if wanted in WITHOUT_PLAN:
+        raise CommandFailed(f"{wanted} has no plan: {WITHOUT_PLAN[wanted]}")
+    chosen = [example for example in EXAMPLES if example.name == wanted]
+    if not chosen:
+        raise CommandFailed(f"there is no command {wanted}; there are: {', '.join(names())}")
+    return chosen
+
+
+async def _rows(explainer: Explainer, examples: Sequence[Example]) -> list[Row]:
+    values = await _pick(explainer.server)
+    rows: list[Row] = []
+    for example in examples:
+        explainer.plans.clear()
+        explainer.rows = [{"_id": values.key}] if example.finds else []
+        await example.call(explainer, values)
+        for plan in explainer.plans:
+            row = plans.row(plan, example.case) | {"command": _shown(plan.command)}
+            if row not in rows:
+                rows.append(row)
+    return rows
+
+
+async def _pick(server: Any) -> Values:
+    """Read one notification; none of it is ever shown."""
+    collection = server.get_collection(documents.COLLECTION, codec_options=documents.CODEC_OPTIONS)
+    retention = Retention(collection)
+    await retention.refresh()
+    found = await collection.find_one({}, sort=[("createdAt", -1)], hint="createdAt_1") or {}
+    return Values(
+        found.get("userId", "none"), found.get("_id", ObjectId()), found.get("createdAt", documents.now()), retention
+    )
+
+
+def _shown(command: Row) -> str:
+    plain = json_util.loads(json_util.dumps(command))
+    return shape(plain, next(iter(command)))
