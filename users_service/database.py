@@ -38,6 +38,8 @@ FOREIGN_KEY_MISSING = 1452
 LOCK_WAIT_TIMEOUT = 1205
 DEADLOCK = 1213
 STATEMENT_TIMEOUTS = frozenset({1969, 3024})  # MariaDB's and MySQL's own limit on a statement
+# The server takes no writes: it is not the primary, or not any more.
+READ_ONLY = frozenset({1290, 1836})
 NOT_MIGRATED = frozenset({1146, 1054})  # a table, or a column, is missing
 
 UNAVAILABLE = (
@@ -277,6 +279,7 @@ def new_engine(settings: DatabaseSettings, *, size: int, **options: Any) -> Asyn
         **options,
     )
     _discard_idle(engine, settings.mysql_pool_idle_timeout_ms / 1000)
+    _leave_old_primary(engine)
     return engine
 
 
@@ -291,3 +294,12 @@ def _discard_idle(engine: AsyncEngine, seconds: float) -> None:
     def check(_connection: Any, record: Any, _proxy: Any) -> None:
         if time.monotonic() - record.info.pop("idle_since", time.monotonic()) > seconds:
             raise exc.DisconnectionError("idle for too long")
+
+
+def _leave_old_primary(engine: AsyncEngine) -> None:
+    """Give up all connections to a server that only reads: after a failover the name leads to another one."""
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def leave(context: Any) -> None:
+        if error_number(context.original_exception) in READ_ONLY:
+            context.is_disconnect = True
