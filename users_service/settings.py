@@ -43,8 +43,8 @@ class DatabaseSettings(ServerSettings):
     mysql_replica_hosts: str = ""
     """`host[:port]`, comma-separated: replicas that answer lists and counts, each as the primary would; none: the
     primary answers all."""
-    mysql_replica_pool_max_connections: Annotated[int, Field(ge=3, le=1_000)] = 6
-    """Connections of one process to each replica; two of them only ask how far it is."""
+    mysql_replica_pool_max_connections: Annotated[int, Field(ge=2, le=1_000)] = 6
+    """Connections of one process to each replica; one of them only asks how far it is."""
     mysql_replica_max_lag_ms: Annotated[Milliseconds, Field(ge=100)] = 1_000
     """A replica further behind the primary is not asked."""
     mysql_replica_wait_ms: Annotated[Milliseconds, Field(le=5_000)] = 50

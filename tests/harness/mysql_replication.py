@@ -19,7 +19,12 @@ from tests.harness.databases import run_mysql
 
 CATCH_UP_SECONDS = 30
 # "loose": MariaDB numbers its transactions without being told to.
-COMMON_OPTIONS = ("--log-bin=binlog", "--binlog-format=ROW", "--loose-gtid-mode=ON")
+COMMON_OPTIONS = (
+    "--log-bin=binlog",
+    "--binlog-format=ROW",
+    "--loose-gtid-mode=ON",
+    "--loose-enforce-gtid-consistency=ON",
+)
 REPLICA_OPTIONS = ("--read-only=ON", "--relay-log=relay", "--relay-log-recovery=ON", "--slave-net-timeout=5")
 
 
@@ -104,11 +109,8 @@ def replication(directory: Path) -> Iterator[Replication]:
     """Run a primary and a replica for as long as the context lasts."""
     account = MySQLAccount("harness", secrets.token_hex(16))
     is_mariadb = mysql_installation.find_or_install().is_mariadb
-    consistent = "--loose-enforce-gtid-consistency=ON"
-    primary = LocalMySQL(directory / "primary", account, options=(*COMMON_OPTIONS, consistent, "--server-id=1"))
-    replica = LocalMySQL(
-        directory / "replica", account, options=(*COMMON_OPTIONS, consistent, "--server-id=2", *REPLICA_OPTIONS)
-    )
+    primary = LocalMySQL(directory / "primary", account, options=(*COMMON_OPTIONS, "--server-id=1"))
+    replica = LocalMySQL(directory / "replica", account, options=(*COMMON_OPTIONS, "--server-id=2", *REPLICA_OPTIONS))
     try:
         for server in (primary, replica):
             server.begin()
@@ -120,6 +122,20 @@ def replication(directory: Path) -> Iterator[Replication]:
     finally:
         for server in (replica, primary):
             server.kill()
+
+
+@contextmanager
+def another_replica(pair: Replication, directory: Path) -> Iterator[Replication]:
+    """Run a second replica of the same primary for as long as the context lasts."""
+    account = pair._process.account
+    server = LocalMySQL(directory, account, options=(*COMMON_OPTIONS, "--server-id=3", *REPLICA_OPTIONS))
+    try:
+        server.start()
+        another = Replication(pair.primary, _reached(server), server, pair._is_mariadb)
+        another.connect()
+        yield another
+    finally:
+        server.kill()
 
 
 def _reached(server: LocalMySQL) -> MySQLServer:

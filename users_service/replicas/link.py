@@ -1,4 +1,4 @@
-"""What a replica is asked about itself, on two connections of its own that no read can occupy."""
+"""What a replica is asked about itself, on a connection of its own that no read can occupy."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import asyncmy.errors
 
 from chassis.statements import naming
 from users_service.database import limited_arguments
+from users_service.replicas.errors import ReplicaFailed
 from users_service.replicas.positions import Position, parse
 from users_service.settings import DatabaseSettings
 
-# One for the regular look, one for those who wait for a position.
-CONNECTIONS: Final = 2
+CONNECTIONS: Final = 1
 # What the driver raises of a server that is away. A TimeoutError is an OSError; a connection that is reset at its very
 # beginning becomes a RuntimeError.
 LINK_ERRORS: Final = (asyncmy.errors.MySQLError, OSError, RuntimeError)
@@ -24,15 +24,6 @@ LINK_ERRORS: Final = (asyncmy.errors.MySQLError, OSError, RuntimeError)
 # MariaDB and MySQL each pass over the comments meant for the other.
 PRIMARY_POSITION: Final = "SELECT /*M!100100 @@GLOBAL.gtid_binlog_pos */ /*!80000 @@GLOBAL.gtid_executed */"
 _STATE: Final = "SELECT @@GLOBAL.read_only, /*M!100100 @@GLOBAL.gtid_slave_pos */ /*!80000 @@GLOBAL.gtid_executed */"
-# 0: reached.
-_WAIT: Final = (
-    "SELECT /*M!100100 MASTER_GTID_WAIT(%(position)s, %(seconds)s) */ "
-    "/*!80000 WAIT_FOR_EXECUTED_GTID_SET(%(position)s, %(seconds)s) */"
-)
-
-
-class ReplicaFailed(Exception):
-    """The replica did not do what it was asked; that had no effect and can be asked of another server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +44,18 @@ class Link:
 
     async def look(self) -> Look:
         """Return the replica's state."""
-        ((read_only, position),) = await self._ask("replicas.look", _STATE, {}, 0.0)
-        return Look(read_only not in (0, "OFF"), parse(position))
-
-    async def wait(self, position: Position, seconds: float) -> bool:
-        """Wait for a position; say whether it was reached within so many seconds."""
-        arguments = {"position": position.text, "seconds": seconds}
-        ((missed,),) = await self._ask("replicas.wait", _WAIT, arguments, seconds)
-        return bool(missed == 0)
-
-    async def _ask(self, name: str, statement: str, arguments: dict[str, Any], longer: float) -> Sequence[Any]:
         try:
-            with naming(name):
-                async with asyncio.timeout(self._seconds + longer):
-                    return await self._rows(statement, arguments)
+            with naming("replicas.look"):
+                async with asyncio.timeout(self._seconds):
+                    ((read_only, position),) = await self._rows(_STATE)
         except LINK_ERRORS as error:
             raise ReplicaFailed from error
+        return Look(read_only not in (0, "OFF"), parse(position))
 
-    async def _rows(self, statement: str, arguments: dict[str, Any]) -> Sequence[Any]:
+    async def _rows(self, statement: str) -> Sequence[Any]:
         pool = await self._opened()
         async with pool.acquire() as connection, connection.cursor() as cursor:
-            await cursor.execute(statement, arguments)
+            await cursor.execute(statement)
             return list(await cursor.fetchall())
 
     async def _opened(self) -> Any:
@@ -83,7 +65,7 @@ class Link:
         return self._pool
 
     async def close(self) -> None:
-        """Close both connections."""
+        """Close the connection."""
         if self._pool is not None:
             self._pool.terminate()
             async with asyncio.timeout(self._seconds):

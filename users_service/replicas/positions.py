@@ -89,3 +89,7 @@ class Log:
     def complete_to(self, position: Position) -> float:
         """Return the last known time before which everything that was acknowledged is in a replica's position."""
         return next((time for time, passed in self._entries if position.covers(passed)), NEVER)
+
+    def since(self, time: float) -> Position | None:
+        """Return the first position noted at ``time`` or later; None: there is none yet."""
+        return next((passed for noted, passed in reversed(self._entries) if noted >= time), None)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from time import monotonic
-from typing import Any, Final, Literal, NoReturn, Protocol, TypeVar
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,18 +21,18 @@ from chassis.statements import naming
 from users_service.background import repeat
 from users_service.database import Database, translated
 from users_service.replicas import staleness
-from users_service.replicas.link import PRIMARY_POSITION, ReplicaFailed
+from users_service.replicas.errors import NoneInUse, NotAnswered
+from users_service.replicas.link import PRIMARY_POSITION
 from users_service.replicas.positions import Log, Position, parse
 from users_service.replicas.replica import Replica
 from users_service.settings import DatabaseSettings
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
-# Why the primary carried out a read that a replica might have.
-Fallback = Literal["none in use", "behind", "failed"]
-
 # How often a replica is looked at within the lag that is allowed: it is known to a fifth of it.
 LOOKS: Final = 5
+# Seconds for a position that was reached already; MySQL takes 0 for "for ever".
+AT_ONCE: Final = 0.01
 
 log = logging.get(__name__)
 
@@ -49,10 +49,12 @@ class ReplicaReads:
     """Reads on replicas, or else on the primary. For metrics: ``replicas``, and ``fallbacks`` by cause."""
 
     def __init__(self, database: Database, settings: DatabaseSettings) -> None:
-        self.fallbacks: Counter[Fallback] = Counter()
+        self.fallbacks: Counter[str] = Counter()
         self._database = database
         self._query_timeout = settings.mysql_query_timeout_ms / 1000
-        self._interval = settings.mysql_replica_max_lag_ms / 1000 / LOOKS
+        self._max_lag = settings.mysql_replica_max_lag_ms / 1000
+        self._wait = settings.mysql_replica_wait_ms / 1000
+        self._interval = self._max_lag / LOOKS
         self._passed = Log(2 * LOOKS)
         self._primary_answers = True
         self._keeps_log: bool | None = None
@@ -60,44 +62,38 @@ class ReplicaReads:
             self._ask_position, max_in_flight=1, timeout=self._query_timeout
         )
         self.replicas: Sequence[Replica] = [
-            Replica(settings, endpoint, self._passed) for endpoint in settings.replica_endpoints
+            Replica(settings, endpoint, self._passed, database.queries) for endpoint in settings.replica_endpoints
         ]
 
     async def query(self, work: Work[T]) -> T:
-        """Carry out a read as ``Query`` promises; what a replica fails to answer is repeated on the primary."""
-        with translated():
-            async with asyncio.timeout(deadline.timeout(self._query_timeout)):
-                replica = await self._choose()
-                if replica is not None:
-                    try:
-                        return await replica.read(work)
-                    except ReplicaFailed:
-                        self.fallbacks["failed"] += 1
+        """Carry out a read as ``Query`` promises; what no replica answers, the primary does."""
+        try:
+            with translated():
+                async with asyncio.timeout(deadline.timeout(self._query_timeout)):
+                    return await self._on_replica(work)
+        except NotAnswered as error:
+            self.fallbacks[error.cause] += 1
         return await self._database.query(work)
 
-    async def _choose(self) -> Replica | None:
+    async def _on_replica(self, work: Work[T]) -> T:
         candidates = [replica for replica in self.replicas if replica.in_use]
-        if old_enough := self._within(candidates, staleness.tolerated()):
-            return _least_busy(old_enough)
         if not candidates:
-            self.fallbacks["none in use"] += 1
-            return None
+            raise NoneInUse
+        old = self._old_enough()
+        if old and (there := [replica for replica in candidates if replica.has(old)]):
+            return await _least_busy(there).read(work, old, AT_ONCE)
         position = await self._position.get(None)
         if not position:
             # Nobody can tell how far the replicas are.
-            self.fallbacks["none in use"] += 1
-            return None
-        if there := [replica for replica in candidates if replica.has(position)]:
-            return _least_busy(there)
-        nearest = min(candidates, key=lambda replica: replica.lag)
-        if await nearest.reaches(position):
-            return nearest
-        self.fallbacks["behind"] += 1
-        return None
+            raise NoneInUse
+        there = [replica for replica in candidates if replica.has(position)]
+        replica = _least_busy(there) if there else min(candidates, key=lambda candidate: candidate.lag)
+        return await replica.read(work, position, self._wait)
 
-    @staticmethod
-    def _within(candidates: Sequence[Replica], seconds: float) -> list[Replica]:
-        return [replica for replica in candidates if replica.lag <= seconds] if seconds else []
+    def _old_enough(self) -> Position | None:
+        """Return where the primary was when the answer may be from; None: now."""
+        seconds = min(staleness.tolerated(), self._max_lag)
+        return self._passed.since(monotonic() - seconds) if seconds else None
 
     async def _ask_position(self, _: Sequence[None] = ()) -> dict[None, Position]:
         with naming("replicas.position"):

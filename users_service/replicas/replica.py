@@ -8,21 +8,29 @@ from contextlib import suppress
 from time import monotonic
 from typing import Final, Literal, TypeVar
 
-from sqlalchemy import exc
+from sqlalchemy import exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import logging
 from chassis.breaker import CircuitBreaker
-from chassis.coalesce import Coalescer
-from chassis.errors import DatabaseUnavailable
+from chassis.statements import naming
+from chassis.telemetry.queries import Queries
 from users_service.database import STATEMENT_TIMEOUTS, error_number, new_engine
+from users_service.observing import observe
 from users_service.replicas.endpoints import Endpoint
-from users_service.replicas.link import CONNECTIONS, LINK_ERRORS, Link, ReplicaFailed
+from users_service.replicas.errors import ReplicaBehind, ReplicaFailed
+from users_service.replicas.link import CONNECTIONS, LINK_ERRORS, Link
 from users_service.replicas.positions import NEVER, NOWHERE, Log, Position
 from users_service.settings import DatabaseSettings
 
 T = TypeVar("T")
 State = Literal["unknown", "in use", "behind", "unreachable", "failing", "writable"]
+
+# 0: reached. MariaDB and MySQL each pass over the other's comment.
+_WAIT: Final = text(
+    "SELECT /*M!100100 MASTER_GTID_WAIT(:position, :seconds) */ "
+    "/*!80000 WAIT_FOR_EXECUTED_GTID_SET(:position, :seconds) */"
+)
 
 log = logging.get(__name__)
 
@@ -34,8 +42,8 @@ class Replica:
     to be repeated on the primary), ``in_flight``.
     """
 
-    def __init__(self, settings: DatabaseSettings, endpoint: Endpoint, passed: Log) -> None:
-        """``passed``: where the primary was."""
+    def __init__(self, settings: DatabaseSettings, endpoint: Endpoint, passed: Log, queries: Queries) -> None:
+        """``passed``: where the primary was; ``queries``: told of the statements."""
         own = settings.model_copy(update={"mysql_host": endpoint.host, "mysql_port": endpoint.port})
         self.address: Final = str(endpoint)
         self.state: State = "unknown"
@@ -43,7 +51,6 @@ class Replica:
         self.reads = self.failures = 0
         self._passed = passed
         self._max_lag = settings.mysql_replica_max_lag_ms / 1000
-        self._wait = settings.mysql_replica_wait_ms / 1000
         self._position = NOWHERE
         # A position that was waited for in vain: nobody waits again before it is reached.
         self._missed = NOWHERE
@@ -51,13 +58,10 @@ class Replica:
         self._breaker = CircuitBreaker()
         self._running: set[asyncio.Timeout] = set()
         self._woken = asyncio.Event()
-        seconds = settings.mysql_replica_timeout_ms / 1000
-        self._link = Link(own, seconds)
-        self._reaching: Coalescer[Position, bool] = Coalescer(
-            self._reach, max_in_flight=1, timeout=2 * seconds + self._wait
-        )
+        self._link = Link(own, settings.mysql_replica_timeout_ms / 1000)
         size = settings.mysql_replica_pool_max_connections - CONNECTIONS
         self._engine = new_engine(own, size=size, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
+        observe(self._engine, queries.at(*endpoint))
 
     @property
     def lag(self) -> float:
@@ -78,31 +82,14 @@ class Replica:
         """Say whether it is known to have reached a position."""
         return self._position.covers(position)
 
-    async def reaches(self, position: Position) -> bool:
-        """Wait for a position, MYSQL_REPLICA_WAIT_MS at most, once for all who wait; say whether it was reached."""
-        if not self._position.covers(self._missed):
-            return False
-        try:
-            return bool(await self._reaching.get(position))
-        except (ReplicaFailed, DatabaseUnavailable):
-            self._suspect()
-            return False
+    async def read(self, work: Callable[[AsyncConnection], Awaitable[T]], position: Position, seconds: float) -> T:
+        """Carry out a read once the replica has reached a position, for which it has so many seconds.
 
-    async def _reach(self, wanted: list[Position]) -> dict[Position, bool]:
-        # Positions come in the order in which the primary went through them: the last includes the others.
-        last = wanted[-1]
-        reached = self.has(last) or await self._link.wait(last, self._wait)
-        if not reached:
-            self._missed = last
-        elif last.covers(self._position):
-            self._position = last
-        return {position: self.has(position) or (reached and last.covers(position)) for position in wanted}
-
-    async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """Carry out a read. Raises ReplicaFailed where the replica, and not the read, is the cause."""
+        Raises ReplicaBehind; ReplicaFailed where the replica, and not the read, is the cause.
+        """
         self.reads += 1
         try:
-            result = await self._read(work)
+            result = await self._read(work, position, seconds)
         except ReplicaFailed:
             self.failures += 1
             self._breaker.failed()
@@ -111,12 +98,13 @@ class Replica:
         self._breaker.succeeded()
         return result
 
-    async def _read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def _read(self, work: Callable[[AsyncConnection], Awaitable[T]], position: Position, seconds: float) -> T:
         try:
             async with asyncio.timeout(None) as cut:
                 self._running.add(cut)
                 try:
                     async with self._engine.connect() as connection:
+                        await self._reach(connection, position, seconds)
                         return await work(connection)
                 finally:
                     self._running.discard(cut)
@@ -125,6 +113,19 @@ class Replica:
                 # It would take the primary as long.
                 raise
             raise ReplicaFailed from error
+
+    async def _reach(self, connection: AsyncConnection, position: Position, seconds: float) -> None:
+        """Make sure, on the read's own connection: behind one address there may be several servers."""
+        if not self.has(position) and not self.has(self._missed):
+            raise ReplicaBehind
+        with naming("replicas.reach"):
+            arguments = {"position": position.text, "seconds": seconds}
+            missed = (await connection.execute(_WAIT, arguments)).scalar_one()
+        if missed != 0:
+            self._missed = position
+            raise ReplicaBehind
+        if position.covers(self._position):
+            self._position = position
 
     async def due(self, interval: float) -> None:
         """Wait until it should be looked at: so many seconds, or until a read failed."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from time import monotonic
 
 import pytest
 from vibework.users.v1 import user_service_pb2 as pb
 
 from script.local.ports import free_port
-from tests.harness.mysql_replication import Replication
+from tests.harness.mysql_replication import Replication, another_replica
+from tests.harness.proxy import proxy_to
 from tests.harness.users import Stubs
 from tests.integration.replicas.conftest import Replicated, Serve, until
 from users_service.replicas.endpoints import Endpoint
+from users_service.replicas.staleness import METADATA_KEY
 
 pytestmark = pytest.mark.xdist_group("replication")
 
@@ -133,3 +136,27 @@ async def test_a_primary_named_as_its_own_replica_is_not_one(serve: Serve, pair:
             await fill(stubs)
             await read(stubs)
         assert running.reads.replicas[0].reads == 0
+
+
+async def test_several_servers_behind_one_address_are_told_apart(
+    serve: Serve, pair: Replication, tmp_path: Path
+) -> None:
+    """A balancer may look after one replica and send the reads to another, which is behind: that shows nothing old."""
+    with (
+        another_replica(pair, tmp_path) as late,
+        proxy_to(pair.replica.host, pair.replica.port) as balancer,
+        serve(mysql_replica_hosts=f"127.0.0.1:{balancer.listens}") as running,
+    ):
+        await until(running.used)
+        late.catch_up()
+        late.stop_applying()
+        balancer.port = late.replica.port
+        async with running.stubs() as stubs:
+            await fill(stubs)
+            pair.catch_up()
+            await until(running.used)
+            await asyncio.gather(*(read(stubs) for _ in range(READERS)))
+            old = ((METADATA_KEY, "100"),)
+            assert len((await stubs.users.ListUsers(pb.ListUsersRequest(), metadata=old)).users) == USERS
+        assert running.reads.replicas[0].reads > 0
+        assert running.reads.fallbacks["behind"] > 0

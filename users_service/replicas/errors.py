@@ -1,0 +1,29 @@
+"""Why a replica did not answer a read: each had no effect, so the primary can be asked instead."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class NotAnswered(Exception):
+    """No replica answered; ``cause`` is what metrics call the reason."""
+
+    cause: ClassVar[str]
+
+
+class NoneInUse(NotAnswered):
+    """No replica may be asked now."""
+
+    cause = "none in use"
+
+
+class ReplicaBehind(NotAnswered):
+    """The replica has not come as far as the answer must be."""
+
+    cause = "behind"
+
+
+class ReplicaFailed(NotAnswered):
+    """The replica could not be reached, or broke off."""
+
+    cause = "failed"
