@@ -84,7 +84,9 @@ class Launcher:
     def _service(self, name: str, command: str, settings: Mapping[str, str], *options: str) -> Server:
         port = ports.free_port()
         program = str(Path(sys.executable).with_name(command))
-        return self._start(name, [program, "serve", *options], {**settings, "GRPC_PORT": str(port)}, port)
+        # Their metrics are kept, as where they run for real.
+        own = {"GRPC_PORT": str(port), "METRICS_PORT": str(ports.free_port())}
+        return self._start(name, [program, "serve", *options], {**settings, **own}, port)
 
     def _module(self, name: str, module: str, settings: Mapping[str, str], *arguments: str) -> Server:
         port = ports.free_port()
