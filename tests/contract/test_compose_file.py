@@ -40,3 +40,10 @@ def test_images_of_others_are_pinned() -> None:
     others = {service: image for service, image in images.items() if not image.startswith("vibework-services:")}
     assert others.keys() == {"mysql", "mongodb", "prometheus", "grafana"}
     assert [image for image in others.values() if not re.search(r":v?\d+\.\d+(\.\d+)?$", image)] == []
+
+
+def test_files_that_containers_mount_are_there() -> None:
+    """A missing file would become an empty folder in the container."""
+    volumes = [volume for described in SERVICES.values() for volume in described.get("volumes", [])]
+    mounted = [volume.split(":")[0] for volume in volumes if volume.startswith("./")]
+    assert [path for path in mounted if not (ROOT / path).exists()] == []

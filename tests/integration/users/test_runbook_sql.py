@@ -1,0 +1,23 @@
+"""The SQL of docs/operations.md runs on the schema as it is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.harness.database_servers import MySQLServer
+from tests.harness.databases import MySQLDatabase, run_mysql
+
+RUNBOOK = Path(__file__).resolve().parents[3] / "docs" / "operations.md"
+STATEMENTS = [" ".join(block.split()) for block in re.findall(r"```sql\n(.*?)```", RUNBOOK.read_text(), re.DOTALL)]
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_statement_of_the_runbook_runs(
+    mysql_server: MySQLServer, mysql_module_database: MySQLDatabase, statement: str
+) -> None:
+    """Whoever pastes it at night gets an answer, and changes nothing by it."""
+    assert statement.startswith("SELECT ")
+    run_mysql(mysql_server, [statement], database=mysql_module_database.name)
