@@ -121,7 +121,8 @@ class NotificationServiceServicer:
 
     def BatchCreateNotifications(self, request, context):
         """Creates up to 1,000 notifications, all or none: several contents, or one content for many users (fan-out).
-        Idempotent by `request_id`.
+        Idempotent by `request_id`. A batch whose answer would be larger than the server's largest message (4 MiB unless
+        it is set up otherwise) is refused as INVALID_FIELDS, and nothing is created.
 
         NOT_FOUND (RECIPIENT_NOT_FOUND, naming each unknown user in a violation); UNAVAILABLE
         (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).

@@ -46,7 +46,8 @@ class NotificationServiceStub:
     """
     BatchCreateNotifications: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.BatchCreateNotificationsRequest, _notification_service_pb2.BatchCreateNotificationsResponse]
     """Creates up to 1,000 notifications, all or none: several contents, or one content for many users (fan-out).
-    Idempotent by `request_id`.
+    Idempotent by `request_id`. A batch whose answer would be larger than the server's largest message (4 MiB unless
+    it is set up otherwise) is refused as INVALID_FIELDS, and nothing is created.
 
     NOT_FOUND (RECIPIENT_NOT_FOUND, naming each unknown user in a violation); UNAVAILABLE
     (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
@@ -113,7 +114,8 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     """
     BatchCreateNotifications: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.BatchCreateNotificationsRequest, _notification_service_pb2.BatchCreateNotificationsResponse]  # type: ignore[assignment]
     """Creates up to 1,000 notifications, all or none: several contents, or one content for many users (fan-out).
-    Idempotent by `request_id`.
+    Idempotent by `request_id`. A batch whose answer would be larger than the server's largest message (4 MiB unless
+    it is set up otherwise) is refused as INVALID_FIELDS, and nothing is created.
 
     NOT_FOUND (RECIPIENT_NOT_FOUND, naming each unknown user in a violation); UNAVAILABLE
     (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
@@ -189,7 +191,8 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.BatchCreateNotificationsResponse, _abc.Awaitable[_notification_service_pb2.BatchCreateNotificationsResponse]]:
         """Creates up to 1,000 notifications, all or none: several contents, or one content for many users (fan-out).
-        Idempotent by `request_id`.
+        Idempotent by `request_id`. A batch whose answer would be larger than the server's largest message (4 MiB unless
+        it is set up otherwise) is refused as INVALID_FIELDS, and nothing is created.
 
         NOT_FOUND (RECIPIENT_NOT_FOUND, naming each unknown user in a violation); UNAVAILABLE
         (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
