@@ -32,6 +32,9 @@ _WAIT: Final = text(
     "/*!80000 WAIT_FOR_EXECUTED_GTID_SET(:position, :seconds) */"
 )
 
+# What a connection's server is known to have reached.
+_REACHED: Final = "replica_reached"
+
 log = logging.get(__name__)
 
 
@@ -116,6 +119,9 @@ class Replica:
 
     async def _reach(self, connection: AsyncConnection, position: Position, seconds: float) -> None:
         """Make sure, on the read's own connection: behind one address there may be several servers."""
+        if connection.info.get(_REACHED, NOWHERE).covers(position):
+            # It is still the same server's: another would be another connection.
+            return
         if not self.has(position) and not self.has(self._missed):
             raise ReplicaBehind
         with naming("replicas.reach"):
@@ -124,6 +130,7 @@ class Replica:
         if missed != 0:
             self._missed = position
             raise ReplicaBehind
+        connection.info[_REACHED] = position
         if position.covers(self._position):
             self._position = position
 
