@@ -48,6 +48,6 @@ def of_peer(registry: Registry, breaker: CircuitBreaker) -> None:
     labels = (("peer", "users-service"),)
 
     def collect() -> Iterator[Family]:
-        yield gauge("vibework_peer_circuit_open", "1 while the other service is not asked.", breaker.is_open, labels)
+        yield gauge("vibework_peer_circuit_open", "1 while the other service is not asked.", int(breaker.is_open), labels)
 
     registry.add(collect)

@@ -107,6 +107,7 @@ async def fetch(address: tuple[str, int], seconds: float) -> str | None:
                 answer = await reader.read(-1)
             finally:
                 writer.close()
+                await writer.wait_closed()
         head, _, body = answer.partition(b"\r\n\r\n")
         if head.startswith(b"HTTP/1.1 200 "):
             return body.decode()

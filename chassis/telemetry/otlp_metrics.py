@@ -71,7 +71,7 @@ class MetricsExport:
             points = [self._distribution(labels, value, now) for labels, value in family.samples]
             return Histogram([point for point in points if point is not None], _CUMULATIVE)
         numbers = [
-            NumberDataPoint(dict(labels), self._started, now, value)
+            NumberDataPoint(dict(labels), self._started, now, float(value))
             for labels, value in family.samples
             if not isinstance(value, Distribution)
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Final
@@ -107,13 +107,20 @@ async def _listen(telemetry: Telemetry, settings: ServerSettings, scope: Scope) 
 
 async def _send(telemetry: Telemetry, wanted: otlp.Wanted, build: tuple[str, str], scope: Scope) -> None:
     described = otlp.resource(os.environ, *build)
+    last: list[Callable[[], Awaitable[object]]] = []
     if wanted.traces:
-        telemetry.tracing = otlp.tracing(described)
-        scope.resources.push_async_callback(in_thread, telemetry.tracing.close, FLUSH_SECONDS)
+        telemetry.tracing = tracing = otlp.tracing(described)
+        last.append(lambda: in_thread(tracing.close, FLUSH_SECONDS))
     if wanted.metrics:
         export = otlp.metrics(described, telemetry.registry, os.environ)
-        scope.resources.push_async_callback(_finish, export, asyncio.create_task(export.run()))
+        running = asyncio.create_task(export.run())
+        last.append(lambda: _finish(export, running))
+    scope.resources.push_async_callback(_at_once, last)
     logging.get(__name__).info("OTLP", traces=wanted.traces, metrics=wanted.metrics)
+
+
+async def _at_once(works: Sequence[Callable[[], Awaitable[object]]]) -> None:
+    await asyncio.gather(*(work() for work in works))
 
 
 async def _finish(export: MetricsExport, running: asyncio.Task[None]) -> None:

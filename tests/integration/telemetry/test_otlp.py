@@ -1,0 +1,220 @@
+"""Traces and metrics over OTLP, as a collector sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterator
+from io import BytesIO
+from types import SimpleNamespace
+
+import grpc
+import orjson
+import pytest
+import structlog
+from vibework.notifications.v1 import notification_pb2
+from vibework.notifications.v1 import notification_service_pb2 as notifications_pb2
+from vibework.users.v1 import session_service_pb2, user_service_pb2
+
+from chassis import logging
+from chassis.statements import UNNAMED
+from tests.harness.databases import MongoDatabase, MySQLDatabase
+from tests.harness.notifications import running_notifications
+from tests.harness.users import BlockingStubs, Stubs, users_service
+from tests.harness.workers import LOOPBACK, free_port
+from tests.integration.telemetry.collector import Collector, Span, collecting
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+CALLER = "00f067aa0ba902b7"
+TRACEPARENT = f"00-{TRACE}-{CALLER}-01"
+USERS, NOTIFICATIONS = "users-service", "notifications-service"
+SERVER, CLIENT = 2, 3
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    """A collector, and the variables that send everything there."""
+    with collecting() as started:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", started.endpoint)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+        monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "200")
+        yield started
+
+
+def create(user_id: str) -> notifications_pb2.CreateNotificationRequest:
+    """Make a request that is right."""
+    return notifications_pb2.CreateNotificationRequest(
+        user_id=user_id, type=notification_pb2.NOTIFICATION_TYPE_IN_APP, title="Welcome", message="Hello"
+    )
+
+
+async def new_user(address: str) -> str:
+    """Make a user and return its id."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        request = user_service_pb2.CreateUserRequest(email=f"traced{next(_numbers)}@example.com")
+        return (await Stubs.on(channel).users.CreateUser(request)).user.id
+
+
+def chain(collector: Collector, last: Span) -> list[tuple[str, str]]:
+    """Return services and names of a span and those above it, the topmost first."""
+    found, spans = [last], {span.id: span for span in collector.spans}
+    while found[0].parent in spans:
+        found.insert(0, spans[found[0].parent])
+    return [(span.service, span.name) for span in found]
+
+
+@pytest.mark.parametrize("driver", ["pymongo", "motor"])
+async def test_one_trace_leads_from_the_caller_to_the_rows_of_both_databases(
+    collector: Collector, mysql_module_database: MySQLDatabase, mongodb_module_database: MongoDatabase, driver: str
+) -> None:
+    """Whoever looks for the cause of one slow call sees both services and every statement in one trace."""
+    with users_service(mysql_module_database) as served:
+        settings = {"recipient_check": "required", "users_address": served.address, "mongodb_driver": driver}
+        async with running_notifications(mongodb_module_database, **settings) as running:
+            user_id = await new_user(served.address)
+            await running.feed.CreateNotification(create(user_id), metadata=(("traceparent", TRACEPARENT),))
+    mine = [span for span in collector.spans if span.trace == TRACE]
+    (statement,) = [span for span in mine if span.service == USERS and span.name == "users.read_by_id"]
+    asked = "vibework.users.v1.UserService/BatchGetUsers"
+    created = "vibework.notifications.v1.NotificationService/CreateNotification"
+    above = [(NOTIFICATIONS, created), (NOTIFICATIONS, asked), (USERS, asked)]
+    assert chain(collector, statement) == [*above, (USERS, "users.read_by_id")]
+    (command,) = [span for span in mine if span.name == "feed.insert_each"]
+    assert chain(collector, command) == [(NOTIFICATIONS, created), (NOTIFICATIONS, "feed.insert_each")]
+    (first,) = [span for span in mine if span.name == created]
+    assert (first.parent, first.kind) == (CALLER, SERVER)
+    assert first.attributes == {
+        "rpc.system.name": "grpc",
+        "rpc.method": created,
+        "rpc.response.status_code": "OK",
+    }
+    assert statement.kind == command.kind == CLIENT
+    assert statement.attributes["db.system.name"] == "mysql"
+    assert statement.attributes["db.operation.name"] == "SELECT"
+    assert statement.attributes["db.namespace"] == mysql_module_database.name
+    assert command.attributes["db.system.name"] == "mongodb"
+    assert command.attributes["db.collection.name"] == "notifications"
+    assert command.attributes["db.operation.name"] == "insert"
+    assert UNNAMED not in {span.name for span in collector.spans}
+
+
+async def test_statements_of_transactions_are_spans_of_their_call(
+    collector: Collector, mysql_module_database: MySQLDatabase
+) -> None:
+    """A sign-up shows each of its statements by name, and its commit, but none of its values."""
+    with users_service(mysql_module_database) as served:
+        async with served.aio_channel() as channel:
+            request = session_service_pb2.SignUpRequest(email="planted@example.com", password="planted-password")
+            await Stubs.on(channel).sessions.SignUp(request, metadata=(("traceparent", TRACEPARENT),))
+    mine = [span for span in collector.spans if span.trace == TRACE]
+    names = {"users.insert_user", "accounts.insert_account", "sessions.insert_session", "database.commit"}
+    assert names <= {span.name for span in mine}
+    assert UNNAMED not in {span.name for span in mine}
+    assert "planted" not in repr(collector.spans)
+
+
+async def test_errors_are_marked_where_they_are_faults(
+    collector: Collector, mysql_module_database: MySQLDatabase
+) -> None:
+    """A user that is not there is an answer; a database that is away is a fault."""
+    missing = user_service_pb2.GetUserRequest(id="user_01jd8k2v5rf2xbq0m3c9w7n4ht")
+    with users_service(mysql_module_database) as served, served.channel() as channel, pytest.raises(grpc.RpcError):
+        BlockingStubs.on(channel).users.GetUser(missing)
+    away = users_service(mysql_module_database, mysql_port=free_port())
+    with away as served, served.channel() as channel, pytest.raises(grpc.RpcError):
+        BlockingStubs.on(channel).users.GetUser(missing)
+    name = "vibework.users.v1.UserService/GetUser"
+    found = {span.attributes["rpc.response.status_code"]: span for span in collector.named(name)}
+    assert (found["NOT_FOUND"].failed, found["NOT_FOUND"].attributes["error.type"]) == (False, "USER_NOT_FOUND")
+    assert (found["UNAVAILABLE"].failed, found["UNAVAILABLE"].attributes["error.type"]) == (
+        True,
+        "DATABASE_UNAVAILABLE",
+    )
+
+
+async def test_a_statement_that_serves_several_calls_links_to_all_of_them(
+    collector: Collector, mysql_module_database: MySQLDatabase
+) -> None:
+    """Reads that share a statement are found from each call: one is its parent, the others are linked."""
+    with users_service(mysql_module_database) as served:
+        ids = [f"user_01jd8k2v5rf2xbq0m3c9w7n4{number:02}" for number in range(8)]
+        async with served.aio_channel() as channel:
+            stubs = Stubs.on(channel)
+            await asyncio.gather(
+                *(stubs.users.GetUser(user_service_pb2.GetUserRequest(id=id_)) for id_ in ids), return_exceptions=True
+            )
+    calls = {span.id for span in collector.named("vibework.users.v1.UserService/GetUser")}
+    reads = collector.named("users.read_by_id")
+    assert len(calls) == len(ids)
+    assert any(span.links for span in reads)
+    assert {span.parent for span in reads} | {link for span in reads for link in span.links} == calls
+
+
+async def test_the_metrics_are_sent_too(collector: Collector, mysql_module_database: MySQLDatabase) -> None:
+    """The same numbers arrive that Prometheus reads, and the last ones at the stop."""
+    with users_service(mysql_module_database) as served:
+        async with served.aio_channel() as channel:
+            await collector.until(lambda: (USERS, "vibework_serving") in collector.metrics)
+            for _ in range(3):
+                await Stubs.on(channel).users.ListUsers(user_service_pb2.ListUsersRequest())
+    assert collector.metrics[USERS, "grpc_server_handled_total"] == 3
+    assert collector.metrics[USERS, "grpc_server_handling_seconds"] == 3
+    assert collector.metrics[USERS, "vibework_pool_limit"] == served.settings.mysql_pool_max_connections
+
+
+async def test_the_standard_variables_describe_the_process(
+    collector: Collector, mysql_module_database: MySQLDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names and attributes given by the environment count for more than ours; samplers are the SDK's."""
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "accounts")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test,service.version=9")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    with users_service(mysql_module_database) as served, served.channel() as channel:
+        BlockingStubs.on(channel).users.ListUsers(user_service_pb2.ListUsersRequest())
+    described = collector.resources[-1]
+    assert described["service.name"] == "accounts"
+    assert described["service.version"] == "9"
+    assert described["deployment.environment.name"] == "test"
+    assert "service.instance.id" in described
+    assert collector.spans == []
+
+
+async def test_the_access_log_names_the_trace(collector: Collector, mysql_module_database: MySQLDatabase) -> None:
+    """From a line of the log to its trace, and back."""
+    stream = BytesIO()
+    sink = logging.configure("info", "json", stream)
+    try:
+        with users_service(mysql_module_database) as served:
+            async with served.aio_channel() as channel:
+                request = user_service_pb2.ListUsersRequest()
+                await Stubs.on(channel).users.ListUsers(request, metadata=(("traceparent", TRACEPARENT),))
+            await asyncio.sleep(0.2)
+        sink.flush()
+    finally:
+        structlog.reset_defaults()
+    lines = [orjson.loads(line) for line in stream.getvalue().splitlines()]
+    (line,) = [line for line in lines if line["event"] == "rpc"]
+    assert line["trace_id"] == TRACE
+
+
+async def test_a_dead_collector_slows_neither_calls_nor_the_stop(
+    mysql_module_database: MySQLDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What watches the services must not take them down: spans are lost instead."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{LOOPBACK}:{free_port()}")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
+    told = SimpleNamespace(slowest=0.0, stopping=0.0)
+    with users_service(mysql_module_database) as served:
+        async with served.aio_channel() as channel:
+            stubs = Stubs.on(channel)
+            for _ in range(50):
+                began = time.monotonic()
+                await stubs.users.ListUsers(user_service_pb2.ListUsersRequest())
+                told.slowest = max(told.slowest, time.monotonic() - began)
+        told.stopping = time.monotonic()
+    assert told.slowest < 1
+    assert time.monotonic() - told.stopping < 7
