@@ -56,7 +56,7 @@ async def build(settings: Settings, scope: Scope) -> Server:
     await _check(database, retention)
     keyring = Keyring.parse(settings.secret_keys.get_secret_value())
     recipients = await _recipients(settings, scope, telemetry)
-    repository = _repository(settings, database, retention)
+    repository = _repository(settings, database, retention, telemetry)
     shared = SharedCommands(repository, settings.mongodb_query_timeout_ms / 1000)
     feed = FeedService(database, repository, shared, IdempotencyKeys(database), recipients)
     limit = min(settings.grpc_max_message_bytes, MAX_BATCH_BYTES)
@@ -85,8 +85,9 @@ async def build(settings: Settings, scope: Scope) -> Server:
     return telemetry.of_server(server)
 
 
-def _repository(settings: Settings, database: Database, retention: Retention) -> FeedRepository:
+def _repository(settings: Settings, database: Database, retention: Retention, telemetry: Telemetry) -> FeedRepository:
     secondaries = Secondaries(database, settings.mongodb_secondary_timeout_ms / 1000)
+    metrics.of_secondaries(telemetry.registry, secondaries)
     lists, counts = (
         reader(database, secondaries, preference, settings.mongodb_max_staleness_seconds)
         for preference in (settings.mongodb_read_preference_list, settings.mongodb_read_preference_count)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from chassis.breaker import CircuitBreaker
-from chassis.telemetry.families import Distribution, Family, Labels, gauge
+from chassis.telemetry.families import Distribution, Family, Labels, by, gauge
 from chassis.telemetry.registry import Registry
 from notifications_service.database import Database
+from notifications_service.secondaries import Secondaries
 from notifications_service.watch.service import WatchService
 
 
@@ -43,11 +44,26 @@ def of_watches(registry: Registry, watches: WatchService) -> None:
     registry.add(collect)
 
 
+def of_secondaries(registry: Registry, secondaries: Secondaries) -> None:
+    """Tell of the reads that secondaries may answer."""
+
+    def collect() -> Iterator[Family]:
+        reads, fallbacks = {"secondaries": float(secondaries.reads)}, {"failed": float(secondaries.fallbacks)}
+        yield Family("vibework_replica_reads_total", "counter", "Reads that began there.", by("replica", reads))
+        yield Family(
+            "vibework_replica_fallbacks_total", "counter", "Reads that the primary answered.", by("cause", fallbacks)
+        )
+
+    registry.add(collect)
+
+
 def of_peer(registry: Registry, breaker: CircuitBreaker) -> None:
     """Tell whether the users service is asked at present."""
     labels = (("peer", "users-service"),)
 
     def collect() -> Iterator[Family]:
-        yield gauge("vibework_peer_circuit_open", "1 while the other service is not asked.", int(breaker.is_open), labels)
+        yield gauge(
+            "vibework_peer_circuit_open", "1 while the other service is not asked.", int(breaker.is_open), labels
+        )
 
     registry.add(collect)

@@ -12,8 +12,10 @@ from vibework.users.v1 import session_service_pb2 as sessions_pb
 from vibework.users.v1 import user_service_pb2 as pb
 from vibework.users.v1.user_pb2 import ClientContext
 
+from script.local.ports import free_port
 from tests.harness.users import Stubs, users_service
-from tests.integration.replicas.conftest import MAX_LAG_MS, Replicated, until
+from tests.integration.replicas.conftest import MAX_LAG_MS, Replicated, Serve, until
+from tests.integration.telemetry.scraping import scrape
 from users_service.replicas.staleness import METADATA_KEY
 
 pytestmark = pytest.mark.xdist_group("replication")
@@ -172,3 +174,17 @@ async def test_a_writable_server_is_no_replica(replicated: Replicated) -> None:
         replicated.pair.on_replica("SET GLOBAL read_only = ON")
         await until(replicated.used)
         assert await emails(stubs) == ["x@y.example"]
+
+
+async def test_metrics_tell_what_replicas_do(serve: Serve) -> None:
+    """Whoever is on call sees whether a replica is used, how far it is behind, and what it spared the primary."""
+    port = free_port()
+    with serve(metrics_port=port) as running:
+        await until(running.used)
+        async with running.stubs() as stubs:
+            assert await emails(stubs) == []
+        found = await scrape(port)
+    (replica,) = running.reads.replicas
+    assert found.value("vibework_replica_in_use", replica=replica.address) == 1
+    assert 0 <= found.value("vibework_replica_lag_seconds", replica=replica.address) < 2 * MAX_LAG_MS / 1000
+    assert found.value("vibework_replica_reads_total", replica=replica.address) == 1
