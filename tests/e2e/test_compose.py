@@ -141,6 +141,14 @@ def test_services_reach_each_other(stack: Stack) -> None:
     assert info.reason == "RECIPIENT_NOT_FOUND"
 
 
+@pytest.mark.parametrize("service", ["users", "notifications"])
+def test_commands_of_the_runbook_run_in_the_containers(stack: Stack, service: str) -> None:
+    """On call, status and probe work where the service runs, with the settings and rights that it has."""
+    assert stack.compose("exec", "-T", service, "python", "-m", "chassis.probe").strip() == "SERVING"
+    status = stack.compose("exec", "-T", service, f"{service}-service", "status", "--json")
+    assert json.loads(status)["ok"] is True
+
+
 def test_only_the_services_are_published_and_to_this_machine_only(stack: Stack) -> None:
     """No database can be reached from outside of its network, whatever its password."""
     published = {
