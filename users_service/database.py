@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeVar
 
 import asyncmy.errors
-from sqlalchemy import event, exc, text
+from sqlalchemy import PoolResetState, event, exc, text
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
 
@@ -275,12 +275,28 @@ def new_engine(settings: DatabaseSettings, *, size: int, **options: Any) -> Asyn
         pool_size=size,
         max_overflow=0,
         pool_timeout=settings.mysql_pool_acquire_timeout_ms / 1000,
+        # `_roll_back_what_is_open` does it.
+        pool_reset_on_return=None,
         hide_parameters=True,
         **options,
     )
+    _roll_back_what_is_open(engine)
     _discard_idle(engine, settings.mysql_pool_idle_timeout_ms / 1000)
     _leave_old_primary(engine)
     return engine
+
+
+def _roll_back_what_is_open(engine: AsyncEngine) -> None:
+    """Roll back, when a connection comes back to the pool, where the server says that a transaction is open.
+
+    SQLAlchemy has ended every transaction that it knows of by then, and its own way takes a round trip after each of
+    them to roll back nothing. The server tells with each answer whether one is open.
+    """
+
+    @event.listens_for(engine.sync_engine, "reset")
+    def reset(connection: Any, _record: Any, state: PoolResetState) -> None:
+        if state.asyncio_safe and connection.driver_connection.get_transaction_status():
+            connection.rollback()
 
 
 def _discard_idle(engine: AsyncEngine, seconds: float) -> None:

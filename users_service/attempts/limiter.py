@@ -91,8 +91,10 @@ class Attempts:
 
     async def clear(self, connection: AsyncConnection, subjects: Sequence[Subject]) -> None:
         """Forget the attempts of the accounts, and the one just made of the addresses: it succeeded."""
-        for counter in self._counters(subjects):
-            await repository.settle(connection, counter, keep_others=counter.scope.endswith(":address"))
+        counters = self._counters(subjects)
+        if counters:
+            kept = [counter for counter in counters if counter.scope.endswith(":address")]
+            await repository.settle(connection, counters, kept)
 
     def _counters(self, subjects: Sequence[Subject]) -> list[Counter]:
         """Return the counters in the order of their key, in which all transactions lock them."""

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
-from sqlalchemy import ColumnElement, and_, case, or_, select, text, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Select,
+    TextClause,
+    Update,
+    and_,
+    bindparam,
+    case,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.statements import named
@@ -31,33 +45,58 @@ async def increment(
 
     The rows stay locked until the transaction ends: attempts on one subject pass here one by one.
     """
-    rows = ", ".join(f"(:scope{i}, :subject{i}, 1, :window_ends)" for i in range(len(counters)))
-    # Assignments take effect from left to right, so the count is decided by the window as it was.
-    statement = (
-        f"INSERT INTO attempt_counters (scope, subject, attempts, window_ends_at) VALUES {rows} "  # noqa: S608
-        "ON DUPLICATE KEY UPDATE attempts = IF(window_ends_at <= :now, 1, attempts + 1), "
-        "window_ends_at = IF(window_ends_at <= :now, :window_ends, window_ends_at)"
-    )
-    values: dict[str, object] = {"now": now, "window_ends": window_ends}
-    for i, counter in enumerate(counters):
-        values |= {f"scope{i}": counter.scope, f"subject{i}": counter.subject}
-    await connection.execute(text(statement), values)
+    values = _values(counters) | {"now": now, "window_ends": window_ends}
+    await connection.execute(_increment(len(counters)), values)
 
 
 @named
 async def exceeded(connection: AsyncConnection, counters: Sequence[Counter]) -> datetime | None:
     """Return when the last window ends of those counters that are over their limit; None where none is."""
-    over = [and_(_is(counter), table.c.attempts > counter.limit) for counter in counters]
-    ends = (await connection.execute(select(table.c.window_ends_at).where(or_(*over)))).scalars().all()
+    limits = {f"limit{i}": counter.limit for i, counter in enumerate(counters)}
+    ends = (await connection.execute(_exceeded(len(counters)), _values(counters) | limits)).scalars().all()
     return utc(max(ends)) if ends else None
 
 
 @named
-async def settle(connection: AsyncConnection, counter: Counter, *, keep_others: bool) -> None:
-    """Take back the attempt just counted, or, unless others are kept, all of them."""
-    left = case((table.c.attempts > 1, table.c.attempts - 1), else_=0) if keep_others else 0
-    await connection.execute(update(table).where(_is(counter)).values(attempts=left))
+async def settle(connection: AsyncConnection, counters: Sequence[Counter], kept: Collection[Counter]) -> None:
+    """Take back the attempt just counted on the counters that are ``kept``, and all attempts on the others."""
+    keeps = {f"keeps{i}": counter in kept for i, counter in enumerate(counters)}
+    await connection.execute(_settle(len(counters)), _values(counters) | keeps)
 
 
-def _is(counter: Counter) -> ColumnElement[bool]:
-    return and_(table.c.scope == counter.scope, table.c.subject == counter.subject)
+def _values(counters: Sequence[Counter]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for i, counter in enumerate(counters):
+        values[f"scope{i}"], values[f"subject{i}"] = counter.scope, counter.subject
+    return values
+
+
+# Each is made once for so many counters: to put such a statement together takes longer than to carry it out.
+
+
+@cache
+def _increment(number: int) -> TextClause:
+    rows = ", ".join(f"(:scope{i}, :subject{i}, 1, :window_ends)" for i in range(number))
+    # Assignments take effect from left to right, so the count is decided by the window as it was.
+    return text(
+        f"INSERT INTO attempt_counters (scope, subject, attempts, window_ends_at) VALUES {rows} "  # noqa: S608
+        "ON DUPLICATE KEY UPDATE attempts = IF(window_ends_at <= :now, 1, attempts + 1), "
+        "window_ends_at = IF(window_ends_at <= :now, :window_ends, window_ends_at)"
+    )
+
+
+@cache
+def _exceeded(number: int) -> Select[datetime]:
+    over = [and_(_is(i), table.c.attempts > bindparam(f"limit{i}")) for i in range(number)]
+    return select(table.c.window_ends_at).where(or_(*over))
+
+
+@cache
+def _settle(number: int) -> Update:
+    less = case((table.c.attempts > 1, table.c.attempts - 1), else_=0)
+    kept = or_(*(and_(_is(i), bindparam(f"keeps{i}", type_=Boolean)) for i in range(number)))
+    return update(table).where(or_(*(_is(i) for i in range(number)))).values(attempts=case((kept, less), else_=0))
+
+
+def _is(number: int) -> ColumnElement[bool]:
+    return and_(table.c.scope == bindparam(f"scope{number}"), table.c.subject == bindparam(f"subject{number}"))

@@ -88,7 +88,7 @@ _COUNTERS: Final = [Counter("sign_in:account", bytes(32), 10), Counter("sign_in:
 ATTEMPTS: Final = (
     Example("attempts.increment", lambda c, _, v: attempts.increment(c, _COUNTERS, v.now, v.later)),
     Example("attempts.exceeded", lambda c, *_: attempts.exceeded(c, _COUNTERS)),
-    Example("attempts.settle", lambda c, *_: attempts.settle(c, _COUNTERS[0], keep_others=True)),
+    Example("attempts.settle", lambda c, *_: attempts.settle(c, _COUNTERS, _COUNTERS[:1])),
 )
 
 _REQUEST: Final = pb.CreateSessionRequest(user_id="user_1", request_id="00000000-0000-4000-8000-000000000000")

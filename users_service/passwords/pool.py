@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from users_service.errors import PasswordHashingBusy
 
 T = TypeVar("T")
+
+
+# Linux has priorities of threads: the event loop, which all other calls wait for, goes before the hashes.
+NICENESS: Final = 5
 
 
 class HashingPool:
@@ -21,7 +27,7 @@ class HashingPool:
         self.threads = threads or os.cpu_count() or 1
         self.queue = queue
         self._free = asyncio.Semaphore(self.threads)
-        self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix="hashing")
+        self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix="hashing", initializer=_yield_to_others)
         self._waiting = 0
         self._running = 0
 
@@ -74,3 +80,8 @@ class HashingPool:
     def close(self) -> None:
         """Take no more work and end the threads after what they are doing."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _yield_to_others() -> None:
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

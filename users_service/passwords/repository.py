@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy import Select, and_, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.statements import named
 from users_service.accounts import repository as accounts_repository
 from users_service.accounts.model import CREDENTIAL
 from users_service.tables import accounts, users
+
+# Made once: to put such a statement together takes longer than to carry it out.
+_CREDENTIALS = select(users.c.id, accounts.c.password, users.c.password_hash).select_from(
+    users.outerjoin(accounts, and_(accounts.c.user_id == users.c.id, accounts.c.provider == CREDENTIAL))
+)
+_BY_EMAIL = _CREDENTIALS.where(users.c.email_normalized == bindparam("wanted"))
+_BY_USER = _CREDENTIALS.where(users.c.id == bindparam("wanted"))
+# A shared lock: sign-ins of one user go on side by side, a change of the password waits for them.
+_HELD = (
+    select(accounts.c.password)
+    .where(accounts.c.provider == CREDENTIAL, accounts.c.account_id == bindparam("user_id"))
+    .with_for_update(read=True)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +41,17 @@ class Credential:
 @named
 async def read_by_email(connection: AsyncConnection, normalized: str) -> Credential | None:
     """Return the credential of the user with that address; None when nobody has it."""
-    return await _read(connection, users.c.email_normalized == normalized)
+    return await _read(connection, _BY_EMAIL, normalized)
 
 
 @named
 async def read_by_user(connection: AsyncConnection, user_id: str) -> Credential | None:
     """Return the credential of a user; None when there is no such user."""
-    return await _read(connection, users.c.id == user_id)
+    return await _read(connection, _BY_USER, user_id)
 
 
-async def _read(connection: AsyncConnection, user: ColumnElement[bool]) -> Credential | None:
-    credential = and_(accounts.c.user_id == users.c.id, accounts.c.provider == CREDENTIAL)
-    statement = (
-        select(users.c.id, accounts.c.password, users.c.password_hash)
-        .select_from(users.outerjoin(accounts, credential))
-        .where(user)
-    )
-    row = (await connection.execute(statement)).one_or_none()
+async def _read(connection: AsyncConnection, statement: Select[Any], wanted: str) -> Credential | None:
+    row = (await connection.execute(statement, {"wanted": wanted})).one_or_none()
     if row is None:
         return None
     user_id, password, legacy = row
@@ -81,10 +89,5 @@ async def _move(connection: AsyncConnection, verified: Credential, password_hash
 
 
 async def _is_still(connection: AsyncConnection, verified: Credential) -> bool:
-    # A shared lock: sign-ins of one user go on side by side, a change of the password waits for them.
-    statement = (
-        select(accounts.c.password)
-        .where(accounts.c.provider == CREDENTIAL, accounts.c.account_id == verified.user_id)
-        .with_for_update(read=True)
-    )
-    return (await connection.execute(statement)).scalar_one_or_none() == verified.password_hash
+    row = await connection.execute(_HELD, {"user_id": verified.user_id})
+    return row.scalar_one_or_none() == verified.password_hash

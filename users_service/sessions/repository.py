@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, insert, literal, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, bindparam, func, insert, literal, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -36,6 +35,9 @@ COLUMNS = (
     sessions.c.user_agent,
 )
 
+_NAMES = tuple(column.name for column in COLUMNS)
+_INSERT = insert(sessions).values({name: bindparam(name) for name in _NAMES})
+
 
 def from_row(row: Sequence[Any]) -> Session:
     """Make a session of the values of ``COLUMNS``; the driver's times are UTC without saying so."""
@@ -63,7 +65,7 @@ def _live(now: datetime) -> ColumnElement[bool]:
 async def insert_session(connection: AsyncConnection, session: Session) -> None:
     """Store a session; raise UserNotFound when its user is gone."""
     try:
-        await connection.execute(insert(sessions).values(asdict(session)))
+        await connection.execute(_INSERT, {name: getattr(session, name) for name in _NAMES})
     except IntegrityError as error:
         if error_number(error) == FOREIGN_KEY_MISSING:
             raise UserNotFound from None

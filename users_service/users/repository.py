@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,6 +20,11 @@ from users_service.users.model import User, UserChanges, UserFilter
 
 COLUMNS = tuple(users.c[name] for name in User.__dataclass_fields__)
 EMAIL_KEYS = frozenset({"idx_email", "uniq_email_normalized"})
+
+_BY_ID = select(*COLUMNS).where(users.c.id == bindparam("wanted"))
+_BY_EMAIL = select(*COLUMNS).where(users.c.email_normalized == bindparam("wanted"))
+# By whether they lock the row. Made once: to put such a statement together takes longer than to carry it out.
+_ONE = {statement: {False: statement, True: statement.with_for_update()} for statement in (_BY_ID, _BY_EMAIL)}
 
 # (created_at, id) of the last row of the page before.
 Position = tuple[datetime, str]
@@ -48,18 +53,17 @@ async def insert_user(connection: AsyncConnection, user: User) -> None:
 @named
 async def get_user(connection: AsyncConnection, id_: str, *, lock: bool = False) -> User | None:
     """Read a user; ``lock``: until the transaction ends, nobody else changes or deletes it."""
-    return await _one(connection, users.c.id == id_, lock=lock)
+    return await _one(connection, _BY_ID, id_, lock=lock)
 
 
 @named
 async def get_by_email(connection: AsyncConnection, normalized: str, *, lock: bool = False) -> User | None:
     """Read the user of an address in its normalised form."""
-    return await _one(connection, users.c.email_normalized == normalized, lock=lock)
+    return await _one(connection, _BY_EMAIL, normalized, lock=lock)
 
 
-async def _one(connection: AsyncConnection, condition: ColumnElement[bool], *, lock: bool) -> User | None:
-    statement = select(*COLUMNS).where(condition)
-    row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
+async def _one(connection: AsyncConnection, statement: Select[Any], wanted: str, *, lock: bool) -> User | None:
+    row = (await connection.execute(_ONE[statement][lock], {"wanted": wanted})).one_or_none()
     return None if row is None else user_of(row)
 
 
