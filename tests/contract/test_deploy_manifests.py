@@ -109,14 +109,29 @@ def test_one_port_in_all_places(service: str) -> None:
     """Server, probes, Service, network policy and the other service's address agree."""
     (container,) = _pod("Deployment", service)["containers"]
     port = int(ALL["ConfigMap", f"{service}-settings"]["data"]["GRPC_PORT"])
-    assert container["ports"] == [{"name": "grpc", "containerPort": port}]
+    assert container["ports"][0] == {"name": "grpc", "containerPort": port}
     assert {container[f"{kind}Probe"]["grpc"]["port"] for kind in ("startup", "readiness", "liveness")} == {port}
     assert ALL["Service", service]["spec"]["ports"][0]["port"] == port
-    (ingress,) = ALL["NetworkPolicy", service]["spec"]["ingress"]
+    ingress, _ = ALL["NetworkPolicy", service]["spec"]["ingress"]
     assert ingress["ports"] == [{"protocol": "TCP", "port": port}]
     other = next(name for name in SERVICES if name != service)
     address = ALL["ConfigMap", f"{other}-settings"]["data"][f"{service.upper()}_ADDRESS"]
     assert address == f"dns:///{service}:{port}"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_metrics_can_be_read_from_outside_of_the_pod(service: str) -> None:
+    """Server, container, network policy and the annotations that Prometheus goes by agree on the port."""
+    settings = ALL["ConfigMap", f"{service}-settings"]["data"]
+    assert settings["METRICS_HOST"] == "0.0.0.0"  # noqa: S104 - the network policies say who gets there
+    port = int(settings["METRICS_PORT"])
+    assert port == SETTINGS[service].model_fields["metrics_port"].default
+    (container,) = _pod("Deployment", service)["containers"]
+    assert container["ports"][1] == {"name": "metrics", "containerPort": port}
+    _, ingress = ALL["NetworkPolicy", service]["spec"]["ingress"]
+    assert ingress["ports"] == [{"protocol": "TCP", "port": port}]
+    annotations = ALL["Deployment", service]["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == str(port)
 
 
 @pytest.mark.parametrize("service", SERVICES)
