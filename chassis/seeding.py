@@ -9,11 +9,19 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from chassis.settings import ServerSettings
+
 T = TypeVar("T")
+S = TypeVar("S", bound=ServerSettings)
 
 # Batches under way at once: the server works on some while the next ones are made up here.
 WRITERS: Final = 3
 MOST: Final = 100_000_000
+
+
+def unhurried(settings: S) -> S:
+    """Return the settings with no statement logged as slow: those of a seed are, for they carry a thousand rows."""
+    return settings.model_copy(update={"slow_query_ms": 0})
 
 
 async def store_all(batches: Iterator[T], store: Callable[[T], Awaitable[None]]) -> None:

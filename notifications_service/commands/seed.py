@@ -10,7 +10,7 @@ import click
 from chassis.cli import CommandFailed
 from chassis.clients import open_peer_channel
 from chassis.progress import progress
-from chassis.seeding import MOST, options
+from chassis.seeding import MOST, options, unhurried
 from chassis.settings import load
 from notifications_service import documents, retention
 from notifications_service.commands.connection import run
@@ -37,7 +37,7 @@ def seed_notifications(notifications: int, users: int, seed: int, as_of: datetim
     For development and load tests: a few users get very many, most get some. The same seed makes up the same
     notifications for the same users. Nothing of it is ever sent.
     """
-    settings = load(Settings)
+    settings = unhurried(load(Settings))
 
     async def fill(database: Database) -> int:
         seeding = Seeding(SeedRepository(database))

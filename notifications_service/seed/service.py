@@ -1,4 +1,4 @@
-"""Fills the collection with made-up notifications, some thousand in a call, several calls at once."""
+"""Fills the collection with made-up notifications, a thousand in a call, several calls at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from notifications_service.seed import content, history
 from notifications_service.seed.recipients import Recipients
 from notifications_service.seed.repository import SeedRepository
 
-PER_BATCH: Final = 2_000
+PER_BATCH: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)

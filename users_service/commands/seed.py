@@ -13,7 +13,7 @@ import click
 from chassis.cli import CommandFailed, run
 from chassis.keyring import Keyring
 from chassis.progress import progress
-from chassis.seeding import MOST, options
+from chassis.seeding import MOST, options, unhurried
 from chassis.settings import load
 from users_service.accounts.tokens import TokenCipher
 from users_service.database import Database
@@ -41,7 +41,7 @@ def seed_users(users: int, password: str | None, seed: int, as_of: datetime, app
     if password is not None and not SHORTEST <= len(password) <= LONGEST:
         raise click.BadParameter(f"{SHORTEST} to {LONGEST} characters", param_hint="--password")
     chosen = password or secrets.token_urlsafe(12)
-    stored = run(_seed(load(Settings), chosen, Plan(users, seed, as_of), append=append))
+    stored = run(_seed(unhurried(load(Settings)), chosen, Plan(users, seed, as_of), append=append))
     for table, rows in stored.items():
         click.echo(f"{table}: {rows}")
     click.echo(f"{stored.total()} rows stored; the password of all users that have one: {chosen}")
