@@ -39,6 +39,11 @@ class Members:
         """Let it follow again."""
         self.on_secondary({"configureFailPoint": "rsSyncApplyStop", "mode": "off"})
 
+    def start(self) -> None:
+        """Start the secondary again after it was killed; it ends with the thread that does this."""
+        self.secondary.begin()
+        _await_answer(self.secondary)
+
     def catch_up(self) -> None:
         """Wait until the secondary is where the primary is."""
         end = time.monotonic() + START_TIMEOUT_SECONDS
@@ -69,9 +74,13 @@ def members(directory: Path) -> Iterator[Members]:
         primary.kill()
 
 
+def _await_answer(server: LocalMongoDB) -> None:
+    assert server.process is not None
+    server.process.wait_until(lambda: ports.is_taken(server.port), timeout=START_TIMEOUT_SECONDS)
+
+
 def _join(primary: LocalMongoDB, secondary: LocalMongoDB) -> None:
-    assert secondary.process is not None
-    secondary.process.wait_until(lambda: ports.is_taken(secondary.port), timeout=START_TIMEOUT_SECONDS)
+    _await_answer(secondary)
     with _direct(primary.port) as client:
         config = client.admin.command("replSetGetConfig")["config"]
         member = {"_id": 1, "host": f"{ports.LOOPBACK}:{secondary.port}", "priority": 0, "votes": 0}

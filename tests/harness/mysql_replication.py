@@ -63,7 +63,7 @@ class Replication:
         self._process.kill()
 
     def start(self) -> None:
-        """Start it again after ``kill``."""
+        """Start it again after ``kill``; it ends with the thread that does this."""
         self._process.start()
 
     def catch_up(self) -> None:

@@ -27,3 +27,9 @@ class ReplicaFailed(NotAnswered):
     """The replica could not be reached, or broke off."""
 
     cause = "failed"
+
+
+class ReplicaBusy(NotAnswered):
+    """All connections to the replica were in use for too long."""
+
+    cause = "busy"

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import deadline, logging
 from chassis.coalesce import Coalescer
+from chassis.errors import DatabaseUnavailable
 from chassis.statements import naming
 from users_service.background import repeat
 from users_service.database import Database, translated
@@ -113,7 +114,10 @@ class ReplicaReads:
         """Note where the primary is; while it does not say, all replicas come to be too far behind."""
         before = monotonic()
         self._primary_answers = False
-        position = (await self._ask_position())[None]
+        try:
+            position = (await self._ask_position())[None]
+        except DatabaseUnavailable:
+            return
         self._primary_answers = True
         if position:
             self._passed.add(before, position)

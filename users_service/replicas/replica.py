@@ -18,7 +18,7 @@ from chassis.telemetry.queries import Queries
 from users_service.database import STATEMENT_TIMEOUTS, error_number, new_engine
 from users_service.observing import observe
 from users_service.replicas.endpoints import Endpoint
-from users_service.replicas.errors import ReplicaBehind, ReplicaFailed
+from users_service.replicas.errors import ReplicaBehind, ReplicaBusy, ReplicaFailed
 from users_service.replicas.link import CONNECTIONS, LINK_ERRORS, Link
 from users_service.replicas.positions import NEVER, NOWHERE, Log, Position
 from users_service.settings import DatabaseSettings
@@ -88,7 +88,7 @@ class Replica:
     async def read(self, work: Callable[[AsyncConnection], Awaitable[T]], position: Position, seconds: float) -> T:
         """Carry out a read once the replica has reached a position, for which it has so many seconds.
 
-        Raises ReplicaBehind; ReplicaFailed where the replica, and not the read, is the cause.
+        Raises ReplicaBehind, ReplicaBusy; ReplicaFailed where the replica, and not the read, is the cause.
         """
         self.reads += 1
         try:
@@ -111,6 +111,8 @@ class Replica:
                         return await work(connection)
                 finally:
                     self._running.discard(cut)
+        except exc.TimeoutError as error:
+            raise ReplicaBusy from error
         except (exc.SQLAlchemyError, *LINK_ERRORS) as error:
             if error_number(error) in STATEMENT_TIMEOUTS:
                 # It would take the primary as long.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.users.v1 import user_service_pb2 as pb
 
 from script.local.ports import free_port
@@ -65,18 +68,16 @@ async def more(durations: list[float], count: int) -> None:
     await until(lambda: len(durations) >= goal)
 
 
-async def _disturbed(
-    running: Replicated, disturb: Callable[[], Awaitable[None]], repair: Callable[[], Awaitable[None]]
-) -> list[float]:
+async def _disturbed(running: Replicated, disturb: Callable[[], None], repair: Callable[[], None]) -> list[float]:
     """Read before, while and after something happens to the replica; return all durations."""
     async with running.stubs() as stubs:
         await fill(stubs)
         async with reading(stubs) as durations:
             await more(durations, 50)
-            await disturb()
+            disturb()
             await until(lambda: not running.used())
             await more(durations, 50)
-            await repair()
+            repair()
             await until(running.used)
             served = running.reads.replicas[0].reads
             await more(durations, 50)
@@ -87,9 +88,7 @@ async def _disturbed(
 async def test_a_replica_killed_under_load_fails_no_call(replicated: Replicated) -> None:
     """What it was asked is repeated on the primary, and it serves again once it is back."""
     pair = replicated.pair
-    durations = await _disturbed(
-        replicated, lambda: asyncio.to_thread(pair.kill), lambda: asyncio.to_thread(pair.start)
-    )
+    durations = await _disturbed(replicated, pair.kill, pair.start)
     assert replicated.reads.fallbacks["failed"] > 0
     assert max(durations) < BOUND_SECONDS
 
@@ -97,9 +96,7 @@ async def test_a_replica_killed_under_load_fails_no_call(replicated: Replicated)
 async def test_a_replica_that_hangs_costs_each_caller_one_bounded_wait(replicated: Replicated) -> None:
     """Reads that hang are cut and repeated on the primary; later ones do not even try."""
     pair = replicated.pair
-    durations = await _disturbed(
-        replicated, lambda: asyncio.to_thread(pair.hang), lambda: asyncio.to_thread(pair.resume)
-    )
+    durations = await _disturbed(replicated, pair.hang, pair.resume)
     assert max(durations) < BOUND_SECONDS
     assert sum(duration > 0.4 for duration in durations) <= 2 * READERS
 
@@ -160,3 +157,25 @@ async def test_several_servers_behind_one_address_are_told_apart(
             assert len((await stubs.users.ListUsers(pb.ListUsersRequest(), metadata=old)).users) == USERS
         assert running.reads.replicas[0].reads > 0
         assert running.reads.fallbacks["behind"] > 0
+
+
+async def test_a_replica_whose_connections_are_all_in_use_is_not_taken_for_a_broken_one(serve: Serve) -> None:
+    """What waits too long for a connection goes to the primary; the replica keeps what it has."""
+    with serve(mysql_replica_pool_max_connections=2, mysql_pool_acquire_timeout_ms=50) as running:
+        (replica,) = running.reads.replicas
+        await until(running.used)
+
+        async def slow(connection: AsyncConnection) -> int:
+            return int((await connection.execute(text("SELECT SLEEP(0.3)"))).scalar_one())
+
+        def both() -> Coroutine[Any, Any, list[int]]:
+            return _both(running.reads.query(slow), running.reads.query(slow))
+
+        assert await asyncio.to_thread(lambda: running.server.run(both())) == [0, 0]
+        assert running.reads.fallbacks["busy"] == 1
+        assert replica.in_use
+        assert replica.failures == 0
+
+
+async def _both(first: Awaitable[int], second: Awaitable[int]) -> list[int]:
+    return list(await asyncio.gather(first, second))

@@ -128,3 +128,30 @@ async def test_only_the_reads_named_go_to_secondaries(database: MongoDatabase, p
         assert marked.changed_count == 1
         assert got.notification.read
         assert await seen(served, user_id, projected=False) == (1, 1, 1)
+
+
+async def test_a_secondary_killed_under_load_fails_no_call(served: Notifications, pair: Members, user_id: str) -> None:
+    """What it was asked is answered by the primary, and it is asked again once it is back."""
+    ended, reads = asyncio.Event(), 0
+
+    async def reader() -> None:
+        nonlocal reads
+        while not ended.is_set():
+            assert await seen(served, user_id, projected=True) == (1, 1, 1)
+            reads += 1
+
+    async def more() -> None:
+        before = reads
+        while reads < before + 10 * CALLERS:  # noqa: ASYNC110 - the readers have no event for it
+            await asyncio.sleep(0.01)
+
+    await served.feed.CreateNotification(create(user_id))
+    async with asyncio.TaskGroup() as readers:
+        for _ in range(CALLERS):
+            readers.create_task(reader())
+        await more()
+        pair.secondary.kill()
+        await more()
+        pair.start()
+        await more()
+        ended.set()

@@ -82,3 +82,13 @@ def test_a_log_tells_to_when_a_position_is_complete() -> None:
     log.add(3.0, parse("0-1-9"))
     assert log.complete_to(parse("0-1-9")) == 3.0
     assert log.complete_to(parse("0-1-5")) == NEVER
+
+
+def test_a_log_tells_where_an_old_answer_may_be_from() -> None:
+    """The first position noted at a time or later, so that the answer is not older than that."""
+    log = Log(3)
+    assert log.since(0.0) is None
+    for time, text in ((1.0, "0-1-5"), (2.0, "0-1-9"), (3.0, "0-1-12")):
+        log.add(time, parse(text))
+    found = [log.since(time) for time in (0.5, 1.0, 1.5, 3.0, 3.5)]
+    assert [position and position.text for position in found] == ["0-1-5", "0-1-5", "0-1-9", "0-1-12", None]
