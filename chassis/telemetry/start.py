@@ -82,7 +82,7 @@ async def start(settings: ServerSettings, service: str, scope: Scope) -> Telemet
     """
     wanted = otlp.wanted(os.environ)
     telemetry = Telemetry(measured=bool(settings.metrics_port) or wanted.metrics)
-    version = metadata.version(_PACKAGE)
+    version = _version()
     telemetry.registry.add(lambda: _build(service, version))
     telemetry.registry.add(process.collect)
     if wanted.traces or wanted.metrics:
@@ -90,6 +90,14 @@ async def start(settings: ServerSettings, service: str, scope: Scope) -> Telemet
     if settings.metrics_port:
         await _listen(telemetry, settings, scope)
     return telemetry
+
+
+def _version() -> str:
+    try:
+        return metadata.version(_PACKAGE)
+    except metadata.PackageNotFoundError:
+        # Run from its sources, without having been installed.
+        return "unknown"
 
 
 def _build(service: str, version: str) -> Iterator[Family]:

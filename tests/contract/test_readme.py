@@ -47,8 +47,13 @@ def choices(field: FieldInfo) -> str:
 def table() -> str:
     """Render all settings, the shared ones last."""
     head = ["| variable | default | |", "|---|---|---|"]
-    port = "| `GRPC_PORT` | `50051` users, `50052` notifications | Port to listen on; 0: any free one. |"
-    shared = [port if row.startswith("| `GRPC_PORT`") else row for row in rows(ServerSettings)]
+    shared = rows(ServerSettings)
+    for name in ("grpc_port", "metrics_port"):
+        # The one setting of either kind that the services differ in.
+        users, notifications = (settings.model_fields[name] for settings in (UsersSettings, NotificationsSettings))
+        start = f"| `{name.upper()}` | "
+        both = f"{start}`{users.default}` users, `{notifications.default}` notifications | {users.description} |"
+        shared = [both if row.startswith(start) else row for row in shared]
     parts = {
         "users_service": rows(UsersSettings, leaving_out=ServerSettings),
         "notifications_service": rows(NotificationsSettings, leaving_out=ServerSettings),
