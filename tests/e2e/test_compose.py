@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import grpc
 import pytest
+import yaml
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from vibework.notifications.v1 import (
@@ -147,6 +148,17 @@ def test_commands_of_the_runbook_run_in_the_containers(stack: Stack, service: st
     assert stack.compose("exec", "-T", service, "python", "-m", "chassis.probe").strip() == "SERVING"
     status = stack.compose("exec", "-T", service, f"{service}-service", "status", "--json")
     assert json.loads(status)["ok"] is True
+
+
+def test_metrics_are_where_prometheus_looks(stack: Stack) -> None:
+    """From another container of their network, both services tell their metrics, under the config's names."""
+    config = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yaml").read_text())
+    looked_up = [found for job in config["scrape_configs"] for found in job["dns_sd_configs"]]
+    addresses = {f"{found['names'][0]}:{found['port']}" for found in looked_up}
+    assert addresses == {"users:9464", "notifications:9465"}
+    for address in addresses:
+        read = f"from urllib import request; print(request.urlopen('http://{address}/metrics', timeout=5).read().decode())"
+        assert "\nvibework_serving 1" in stack.compose("exec", "-T", "users", "python", "-c", read)
 
 
 def test_only_the_services_are_published_and_to_this_machine_only(stack: Stack) -> None:
