@@ -12,9 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from chassis.progress import progress
 from script.local.problems import LocalProblem
 from tests.bench import record as records
 from tests.bench import scenarios
@@ -64,7 +63,6 @@ def main(output: Path | None, **options: object) -> None:
 
 def run(options: Options) -> None:
     """Start everything, measure, and report."""
-    console = wide_console()
     folder = folder_for(KEPT, options.scale)
     options.output.mkdir(parents=True, exist_ok=True)
     with databases(folder) as servers, generators(GENERATORS) as load:
@@ -77,25 +75,18 @@ def run(options: Options) -> None:
             left = options.minutes * 60 - (time.monotonic() - began)
             seconds = seconds_each(groups, left, options.rounds)
             total = options.rounds * sum(len(group.subjects) for group in groups)
-            with progress(console) as bar:
-                task = bar.add_task("", total=total)
+            with progress("measuring", total) as advance:
                 results = measure(
                     load,
                     groups,
                     rounds=options.rounds,
                     seconds=seconds,
                     rate=options.rate,
-                    done=lambda key: bar.update(task, advance=1, description=key),
+                    done=lambda _: advance(1),
                 )
         for dataset in (big, small):
             remove_traces(dataset)
-    report(console, options, results, None if options.rate else footprint)
-
-
-def wide_console() -> Console:
-    """Return the terminal, or what the output goes to instead, wide enough for the tables."""
-    console = Console()
-    return console if console.is_terminal else Console(width=140)
+    report(options, results, None if options.rate else footprint)
 
 
 def chosen(groups: Sequence[Group], options: Options) -> list[Group]:
@@ -110,28 +101,22 @@ def chosen(groups: Sequence[Group], options: Options) -> list[Group]:
     return found
 
 
-def report(console: Console, options: Options, results: Results, footprint: records.Footprint | None) -> None:
+def report(options: Options, results: Results, footprint: records.Footprint | None) -> None:
     """Print the tables and write the files."""
     found = [] if options.rate else records.outcomes(results, footprint)
     if options.rate:
-        print_latencies(console, results, options.rate)
+        print_latencies(results, options.rate)
     else:
-        print_subjects(console, results)
-        print_outcomes(console, found, records.earlier(options.against) if options.against else {})
-    print_errors(console, results)
+        print_subjects(results)
+        print_outcomes(found, records.earlier(options.against) if options.against else {})
+    print_errors(results)
     kept = {"scale": options.scale, "rounds": options.rounds, "rate": options.rate}
     written = records.record(results, found, footprint, kept)
     (options.output / "bench.json").write_text(json.dumps(written, indent=1))
     if found:
         subtitle = f"{written['commit']}, {os.cpu_count()} cores, {options.rounds} rounds; tick: target; line: spread"
         (options.output / "bench.svg").write_text(svg(found, subtitle))
-    console.print(f"Written to {options.output}")
-
-
-def progress(console: Console) -> Progress:
-    """Return the bar that shows what is measured and how long it will take."""
-    columns = (BarColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    return Progress(*columns, console=console, transient=True)
+    click.echo(f"Written to {options.output}")
 
 
 if __name__ == "__main__":

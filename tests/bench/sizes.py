@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
+from chassis.report import table
 from script.local import ports
 from script.local.mongodb import LocalMongoDB
 from script.local.mysql import LocalMySQL, MySQLAccount
@@ -93,13 +92,8 @@ def _migrate(command: str, settings: Mapping[str, str], folder: Path) -> None:
 
 def show(sizes: Sequence[tuple[str, int, float]]) -> None:
     """Print what each kind of row takes: its name, how many were measured, and their mean size."""
-    table = Table()
-    table.add_column("what")
-    table.add_column("rows", justify="right")
-    table.add_column("bytes each", justify="right")
-    for what, rows, each in sizes:
-        table.add_row(what, f"{rows:,}", f"{each:,.0f}")
-    Console().print(table)
+    for line in table([{"what": what, "rows": rows, "bytes each": round(each)} for what, rows, each in sizes]):
+        click.echo(line)
 
 
 if __name__ == "__main__":

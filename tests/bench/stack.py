@@ -21,6 +21,8 @@ from tests.bench.dataset import ROOT, Dataset
 from tests.bench.requests import Rpc
 
 START_SECONDS = 30.0
+# Where script/bench has put the server's packages alone.
+MEASURED = ROOT / ".local" / "bench" / "venv" / "bin"
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Launcher:
 
     def _service(self, name: str, command: str, settings: Mapping[str, str], *options: str) -> Server:
         port = ports.free_port()
-        program = str(Path(sys.executable).with_name(command))
+        program = str((MEASURED if MEASURED.is_dir() else Path(sys.executable).parent) / command)
         # Their metrics are kept, as where they run for real.
         own = {"GRPC_PORT": str(port), "METRICS_PORT": str(ports.free_port())}
         return self._start(name, [program, "serve", *options], {**settings, **own}, port)
