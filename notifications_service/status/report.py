@@ -11,6 +11,7 @@ import pymongo
 from pymongo.errors import OperationFailure, PyMongoError
 
 from chassis.errors import ServiceError
+from chassis.pools_report import pools
 from chassis.report import NotAvailable, Report, Section
 from notifications_service.database import Database
 from notifications_service.migrations.runner import Runner
@@ -51,6 +52,7 @@ async def status(settings: DatabaseSettings) -> Report:
             report.sections.append(await _section(database, part, report, seconds))
     finally:
         await database.close()
+    report.sections.append(await pools(settings))
     return report
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.cli import CommandFailed
 from chassis.errors import ServiceError
+from chassis.pools_report import pools
 from chassis.report import NotAvailable, Report, Section
 from users_service import migration
 from users_service.database import Database, error_number
@@ -39,6 +40,7 @@ async def status(settings: DatabaseSettings) -> Report:
         await _migrations(settings, report)
         for part in _parts(settings):
             report.sections.append(await _section(database, part, report))
+    report.sections.append(await pools(settings))
     return report
 
 

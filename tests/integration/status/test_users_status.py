@@ -13,6 +13,8 @@ from click.testing import CliRunner, Result
 from script.local.mysql import LocalMySQL, MySQLAccount
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MySQLDatabase, new_mysql_database, run_mysql
+from tests.harness.users import users_service
+from tests.harness.workers import free_port
 from users_service.cli import main
 
 # Together, for the server that they start.
@@ -43,6 +45,7 @@ SECTIONS = {
         "size_bytes",
         "first",
     },
+    "pools": {"driver", "pool", "limit", "size", "in_use", "waiting", "timeouts"},
     "slow_queries": {"count", "total_seconds", "longest_seconds", "rows_examined", "last_seen", "statement"},
 }
 
@@ -94,8 +97,10 @@ def test_everything_is_told_where_the_server_records_it(telling: MySQLDatabase, 
     run_mysql(telling_server, ["ANALYZE TABLE users", "SELECT id FROM users"], database=telling.name)
     run_slowly(telling, telling_server)
     run_mysql(telling_server, [replicate])
+    port = free_port()
     try:
-        told = sections(telling)
+        with users_service(telling, metrics_port=port, notifications_address="off"):
+            told = sections(telling, METRICS_PORT=str(port))
     finally:
         run_mysql(telling_server, [f"RESET {name} ALL"])
     assert {name: set(section["rows"][0]) for name, section in told.items()} == SECTIONS
@@ -108,6 +113,7 @@ def test_everything_is_told_where_the_server_records_it(telling: MySQLDatabase, 
     assert indexes["alembic_version", "PRIMARY"]["reads"] > 0
     assert told["replication"]["rows"][0]["source"] == "127.0.0.1:1"
     assert told["replication"]["rows"][0]["receives"] is False
+    assert {row["pool"]: row["limit"] for row in told["pools"]["rows"]} == {"points": 2, "transactions": 6, "reads": 2}
     log = told["binary_log"]["rows"][0]
     assert (log["on"], log["server_id"], log["files"] > 0, log["size_bytes"] > 0) == (True, 7, True, True)
 
@@ -169,4 +175,7 @@ def test_pending_migrations_and_an_absent_server_are_problems(mysql_empty_databa
     told = json.loads(away.output)
     assert "127.0.0.1:1" in told["problems"][0]
     assert {section["available"] for section in told["sections"].values()} == {False}
+    assert "METRICS_PORT" in told["sections"]["pools"]["reason"]
+    nobody = json.loads(status(mysql_empty_database, "--json", METRICS_PORT=str(free_port())).output)
+    assert "no service answers on 127.0.0.1:" in nobody["sections"]["pools"]["reason"]
     assert set(told["sections"]) == set(SECTIONS)
