@@ -157,7 +157,9 @@ def test_metrics_are_where_prometheus_looks(stack: Stack) -> None:
     addresses = {f"{found['names'][0]}:{found['port']}" for found in looked_up}
     assert addresses == {"users:9464", "notifications:9465"}
     for address in addresses:
-        read = f"from urllib import request; print(request.urlopen('http://{address}/metrics', timeout=5).read().decode())"
+        read = (
+            f"from urllib import request; print(request.urlopen('http://{address}/metrics', timeout=5).read().decode())"
+        )
         assert "\nvibework_serving 1" in stack.compose("exec", "-T", "users", "python", "-c", read)
 
 
