@@ -93,10 +93,8 @@ class Replica:
         self.reads += 1
         try:
             result = await self._read(work, position, seconds)
-        except ReplicaFailed:
-            self.failures += 1
-            self._breaker.failed()
-            self._suspect()
+        except ReplicaFailed as error:
+            self._note_failure(error)
             raise
         self._breaker.succeeded()
         return result
@@ -118,6 +116,15 @@ class Replica:
                 # It would take the primary as long.
                 raise
             raise ReplicaFailed from error
+
+    def _note_failure(self, error: ReplicaFailed) -> None:
+        self.failures += 1
+        was_open = self._breaker.is_open
+        self._breaker.failed()
+        if self._breaker.is_open and not was_open and self.state != "unreachable":
+            number = error_number(error.__cause__)
+            log.warning("replica left alone for a while: reads fail on it", replica=self.address, number=number)
+        self._suspect()
 
     async def _reach(self, connection: AsyncConnection, position: Position, seconds: float) -> None:
         """Make sure, on the read's own connection: behind one address there may be several servers."""
@@ -147,8 +154,8 @@ class Replica:
         self._woken.clear()
         try:
             look = await self._link.look()
-        except ReplicaFailed:
-            self._turn("unreachable")
+        except ReplicaFailed as error:
+            self._turn("unreachable", number=error_number(error.__cause__))
             self._cut()
             return
         self._position = look.position
@@ -171,7 +178,7 @@ class Replica:
             if not read.expired():
                 read.reschedule(now)
 
-    def _turn(self, state: State) -> None:
+    def _turn(self, state: State, **why: int) -> None:
         if "unreachable" in (self.state, state):
             # Its failures are explained; when it is back it begins anew.
             self._breaker.succeeded()
@@ -182,7 +189,7 @@ class Replica:
         if state == "in use":
             log.info("replica in use", replica=self.address)
         else:
-            log.warning("replica out of use", replica=self.address, state=state)
+            log.warning("replica out of use", replica=self.address, state=state, **why)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -28,6 +28,8 @@ READERS = 16
 USERS = 5
 # Far more than the replica's timeout and the pause between two looks; far less than the query timeout.
 BOUND_SECONDS = 3.0
+# Reads that may fail in a row before a replica is left alone.
+TRIES = 5
 
 
 async def fill(stubs: Stubs) -> None:
@@ -175,6 +177,20 @@ async def test_a_replica_whose_connections_are_all_in_use_is_not_taken_for_a_bro
         assert running.reads.fallbacks["busy"] == 1
         assert replica.in_use
         assert replica.failures == 0
+
+
+async def test_a_replica_on_which_reads_fail_is_left_alone(replicated: Replicated) -> None:
+    """It follows and answers when looked at, and has lost a table: a few reads are repeated, not all."""
+    replicated.pair.catch_up()
+    replicated.mark("DROP TABLE verifications, rotated_session_tokens, sessions, accounts, users")
+    async with replicated.stubs() as stubs:
+        for _ in range(30):
+            assert (await stubs.users.CountUsers(pb.CountUsersRequest())).count == 0
+            await asyncio.sleep(0.03)
+    (replica,) = replicated.reads.replicas
+    assert replica.state == "in use"
+    assert not replica.in_use
+    assert 0 < replica.failures <= TRIES
 
 
 async def _both(first: Awaitable[int], second: Awaitable[int]) -> list[int]:
