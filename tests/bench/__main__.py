@@ -16,7 +16,7 @@ import click
 from chassis.progress import progress
 from script.local.problems import LocalProblem
 from tests.bench import record as records
-from tests.bench import scenarios
+from tests.bench import scenarios, watch_bench
 from tests.bench.databases import databases
 from tests.bench.dataset import ROOT, folder_for, remove_traces
 from tests.bench.generators import generators
@@ -25,10 +25,14 @@ from tests.bench.rounds import Results, measure, seconds_each
 from tests.bench.scenarios import Group
 from tests.bench.stack import launcher
 from tests.bench.table import print_errors, print_latencies, print_outcomes, print_subjects
+from tests.bench.targets import Outcome
 
 KEPT = ROOT / ".local" / "bench"
 SMALL_SCALE = 0.01
 GENERATORS = 3
+WATCH = "watch"
+# What watches take of the time.
+WATCH_SECONDS = 35.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Options:
 @click.option("--minutes", default=5.0, show_default=True, help="How long all may take, making the rows apart.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="How often all is measured.")
 @click.option("--scale", default=1.0, show_default=True, help="Rows, in parts of 100,000 users and 1,000,000 messages.")
-@click.option("--only", multiple=True, help="A group to measure (validate, get_user, create, get, list, count …).")
+@click.option("--only", multiple=True, help="What to measure (validate, get_user, create, list, count, watch …).")
 @click.option("--rate", default=0.0, help="Open loop: so many calls per second, latencies from when each was due.")
 @click.option("--against", type=click.Path(exists=True, path_type=Path), help="An earlier run's JSON to compare with.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to write to; default: bench-results/<time>.")
@@ -63,18 +67,28 @@ def main(output: Path | None, **options: object) -> None:
 
 def run(options: Options) -> None:
     """Start everything, measure, and report."""
-    folder = folder_for(KEPT, options.scale)
     options.output.mkdir(parents=True, exist_ok=True)
-    with databases(folder) as servers, generators(GENERATORS) as load:
+    results, footprint = Results(options.rounds), None
+    if tuple(options.only) != (WATCH,):
+        results, footprint = calls(options)
+    found = [] if options.rate else records.outcomes(results, footprint)
+    if watches(options):
+        click.echo("watching", err=True)
+        found += records.watch_outcomes(watch_bench.measure())
+    report(options, results, found, footprint)
+
+
+def calls(options: Options) -> tuple[Results, records.Footprint | None]:
+    """Measure the calls, in rounds."""
+    with databases(folder_for(KEPT, options.scale)) as servers, generators(GENERATORS) as load:
         big, small = servers.dataset("bench", options.scale), servers.dataset("bench_small", SMALL_SCALE)
-        began = time.monotonic()
+        ends = time.monotonic() + options.minutes * 60 - (WATCH_SECONDS if watches(options) else 0.0)
         with launcher(options.output / "logs") as start:
             pairs = start.pair("big", big), start.pair("small", small)
-            footprint = records.Footprint.of(pairs[0])
+            footprint = None if options.rate else records.Footprint.of(pairs[0])
             groups = chosen(scenarios.groups(start, *pairs), options)
-            left = options.minutes * 60 - (time.monotonic() - began)
-            seconds = seconds_each(groups, left, options.rounds)
             total = options.rounds * sum(len(group.subjects) for group in groups)
+            seconds = seconds_each(groups, ends - time.monotonic(), options.rounds)
             with progress("measuring", total) as advance:
                 results = measure(
                     load,
@@ -86,7 +100,12 @@ def run(options: Options) -> None:
                 )
         for dataset in (big, small):
             remove_traces(dataset)
-    report(options, results, None if options.rate else footprint)
+    return results, footprint
+
+
+def watches(options: Options) -> bool:
+    """Say whether watches are to be measured, too."""
+    return not options.rate and (not options.only or WATCH in options.only)
 
 
 def chosen(groups: Sequence[Group], options: Options) -> list[Group]:
@@ -101,13 +120,13 @@ def chosen(groups: Sequence[Group], options: Options) -> list[Group]:
     return found
 
 
-def report(options: Options, results: Results, footprint: records.Footprint | None) -> None:
+def report(options: Options, results: Results, found: Sequence[Outcome], footprint: records.Footprint | None) -> None:
     """Print the tables and write the files."""
-    found = [] if options.rate else records.outcomes(results, footprint)
     if options.rate:
         print_latencies(results, options.rate)
     else:
-        print_subjects(results)
+        if results.by_subject:
+            print_subjects(results)
         print_outcomes(found, records.earlier(options.against) if options.against else {})
     print_errors(results)
     kept = {"scale": options.scale, "rounds": options.rounds, "rate": options.rate}

@@ -17,8 +17,9 @@ import grpc
 from tests.bench.dataset import ROOT
 from tests.bench.rounds import Results
 from tests.bench.stack import Pair
-from tests.bench.targets import EXCESSES, IDLE_MIB, RATIOS, START_SECONDS, Outcome, Ratio
+from tests.bench.targets import EXCESSES, IDLE_MIB, RATIOS, START_SECONDS, WATCH_MS, Outcome, Ratio
 from tests.bench.usage import resident_mib
+from tests.bench.watch_bench import Result
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,17 @@ def outcomes(results: Results, footprint: Footprint | None) -> list[Outcome]:
                 Outcome(f"Start of the {name} service to SERVING", "s", [seconds], START_SECONDS, rising=False)
             )
     return found
+
+
+def watch_outcomes(watched: Result) -> list[Outcome]:
+    """Return what the run says of watches; what counts is from the commit on, which comes after the sending."""
+    name = f"{watched.watchers:,} watchers, {watched.rate:g} creates/s"
+    p99, wrong = watched.sent_to_receipt_p99, float(watched.lost + watched.repeated)
+    return [
+        Outcome(f"{name}: p99 from sending to receipt", "ms", [p99], WATCH_MS, rising=False),
+        Outcome(f"{name}: lost or repeated", "events", [wrong], 0.0, rising=False),
+        Outcome("Memory of an idle watcher", "KiB", [watched.kib_per_idle_watcher], None, rising=False),
+    ]
 
 
 def record(

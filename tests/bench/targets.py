@@ -45,7 +45,7 @@ class Outcome:
     """What a run says of a target."""
 
     title: str
-    unit: Literal["x", "ms", "s", "MiB"]
+    unit: Literal["x", "ms", "s", "MiB", "KiB", "events"]
     values: Sequence[float]
     bound: float | None
     # Whether more is better.
@@ -103,3 +103,4 @@ RATIOS = (
 EXCESSES = tuple(_beyond_echo(name, key) for key, name in {**READS, "create": "CreateNotification"}.items())
 IDLE_MIB = 110.0
 START_SECONDS = 2.0
+WATCH_MS = 250.0

@@ -1,7 +1,7 @@
 """Many watchers on one process: how long an event takes to arrive, whether any is lost, and what a watcher costs.
 
-``python -m tests.bench.watch_bench`` starts a database and a service of its own, and takes about half a minute. The
-watchers are in this process, the service in another; each watcher has a user of its own.
+A part of ``script/bench``, and by itself ``python -m tests.bench.watch_bench``. It starts a database and a service of its
+own and takes about half a minute. The watchers are in this process, the service in another; each has a user of its own.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ from script.local.services import Service
 from tests.bench.usage import cpu_seconds, resident_mib
 from tests.harness.database_servers import ROOT
 
+WATCHERS = 1_000
+RATE = 200.0
+SECONDS = 15.0
 CHANNELS = 10
 # Watchers that begin at the same time.
 AT_ONCE = 250
@@ -82,6 +85,7 @@ def service(directory: Path, driver: str) -> Iterator[tuple[str, int]]:
             "SECRET_KEYS": "bench:" + base64.b64encode(bytes(32)).decode(),
             "RECIPIENT_CHECK": "off",
             "GRPC_PORT": str(port := ports.free_port()),
+            "METRICS_PORT": str(ports.free_port()),
             "GRPC_DRAIN_MS": "0",
             "LOG_LEVEL": "warning",
         }
@@ -214,16 +218,20 @@ def result(log: Log, count: int, rate: float, costs: dict[str, float]) -> Result
     )
 
 
+def measure(count: int = WATCHERS, rate: float = RATE, seconds: float = SECONDS, driver: str = "pymongo") -> Result:
+    """Start a database and a service, measure so many watchers, and end both."""
+    with tempfile.TemporaryDirectory() as folder, service(Path(folder), driver) as (address, pid):
+        return uvloop.run(run(address, pid, count, rate, seconds))
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--watchers", "count", default=1_000, show_default=True, help="How many watchers.")
-@click.option("--rate", default=200.0, show_default=True, help="Creates a second.")
-@click.option("--seconds", default=15.0, show_default=True, help="How long.")
+@click.option("--watchers", "count", default=WATCHERS, show_default=True, help="How many watchers.")
+@click.option("--rate", default=RATE, show_default=True, help="Creates a second.")
+@click.option("--seconds", default=SECONDS, show_default=True, help="How long.")
 @click.option("--driver", default="pymongo", show_default=True, type=click.Choice(["pymongo", "motor"]))
 def main(count: int, rate: float, seconds: float, driver: str) -> None:
     """Measure watches and print the result as JSON."""
-    with tempfile.TemporaryDirectory() as folder, service(Path(folder), driver) as (address, pid):
-        outcome = uvloop.run(run(address, pid, count, rate, seconds))
-    click.echo(json.dumps(asdict(outcome), indent=2))
+    click.echo(json.dumps(asdict(measure(count, rate, seconds, driver)), indent=2))
 
 
 if __name__ == "__main__":
