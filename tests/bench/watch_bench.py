@@ -1,7 +1,7 @@
 """Many watchers on one process: how long an event takes to arrive, whether any is lost, and what a watcher costs.
 
-A part of ``script/bench``, and by itself ``python -m tests.bench.watch_bench``. It starts a database and a service of its
-own and takes about half a minute. The watchers are in this process, the service in another; each has a user of its own.
+A part of ``script/bench``, and by itself ``python -m tests.bench.watch_bench``. It starts a database and a service of
+its own and takes about half a minute. The watchers are in this process, the service in another; each has its own user.
 """
 
 from __future__ import annotations
