@@ -33,7 +33,7 @@ WITHOUT_PLAN: Final = {
     "locks.release": "reads no table",
     "replicas.position": "reads no table",
     "replicas.look": "reads no table",
-    "replicas.wait": "reads no table",
+    "replicas.reach": "reads no table",
 }
 
 

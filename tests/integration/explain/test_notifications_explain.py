@@ -56,7 +56,9 @@ def plans(database: MongoDatabase, *arguments: str, **environment: str) -> list[
 def test_every_named_command_is_listed(mongodb_database: MongoDatabase) -> None:
     """Whoever names a command gives it an example, or says why it has no plan."""
     listed = explain(mongodb_database, "--list").output.split()
-    assert statement_names("notifications_service") == set(listed)
+    assert statement_names("notifications_service") == set(listed), (
+        "give it an example in notifications_service/explain"
+    )
     told = {item["name"] for item in plans(mongodb_database)}
     assert told | set(WITHOUT_PLAN) == set(listed)
 

@@ -71,7 +71,7 @@ def plans(database: MySQLDatabase, *arguments: str) -> list[dict[str, Any]]:
 def test_every_named_statement_is_listed(mysql_empty_database: MySQLDatabase) -> None:
     """Whoever names a statement gives it an example, or says why it has no plan."""
     listed = run(mysql_empty_database, "explain", "--list").output.split()
-    assert statement_names("users_service") == set(listed)
+    assert statement_names("users_service") == set(listed), "give it an example in users_service/explain"
 
 
 def test_no_statement_scans_a_table_but_those_that_must(filled: MySQLDatabase) -> None:
