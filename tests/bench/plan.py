@@ -15,6 +15,10 @@ from bson import ObjectId
 STRIDE = 982_451_653
 HEAVY_ROWS = 1_000
 DEEP_ROWS = 25_000
+# Users whose lists are read, as many in every dataset: calls that ask for the same page share it, so that few users
+# would make a small dataset look faster than it is.
+READERS = 64
+READER_ROWS = 60
 PASSWORD = "correct horse battery"
 # Users kept for what the bench itself creates, and users with a password.
 RECIPIENTS = 256
@@ -52,19 +56,27 @@ class Plan:
         return self.notifications * 4 // 10 // HEAVY_ROWS
 
     @property
+    def readers(self) -> range:
+        """The numbers of the users whose lists are read; each has ``READER_ROWS`` rows."""
+        return range(1 + self.heavy_users, 1 + self.heavy_users + READERS)
+
+    @property
     def recipients(self) -> range:
         """The numbers of the users that the bench creates notifications for; they have few others."""
         return range(self.users - RECIPIENTS, self.users)
 
     def owner(self, number: int) -> int:
-        """Return the number of the user whose notification this is: the deep one, a heavy one, or any other."""
+        """Return the number of the user whose notification this is: the deep one, a heavy one, a reader, or another."""
         place = number * STRIDE % self.notifications
         if place < self.deep_rows:
             return 0
         place -= self.deep_rows
         if place < self.heavy_users * HEAVY_ROWS:
             return 1 + place % self.heavy_users
-        first = 1 + self.heavy_users
+        place -= self.heavy_users * HEAVY_ROWS
+        if place < READERS * READER_ROWS:
+            return self.readers[place % READERS]
+        first = self.readers.stop
         return first + place % (self.users - first - RECIPIENTS)
 
     def created_at(self, number: int) -> datetime:

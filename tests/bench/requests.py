@@ -71,6 +71,7 @@ def _users(plan: Plan) -> list[Rpc]:
 
 def _notifications(plan: Plan) -> list[Rpc]:
     heavy = [planned.user_id(number) for number in _heavy(plan)]
+    readers = [planned.user_id(number) for number in plan.readers]
     ids = [str(plan.notification_id(number)) for number in spread(range(plan.notifications), DISTINCT)]
     filters = [NotificationFilter(read=False), NotificationFilter(seen=False), NotificationFilter(archived=True)]
     create = [
@@ -80,7 +81,7 @@ def _notifications(plan: Plan) -> list[Rpc]:
         for number in plan.recipients
     ]
     get = [GetNotificationRequest(id=key) for key in ids]
-    listed = [ListNotificationsRequest(user_id=user, page_size=PAGE_SIZE) for user in heavy]
+    listed = [ListNotificationsRequest(user_id=user, page_size=PAGE_SIZE) for user in readers]
     count = [CountNotificationsRequest(user_id=user, filters=filters) for user in heavy]
     return [
         Rpc("create", "notifications", f"{FEED}/CreateNotification", _bytes(create)),
@@ -96,13 +97,14 @@ def drivers(dataset: Dataset) -> dict[str, Caller]:
     hashes = [tokens.digest(planned.token(number)) for number in spread(range(plan.sessions), DISTINCT)]
     users = [planned.user_id(number) for number in spread(range(plan.users), DISTINCT)]
     heavy = [planned.user_id(number) for number in _heavy(plan)]
+    readers = [planned.user_id(number) for number in plan.readers]
     ids = [plan.notification_id(number) for number in spread(range(plan.notifications), DISTINCT)]
     made = {**document(plan, plan.notifications - 1), "userId": planned.user_id(plan.recipients[0])}
     return {
         "validate": MySQLCaller(dataset.users, BY_TOKEN, hashes),
         "get_user": MySQLCaller(dataset.users, BY_ID, users),
         "get": MongoCaller(url, "find_one", ids),
-        "list": MongoCaller(url, "list", heavy),
+        "list": MongoCaller(url, "list", readers),
         "count": MongoCaller(url, "count", heavy),
         "create": MongoCaller(url, "insert", [{**made, "createdAt": plan.fresh, "updatedAt": plan.fresh}]),
     }

@@ -16,6 +16,7 @@ def test_users_have_the_numbers_of_rows_that_are_measured() -> None:
     owned = Counter(PLAN.owner(number) for number in range(PLAN.notifications))
     assert owned[0] == PLAN.deep_rows
     assert all(owned[user] == planned.HEAVY_ROWS for user in range(1, 1 + PLAN.heavy_users))
+    assert all(owned[user] == planned.READER_ROWS for user in PLAN.readers)
     assert not any(owned[user] for user in PLAN.recipients)
     assert max(owned) < PLAN.users
 
