@@ -21,6 +21,9 @@ from tests.integration.seed.conftest import Seed
 
 NUMBER = 3_000
 
+# One process seeds for all tests of the module.
+pytestmark = pytest.mark.xdist_group("seed-notifications")
+
 
 @pytest.fixture(scope="module")
 def users_server(mysql_module_database: MySQLDatabase, seed_users: Seed) -> Iterator[UsersServer]:

@@ -22,6 +22,9 @@ from users_service.seed.service import Batch, Plan, Seeding
 from users_service.seed.verifications import Verifications
 from users_service.verifications.secrets import SecretHasher
 
+# One process seeds for all tests of the module.
+pytestmark = pytest.mark.xdist_group("seed-users")
+
 USERS = 600
 PASSWORD = "made up for all"
 EXAMPLE_DOMAINS = re.compile(r"@(?:[a-z]+\.)?example\.(?:com|net|org)$")
