@@ -42,6 +42,9 @@ STATEMENT_TIMEOUTS = frozenset({1969, 3024})  # MariaDB's and MySQL's own limit 
 READ_ONLY = frozenset({1290, 1836})
 NOT_MIGRATED = frozenset({1146, 1054})  # a table, or a column, is missing
 
+# asyncmy's words where the server resets a connection before it is set up.
+RESET_WHILE_CONNECTING = "Transport does not expose socket instance"
+
 UNAVAILABLE = (
     exc.OperationalError,
     exc.InterfaceError,
@@ -213,6 +216,10 @@ def translated() -> Iterator[None]:
         raise _timed_out() from error
     except (exc.SQLAlchemyError, asyncmy.errors.MySQLError, OSError) as error:
         raise _translate(error) from error
+    except RuntimeError as error:
+        if str(error) != RESET_WHILE_CONNECTING:
+            raise
+        raise DatabaseUnavailable from error
 
 
 def _timed_out() -> Exception:
