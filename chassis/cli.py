@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
@@ -66,6 +67,19 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except (CommandFailed, ServiceError) as error:
         fail(str(error))
+
+
+@contextmanager
+def logs_on_stderr() -> Iterator[None]:
+    """Keep what is logged on the way apart from what a command prints, which may be JSON."""
+    import structlog
+
+    before = structlog.get_config()
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def fail(text: str) -> NoReturn:

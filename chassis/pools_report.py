@@ -15,11 +15,11 @@ _LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
 _EVERYWHERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - asked, not bound
 
 
-async def pools(settings: ServerSettings) -> Section:
-    """Ask the service that METRICS_HOST and METRICS_PORT name; a command's own pools say nothing of a service's."""
-    if not settings.metrics_port:
-        return Section("pools", reason="set METRICS_PORT as for the service, which tells its pools there")
-    address = (_EVERYWHERE.get(settings.metrics_host, settings.metrics_host), settings.metrics_port)
+async def pools(settings: ServerSettings, port: int) -> Section:
+    """Ask the service on METRICS_HOST and a port; a command's own pools say nothing of a service's."""
+    if not port:
+        return Section("pools", reason="METRICS_PORT is 0; a service tells its pools there")
+    address = (_EVERYWHERE.get(settings.metrics_host, settings.metrics_host), port)
     text = await endpoint.fetch(address, _SECONDS)
     if text is None:
         where = f"{address[0]}:{address[1]}"

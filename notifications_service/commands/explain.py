@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from chassis import cli
 from chassis.report import Section, table
 from chassis.settings import load
 from notifications_service.commands.connection import run
@@ -27,7 +28,8 @@ def explain(name: str | None, listed: bool, analyze: bool, as_json: bool) -> Non
         click.echo("\n".join(names()))
         return
     settings = load(DatabaseSettings)
-    report = run(settings, lambda _: plans_of(settings, name, analyze=analyze))
+    with cli.logs_on_stderr():
+        report = run(settings, lambda _: plans_of(settings, name, analyze=analyze))
     if as_json:
         click.echo(report.as_json())
         return

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from chassis import cli
 from chassis.settings import load
 from notifications_service.settings import DatabaseSettings
 from notifications_service.status.report import status as look
@@ -22,6 +23,7 @@ def status(as_json: bool) -> None:
     What the account may not see says so, and which role may. Exit code 1 where the database is away or migrations are
     pending.
     """
-    report = asyncio.run(look(load(DatabaseSettings)))
+    with cli.logs_on_stderr():
+        report = asyncio.run(look(load(DatabaseSettings)))
     click.echo(report.as_json() if as_json else report.as_text())
     sys.exit(0 if report.ok else 1)

@@ -15,7 +15,7 @@ from chassis.pools_report import pools
 from chassis.report import NotAvailable, Report, Section
 from notifications_service.database import Database
 from notifications_service.migrations.runner import Runner
-from notifications_service.settings import DatabaseSettings
+from notifications_service.settings import DatabaseSettings, Settings
 from notifications_service.status import replication, server, slow_commands, storage
 
 SERVICE: Final = "notifications-service"
@@ -52,8 +52,14 @@ async def status(settings: DatabaseSettings) -> Report:
             report.sections.append(await _section(database, part, report, seconds))
     finally:
         await database.close()
-    report.sections.append(await pools(settings))
+    report.sections.append(await pools(settings, _metrics_port(settings)))
     return report
+
+
+def _metrics_port(settings: DatabaseSettings) -> int:
+    # What `serve` takes where nothing is set.
+    served = Settings.model_fields["metrics_port"].default
+    return settings.metrics_port if "metrics_port" in settings.model_fields_set else int(served)
 
 
 async def _migrations(database: Database, report: Report, seconds: float) -> None:

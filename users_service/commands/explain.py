@@ -25,7 +25,8 @@ def explain(name: str | None, listed: bool, as_json: bool) -> None:
     if listed:
         click.echo("\n".join(names()))
         return
-    report = cli.run(plans_of(load(DatabaseSettings), name))
+    with cli.logs_on_stderr():
+        report = cli.run(plans_of(load(DatabaseSettings), name))
     if as_json:
         click.echo(report.as_json())
         return

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from sqlalchemy import RowMapping, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.report import Section
-from users_service.database import error_number
+from chassis.errors import ServiceError
+from chassis.report import NotAvailable, Row, Section
+from users_service.database import Database, error_number
+from users_service.settings import DatabaseSettings
 from users_service.status.server import is_mariadb
+
+RIGHT: Final = "REPLICATION CLIENT (MariaDB: REPLICA MONITOR) ON *.*"
 
 
 async def replication(connection: AsyncConnection) -> Section:
@@ -36,6 +41,39 @@ def _source(row: RowMapping) -> dict[str, Any]:
         # The text of an error quotes statements.
         "last_error": int(row["Last_SQL_Errno"] or row["Last_IO_Errno"]) or None,
     }
+
+
+async def replicas(settings: DatabaseSettings) -> Section:
+    """Return how each of MYSQL_REPLICA_HOSTS follows, asked of itself."""
+    rows, notes = [], []
+    for endpoint in settings.replica_endpoints:
+        server = f"{endpoint.host}:{endpoint.port}"
+        there = settings.model_copy(update={"mysql_host": endpoint.host, "mysql_port": endpoint.port})
+        try:
+            rows += [{"server": server, **row} for row in await _followed(there)]
+        except NotAvailable as why:
+            notes.append(f"{server}: {why}")
+    if not settings.replica_endpoints:
+        notes.append("MYSQL_REPLICA_HOSTS names none")
+    return Section("replicas", rows, notes)
+
+
+async def _followed(settings: DatabaseSettings) -> Sequence[Row]:
+    try:
+        async with Database(settings) as database, database.connection() as connection:
+            return (await _answer(connection)).rows
+    except ServiceError:
+        raise NotAvailable("does not answer") from None
+
+
+async def _answer(connection: AsyncConnection) -> Section:
+    try:
+        found = await replication(connection)
+    except DBAPIError as error:
+        raise NotAvailable(f"error {error_number(error)}; GRANT {RIGHT}") from None
+    if not found.rows:
+        raise NotAvailable("follows no other server")
+    return found
 
 
 async def binary_log(connection: AsyncConnection) -> Section:

@@ -16,7 +16,7 @@ from chassis.pools_report import pools
 from chassis.report import NotAvailable, Report, Section
 from users_service import migration
 from users_service.database import Database, error_number
-from users_service.settings import DatabaseSettings
+from users_service.settings import DatabaseSettings, Settings
 from users_service.status import replication, server, slow_queries, storage
 
 SERVICE: Final = "users-service"
@@ -40,8 +40,15 @@ async def status(settings: DatabaseSettings) -> Report:
         await _migrations(settings, report)
         for part in _parts(settings):
             report.sections.append(await _section(database, part, report))
-    report.sections.append(await pools(settings))
+    report.sections.append(await replication.replicas(settings))
+    report.sections.append(await pools(settings, _metrics_port(settings)))
     return report
+
+
+def _metrics_port(settings: DatabaseSettings) -> int:
+    # What `serve` takes where nothing is set.
+    served = Settings.model_fields["metrics_port"].default
+    return settings.metrics_port if "metrics_port" in settings.model_fields_set else int(served)
 
 
 def _parts(settings: DatabaseSettings) -> list[Part]:
@@ -51,7 +58,7 @@ def _parts(settings: DatabaseSettings) -> list[Part]:
         Part("connections", server.connections, "SELECT ON performance_schema.processlist"),
         Part("tables", storage.tables, "SELECT on the database"),
         Part("indexes", storage.indexes, "SELECT on the database"),
-        Part("replication", replication.replication, "REPLICATION CLIENT (MariaDB: REPLICA MONITOR) ON *.*"),
+        Part("replication", replication.replication, replication.RIGHT),
         Part("binary_log", replication.binary_log, "REPLICATION CLIENT (MariaDB: BINLOG MONITOR) ON *.*"),
         Part("slow_queries", slow, "SELECT ON performance_schema.*, and on mysql.slow_log"),
     ]

@@ -48,7 +48,7 @@ def explain(database: MongoDatabase, *arguments: str, **environment: str) -> Res
 
 def plans(database: MongoDatabase, *arguments: str, **environment: str) -> list[dict[str, Any]]:
     """Return the plans that `explain --json` tells."""
-    told = json.loads(explain(database, "--json", *arguments, **environment).output)
+    told = json.loads(explain(database, "--json", *arguments, **environment).stdout)
     rows: list[dict[str, Any]] = told["sections"]["plans"]["rows"]
     return rows
 

@@ -62,7 +62,7 @@ def run(database: MySQLDatabase, *arguments: str) -> Result:
 
 def plans(database: MySQLDatabase, *arguments: str) -> list[dict[str, Any]]:
     """Return the plans that `explain --json` tells."""
-    rows: list[dict[str, Any]] = json.loads(run(database, "explain", "--json", *arguments).output)["sections"]["plans"][
+    rows: list[dict[str, Any]] = json.loads(run(database, "explain", "--json", *arguments).stdout)["sections"]["plans"][
         "rows"
     ]
     return rows

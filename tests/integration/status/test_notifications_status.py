@@ -93,8 +93,8 @@ async def test_everything_is_told(filled: Any, mongodb_module_database: MongoDat
         environment = {"MONGODB_DRIVER": driver, "METRICS_PORT": str(port)}
         result = await asyncio.to_thread(status, mongodb_module_database, "--json", **environment)
     assert result.exit_code == 0, result.output
-    told = json.loads(result.output)["sections"]
-    assert {name: set(section["rows"][0]) for name, section in told.items()} == SECTIONS
+    told = json.loads(result.stdout)["sections"]
+    assert {name: set(section["rows"][0]) for name, section in told.items()} == SECTIONS, told["versions"]
     assert "notifications-service" in {item["application"] for item in told["connections"]["rows"]}
     sizes = {item["collection"]: item for item in told["collections"]["rows"]}
     assert sizes["notifications"]["rows_estimate"] == 500
@@ -124,7 +124,7 @@ def test_what_may_not_be_asked_names_the_role_that_may(
         finally:
             client.admin.command({**fail, "mode": "off"})
     assert result.exit_code == 0, result.output
-    told = json.loads(result.output)["sections"]
+    told = json.loads(result.stdout)["sections"]
     for name in ("connections", "replication", "slow_commands"):
         assert "clusterMonitor on admin" in told[name]["reason"]
     assert "clusterMonitor" in told["versions"]["notes"][0]
@@ -145,6 +145,7 @@ def test_an_absent_server_is_a_problem_told_soon() -> None:
     environment = {
         "MONGODB_URL": f"mongodb://someone:{password}@127.0.0.1:1/vibe",
         "MONGODB_SERVER_SELECTION_TIMEOUT_MS": "300",
+        "METRICS_PORT": "0",
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "protos")]),
     }
     # A process of its own: PyMongo leaves a socket behind that it was connecting when its client closed.

@@ -45,6 +45,7 @@ SECTIONS = {
         "size_bytes",
         "first",
     },
+    "replicas": {"server", "channel", "source", "receives", "applies", "lag_seconds", "last_error"},
     "pools": {"driver", "pool", "limit", "size", "in_use", "waiting", "timeouts"},
     "slow_queries": {"count", "total_seconds", "longest_seconds", "rows_examined", "last_seen", "statement"},
 }
@@ -78,7 +79,7 @@ def sections(database: MySQLDatabase, **environment: str) -> dict[str, Any]:
     """Return what a status tells programs; it must be free of problems."""
     result = status(database, "--json", **environment)
     assert result.exit_code == 0, result.output
-    told: dict[str, Any] = json.loads(result.output)["sections"]
+    told: dict[str, Any] = json.loads(result.stdout)["sections"]
     return told
 
 
@@ -100,7 +101,9 @@ def test_everything_is_told_where_the_server_records_it(telling: MySQLDatabase, 
     port = free_port()
     try:
         with users_service(telling, metrics_port=port, notifications_address="off"):
-            told = sections(telling, METRICS_PORT=str(port))
+            # The server stands in for a replica of itself: it is told to follow another one.
+            itself = f"127.0.0.1:{telling_server.port}"
+            told = sections(telling, METRICS_PORT=str(port), MYSQL_REPLICA_HOSTS=f"{itself},127.0.0.1:1")
     finally:
         run_mysql(telling_server, [f"RESET {name} ALL"])
     assert {name: set(section["rows"][0]) for name, section in told.items()} == SECTIONS
@@ -113,6 +116,8 @@ def test_everything_is_told_where_the_server_records_it(telling: MySQLDatabase, 
     assert indexes["alembic_version", "PRIMARY"]["reads"] > 0
     assert told["replication"]["rows"][0]["source"] == "127.0.0.1:1"
     assert told["replication"]["rows"][0]["receives"] is False
+    assert (told["replicas"]["rows"][0]["server"], told["replicas"]["rows"][0]["source"]) == (itself, "127.0.0.1:1")
+    assert told["replicas"]["notes"] == ["127.0.0.1:1: does not answer"]
     assert {row["pool"]: row["limit"] for row in told["pools"]["rows"]} == {"points": 2, "transactions": 6, "reads": 2}
     log = told["binary_log"]["rows"][0]
     assert (log["on"], log["server_id"], log["files"] > 0, log["size_bytes"] > 0) == (True, 7, True, True)
@@ -169,13 +174,14 @@ def test_pending_migrations_and_an_absent_server_are_problems(mysql_empty_databa
     assert pending.exit_code == 1
     assert pending.output.splitlines()[-1].endswith("migrations are pending: run `users-service migrate up`")
     began = time.monotonic()
-    away = status(mysql_empty_database, "--json", MYSQL_HOST="127.0.0.1", MYSQL_PORT="1")
+    away = status(mysql_empty_database, "--json", MYSQL_HOST="127.0.0.1", MYSQL_PORT="1", METRICS_PORT="0")
     assert away.exit_code == 1
     assert time.monotonic() - began < 3
-    told = json.loads(away.output)
+    told = json.loads(away.stdout)
     assert "127.0.0.1:1" in told["problems"][0]
+    assert told["sections"].pop("replicas")["notes"] == ["MYSQL_REPLICA_HOSTS names none"]
     assert {section["available"] for section in told["sections"].values()} == {False}
     assert "METRICS_PORT" in told["sections"]["pools"]["reason"]
-    nobody = json.loads(status(mysql_empty_database, "--json", METRICS_PORT=str(free_port())).output)
+    nobody = json.loads(status(mysql_empty_database, "--json", METRICS_PORT=str(free_port())).stdout)
     assert "no service answers on 127.0.0.1:" in nobody["sections"]["pools"]["reason"]
-    assert set(told["sections"]) == set(SECTIONS)
+    assert set(told["sections"]) == set(SECTIONS) - {"replicas"}
