@@ -30,6 +30,8 @@ class Contents(Protocol):
     kind: str
     place: str
     name: str
+    # What `connections` counts.
+    whose: str
 
     def rows(self) -> dict[str, int]:
         """Count the rows of every table; raise `LocalProblem` where the server does not answer."""
@@ -53,6 +55,7 @@ class MySQLContents:
         """Describe the database that the settings name."""
         self.name = settings.mysql_database
         self.place = f"{settings.mysql_host}:{settings.mysql_port}"
+        self.whose = f"of others to {self.name}"
         # To the server alone: the database may be gone, if an earlier run was interrupted.
         self._arguments = {**connect_arguments(settings), "database": None, "autocommit": True}
 
@@ -120,6 +123,8 @@ class MongoContents:
     """A database of MongoDB."""
 
     kind = "MongoDB"
+    # A connection does not tell which database it is for.
+    whose = "of notifications services, for this database or another one there"
 
     def __init__(self, url: str) -> None:
         """Describe the database that the URL names."""

@@ -23,11 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 done, 1 not wanted after all, 2 something stood in the way."""
     parser = argparse.ArgumentParser(prog="script/reset", description=__doc__)
     parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--while-in-use", action="store_true", help="although others are connected")
     parser.add_argument("--directory", type=Path, default=LOCAL, help="that of script/server; default: .local")
     options = parser.parse_args(arguments)
     try:
         with ExitStack() as resources:
-            return _reset(options.directory.resolve(), resources, asked=not options.yes)
+            return _reset(options.directory.resolve(), resources, asked=not options.yes, used=options.while_in_use)
     except LocalProblem as problem:
         if problem.detail:
             print(problem.detail, file=sys.stderr)
@@ -38,21 +39,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_DIED
 
 
-def _reset(folder: Path, resources: ExitStack, *, asked: bool) -> int:
+def _reset(folder: Path, resources: ExitStack, *, asked: bool, used: bool) -> int:
     if asked and not sys.stdin.isatty():
         raise LocalProblem("nobody is there to ask; --yes deletes without asking")
     # Nobody can start script/server on the folder meanwhile, nor is it running.
     resources.enter_context(claim(folder))
     secrets = credentials.load_or_make(folder / "credentials.env")
-    used = databases.described(folder, secrets, program_cache=LOCAL / "mongod", usual_ports=folder == LOCAL)
-    resources.callback(_stop, used)
-    used.start()
-    os.environ.update(used.environment())
+    servers = databases.described(folder, secrets, program_cache=LOCAL / "mongod", usual_ports=folder == LOCAL)
+    resources.callback(_stop, servers)
+    servers.start()
+    os.environ.update(servers.environment())
     both = (
         MySQLContents(load(UsersSettings)),
         MongoContents(load(NotificationsSettings).mongodb_url.get_secret_value()),
     )
-    _refuse_if_used(both)
+    if not used:
+        _refuse_if_used(both)
     print(_told(both))
     if asked and input("Type yes to delete all of it: ").strip() != "yes":
         print("Nothing was deleted.")
@@ -61,7 +63,7 @@ def _reset(folder: Path, resources: ExitStack, *, asked: bool) -> int:
         for contents in both:
             contents.delete()
     with step("Migrating"):
-        services.migrate(services.pair(used.environment(), secrets), folder / "logs")
+        services.migrate(services.pair(servers.environment(), secrets), folder / "logs")
     print("Both databases are empty and migrated.")
     return 0
 
@@ -70,8 +72,8 @@ def _refuse_if_used(both: Sequence[Contents]) -> None:
     for contents in both:
         if number := contents.connections():
             raise LocalProblem(
-                f"{contents.kind} at {contents.place} has {number} connections of others to {contents.name}: "
-                "stop the services (and whoever else uses it) first"
+                f"{contents.kind} at {contents.place} has {number} connections {contents.whose}: "
+                "stop them first, or say --while-in-use"
             )
 
 
@@ -84,10 +86,10 @@ def _told(both: Sequence[Contents]) -> str:
     return "\n".join(lines)
 
 
-def _stop(used: databases.Databases) -> None:
-    for process in used.processes():
+def _stop(servers: databases.Databases) -> None:
+    for process in servers.processes():
         process.terminate()
-    for process in used.processes():
+    for process in servers.processes():
         process.finish(grace=STOP_GRACE_SECONDS)
 
 

@@ -61,11 +61,15 @@ def databases(
     return Databases(mysql_server, mysql_database, mongodb_database)
 
 
+# The servers are shared with other tests, whose services are connected to them.
+SHARED = "--while-in-use"
+
+
 def test_both_databases_are_new_afterwards_and_again(
     databases: Databases, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With --yes everything goes, foreign collections too, and the schemas are there; also after an interrupted run."""
-    assert reset.main(["--yes", "--directory", str(tmp_path)]) == 0
+    assert reset.main(["--yes", SHARED, "--directory", str(tmp_path)]) == 0
     told = capsys.readouterr().out
     assert f"database {databases.mysql.name}: alembic_version 1, users 1\n" in told
     assert f"database {databases.mongodb.name}: migrations 4, strangers 1\n" in told
@@ -74,7 +78,7 @@ def test_both_databases_are_new_afterwards_and_again(
     assert "strangers" not in databases.collections()
 
     run_mysql(databases.server, [f"DROP DATABASE `{databases.mysql.name}`"])
-    assert reset.main(["--yes", "--directory", str(tmp_path)]) == 0
+    assert reset.main(["--yes", SHARED, "--directory", str(tmp_path)]) == 0
     assert databases.users() == 0
 
 
@@ -83,13 +87,13 @@ def test_whoever_does_not_say_yes_keeps_everything(
 ) -> None:
     """The question names what would be lost; any other answer, or nobody to answer, leaves it."""
     monkeypatch.setattr("sys.stdin", Terminal("y\n"))
-    assert reset.main(["--directory", str(tmp_path)]) == 1
+    assert reset.main([SHARED, "--directory", str(tmp_path)]) == 1
     told = capsys.readouterr().out
     assert f"MySQL    {databases.mysql.host}:{databases.mysql.port}  database {databases.mysql.name}:" in told
     assert told.endswith("Nothing was deleted.\n")
 
     monkeypatch.setattr("sys.stdin", io.StringIO("yes\n"))
-    assert reset.main(["--directory", str(tmp_path)]) == 2
+    assert reset.main([SHARED, "--directory", str(tmp_path)]) == 2
     assert capsys.readouterr().err == "reset: nobody is there to ask; --yes deletes without asking\n"
     assert databases.users() == 1
     assert "strangers" in databases.collections()

@@ -12,7 +12,7 @@ from tests.harness.grouping import pytest_collection_modifyitems
 class Grouping:
     """A configuration of a run with `--dist loadgroup`."""
 
-    def getoption(self, name: str, default: object) -> bool:
+    def getoption(self, name: str, **_default: object) -> bool:
         """Say that groups count."""
         return name == "loadgroup"
 
