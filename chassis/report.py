@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib import metadata
 from typing import Any, Final
 
 Row = dict[str, Any]
@@ -72,6 +73,14 @@ class Report:
         parts = ["\n".join(_section_lines(section)) for section in self.sections]
         end = "\n".join(f"problem: {problem}" for problem in self.problems) or "no problem found"
         return "\n\n".join([*parts, end])
+
+
+def version_of(distribution: str) -> str:
+    """Return the version of an installed package; ``unknown`` of one that runs from its sources."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def table(rows: Sequence[Row]) -> list[str]:

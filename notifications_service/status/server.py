@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import version
 
 from pymongo.errors import OperationFailure
 
-from chassis.report import Row, Section
+from chassis.report import Row, Section, version_of
 from notifications_service.database import Database
 
 
@@ -15,10 +14,10 @@ async def versions(database: Database) -> Section:
     """Return the versions of the service, its driver and the server."""
     server = await database.default.command("buildInfo")
     rows: list[Row] = [
-        {"part": "notifications-service", "version": version("vibework-services")},
+        {"part": "notifications-service", "version": version_of("vibework-services")},
         {"part": "Python", "version": platform.python_version()},
-        {"part": "PyMongo", "version": version("pymongo")},
-        {"part": "Motor", "version": version("motor")},
+        {"part": "PyMongo", "version": version_of("pymongo")},
+        {"part": "Motor", "version": version_of("motor")},
         {"part": "MongoDB", "version": server["version"]},
     ]
     try:

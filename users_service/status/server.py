@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import version
 from typing import Final
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.report import Row, Section
+from chassis.report import Row, Section, version_of
 
 _CONNECTIONS_OF_MARIADB: Final = "information_schema.processlist"
 _CONNECTIONS_OF_MYSQL: Final = "performance_schema.processlist"
@@ -26,10 +25,10 @@ async def versions(connection: AsyncConnection) -> Section:
     server = str(await connection.scalar(text("SELECT VERSION()")))
     uptime = await _variables(connection, "STATUS", "Uptime")
     rows: list[Row] = [
-        {"part": "users-service", "version": version("vibework-services")},
+        {"part": "users-service", "version": version_of("vibework-services")},
         {"part": "Python", "version": platform.python_version()},
-        {"part": "asyncmy", "version": version("asyncmy")},
-        {"part": "SQLAlchemy", "version": version("sqlalchemy")},
+        {"part": "asyncmy", "version": version_of("asyncmy")},
+        {"part": "SQLAlchemy", "version": version_of("sqlalchemy")},
         {"part": kind, "version": server, "up_seconds": int(uptime["Uptime"])},
     ]
     return Section("versions", rows)

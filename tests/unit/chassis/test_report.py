@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pytest
 
-from chassis.report import Report, Row, Section, shown
+from chassis.report import Report, Row, Section, shown, version_of
 
 
 def test_a_report_is_one_shape_for_programs() -> None:
@@ -60,3 +60,9 @@ def test_a_report_is_tables_for_a_person() -> None:
 def test_values_have_units(name: str, value: float, text: str) -> None:
     """Sizes and times are read without counting digits."""
     assert shown(name, value) == text
+
+
+def test_a_version_is_told_also_of_what_is_not_installed() -> None:
+    """A service that runs from its sources still tells everything else."""
+    assert version_of("pytest") == pytest.__version__
+    assert version_of("no-such-distribution") == "unknown"
