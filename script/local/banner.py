@@ -42,6 +42,8 @@ def _next(users: Service, notifications: Service) -> list[str]:
     return [
         f"grpcurl -plaintext {users.address} list",
         f"grpcurl -plaintext {notifications.address} list",
+        "script/run users-service seed --users 1000       # made-up users, and then",
+        "script/run notifications-service seed            # their notifications",
         f"grpcurl -plaintext -d {shlex.quote(sign_up)} \\",
         f"  {users.address} vibework.users.v1.SessionService/SignUp",
         "",
