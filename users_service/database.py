@@ -40,6 +40,7 @@ DEADLOCK = 1213
 STATEMENT_TIMEOUTS = frozenset({1969, 3024})  # MariaDB's and MySQL's own limit on a statement
 # The server takes no writes: it is not the primary, or not any more.
 READ_ONLY = frozenset({1290, 1836})
+DENIED = frozenset({1044, 1142, 1143, 1227})  # to a database, table or column; or a right is missing
 NOT_MIGRATED = frozenset({1146, 1054})  # a table, or a column, is missing
 
 # asyncmy's words where the server resets a connection before it is set up.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
 from bson import Timestamp
+from pymongo.errors import OperationFailure
 
 from chassis import statements
 from notifications_service.database import Database
@@ -21,6 +22,9 @@ from notifications_service.settings import DatabaseSettings
 T = TypeVar("T")
 
 _EXPLAINED: Final = frozenset({"find", "aggregate", "update", "delete", "findAndModify"})
+DENIED: Final = 13
+# In place of an explanation that the account may not have: it takes the right to carry the command out.
+NOT_ALLOWED: Final[Document] = {}
 _NOW: Final = Timestamp(1, 1)
 
 
@@ -68,12 +72,19 @@ class Explainer(Database):
         """Explain a command, and answer it with the rows of the example, once."""
         # An explanation is of no moment.
         asked = {name: value for name, value in command.items() if name != "readConcern"}
-        answer = None
-        if next(iter(command)) in _EXPLAINED:
-            answer = await self._server.command({"explain": asked, "verbosity": self._verbosity})
+        answer = await self._ask(asked) if next(iter(command)) in _EXPLAINED else None
         self.plans.append(Plan(statements.current(), asked, answer))
         rows, self.rows = list(self.rows), ()
         return rows
+
+    async def _ask(self, command: Document) -> Document:
+        try:
+            answer: Document = await self._server.command({"explain": command, "verbosity": self._verbosity})
+        except OperationFailure as error:
+            if error.code != DENIED:
+                raise
+            return NOT_ALLOWED
+        return answer
 
 
 class _Default:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from chassis.report import Row
-from notifications_service.explain.explainer import Plan
+from notifications_service.explain.explainer import NOT_ALLOWED, Plan
 
 COLLECTION_SCAN: Final = "full scan!"
 SORT: Final = "sorts!"
@@ -36,6 +36,8 @@ def row(plan: Plan, case: str) -> Row:
 def _verdict(plan: Plan, stages: list[Mapping[str, Any]]) -> str:
     if plan.answer is None:
         return "inserts"
+    if plan.answer is NOT_ALLOWED:
+        return "this account may not"
     names = {stage["stage"] for stage in stages}
     if "COLLSCAN" in names:
         any_ = plan.command.get("limit") == 1 and plan.command.get("filter") == {}

@@ -19,6 +19,8 @@ from users_service.settings import DatabaseSettings
 
 FULL_SCAN: Final = "full scan!"
 WHOLE_INDEX: Final = "whole index!"
+# In place of the steps of a statement that the account may not even have explained.
+_NOT_ALLOWED: Final[dict[str, Any]] = dict.fromkeys(("table", "key", "type", "rows"))
 _LIMITED: Final = re.compile(r"\bLIMIT\b|GET_LOCK|RELEASE_LOCK", re.IGNORECASE)
 
 
@@ -70,7 +72,7 @@ async def _rows(connection: AsyncConnection, examples: Sequence[Example]) -> Any
 
 
 def _steps(example: Example, plan: Plan) -> Iterator[Row]:
-    for step in plan.steps:
+    for step in plan.steps or [_NOT_ALLOWED]:
         yield {
             "name": plan.name,
             "case": example.case or None,
@@ -79,7 +81,7 @@ def _steps(example: Example, plan: Plan) -> Iterator[Row]:
             "index": step["key"],
             "access": step["type"],
             "rows_estimate": None if step["rows"] is None else int(step["rows"]),
-            "verdict": verdict(plan.statement, step),
+            "verdict": verdict(plan.statement, step) if plan.steps else "this account may not",
             "statement": plan.statement,
         }
 

@@ -15,13 +15,11 @@ from chassis.errors import ServiceError
 from chassis.pools_report import pools
 from chassis.report import NotAvailable, Report, Section
 from users_service import migration
-from users_service.database import Database, error_number
+from users_service.database import DENIED, Database, error_number
 from users_service.settings import DatabaseSettings, Settings
 from users_service.status import replication, server, slow_queries, storage
 
 SERVICE: Final = "users-service"
-# Access denied: to a database, a table, a column; a right is missing.
-_DENIED: Final = frozenset({1044, 1142, 1143, 1227})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ async def _read(part: Part, connection: AsyncConnection) -> Section:
     try:
         return await part.read(connection)
     except DBAPIError as error:
-        if error_number(error) in _DENIED:
+        if error_number(error) in DENIED:
             raise NotAvailable(f"this account may not look; GRANT {part.right}") from None
         if error.connection_invalidated:
             raise

@@ -112,6 +112,23 @@ def test_one_statement_is_shown_with_its_text_and_without_values(
             assert value not in everything
 
 
+def test_an_account_that_only_reads_sees_the_plans_of_reads(filled: MySQLDatabase, mysql_server: MySQLServer) -> None:
+    """To explain a write takes the right to write; what is not allowed says so, and hides nothing else."""
+    name = filled.name[-20:]
+    make = [f"CREATE USER '{name}'@'%' IDENTIFIED BY 'x'", f"GRANT SELECT ON `{filled.name}`.* TO '{name}'@'%'"]
+    run_mysql(mysql_server, make)
+    try:
+        account = {"MYSQL_USER": name, "MYSQL_PASSWORD": "x"}
+        result = CliRunner().invoke(main, ["explain", "--json"], env={**filled.environment(), **account})
+    finally:
+        run_mysql(mysql_server, [f"DROP USER '{name}'@'%'"])
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["sections"]["plans"]["rows"]
+    denied = {row["kind"] for row in rows if row["verdict"] == "this account may not"}
+    assert denied >= {"update", "delete", "insert"}
+    assert {row["verdict"] for row in rows if row["name"] == "users.read_by_id"} == {"by PRIMARY"}
+
+
 @pytest.mark.parametrize(
     ("name", "says"), [("users.nothing", "there is no statement users.nothing"), ("locks.acquire", "has no plan")]
 )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from notifications_service.explain import plans
-from notifications_service.explain.explainer import Plan
+from notifications_service.explain.explainer import NOT_ALLOWED, Plan
 
 SCAN = {"stage": "COLLSCAN"}
 BY_INDEX = {"stage": "FETCH", "inputStage": {"stage": "IXSCAN", "indexName": "feed"}}
@@ -40,6 +40,14 @@ def test_a_part_of_a_pipeline_that_scans_is_seen() -> None:
     union = {"$unionWith": {"pipeline": [{"$cursor": {"queryPlanner": {"winningPlan": SCAN}}}]}}
     row = plans.row(Plan("feed.pages", {"aggregate": "notifications"}, {"stages": [part, union]}), "later page")
     assert (row["verdict"], row["case"]) == ("full scan!", "later page")
+
+
+def test_what_may_not_be_explained_says_so() -> None:
+    """To explain a write takes the right to write; it is neither a scan nor an insertion."""
+    assert (
+        plans.row(Plan("feed.delete", {"delete": "notifications"}, NOT_ALLOWED), "")["verdict"]
+        == "this account may not"
+    )
 
 
 def test_looking_for_any_is_no_scan() -> None:
