@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import asyncmy
 import asyncmy.errors
-from asyncmy.cursors import SSCursor
+from asyncmy.cursors import Cursor, SSCursor
 
 from chassis.cli import CommandFailed
 from users_service.database import connect_arguments, error_number
@@ -20,10 +20,10 @@ STATEMENT_SECONDS: Final = 600
 _ROWS: Final = 1_000
 # What the server says with these tells of accounts and databases only, never of rows.
 _TELLING: Final = frozenset({1044, 1045, 1049, 1142, 1227})
-# Servers may end long statements, and connections whose reader is slow; asyncmy would print each warning.
+# Servers may end long statements, and connections whose reader is slow.
 _SESSION: Final = (
-    "SET SESSION net_write_timeout = 3600, net_read_timeout = 3600, wait_timeout = 28800, lock_wait_timeout = 10, "
-    "max_error_count = 0 /*M!100100 , max_statement_time = 0 */ /*!80000 , max_execution_time = 0 */"
+    "SET SESSION net_write_timeout = 3600, net_read_timeout = 3600, wait_timeout = 28800, lock_wait_timeout = 10 "
+    "/*M!100100 , max_statement_time = 0 */ /*!80000 , max_execution_time = 0 */"
 )
 
 Row = tuple[Any, ...]
@@ -39,6 +39,13 @@ class MySQLFailed(CommandFailed):
         super().__init__(f"MySQL at {where} failed: {what}")
 
 
+class _QuietCursor(Cursor):
+    """Leaves the server's warnings, which asyncmy would log one by one, where they are: errors are errors here."""
+
+    async def _show_warnings(self, _connection: Any) -> None:
+        return
+
+
 class Connection:
     """One connection to the database of the settings; each statement commits unless a transaction was begun."""
 
@@ -49,7 +56,7 @@ class Connection:
     async def rows(self, statement: str, *arguments: Any) -> list[Row]:
         """Run a statement and return all its rows."""
         with _translated(self._where):
-            async with asyncio.timeout(STATEMENT_SECONDS), self._raw.cursor() as cursor:
+            async with asyncio.timeout(STATEMENT_SECONDS), self._raw.cursor(_QuietCursor) as cursor:
                 await cursor.execute(statement, arguments or None)
                 return list(await cursor.fetchall()) if cursor.description else []
 
