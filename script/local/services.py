@@ -68,6 +68,7 @@ def pair(databases: Mapping[str, str], credentials: Mapping[str, str]) -> tuple[
             {
                 **shared,
                 "GRPC_PORT": str(port),
+                "METRICS_PORT": _metrics_port(name),
                 "SECRET_KEYS": os.environ.get("SECRET_KEYS") or credentials[f"{name.upper()}_SECRET_KEYS"],
             },
         )
@@ -122,6 +123,14 @@ def check_ports(services: Sequence[Service]) -> None:
                 f"port {service.port} is taken, so {service.command} cannot listen there: "
                 f"stop the program that has it, or name another port in {variable}"
             )
+
+
+def _metrics_port(name: str) -> str:
+    """Return where a service's metrics are read: USERS_METRICS_PORT (9464) and the like; METRICS_PORT=0: nowhere."""
+    default = {"users": 9464, "notifications": 9465}[name]
+    if os.environ.get("METRICS_PORT") == "0":
+        return "0"
+    return str(_port(f"{name.upper()}_METRICS_PORT", default))
 
 
 def _port(variable: str, default: int) -> int:
