@@ -19,7 +19,8 @@ from chassis.idempotency import RequestIdReused, RequestInFlight, request_finger
 from chassis.keyring import KeyMissing, Keyring
 from chassis.statements import named
 from users_service.clock import Clock
-from users_service.database import DUPLICATE_KEY, LOCK_WAIT_TIMEOUT, Database, error_number
+from users_service.database import Database
+from users_service.driver_errors import DUPLICATE_KEY, LOCK_WAIT_TIMEOUT, error_number
 from users_service.errors import EncryptionKeyMissing
 from users_service.tables import idempotency_keys as keys
 

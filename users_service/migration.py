@@ -23,7 +23,8 @@ import migrations.mysql
 from chassis.cli import CommandFailed
 from chassis.migrations import Limits, MigrationRefused, WouldLock
 from users_service import locks, online_ddl
-from users_service.database import connect_arguments, error_number
+from users_service.driver_errors import error_number
+from users_service.engines import connect_arguments
 from users_service.settings import DatabaseSettings
 
 Say = Callable[[str], None]

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError
 
 from chassis.migrations import Limits, WouldLock
-from users_service.database import error_number
+from users_service.driver_errors import error_number
 
 # The server cannot do it without a lock; or, in this place, knows no LOCK clause (partitions).
 _REFUSED: Final = frozenset({1064, 1221, 1845, 1846})

@@ -109,5 +109,7 @@ def families(uses: Mapping[str, Use]) -> Iterator[Family]:
     yield family("limit", "gauge", "Connections that a pool may open.", [use.limit for use in found])
     yield family("size", "gauge", "Connections that are open.", [use.size for use in found])
     yield family("in_use", "gauge", "Connections that are lent.", [use.size - use.idle for use in found])
-    yield family("waiting", "gauge", "Callers that wait for a connection.", [use.waiting for use in found])
+    yield family(
+        "waiting", "gauge", "Callers that wait for a connection, or for it to open.", [use.waiting for use in found]
+    )
     yield family("timeouts_total", "counter", "Callers that waited in vain.", [use.timeouts for use in found])

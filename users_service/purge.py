@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chassis.cli import CommandFailed
 from chassis.statements import named
 from users_service import locks
-from users_service.database import DEADLOCK, LOCK_WAIT_TIMEOUT, Database, error_number
+from users_service.database import Database
+from users_service.driver_errors import DEADLOCK, LOCK_WAIT_TIMEOUT, error_number
 
 BATCH: Final = 1_000
 # One batch may take this long, and is tried this often where live traffic holds the rows.

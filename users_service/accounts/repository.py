@@ -16,7 +16,7 @@ from chassis.ids import new_id
 from chassis.statements import named
 from users_service.accounts.model import CREDENTIAL, Account
 from users_service.clock import utc
-from users_service.database import FOREIGN_KEY_MISSING, duplicate_key, error_number
+from users_service.driver_errors import FOREIGN_KEY_MISSING, duplicate_key, error_number
 from users_service.errors import AccountAlreadyLinked, UserNotFound
 from users_service.tables import accounts
 

@@ -12,7 +12,8 @@ import asyncmy.errors
 from asyncmy.cursors import Cursor, SSCursor
 
 from chassis.cli import CommandFailed
-from users_service.database import connect_arguments, error_number
+from users_service.driver_errors import error_number
+from users_service.engines import connect_arguments
 from users_service.settings import DatabaseSettings
 
 # Seconds for one statement, and for the next rows of one: without an answer for so long, the server is gone.

@@ -16,7 +16,8 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import statements
-from users_service.database import DENIED, Database, error_number
+from users_service.database import Database
+from users_service.driver_errors import DENIED, error_number
 
 T = TypeVar("T")
 

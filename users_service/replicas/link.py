@@ -11,7 +11,7 @@ import asyncmy
 import asyncmy.errors
 
 from chassis.statements import naming
-from users_service.database import limited_arguments
+from users_service.engines import limited_arguments
 from users_service.replicas.errors import ReplicaFailed
 from users_service.replicas.positions import Position, parse
 from users_service.settings import DatabaseSettings

@@ -20,7 +20,8 @@ from chassis.coalesce import Coalescer
 from chassis.errors import DatabaseUnavailable
 from chassis.statements import naming
 from users_service.background import repeat
-from users_service.database import Database, translated
+from users_service.database import Database
+from users_service.driver_errors import translated
 from users_service.replicas import staleness
 from users_service.replicas.errors import NoneInUse, NotAnswered
 from users_service.replicas.link import PRIMARY_POSITION

@@ -15,7 +15,8 @@ from chassis import logging
 from chassis.breaker import CircuitBreaker
 from chassis.statements import naming
 from chassis.telemetry.queries import Queries
-from users_service.database import STATEMENT_TIMEOUTS, error_number, new_engine
+from users_service.driver_errors import STATEMENT_TIMEOUTS, error_number
+from users_service.engines import new_engine
 from users_service.observing import observe
 from users_service.replicas.endpoints import Endpoint
 from users_service.replicas.errors import ReplicaBehind, ReplicaBusy, ReplicaFailed

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.statements import named
 from users_service.clock import utc
-from users_service.database import FOREIGN_KEY_MISSING, error_number
+from users_service.driver_errors import FOREIGN_KEY_MISSING, error_number
 from users_service.errors import UserNotFound
 from users_service.sessions.lifetime import EXTENSION_DUE, SLIDING
 from users_service.sessions.model import Session

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.errors import ServiceError
 from chassis.report import NotAvailable, Row, Section
-from users_service.database import Database, error_number
+from users_service.database import Database
+from users_service.driver_errors import error_number
 from users_service.settings import DatabaseSettings
 from users_service.status.server import is_mariadb
 

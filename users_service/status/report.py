@@ -15,7 +15,8 @@ from chassis.errors import ServiceError
 from chassis.pools_report import pools
 from chassis.report import NotAvailable, Report, Section
 from users_service import migration
-from users_service.database import DENIED, Database, error_number
+from users_service.database import Database
+from users_service.driver_errors import DENIED, error_number
 from users_service.settings import DatabaseSettings, Settings
 from users_service.status import replication, server, slow_queries, storage
 

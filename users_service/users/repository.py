@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.statements import named
 from users_service.clock import utc
-from users_service.database import duplicate_key
+from users_service.driver_errors import duplicate_key
 from users_service.errors import EmailTaken
 from users_service.tables import users
 from users_service.users.email import normalize

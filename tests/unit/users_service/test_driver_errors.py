@@ -8,7 +8,7 @@ import asyncmy
 import pytest
 
 from chassis.errors import DatabaseUnavailable
-from users_service.database import RESET_WHILE_CONNECTING, translated
+from users_service.driver_errors import RESET_WHILE_CONNECTING, translated
 
 
 def test_a_connection_that_is_reset_while_it_is_made_is_an_unavailable_database() -> None:

@@ -1,0 +1,111 @@
+"""How connections to MySQL are made, and the pools of SQLAlchemy's that keep them."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from typing import Any
+
+from sqlalchemy import PoolResetState, event, exc
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from users_service.driver_errors import READ_ONLY, error_number
+from users_service.pools import MeasuredPool
+from users_service.settings import DatabaseSettings
+
+# Seconds that a statement waits for a row lock.
+LOCK_WAIT_SECONDS = 2
+INIT_COMMAND = (
+    "SET time_zone = '+00:00', "
+    "sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', "
+    f"innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}"
+)
+
+
+def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
+    """Return how to connect, in asyncmy's words."""
+    return {
+        "host": settings.mysql_host,
+        "port": settings.mysql_port,
+        "user": settings.mysql_user,
+        "password": settings.mysql_password.get_secret_value(),
+        "database": settings.mysql_database,
+        "charset": "utf8mb4",
+        "connect_timeout": max(1, settings.mysql_connect_timeout_ms // 1000),
+        "init_command": INIT_COMMAND,
+        "ssl": _tls(settings),
+    }
+
+
+def limited_arguments(settings: DatabaseSettings) -> dict[str, Any]:
+    """Return how to connect so that the server, too, gives up a statement whose caller is long gone.
+
+    A second later than we do. MariaDB limits every statement, MySQL reads; each passes over the other's comment.
+    """
+    milliseconds = settings.mysql_query_timeout_ms + 1_000
+    mariadb = f"/*M!100100 , max_statement_time = {milliseconds / 1000} */"
+    mysql = f"/*!80000 , max_execution_time = {milliseconds} */"
+    return connect_arguments(settings) | {"init_command": f"{INIT_COMMAND} {mariadb} {mysql}"}
+
+
+def _tls(settings: DatabaseSettings) -> ssl.SSLContext | None:
+    # asyncmy's own `ssl=True` encrypts without checking whom it talks to.
+    if settings.mysql_tls == "disabled":
+        return None
+    return ssl.create_default_context(cafile=settings.mysql_tls_ca_file)
+
+
+def new_engine(settings: DatabaseSettings, *, size: int, **options: Any) -> AsyncEngine:
+    """Return a pool of at most ``size`` connections; ``options`` as SQLAlchemy takes them."""
+    engine = create_async_engine(
+        URL.create("mysql+asyncmy"),
+        connect_args=limited_arguments(settings),
+        poolclass=MeasuredPool,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=settings.mysql_pool_acquire_timeout_ms / 1000,
+        # `_roll_back_what_is_open` does it.
+        pool_reset_on_return=None,
+        hide_parameters=True,
+        **options,
+    )
+    _roll_back_what_is_open(engine)
+    _discard_idle(engine, settings.mysql_pool_idle_timeout_ms / 1000)
+    _leave_old_primary(engine)
+    return engine
+
+
+def _roll_back_what_is_open(engine: AsyncEngine) -> None:
+    """Roll back, when a connection comes back to the pool, where the server says that a transaction is open.
+
+    SQLAlchemy has ended every transaction that it knows of by then, and its own way takes a round trip after each of
+    them to roll back nothing. The server tells with each answer whether one is open.
+    """
+
+    @event.listens_for(engine.sync_engine, "reset")
+    def reset(connection: Any, _record: Any, state: PoolResetState) -> None:
+        if state.asyncio_safe and connection.driver_connection.get_transaction_status():
+            connection.rollback()
+
+
+def _discard_idle(engine: AsyncEngine, seconds: float) -> None:
+    """Replace, when it is asked for, a connection that lay idle for longer: servers and balancers cut such ones."""
+
+    @event.listens_for(engine.sync_engine, "checkin")
+    def remember(_connection: Any, record: Any) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def check(_connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.pop("idle_since", time.monotonic()) > seconds:
+            raise exc.DisconnectionError("idle for too long")
+
+
+def _leave_old_primary(engine: AsyncEngine) -> None:
+    """Give up all connections to a server that only reads: after a failover the name leads to another one."""
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def leave(context: Any) -> None:
+        if error_number(context.original_exception) in READ_ONLY:
+            context.is_disconnect = True
