@@ -9,7 +9,6 @@ from typing import Final
 
 from chassis.fake_people import full_name, moment
 from chassis.ids import id_at
-from users_service.users.email import normalize
 from users_service.users.model import User
 
 # RFC 2606 keeps these for examples: a message that escapes reaches nobody.
@@ -49,21 +48,6 @@ def user(chance: random.Random, seed: int, number: int, now: datetime) -> User:
         created_at=created,
         updated_at=moment(chance, created, now) if chance.random() < 0.3 else created,
     )
-
-
-def row(user: User) -> dict[str, object]:
-    """Return the columns of a user."""
-    return {
-        "id": user.id,
-        "email": user.email,
-        "email_normalized": normalize(user.email),
-        "email_verified": user.email_verified,
-        "name": user.name or None,
-        "image": user.image or None,
-        "revision": user.revision,
-        "created_at": user.created_at,
-        "updated_at": user.updated_at,
-    }
 
 
 def user_agent(chance: random.Random) -> str:

@@ -20,6 +20,7 @@ from users_service.database import Database
 from users_service.seed import people, repository, sessions
 from users_service.seed.accounts import Accounts
 from users_service.seed.verifications import Verifications
+from users_service.users.repository import row_of
 
 # Of a transaction: about 1,200 rows.
 USERS_PER_BATCH: Final = 250
@@ -75,7 +76,7 @@ class Seeding:
             batch: Batch = {table: [] for table in _TABLES}
             for number in range(start, min(start + USERS_PER_BATCH, plan.users)):
                 user = people.user(chance, plan.seed, number + 1, plan.as_of)
-                batch[tables.users].append(people.row(user))
+                batch[tables.users].append(row_of(user))
                 batch[tables.sessions] += sessions.rows(chance, user, plan.as_of)
                 batch[tables.accounts] += self._accounts.rows(chance, user, plan.as_of)
                 batch[tables.verifications] += self._verifications.rows(chance, user, plan.as_of)

@@ -33,19 +33,8 @@ Position = tuple[datetime, str]
 @named
 async def insert_user(connection: AsyncConnection, user: User) -> None:
     """Store a new user. Raises EmailTaken."""
-    values = {
-        "id": user.id,
-        "email": user.email,
-        "email_normalized": normalize(user.email),
-        "email_verified": user.email_verified,
-        "name": user.name or None,
-        "image": user.image or None,
-        "revision": user.revision,
-        "created_at": user.created_at,
-        "updated_at": user.updated_at,
-    }
     try:
-        await connection.execute(insert(users).values(values))
+        await connection.execute(insert(users).values(row_of(user)))
     except IntegrityError as error:
         raise _email_taken(error) from None
 
@@ -183,6 +172,21 @@ async def delete_user(connection: AsyncConnection, id_: str) -> None:
 
 def _email_taken(error: IntegrityError) -> Exception:
     return EmailTaken() if duplicate_key(error) in EMAIL_KEYS else error
+
+
+def row_of(user: User) -> dict[str, Any]:
+    """Return the columns of a user."""
+    return {
+        "id": user.id,
+        "email": user.email,
+        "email_normalized": normalize(user.email),
+        "email_verified": user.email_verified,
+        "name": user.name or None,
+        "image": user.image or None,
+        "revision": user.revision,
+        "created_at": user.created_at,
+        "updated_at": user.updated_at,
+    }
 
 
 def user_of(row: Sequence[Any]) -> User:
