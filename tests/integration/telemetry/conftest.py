@@ -18,6 +18,7 @@ from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
 from tests.harness.users import Stubs, UsersServer, users_service
 from tests.harness.workers import free_port
+from tests.integration.telemetry.scraping import metrics_port
 
 _numbers = itertools.count(1)
 
@@ -37,10 +38,10 @@ class Measured:
 @pytest.fixture(scope="module")
 def measured_users(test_run: TestRun, mysql_server: MySQLServer) -> Iterator[tuple[UsersServer, int]]:
     """The users service with its metrics on a port; its outbox waits for nobody."""
-    port, other = free_port(), free_port()
+    (port, metrics), other = metrics_port(), free_port()
     with (
         migrated_mysql(test_run, mysql_server) as database,
-        users_service(database, metrics_port=port, notifications_address=f"127.0.0.1:{other}") as served,
+        users_service(database, None, notifications_address=f"127.0.0.1:{other}", **metrics) as served,
     ):
         yield served, port
 
@@ -51,8 +52,8 @@ async def measured(
 ) -> AsyncIterator[Measured]:
     """Both services, under each driver of MongoDB."""
     served, port = measured_users
-    own = free_port()
-    settings = {"metrics_port": own, "recipient_check": "required", "users_address": served.address}
+    own, metrics = metrics_port()
+    settings = metrics | {"recipient_check": "required", "users_address": served.address}
     async with running_notifications(mongodb_module_database, mongodb_driver=request.param, **settings) as running:
         yield Measured(served, running, port, own)
 

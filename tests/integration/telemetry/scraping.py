@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -42,6 +44,16 @@ def parsed(text: str) -> Scrape:
             samples[key] = sample.value
     assert len(families) == len({family.name for family in families})
     return Scrape(samples, {family.name: family.type for family in families})
+
+
+def metrics_port() -> tuple[int, dict[str, Any]]:
+    """Return a port for metrics that is listened on already, and the settings by which a service answers there.
+
+    The service inherits the socket, as a worker does: between choosing a port and binding it, another might take it.
+    """
+    listener = socket.create_server((LOOPBACK, 0))
+    port = listener.getsockname()[1]
+    return port, {"metrics_host": f"fd:{listener.detach()}", "metrics_port": port}
 
 
 async def request(port: int, target: str = "/metrics", method: str = "GET") -> tuple[int, dict[str, str], str]:

@@ -20,7 +20,7 @@ from tests.harness.notifications import running_notifications
 from tests.harness.users import UsersServer, users_service
 from tests.harness.workers import LOOPBACK, free_port
 from tests.integration.telemetry.conftest import Measured, load
-from tests.integration.telemetry.scraping import Scrape, scrape
+from tests.integration.telemetry.scraping import Scrape, metrics_port, scrape
 
 ROOT = Path(__file__).parents[3]
 DASHBOARD = ROOT / "deploy/grafana/dashboards/vibework.json"
@@ -68,16 +68,15 @@ def test_the_names_of_an_expression_are_found() -> None:
     assert metrics_of(expression) == {"a_total", "e", "h", "i_bucket"}
 
 
-async def everything(
-    mysql: MySQLDatabase, mongodb: MongoDatabase, numbers: tuple[int, int], served: UsersServer
-) -> list[Scrape]:
+async def everything(mongodb: MongoDatabase, users_port: int, served: UsersServer) -> list[Scrape]:
     """Make some load on both services and read the metrics of both."""
-    settings = {"recipient_check": "required", "users_address": served.address, "slow_query_ms": 1}
-    async with running_notifications(mongodb, metrics_port=numbers[1], **settings) as running:
-        user_id = await load(Measured(served, running, *numbers))
+    port, metrics = metrics_port()
+    settings = metrics | {"recipient_check": "required", "users_address": served.address, "slow_query_ms": 1}
+    async with running_notifications(mongodb, **settings) as running:
+        user_id = await load(Measured(served, running, users_port, port))
         watch = running.feed.WatchNotifications(notification_service_pb2.WatchNotificationsRequest(user_id=user_id))
         await watch.read()
-        found = [await scrape(number) for number in numbers]
+        found = [await scrape(number) for number in (users_port, port)]
         watch.cancel()
     return found
 
@@ -86,10 +85,10 @@ async def test_every_metric_that_is_named_is_there(
     mysql_module_database: MySQLDatabase, mongodb_module_database: MongoDatabase
 ) -> None:
     """A panel or a rule on a metric that is not there stays silent when it is needed."""
-    numbers, nobody = (free_port(), free_port()), f"{LOOPBACK}:{free_port()}"
-    with WorkerMetrics(LOOPBACK, numbers[0], 1) as workers:
+    (port, metrics), nobody = metrics_port(), f"{LOOPBACK}:{free_port()}"
+    with WorkerMetrics(metrics["metrics_host"], port, 1) as workers:
         # As a worker has it: the metrics on a socket of its parent, which answers for it.
-        settings = {
+        settings: dict[str, Any] = {
             "metrics_host": f"fd:{os.dup(workers.inherited(0)[0])}",
             "metrics_port": 1,
             "notifications_address": nobody,
@@ -98,7 +97,7 @@ async def test_every_metric_that_is_named_is_there(
         }
         async with workers.served():
             with users_service(mysql_module_database, None, **settings) as served:
-                users, notifications = await everything(mysql_module_database, mongodb_module_database, numbers, served)
+                users, notifications = await everything(mongodb_module_database, port, served)
     known = users.names | notifications.names
     for expression in expressions():
         assert metrics_of(expression) <= known, expression

@@ -13,8 +13,7 @@ from notifications_service.database import Database
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import running_notifications, settings_for
 from tests.harness.proxy import proxy_to
-from tests.harness.workers import free_port
-from tests.integration.telemetry.scraping import until
+from tests.integration.telemetry.scraping import metrics_port, until
 
 POOL = 2
 
@@ -24,7 +23,7 @@ async def test_connections_lent_and_callers_waiting_are_seen(
     mongodb_module_database: MongoDatabase, driver: str
 ) -> None:
     """While the database hangs all connections are lent and the next callers wait; afterwards neither."""
-    port, own = free_port(), {"pool": "calls", "driver": driver}
+    (port, metrics), own = metrics_port(), {"pool": "calls", "driver": driver}
     address = mongodb_module_database.url.split("/")[2].rpartition("@")[2].split(",")[0]
     host, _, number = address.partition(":")
     with proxy_to(host, int(number)) as proxy:
@@ -33,7 +32,7 @@ async def test_connections_lent_and_callers_waiting_are_seen(
             "mongodb_url": url + ("&" if "?" in url else "?") + "directConnection=true",
             "mongodb_connection_pool_size": POOL,
             "mongodb_driver": driver,
-            "metrics_port": port,
+            **metrics,
         }
         async with running_notifications(mongodb_module_database, **settings) as running:
             requests = [

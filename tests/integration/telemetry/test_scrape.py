@@ -11,7 +11,7 @@ from vibework.notifications.v1 import notification_service_pb2
 from tests.harness.users import users_service
 from tests.harness.workers import LOOPBACK, free_port
 from tests.integration.telemetry.conftest import Measured, load
-from tests.integration.telemetry.scraping import parsed, request, scrape, until
+from tests.integration.telemetry.scraping import metrics_port, parsed, request, scrape, until
 
 
 async def test_calls_are_counted_by_method_and_status(measured: Measured) -> None:
@@ -76,9 +76,13 @@ async def test_a_lent_connection_shows_and_so_do_those_who_wait_for_it(measured:
             stubs = Stubs.on(channel)
             calls = [stubs.users.DeleteUser(user_service_pb2.DeleteUserRequest(id=user_id)) for _ in range(pool + 5)]
             tasks = [asyncio.ensure_future(call) for call in calls]
-            found = await until(measured.users_port, lambda now: now.value("vibework_pool_waiting", **own) > 0)
-            limit = found.value("vibework_pool_limit", **own)
-            assert found.value("vibework_pool_in_use", **own) == limit
+            limit = (await scrape(measured.users_port)).value("vibework_pool_limit", **own)
+            found = await until(
+                measured.users_port,
+                lambda now: (
+                    now.value("vibework_pool_in_use", **own) == limit and now.value("vibework_pool_waiting", **own) > 0
+                ),
+            )
             assert found.value("grpc_server_in_flight", kind="unary") >= limit + 1
     await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -128,8 +132,8 @@ async def test_state_and_build_are_told(measured: Measured) -> None:
 
 async def test_refused_calls_are_told_apart_from_other_errors(measured: Measured) -> None:
     """Calls that were shed mean more machines, other errors do not."""
-    port = free_port()
-    with users_service(measured.users.database, metrics_port=port, grpc_max_in_flight=1) as served:
+    port, metrics = metrics_port()
+    with users_service(measured.users.database, None, grpc_max_in_flight=1, **metrics) as served:
         with served.holding("SELECT * FROM users FOR UPDATE"):
             async with served.aio_channel() as channel:
                 from vibework.users.v1 import user_service_pb2
@@ -165,10 +169,10 @@ async def test_nonsense_harms_nobody(measured: Measured) -> None:
 
 async def test_metrics_come_without_a_database(measured: Measured) -> None:
     """While the database is away everything else is still told, within the patience of a scrape."""
-    port = free_port()
+    port, metrics = metrics_port()
     database = measured.users.database
     nobody = f"{LOOPBACK}:{free_port()}"
-    with users_service(database, mysql_port=free_port(), metrics_port=port, notifications_address=nobody):
+    with users_service(database, None, mysql_port=free_port(), notifications_address=nobody, **metrics):
         found = parsed((await request(port))[2])
     assert found.value("vibework_serving") == 0
     assert "vibework_outbox_entries" not in found.names

@@ -23,8 +23,7 @@ from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.notifications import running_notifications
 from tests.harness.proxy import Proxy, proxy_to
 from tests.harness.users import Stubs, users_service
-from tests.harness.workers import free_port
-from tests.integration.telemetry.scraping import scrape
+from tests.integration.telemetry.scraping import metrics_port, scrape
 
 # Milliseconds from which on statements are slow here, and seconds for which the database hangs.
 SLOW_MS = 150
@@ -91,8 +90,8 @@ async def test_slow_statements_of_both_ways_to_mysql_are_logged_and_counted(
 ) -> None:
     """Those of SQLAlchemy and the point reads past it, by name and with sizes; quick ones are not there."""
     database, proxy = mysql_proxy
-    port = free_port()
-    with users_service(database, slow_query_ms=SLOW_MS, metrics_port=port) as served:
+    port, metrics = metrics_port()
+    with users_service(database, None, slow_query_ms=SLOW_MS, **metrics) as served:
         async with served.aio_channel() as channel:
             users = Stubs.on(channel).users
             by_email = user_service_pb2.GetUserRequest(email=f"{PLANTED}@example.com")
@@ -138,13 +137,13 @@ async def test_slow_statements_of_both_drivers_of_mongodb_are_logged_and_counted
     log: Log, mongodb_module_database: MongoDatabase, driver: str
 ) -> None:
     """Reads and writes, by name and with sizes; neither values nor the keys of a caller's own data."""
-    port = free_port()
+    port, metrics = metrics_port()
     address = mongodb_module_database.url.split("/")[2].rpartition("@")[2].split(",")[0]
     host, _, number = address.partition(":")
     with proxy_to(host, int(number)) as proxy:
         url = mongodb_module_database.url.replace(address, f"127.0.0.1:{proxy.listens}")
         direct = url + ("&" if "?" in url else "?") + "directConnection=true"
-        settings = {"mongodb_url": direct, "slow_query_ms": SLOW_MS, "metrics_port": port, "mongodb_driver": driver}
+        settings = metrics | {"mongodb_url": direct, "slow_query_ms": SLOW_MS, "mongodb_driver": driver}
         async with running_notifications(mongodb_module_database, **settings) as running:
             data = Struct()
             data.update({PLANTED: PLANTED})
