@@ -233,7 +233,6 @@ def _options(settings: DatabaseSettings) -> dict[str, Any]:
         "maxPoolSize": settings.mongodb_connection_pool_size,
         "serverSelectionTimeoutMS": settings.mongodb_server_selection_timeout_ms,
         "connectTimeoutMS": settings.mongodb_connect_timeout_ms,
-        "waitQueueTimeoutMS": settings.mongodb_wait_queue_timeout_ms,
         "w": "majority",
         # Whatever the URL says: idempotency, marks and watches would be wrong elsewhere. Reads that may be answered by
         # others name their place.

@@ -22,13 +22,11 @@ class DatabaseSettings(ServerSettings):
     mongodb_driver: Literal["pymongo", "motor"] = "pymongo"
     """`pymongo`: PyMongo's async API; `motor`: Motor."""
     mongodb_server_selection_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 2_000
-    """How long a call looks for a primary."""
+    """How long a command such as `migrate` or `backup` looks for a primary."""
     mongodb_connect_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 2_000
     """How long connecting may take."""
-    mongodb_wait_queue_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 2_000
-    """How long a call waits for a free connection."""
     mongodb_query_timeout_ms: Annotated[Milliseconds, Field(ge=100)] = 5_000
-    """How long an operation may take."""
+    """How long an operation may take, with looking for a primary and waiting for a free connection."""
 
     notifications_retention_days: Annotated[int, Field(ge=1, le=3_650)] = 30
     """How long a notification is kept; applied by `migrate up`, read from the database by `serve`."""

@@ -90,8 +90,7 @@ async def test_the_feed_comes_back_with_its_database(
     mongod: LocalMongoDB, database: MongoDatabase, driver: str
 ) -> None:
     """After a crash calls are UNAVAILABLE, and in time, health says so, and all is well again without a restart."""
-    limits = {"mongodb_server_selection_timeout_ms": 500, "mongodb_driver": driver}
-    async with running_notifications(database, **limits) as running:
+    async with running_notifications(database, mongodb_driver=driver) as running:
         created = await running.feed.CreateNotification(create("user_1"))
         mongod.kill()
         began = time.monotonic()
@@ -111,7 +110,7 @@ async def test_the_feed_comes_back_with_its_database(
 async def test_a_server_starts_before_its_database(mongod: LocalMongoDB, database: MongoDatabase) -> None:
     """It reports NOT_SERVING until the database is there."""
     mongod.kill()
-    async with running_notifications(database, mongodb_server_selection_timeout_ms=300) as running:
+    async with running_notifications(database) as running:
         await health_becomes(running, health_pb2.HealthCheckResponse.NOT_SERVING)
         await restarted(mongod)
         await health_becomes(running, health_pb2.HealthCheckResponse.SERVING)
