@@ -21,6 +21,7 @@ from chassis import logging
 from chassis.statements import UNNAMED
 from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.notifications import running_notifications
+from tests.harness.statements import holding
 from tests.harness.users import BlockingStubs, Stubs, users_service
 from tests.harness.workers import LOOPBACK, free_port
 from tests.integration.telemetry.collector import Collector, Span, collecting
@@ -143,14 +144,18 @@ async def test_a_statement_that_serves_several_calls_links_to_all_of_them(
         ids = [f"user_01jd8k2v5rf2xbq0m3c9w7n4{number:02}" for number in range(8)]
         async with served.aio_channel() as channel:
             stubs = Stubs.on(channel)
-            await asyncio.gather(
-                *(stubs.users.GetUser(user_service_pb2.GetUserRequest(id=id_)) for id_ in ids), return_exceptions=True
-            )
-    calls = {span.id for span in collector.named("vibework.users.v1.UserService/GetUser")}
+            # The first read waits for the table, and the others gather behind it.
+            with holding(mysql_module_database, "LOCK TABLES users WRITE"):
+                calls = [
+                    asyncio.ensure_future(stubs.users.GetUser(user_service_pb2.GetUserRequest(id=id_))) for id_ in ids
+                ]
+                await asyncio.sleep(0.3)
+            await asyncio.gather(*calls, return_exceptions=True)
+    served_calls = {span.id for span in collector.named("vibework.users.v1.UserService/GetUser")}
     reads = collector.named("users.read_by_id")
-    assert len(calls) == len(ids)
+    assert len(served_calls) == len(ids)
     assert any(span.links for span in reads)
-    assert {span.parent for span in reads} | {link for span in reads for link in span.links} == calls
+    assert {span.parent for span in reads} | {link for span in reads for link in span.links} == served_calls
 
 
 async def test_the_metrics_are_sent_too(collector: Collector, mysql_module_database: MySQLDatabase) -> None:
