@@ -114,6 +114,20 @@ def test_a_database_without_a_schema_is_not_backed_up(mysql_empty_database: MySQ
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_backup_leaves_out_is_said(filled: MySQLDatabase, mysql_server: MySQLServer, tmp_path: Path) -> None:
+    """Views, triggers and routines that somebody added are named in one line, and a database without has none."""
+    assert users(filled, "backup", tmp_path / "without.backup").stderr == ""
+    added = [
+        "CREATE VIEW names AS SELECT name FROM users",
+        "CREATE TRIGGER named BEFORE INSERT ON users FOR EACH ROW SET NEW.name = TRIM(NEW.name)",
+        "CREATE PROCEDURE one() SELECT 1",
+    ]
+    run_mysql(mysql_server, added, database=filled.name)
+    result = users(filled, "backup", tmp_path / "with.backup")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == f"not in the backup: views (1), triggers (1), routines (1) of {filled.name}\n"
+
+
 def test_migrations_and_backups_keep_apart(filled: MySQLDatabase, tmp_path: Path) -> None:
     """While a migration holds its lock there is no backup, which might be half of one schema and half of another."""
     with holding(filled, "SELECT GET_LOCK(%s, 0)", (locks.lock_name("migrate", filled.name),)):
