@@ -24,6 +24,9 @@ REVISION: Final = "SELECT version_num FROM alembic_version"
 _LAST: Final = ("users", VERSIONS)
 # Denied: a database, a table, an operation.
 _DENIED: Final = frozenset({1044, 1142, 1227})
+_WAITED_TOO_LONG: Final = 1205
+# Seconds to wait for transactions that are under way; whoever writes waits behind the lock for as long.
+LOCK_SECONDS: Final = 10
 
 Position = dict[str, str]
 
@@ -98,13 +101,24 @@ async def _begin_on_mysql(
         return await _begin(connection), None
     async with connected(settings) as locking:
         try:
-            await locking.rows("LOCK TABLES " + ", ".join(f"`{table}` READ" for table in tables))
+            await lock_against_writes(locking, tables)
             position = await _position_on_mysql(locking)
         except MySQLFailed as error:
             if error.number not in _DENIED:
                 raise
             position = None
         return await _begin(connection), position
+
+
+async def lock_against_writes(connection: Connection, tables: tuple[str, ...], *, seconds: int = LOCK_SECONDS) -> None:
+    """Let nobody write to the tables until the connection ends. Raises ``BackupFailed`` or ``MySQLFailed``."""
+    await connection.rows(f"SET SESSION lock_wait_timeout = {seconds}")
+    try:
+        await connection.rows("LOCK TABLES " + ", ".join(f"`{table}` READ" for table in tables))
+    except MySQLFailed as error:
+        if error.number != _WAITED_TOO_LONG:
+            raise
+        raise BackupFailed(f"a transaction that writes has not ended within {seconds} s: try again later") from error
 
 
 async def _position_on_mysql(locking: Connection) -> Position:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from chassis.backup import writing
+from chassis.backup.errors import BackupFailed
 from chassis.backup.manifest import Source
 from chassis.backup.reading import Archive
 from tests.harness.database_servers import MySQLServer
@@ -20,8 +21,9 @@ from tests.integration.backup.commands import mysql_content, notifications, one_
 from tests.integration.backup.cut import cut_after
 from users_service import locks
 from users_service.backup.backup import PART, SERVICE
+from users_service.backup.connection import connected
 from users_service.backup.dump import dump
-from users_service.backup.snapshot import open_snapshot
+from users_service.backup.snapshot import lock_against_writes, open_snapshot
 
 # What text and bytes can do to SQL that quotes them badly, and rows enough to be in the middle of something.
 AWKWARD = r"""
@@ -126,6 +128,21 @@ def test_what_a_backup_leaves_out_is_said(filled: MySQLDatabase, mysql_server: M
     result = users(filled, "backup", tmp_path / "with.backup")
     assert result.exit_code == 0, result.output
     assert result.stderr == f"not in the backup: views (1), triggers (1), routines (1) of {filled.name}\n"
+
+
+def test_a_backup_gives_up_behind_a_long_transaction(filled: MySQLDatabase) -> None:
+    """The lock for the log's position does not hold every writer up behind a transaction that does not end."""
+    with (
+        holding(filled, "UPDATE users SET name = 'x' WHERE id = %s", ("u1",)),
+        pytest.raises(BackupFailed, match="not ended within 1 s"),
+    ):
+        asyncio.run(_lock(filled, seconds=1))
+    asyncio.run(_lock(filled, seconds=1))
+
+
+async def _lock(database: MySQLDatabase, seconds: int) -> None:
+    async with connected(settings_for(database)) as connection:
+        await lock_against_writes(connection, ("sessions", "users"), seconds=seconds)
 
 
 def test_migrations_and_backups_keep_apart(filled: MySQLDatabase, tmp_path: Path) -> None:
