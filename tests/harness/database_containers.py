@@ -50,7 +50,8 @@ def mongodb(directory: Path) -> Iterator[MongoServer]:
 
     port = ports.free_port()
     container = DockerContainer(MONGODB_IMAGE).with_bind_ports(port, port)
-    container.with_command(f"mongod --replSet {REPLICA_SET} --port {port}")
+    # Test commands, so that a test can make the server fail (configureFailPoint).
+    container.with_command(f"mongod --replSet {REPLICA_SET} --port {port} --setParameter enableTestCommands=1")
     with container:
         _make_primary(container, port)
         yield MongoServer(f"mongodb://{ports.LOOPBACK}:{port}/?replicaSet={REPLICA_SET}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -46,7 +47,9 @@ def migrate(package: str, environment: Mapping[str, str]) -> None:
 
 def copy_mysql_schema(run: TestRun, server: MySQLServer, target: MySQLDatabase) -> None:
     """Give an empty database all tables of the migrated schema and the rows that the migrations left."""
-    with run.only_one("mysql-template") as result:
+    # Of each kind of server: a run on MySQL starts some of MariaDB beside it, which write tables down differently.
+    ((version,),) = run_mysql(server, ["SELECT VERSION()"])
+    with run.only_one(f"mysql-template-{re.sub('[^A-Za-z0-9.]', '-', str(version))}") as result:
         if not result.exists():
             result.write_text(json.dumps(_mysql_template(server)))
         statements = json.loads(result.read_text())
