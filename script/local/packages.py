@@ -7,9 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from script.local.problems import LocalProblem
+from script.local.turns import one_at_a_time
 
 INSTALL_COMMANDS: Mapping[str, tuple[str, ...]] = {
     "apt-get": ("apt-get", "install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"),
@@ -38,10 +41,12 @@ def install(what: str, names: Mapping[str, Sequence[str]], *, instead: str) -> N
     if manager is None or manager not in names:
         raise LocalProblem(f"{what} is not installed and no package manager was found to install it: {instead}")
     privileged = _privileges(manager, what, instead)
-    if manager == "apt-get":
-        _run([*privileged, "apt-get", "update", "-q"], what, instead)
-    exact = [_exact_name(manager, name) for name in names[manager]]
-    _run([*privileged, *INSTALL_COMMANDS[manager], *exact], what, instead)
+    # Package managers refuse to run twice; for whoever comes second there is little left to do.
+    with one_at_a_time(Path(tempfile.gettempdir()) / f"installing-packages-{os.getuid()}.lock"):
+        if manager == "apt-get":
+            _run([*privileged, "apt-get", "update", "-q"], what, instead)
+        exact = [_exact_name(manager, name) for name in names[manager]]
+        _run([*privileged, *INSTALL_COMMANDS[manager], *exact], what, instead)
 
 
 def _privileges(manager: str, what: str, instead: str) -> list[str]:
