@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from chassis.cli import CommandFailed
@@ -20,3 +22,12 @@ class Damaged(CommandFailed):
 
     def __init__(self, path: Path, what: str) -> None:
         super().__init__(f"{path} is not a whole backup: {what}")
+
+
+@contextmanager
+def saying_how_to_go_on(database: str) -> Iterator[None]:
+    """Turn what ends a restore that has begun into RestoreFailed, which says that the database is unfinished."""
+    try:
+        yield
+    except CommandFailed as error:
+        raise RestoreFailed(f"{error}; {database} is unfinished: restore again with --start-over") from error

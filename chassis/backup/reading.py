@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +32,22 @@ class Archive:
         self.path = path
         self._members = _members(path)
         self.manifest = self._read_manifest()
+
+    def accept(self, service: str, revisions: Collection[str], *, verify: bool) -> None:
+        """Make sure that it may be restored: it is of this service, of a schema that is known and, if asked, whole.
+
+        ``revisions``: those that this version knows. Raises ``RestoreFailed`` or ``Damaged``.
+        """
+        found = self.manifest
+        if found.service != service:
+            raise RestoreFailed(f"{self.path} is a backup of {found.service}")
+        if found.schema_revision not in revisions:
+            raise RestoreFailed(
+                f"{self.path} has schema {found.schema_revision}, which this version does not know: "
+                f"restore with version {found.service_version} or newer"
+            )
+        if verify:
+            self.verify()
 
     def verify(self) -> None:
         """Compare every part with its checksum and size. Raises ``Damaged``."""

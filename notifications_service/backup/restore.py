@@ -9,9 +9,8 @@ import pymongo
 from bson.raw_bson import RawBSONDocument
 
 from chassis.backup.command import RestoreOptions
-from chassis.backup.errors import Damaged, RestoreFailed
+from chassis.backup.errors import Damaged, RestoreFailed, saying_how_to_go_on
 from chassis.backup.reading import Archive
-from chassis.cli import CommandFailed
 from chassis.progress import progress
 from notifications_service.backup import target
 from notifications_service.backup.backup import DOCUMENTS, SERVICE
@@ -30,7 +29,7 @@ _INDEX_SECONDS: Final = 24 * 3_600
 
 async def check(settings: DatabaseSettings, archive: Archive, options: RestoreOptions) -> None:
     """Do all of a restore that changes nothing. Raises ``CommandFailed``."""
-    _check_archive(archive, options)
+    archive.accept(SERVICE, _known(), verify=options.verify)
     async with connected(settings) as connection:
         await target.check(connection, start_over=options.start_over)
 
@@ -40,29 +39,17 @@ async def restore(settings: DatabaseSettings, archive: Archive, options: Restore
 
     What goes wrong once it has begun leaves a database that is marked as unfinished.
     """
-    _check_archive(archive, options)
+    archive.accept(SERVICE, _known(), verify=options.verify)
     found = _collections(archive)
     async with connected(settings) as connection:
         await target.prepare(connection, start_over=options.start_over)
-        try:
+        with saying_how_to_go_on(connection.name):
             await _load(connection, archive, found, options)
-        except CommandFailed as error:
-            hint = f"{connection.name} is unfinished: restore again with --start-over"
-            raise RestoreFailed(f"{error}; {hint}") from error
         await target.unmark(connection)
 
 
-def _check_archive(archive: Archive, options: RestoreOptions) -> None:
-    manifest = archive.manifest
-    if manifest.service != SERVICE:
-        raise RestoreFailed(f"{archive.path} is a backup of {manifest.service}")
-    if manifest.schema_revision not in {f"{step.number:04d}" for step in steps.load()}:
-        raise RestoreFailed(
-            f"{archive.path} has schema {manifest.schema_revision}, which this version does not know: "
-            f"restore with version {manifest.service_version} or newer"
-        )
-    if options.verify:
-        archive.verify()
+def _known() -> set[str]:
+    return {f"{step.number:04d}" for step in steps.load()}
 
 
 def _collections(archive: Archive) -> dict[str, Collection]:
