@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import asyncmy
-import grpc
 import pymongo
 from argon2.low_level import Type, hash_secret_raw
 from bson import ObjectId
@@ -28,37 +27,6 @@ class Caller(Protocol):
 
     def open(self) -> Any:
         """Return a context manager that yields a ``Call``."""
-
-
-@dataclass(frozen=True)
-class GrpcCaller:
-    """Calls a unary RPC with requests made beforehand, and does not look into the responses.
-
-    ``connections``: more than one only where several processes share the server's port.
-    """
-
-    address: str
-    method: str
-    requests: Sequence[bytes] = field(repr=False)
-    connections: int = 1
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[Call]:
-        """Open the channels."""
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        channels = [grpc.aio.insecure_channel(self.address, options=options) for _ in range(self.connections)]
-        calls: list[Any] = [channel.unary_unary(self.method) for channel in channels]
-        requests, number = self.requests, len(self.requests)
-
-        def call(index: int) -> Awaitable[object]:
-            made: Awaitable[object] = calls[index % len(calls)](requests[index % number], timeout=TIMEOUT_SECONDS)
-            return made
-
-        try:
-            yield call
-        finally:
-            for channel in channels:
-                await channel.close()
 
 
 @dataclass(frozen=True)

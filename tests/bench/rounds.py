@@ -20,12 +20,14 @@ PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 class Measurement:
     """One subject in one round. Latencies in ms, by percentile; ``cpu_us``: server time per call.
 
+    ``generator_us``: what the generators took per call, on the same machine; of references without a server it is all.
     ``errors``: calls that failed; ``error``: the first of them.
     """
 
     calls_per_second: float
     latency_ms: dict[str, float]
     cpu_us: float
+    generator_us: float = 0.0
     errors: int = 0
     error: str = ""
 
@@ -91,6 +93,7 @@ def _one(generators: Generators, subject: Subject, load: Load) -> Measurement:
         sample.calls / sample.seconds,
         percentiles(sample),
         used / sample.all_calls * 1e6,
+        sample.processor / sample.all_calls * 1e6,
         sample.errors,
         sample.error,
     )

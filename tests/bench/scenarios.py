@@ -9,11 +9,12 @@ import grpc
 from vibework.notifications.v1 import ListNotificationsRequest, ListNotificationsResponse
 
 from tests.bench import echo_server, requests
-from tests.bench.calls import Caller, GrpcCaller, HashCaller
+from tests.bench.calls import Caller, HashCaller
 from tests.bench.plan import user_id
 from tests.bench.requests import PAGE_SIZE, Rpc
 from tests.bench.stack import Launcher, Pair, response_size
 from tests.bench.targets import IN_FLIGHT
+from tests.bench.unary import GrpcCaller
 from tests.bench.usage import children
 
 # Deeper than anybody scrolls.

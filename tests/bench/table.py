@@ -35,7 +35,7 @@ def print_outcomes(outcomes: Sequence[Outcome], before: Mapping[str, float]) -> 
 
 
 def print_subjects(results: Results) -> None:
-    """Print each subject's calls per second with their spread, latencies, and the server's time per call."""
+    """Print each subject's calls per second with their spread, latencies, and processor time per call."""
     spread = ("calls/s", "lowest", "highest")
     rows = []
     for key, rounds in results.by_subject.items():
@@ -47,9 +47,11 @@ def print_subjects(results: Results) -> None:
                 *(f"{value:,.0f}" for value in (median(rates), min(rates), max(rates))),
                 *(f"{_latency(rounds, percent):.2f}" for percent in ("50", "99")),
                 f"{cpu:,.0f}" if cpu else "",
+                f"{median(one.generator_us for one in rounds):,.0f}",
             )
         )
-    _print(f"Medians of {results.rounds} rounds", ("subject", *spread, "p50 ms", "p99 ms", "server µs/call"), rows)
+    columns = ("subject", *spread, "p50 ms", "p99 ms", "server µs/call", "generator µs/call")
+    _print(f"Medians of {results.rounds} rounds", columns, rows)
 
 
 def print_errors(results: Results) -> None:
