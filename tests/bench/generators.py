@@ -30,15 +30,19 @@ class Generators:
 
     def __init__(self, pipes: Sequence[Any]) -> None:
         self._pipes = pipes
+        self._measured = 0
 
-    def measure(self, caller: Caller, wanted: Load, processes: int) -> Sample:
+    def measure(self, caller: Caller, wanted: Load, processes: int = 1) -> Sample:
         """Call from so many of the processes at once and return what all measured together.
 
+        One is enough where a call takes it much less than it takes the server; each is a core less for that.
         Raises RuntimeError with the first error where no call succeeded, or more than ``MOST_ERRORS`` of them failed.
         """
         number = min(processes, wanted.in_flight, len(self._pipes))
         for index, (pipe, job) in enumerate(zip(self._pipes, _shares(caller, wanted, number), strict=False)):
-            pipe.send(replace(job, first=index * 7_919))
+            # Elsewhere each time, so that a server does not always meet again what it has just remembered.
+            pipe.send(replace(job, first=(self._measured + index) * 7_919))
+        self._measured += number
         total = Sample()
         for pipe in self._pipes[:number]:
             total.add(pipe.recv())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
@@ -28,6 +28,8 @@ USERS = "/vibework.users.v1.UserService"
 FEED = "/vibework.notifications.v1.NotificationService"
 DISTINCT = 512
 PAGE_SIZE = 20
+MET = 4
+UNMET = 16_384
 
 BY_TOKEN = (
     "SELECT id, user_id, token_hash, created_at, expires_at, absolute_expires_at, extended_at, last_seen_at,"
@@ -74,21 +76,29 @@ def _notifications(plan: Plan) -> list[Rpc]:
     readers = [planned.user_id(number) for number in plan.readers]
     ids = [str(plan.notification_id(number)) for number in spread(range(plan.notifications), DISTINCT)]
     filters = [NotificationFilter(read=False), NotificationFilter(seen=False), NotificationFilter(archived=True)]
-    create = [
-        CreateNotificationRequest(
-            user_id=planned.user_id(number), title="A new notification", message=TEXT, type=NOTIFICATION_TYPE_IN_APP
-        )
-        for number in plan.recipients
-    ]
     get = [GetNotificationRequest(id=key) for key in ids]
     listed = [ListNotificationsRequest(user_id=user, page_size=PAGE_SIZE) for user in readers]
     count = [CountNotificationsRequest(user_id=user, filters=filters) for user in heavy]
     return [
-        Rpc("create", "notifications", f"{FEED}/CreateNotification", _bytes(create)),
+        _create("create", plan.recipients),
+        # As few as the service meets while warming up; and so many that it meets none a second time within a minute,
+        # for which it would remember them.
+        _create("create_met", plan.recipients[:MET]),
+        _create("create_unmet", spread(range(plan.readers.stop, plan.recipients.start), UNMET)),
         Rpc("get", "notifications", f"{FEED}/GetNotification", _bytes(get)),
         Rpc("list", "notifications", f"{FEED}/ListNotifications", _bytes(listed)),
         Rpc("count", "notifications", f"{FEED}/CountNotifications", _bytes(count)),
     ]
+
+
+def _create(key: str, recipients: Iterable[int]) -> Rpc:
+    requests = [
+        CreateNotificationRequest(
+            user_id=planned.user_id(number), title="A new notification", message=TEXT, type=NOTIFICATION_TYPE_IN_APP
+        )
+        for number in recipients
+    ]
+    return Rpc(key, "notifications", f"{FEED}/CreateNotification", _bytes(requests))
 
 
 def drivers(dataset: Dataset) -> dict[str, Caller]:

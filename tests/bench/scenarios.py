@@ -12,15 +12,17 @@ from tests.bench import echo_server, requests
 from tests.bench.calls import Caller, HashCaller
 from tests.bench.plan import user_id
 from tests.bench.requests import PAGE_SIZE, Rpc
-from tests.bench.stack import Launcher, Pair, response_size
+from tests.bench.stack import Launcher, Pair, Server, response_size
 from tests.bench.targets import IN_FLIGHT
 from tests.bench.unary import GrpcCaller
 from tests.bench.usage import children
 
 # Deeper than anybody scrolls.
 LAST_PAGE = 1_000
-# Where one connection would keep all calls on one of the processes.
-CONNECTIONS = 4
+# Of the load generator: as many as two clients have; and where each goes to one of the processes that share a port, so
+# many that all processes have some.
+CONNECTIONS = 2
+MANY_CONNECTIONS = 32
 WORKERS = 2
 
 
@@ -32,7 +34,6 @@ class Subject:
     caller: Caller
     pids: Sequence[int] = ()
     in_flight: int = IN_FLIGHT
-    generators: int = 2
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def groups(launcher: Launcher, big: Pair, small: Pair) -> list[Group]:
     """Start the servers to compare with, and return all groups."""
     rpcs, fewer = requests.rpcs(big.dataset.plan), requests.rpcs(small.dataset.plan)
     drivers = requests.drivers(big.dataset)
-    sign_in = rpcs.pop("sign_in")
+    sign_in, met, unmet = (rpcs.pop(key) for key in ("sign_in", "create_met", "create_unmet"))
     echoes = _echoes(launcher, big, list(rpcs.values()))
     orm = launcher.orm(big.dataset)
     found = []
@@ -58,17 +59,21 @@ def groups(launcher: Launcher, big: Pair, small: Pair) -> list[Group]:
         if key != "create":
             subjects.append(_service(key, "small", fewer[key], small))
         if key in {"validate", "get_user"}:
-            subjects.append(Subject(f"{key}/orm", GrpcCaller(orm.address, rpc.method, rpc.requests), [orm.pid]))
-        subjects.append(Subject(f"{key}/driver", drivers[key], generators=1))
+            subjects.append(_subject(f"{key}/orm", orm, rpc.method, rpc.requests))
+        subjects.append(Subject(f"{key}/driver", drivers[key]))
         found.append(Group(key, subjects))
     found += [_sign_in(sign_in, big), _workers(launcher, rpcs["validate"], big), _deep(big)]
-    found += [_alone(group) for group in found if group.key in rpcs]
-    return found
+    alone = {group.key: group for group in found if group.key in rpcs}
+    alone["create"] = _creates(echoes["create"], met, unmet, drivers["create"], big)
+    return found + [_alone(group) for group in alone.values()]
 
 
 def _service(key: str, name: str, rpc: Rpc, pair: Pair) -> Subject:
-    server = pair.of(rpc)
-    return Subject(f"{key}/{name}", GrpcCaller(server.address, rpc.method, rpc.requests), [server.pid])
+    return _subject(f"{key}/{name}", pair.of(rpc), rpc.method, rpc.requests)
+
+
+def _subject(key: str, server: Server, method: str, requests: Sequence[bytes]) -> Subject:
+    return Subject(key, GrpcCaller(server.address, method, requests, CONNECTIONS), [server.pid])
 
 
 def _echoes(launcher: Launcher, pair: Pair, rpcs: Sequence[Rpc]) -> Mapping[str, Subject]:
@@ -77,16 +82,13 @@ def _echoes(launcher: Launcher, pair: Pair, rpcs: Sequence[Rpc]) -> Mapping[str,
     subjects = {}
     for number, rpc in enumerate(rpcs):
         request = echo_server.message(len(rpc.requests[0]), number).SerializeToString()
-        caller = GrpcCaller(server.address, echo_server.METHOD, [request])
-        subjects[rpc.key] = Subject(f"{rpc.key}/echo", caller, [server.pid])
+        subjects[rpc.key] = _subject(f"{rpc.key}/echo", server, echo_server.METHOD, [request])
     return subjects
 
 
 def _sign_in(rpc: Rpc, pair: Pair) -> Group:
-    # One generator: the processors are for the hashes.
-    service = _service("sign_in", "service", rpc, pair)
-    calls = Subject(service.key, service.caller, service.pids, generators=1)
-    return Group("sign_in", [Subject("sign_in/hash", HashCaller(), generators=1), calls], weight=1.5)
+    subjects = [Subject("sign_in/hash", HashCaller()), _service("sign_in", "service", rpc, pair)]
+    return Group("sign_in", subjects, weight=1.5)
 
 
 def _workers(launcher: Launcher, rpc: Rpc, pair: Pair) -> Group:
@@ -101,7 +103,13 @@ def _workers(launcher: Launcher, rpc: Rpc, pair: Pair) -> Group:
 
 
 def _many_connections(key: str, address: str, rpc: Rpc, pids: Sequence[int]) -> Subject:
-    return Subject(key, GrpcCaller(address, rpc.method, rpc.requests, CONNECTIONS), pids, 2 * IN_FLIGHT, 3)
+    return Subject(key, GrpcCaller(address, rpc.method, rpc.requests, MANY_CONNECTIONS), pids, 2 * IN_FLIGHT)
+
+
+def _creates(echo: Subject, met: Rpc, unmet: Rpc, driver: Caller, pair: Pair) -> Group:
+    """Compare creates for recipients that the service knows to exist with those for which it has to ask first."""
+    services = [_service("create", "service", met, pair), _service("create", "unmet", unmet, pair)]
+    return Group("create", [echo, *services, Subject("create/driver", driver)])
 
 
 def _deep(pair: Pair) -> Group:
@@ -111,7 +119,7 @@ def _deep(pair: Pair) -> Group:
     first = ListNotificationsRequest(user_id=user_id(0), page_size=PAGE_SIZE)
     last = ListNotificationsRequest(user_id=user_id(0), page_size=PAGE_SIZE, page_token=_token_of_last(server.address))
     subjects = [
-        Subject(f"deep/{name}", GrpcCaller(server.address, method, [request.SerializeToString()]), [server.pid])
+        _subject(f"deep/{name}", server, method, [request.SerializeToString()])
         for name, request in (("first", first), ("last", last))
     ]
     return Group("deep", subjects)
@@ -137,8 +145,8 @@ def _token_of_last(address: str) -> str:
 def _alone(group: Group) -> Group:
     """Return the same with one call in flight, for the latency of a call that nothing disturbs."""
     subjects = [
-        Subject(subject.key.replace("/", "@1/"), subject.caller, subject.pids, 1, 1)
+        Subject(subject.key.replace("/", "@1/"), subject.caller, subject.pids, in_flight=1)
         for subject in group.subjects
-        if subject.key.rsplit("/")[1] in {"echo", "service", "driver"}
+        if subject.key.rsplit("/")[1] in {"echo", "service", "unmet", "driver"}
     ]
     return Group(f"{group.key}@1", subjects, weight=0.25)

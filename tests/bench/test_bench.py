@@ -17,6 +17,6 @@ def test_a_short_run_measures_every_target(tmp_path: Path) -> None:
     """Every target has a value, every subject a rate, and the picture can be read."""
     run(Options(minutes=0.1, rounds=1, scale=0.01, only=(), rate=0, against=None, output=tmp_path))
     written = json.loads((tmp_path / "bench.json").read_text())
-    assert len(written["targets"]) == 26
+    assert len(written["targets"]) == 27
     assert all(one["calls_per_second"] > 0 for rounds in written["subjects"].values() for one in rounds)
     ET.fromstring((tmp_path / "bench.svg").read_text())  # noqa: S314 - our own
