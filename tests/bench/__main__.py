@@ -29,6 +29,7 @@ from tests.bench.targets import Outcome
 
 KEPT = ROOT / ".local" / "bench"
 SMALL_SCALE = 0.01
+GENERATORS = 2
 WATCH = "watch"
 # What watches take of the time.
 WATCH_SECONDS = 35.0
@@ -79,7 +80,7 @@ def run(options: Options) -> None:
 
 def calls(options: Options) -> tuple[Results, records.Footprint | None]:
     """Measure the calls, in rounds."""
-    with databases(folder_for(KEPT, options.scale)) as servers, generators(1) as load:
+    with databases(folder_for(KEPT, options.scale)) as servers, generators(GENERATORS) as load:
         big, small = servers.dataset("bench", options.scale), servers.dataset("bench_small", SMALL_SCALE)
         ends = time.monotonic() + options.minutes * 60 - (WATCH_SECONDS if watches(options) else 0.0)
         with launcher(options.output / "logs") as start:

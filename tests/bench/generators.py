@@ -32,10 +32,9 @@ class Generators:
         self._pipes = pipes
         self._measured = 0
 
-    def measure(self, caller: Caller, wanted: Load, processes: int = 1) -> Sample:
+    def measure(self, caller: Caller, wanted: Load, processes: int) -> Sample:
         """Call from so many of the processes at once and return what all measured together.
 
-        One is enough where a call takes it much less than it takes the server; each is a core less for that.
         Raises RuntimeError with the first error where no call succeeded, or more than ``MOST_ERRORS`` of them failed.
         """
         number = min(processes, wanted.in_flight, len(self._pipes))

@@ -86,7 +86,7 @@ def measure(
 
 def _one(generators: Generators, subject: Subject, load: Load) -> Measurement:
     before = cpu_seconds(subject.pids)
-    sample = generators.measure(subject.caller, load)
+    sample = generators.measure(subject.caller, load, subject.generators)
     used = cpu_seconds(subject.pids) - before
     # The processor's time covers all calls, also those of the warm-up.
     return Measurement(

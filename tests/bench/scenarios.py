@@ -19,10 +19,8 @@ from tests.bench.usage import children
 
 # Deeper than anybody scrolls.
 LAST_PAGE = 1_000
-# Of the load generator: as many as two clients have; and where each goes to one of the processes that share a port, so
-# many that all processes have some.
-CONNECTIONS = 2
-MANY_CONNECTIONS = 32
+# Of each generator: where every connection goes to one of the processes that share a port, so many that all have some.
+CONNECTIONS = 16
 WORKERS = 2
 
 
@@ -34,6 +32,9 @@ class Subject:
     caller: Caller
     pids: Sequence[int] = ()
     in_flight: int = IN_FLIGHT
+    # One could make all the calls; two are at different places in the requests, so that some that are in flight at a
+    # time ask for the same, as those of many clients do.
+    generators: int = 2
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def groups(launcher: Launcher, big: Pair, small: Pair) -> list[Group]:
             subjects.append(_service(key, "small", fewer[key], small))
         if key in {"validate", "get_user"}:
             subjects.append(_subject(f"{key}/orm", orm, rpc.method, rpc.requests))
-        subjects.append(Subject(f"{key}/driver", drivers[key]))
+        subjects.append(Subject(f"{key}/driver", drivers[key], generators=1))
         found.append(Group(key, subjects))
     found += [_sign_in(sign_in, big), _workers(launcher, rpcs["validate"], big), _deep(big)]
     alone = {group.key: group for group in found if group.key in rpcs}
@@ -73,7 +74,7 @@ def _service(key: str, name: str, rpc: Rpc, pair: Pair) -> Subject:
 
 
 def _subject(key: str, server: Server, method: str, requests: Sequence[bytes]) -> Subject:
-    return Subject(key, GrpcCaller(server.address, method, requests, CONNECTIONS), [server.pid])
+    return Subject(key, GrpcCaller(server.address, method, requests), [server.pid])
 
 
 def _echoes(launcher: Launcher, pair: Pair, rpcs: Sequence[Rpc]) -> Mapping[str, Subject]:
@@ -87,7 +88,7 @@ def _echoes(launcher: Launcher, pair: Pair, rpcs: Sequence[Rpc]) -> Mapping[str,
 
 
 def _sign_in(rpc: Rpc, pair: Pair) -> Group:
-    subjects = [Subject("sign_in/hash", HashCaller()), _service("sign_in", "service", rpc, pair)]
+    subjects = [Subject("sign_in/hash", HashCaller(), generators=1), _service("sign_in", "service", rpc, pair)]
     return Group("sign_in", subjects, weight=1.5)
 
 
@@ -103,13 +104,13 @@ def _workers(launcher: Launcher, rpc: Rpc, pair: Pair) -> Group:
 
 
 def _many_connections(key: str, address: str, rpc: Rpc, pids: Sequence[int]) -> Subject:
-    return Subject(key, GrpcCaller(address, rpc.method, rpc.requests, MANY_CONNECTIONS), pids, 2 * IN_FLIGHT)
+    return Subject(key, GrpcCaller(address, rpc.method, rpc.requests, CONNECTIONS), pids, 2 * IN_FLIGHT)
 
 
 def _creates(echo: Subject, met: Rpc, unmet: Rpc, driver: Caller, pair: Pair) -> Group:
     """Compare creates for recipients that the service knows to exist with those for which it has to ask first."""
     services = [_service("create", "service", met, pair), _service("create", "unmet", unmet, pair)]
-    return Group("create", [echo, *services, Subject("create/driver", driver)])
+    return Group("create", [echo, *services, Subject("create/driver", driver, generators=1)])
 
 
 def _deep(pair: Pair) -> Group:
@@ -145,7 +146,7 @@ def _token_of_last(address: str) -> str:
 def _alone(group: Group) -> Group:
     """Return the same with one call in flight, for the latency of a call that nothing disturbs."""
     subjects = [
-        Subject(subject.key.replace("/", "@1/"), subject.caller, subject.pids, in_flight=1)
+        Subject(subject.key.replace("/", "@1/"), subject.caller, subject.pids, in_flight=1, generators=1)
         for subject in group.subjects
         if subject.key.rsplit("/")[1] in {"echo", "service", "unmet", "driver"}
     ]

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import pytest
+
 from tests.bench.calls import Call
 from tests.bench.load import Job, Sample, run
 from tests.bench.rounds import percentiles
@@ -42,6 +44,7 @@ def test_closed_loop_keeps_so_many_in_flight() -> None:
     sample = run(Job(Sleeper(0.01), in_flight=8, seconds=0.3, warm_up=0.05))
     assert 40 < sample.calls <= 8 * 31
     assert sample.calls < sample.all_calls
+    assert 0 < sample.processor < 0.35  # what the generator took itself, which is told beside it
     assert min(sample.latencies) >= 0.009
 
 
@@ -64,9 +67,10 @@ def test_open_loop_counts_the_wait_for_a_stalled_server() -> None:
 
 def test_samples_of_several_processes_add_up() -> None:
     """What two generators measured at the same time is one measurement."""
-    one, two = Sample(calls=2, all_calls=3, seconds=1.0), Sample(calls=4, all_calls=5, seconds=1.0)
+    one, two = Sample(2, 3, seconds=1.0, processor=0.1), Sample(4, 5, seconds=1.0, processor=0.2)
     one.latencies.extend([0.001, 0.002])
     two.latencies.extend([0.003] * 4)
     one.add(two)
     assert (one.calls, one.all_calls, one.seconds) == (6, 8, 1.0)
+    assert one.processor == pytest.approx(0.3)
     assert percentiles(one) == {"50": 3.0, "90": 3.0, "99": 3.0, "99.9": 3.0, "max": 3.0}
