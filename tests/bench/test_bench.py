@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.__main__ import Options, run
+from tests.bench.targets import EXCESSES, RATIOS
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(300)]
 
@@ -17,6 +18,7 @@ def test_a_short_run_measures_every_target(tmp_path: Path) -> None:
     """Every target has a value, every subject a rate, and the picture can be read."""
     run(Options(minutes=0.1, rounds=1, scale=0.01, only=(), rate=0, against=None, output=tmp_path))
     written = json.loads((tmp_path / "bench.json").read_text())
-    assert len(written["targets"]) == 27
+    # Of calls, of two idle processes, and of watches.
+    assert len(written["targets"]) == len(RATIOS) + len(EXCESSES) + 4 + 3
     assert all(one["calls_per_second"] > 0 for rounds in written["subjects"].values() for one in rounds)
     ET.fromstring((tmp_path / "bench.svg").read_text())  # noqa: S314 - our own
