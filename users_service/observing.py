@@ -1,7 +1,8 @@
-"""Tells of SQLAlchemy's statements when they have ended."""
+"""Tells of SQLAlchemy's statements when they have ended, and knows who is told."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import monotonic
 from typing import Any, Final
 
@@ -12,28 +13,40 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis.telemetry import shapes
 from chassis.telemetry.queries import Queries
 
-_STARTED: Final = "statement_started"
+# What a pooled connection's ``info`` keeps: when its statement began, and who is told of its end.
+STARTED: Final = "statement_started"
+_QUERIES: Final = "queries"
 
 
 def observe(engine: AsyncEngine, queries: Queries) -> None:
     """Tell ``queries`` of every statement that is sent by the engine's connections."""
     pool = engine.sync_engine
 
+    @event.listens_for(pool, "connect")
+    def connected(_connection: Any, record: Any) -> None:
+        record.info[_QUERIES] = queries
+
     @event.listens_for(pool, "before_cursor_execute")
     def begun(connection: Any, *_: Any) -> None:
-        connection.info[_STARTED] = monotonic()
+        connection.info[STARTED] = monotonic()
 
     @event.listens_for(pool, "after_cursor_execute")
     def succeeded(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        queries.ended(connection.info[_STARTED], statement, lambda: _shapes(parameters), rows=max(0, cursor.rowcount))
+        queries.ended(connection.info[STARTED], statement, lambda: _shapes(parameters), rows=max(0, cursor.rowcount))
 
     @event.listens_for(pool, "handle_error")
     def failed(context: ExceptionContext) -> None:
         # Errors of connecting have no statement.
         if context.connection is not None and context.statement is not None:
-            started = context.connection.info.get(_STARTED, monotonic())
+            started = context.connection.info.get(STARTED, monotonic())
             failure, parameters = type(context.original_exception).__name__, context.parameters
             queries.ended(started, context.statement, lambda: _shapes(parameters), failure=failure)
+
+
+def queries_of(info: Mapping[Any, Any]) -> Queries:
+    """Return who is told of the statements of a connection with this ``info``."""
+    found: Queries = info[_QUERIES]
+    return found
 
 
 def _shapes(parameters: Any) -> list[str]:

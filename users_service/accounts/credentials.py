@@ -100,7 +100,7 @@ class Credentials:
 
         async def work(connection: AsyncConnection) -> int | None:
             now = self._clock()
-            if not await hashes.hold(connection, verified, hashed, now):
+            if not await hashes.replace(connection, verified, hashed, now):
                 return None
             await self._attempts.clear(connection, _attempts(user, change.ip_address))
             return await sessions.revoke_all(connection, user.id, now, PASSWORD_CHANGED, except_session_id=kept)

@@ -77,17 +77,16 @@ class Attempts:
         Raises RateLimited, with the time until its window ends, when one of them has none left; then nothing is
         counted, so that an address at its limit cannot use up the attempts of accounts.
         """
+        if any(subject.value for subject in subjects):
+            await self._database.transaction(lambda connection: self.count(connection, subjects, now))
+
+    async def count(self, connection: AsyncConnection, subjects: Sequence[Subject], now: datetime) -> None:
+        """Do as ``claim`` in the caller's transaction, which is to be committed before the attempt is made."""
         counters = self._counters(subjects)
-        if not counters:
+        if not counters or await repository.increment(connection, counters, now, now + self._window):
             return
-
-        async def work(connection: AsyncConnection) -> None:
-            await repository.increment(connection, counters, now, now + self._window)
-            exceeded = await repository.exceeded(connection, counters)
-            if exceeded:
-                raise RateLimited(retry_after=self._wait(exceeded, now))
-
-        await self._database.transaction(work)
+        exceeded = await repository.exceeded(connection, counters)
+        raise RateLimited(retry_after=self._wait(exceeded or now, now))
 
     async def clear(self, connection: AsyncConnection, subjects: Sequence[Subject]) -> None:
         """Forget the attempts of the accounts, and the one just made of the addresses: it succeeded."""

@@ -7,24 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 
-from sqlalchemy import (
-    Boolean,
-    ColumnElement,
-    Select,
-    TextClause,
-    Update,
-    and_,
-    bindparam,
-    case,
-    or_,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Boolean, ColumnElement, and_, bindparam, case, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.statements import named
 from users_service.clock import utc
+from users_service.prepared import Prepared
 from users_service.tables import attempt_counters as table
 
 
@@ -40,28 +28,28 @@ class Counter:
 @named
 async def increment(
     connection: AsyncConnection, counters: Sequence[Counter], now: datetime, window_ends: datetime
-) -> None:
+) -> bool:
     """Count one attempt on each counter, in one statement; a counter whose window is over begins a new one.
 
-    The rows stay locked until the transaction ends: attempts on one subject pass here one by one.
+    Answers whether all are within their limits; where not, nothing of it may be committed. The rows stay locked until
+    the transaction ends: attempts on one subject pass here one by one.
     """
-    values = _values(counters) | {"now": now, "window_ends": window_ends}
-    await connection.execute(_increment(len(counters)), values)
+    values = _values(counters) | _limits(counters) | {"now": now, "window_ends": window_ends}
+    return (await _increment(len(counters)).on(connection, values)).last_id == 0
 
 
 @named
 async def exceeded(connection: AsyncConnection, counters: Sequence[Counter]) -> datetime | None:
     """Return when the last window ends of those counters that are over their limit; None where none is."""
-    limits = {f"limit{i}": counter.limit for i, counter in enumerate(counters)}
-    ends = (await connection.execute(_exceeded(len(counters)), _values(counters) | limits)).scalars().all()
-    return utc(max(ends)) if ends else None
+    answer = await _exceeded(len(counters)).on(connection, _values(counters) | _limits(counters))
+    return max((utc(ends) for (ends,) in answer.rows), default=None)
 
 
 @named
 async def settle(connection: AsyncConnection, counters: Sequence[Counter], kept: Collection[Counter]) -> None:
     """Take back the attempt just counted on the counters that are ``kept``, and all attempts on the others."""
     keeps = {f"keeps{i}": counter in kept for i, counter in enumerate(counters)}
-    await connection.execute(_settle(len(counters)), _values(counters) | keeps)
+    await _settle(len(counters)).on(connection, _values(counters) | keeps)
 
 
 def _values(counters: Sequence[Counter]) -> dict[str, object]:
@@ -71,31 +59,41 @@ def _values(counters: Sequence[Counter]) -> dict[str, object]:
     return values
 
 
+def _limits(counters: Sequence[Counter]) -> dict[str, object]:
+    return {f"limit{i}": counter.limit for i, counter in enumerate(counters)}
+
+
 # Each is made once for so many counters: to put such a statement together takes longer than to carry it out.
 
 
 @cache
-def _increment(number: int) -> TextClause:
+def _increment(number: int) -> Prepared:
     rows = ", ".join(f"(:scope{i}, :subject{i}, 1, :window_ends)" for i in range(number))
-    # Assignments take effect from left to right, so the count is decided by the window as it was.
-    return text(
+    limit = " ".join(f"WHEN :scope{i} THEN :limit{i}" for i in range(number))
+    # Assignments take effect from left to right, so the count is decided by the window as it was. The server tells
+    # the value of LAST_INSERT_ID(…) with its answer, 0 where it was not asked for: so it says without another
+    # statement that a counter is over its limit.
+    counted = f"IF(attempts < CASE scope {limit} END, attempts + 1, LAST_INSERT_ID(attempts + 1))"
+    statement = (
         f"INSERT INTO attempt_counters (scope, subject, attempts, window_ends_at) VALUES {rows} "  # noqa: S608
-        "ON DUPLICATE KEY UPDATE attempts = IF(window_ends_at <= :now, 1, attempts + 1), "
+        f"ON DUPLICATE KEY UPDATE attempts = IF(window_ends_at <= :now, 1, {counted}), "
         "window_ends_at = IF(window_ends_at <= :now, :window_ends, window_ends_at)"
     )
+    return Prepared(text(statement))
 
 
 @cache
-def _exceeded(number: int) -> Select[datetime]:
+def _exceeded(number: int) -> Prepared:
     over = [and_(_is(i), table.c.attempts > bindparam(f"limit{i}")) for i in range(number)]
-    return select(table.c.window_ends_at).where(or_(*over))
+    return Prepared(select(table.c.window_ends_at).where(or_(*over)))
 
 
 @cache
-def _settle(number: int) -> Update:
+def _settle(number: int) -> Prepared:
     less = case((table.c.attempts > 1, table.c.attempts - 1), else_=0)
     kept = or_(*(and_(_is(i), bindparam(f"keeps{i}", type_=Boolean)) for i in range(number)))
-    return update(table).where(or_(*(_is(i) for i in range(number)))).values(attempts=case((kept, less), else_=0))
+    counted = or_(*(_is(i) for i in range(number)))
+    return Prepared(update(table).where(counted).values(attempts=case((kept, less), else_=0)))
 
 
 def _is(number: int) -> ColumnElement[bool]:

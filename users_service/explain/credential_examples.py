@@ -52,9 +52,9 @@ ACCOUNTS: Final = (
 )
 
 
-def _hold(legacy_: bool, replacement: str | None) -> Any:
+def _replace(*, legacy_: bool) -> Any:
     def call(connection: AsyncConnection, _database: Database, values: Values) -> Awaitable[bool]:
-        return passwords.hold(connection, Credential(values.user.id, "hash", legacy_), replacement, values.now)
+        return passwords.replace(connection, Credential(values.user.id, "hash", legacy_), "", values.now)
 
     return call
 
@@ -62,8 +62,8 @@ def _hold(legacy_: bool, replacement: str | None) -> Any:
 PASSWORDS: Final = (
     Example("passwords.read_by_email", lambda c, _, v: passwords.read_by_email(c, v.email)),
     Example("passwords.read_by_user", lambda c, _, v: passwords.read_by_user(c, v.user.id)),
-    Example("passwords.hold", _hold(legacy_=False, replacement=None)),
-    Example("passwords.hold", _hold(legacy_=True, replacement=None), "legacy"),
+    # The other way sends accounts.replace_password.
+    Example("passwords.replace", _replace(legacy_=True), "legacy"),
 )
 
 

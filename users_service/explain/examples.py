@@ -87,6 +87,7 @@ SESSIONS: Final = (
     Example("sessions.read_by_token", lambda _, d, v: _by_token(d, [v.session.token_hash, bytes(32)]), "several"),
     Example("sessions.read_by_replaced_token", lambda _, d, v: _by_replaced(d, [v.session.token_hash, bytes(32)])),
     Example("sessions.insert_session", lambda c, _, v: sessions.insert_session(c, v.session)),
+    Example("sessions.insert_guarded", lambda c, _, v: sessions.insert_guarded(c, v.session, "hash")),
     Example("sessions.get", lambda c, _, v: sessions.get(c, v.session.id)),
     Example("sessions.extend", lambda c, _, v: sessions.extend(c, v.session.id, v.now)),
     Example("sessions.touch", lambda c, _, v: sessions.touch(c, v.session.id, v.now)),

@@ -18,6 +18,13 @@ async def issue(
 
     Raises UserNotFound when the user is gone.
     """
+    session, token = new_session(user_id, client, do_not_remember, now)
+    await repository.insert_session(connection, session)
+    return session, token
+
+
+def new_session(user_id: str, client: ClientDetails, do_not_remember: bool, now: datetime) -> tuple[Session, str]:
+    """Make a session that is not stored yet, and its token."""
     token = tokens.generate()
     session = Session(
         id=new_id("sess"),
@@ -33,5 +40,4 @@ async def issue(
         ip_address=client.ip_address,
         user_agent=client.user_agent,
     )
-    await repository.insert_session(connection, session)
     return session, token

@@ -14,6 +14,8 @@ from chassis.statements import named
 from users_service.clock import utc
 from users_service.driver_errors import FOREIGN_KEY_MISSING, error_number
 from users_service.errors import UserNotFound
+from users_service.passwords.repository import UNCHANGED
+from users_service.prepared import Prepared
 from users_service.sessions.lifetime import EXTENSION_DUE, SLIDING
 from users_service.sessions.model import Session
 from users_service.tables import rotated_session_tokens as rotated
@@ -36,7 +38,13 @@ COLUMNS = (
 )
 
 _NAMES = tuple(column.name for column in COLUMNS)
-_INSERT = insert(sessions).values({name: bindparam(name) for name in _NAMES})
+_INSERT = Prepared(insert(sessions).values({name: bindparam(name) for name in _NAMES}))
+# The password's row is locked for reading, as long as the transaction lasts.
+_INSERT_GUARDED = Prepared(
+    insert(sessions).from_select(
+        _NAMES, select(*(bindparam(name) for name in _NAMES)).where(*UNCHANGED).with_for_update(read=True)
+    )
+)
 
 
 def from_row(row: Sequence[Any]) -> Session:
@@ -65,11 +73,25 @@ def _live(now: datetime) -> ColumnElement[bool]:
 async def insert_session(connection: AsyncConnection, session: Session) -> None:
     """Store a session; raise UserNotFound when its user is gone."""
     try:
-        await connection.execute(_INSERT, {name: getattr(session, name) for name in _NAMES})
+        await _INSERT.on(connection, _values(session))
     except IntegrityError as error:
         if error_number(error) == FOREIGN_KEY_MISSING:
             raise UserNotFound from None
         raise
+
+
+@named
+async def insert_guarded(connection: AsyncConnection, session: Session, password_hash: str) -> bool:
+    """Store a session where that is still the hash of its user's password; answer whether it was.
+
+    Until the transaction ends, the hash does not change.
+    """
+    values = {**_values(session), "password_hash": password_hash}
+    return (await _INSERT_GUARDED.on(connection, values)).count == 1
+
+
+def _values(session: Session) -> dict[str, Any]:
+    return {name: getattr(session, name) for name in _NAMES}
 
 
 @named

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -16,9 +17,9 @@ from users_service.errors import CredentialsInvalid, PasswordHashingBusy
 from users_service.passwords import repository as credentials
 from users_service.passwords.hasher import Passwords
 from users_service.passwords.repository import Credential
-from users_service.sessions.issuing import issue
+from users_service.sessions import repository
+from users_service.sessions.issuing import new_session
 from users_service.sessions.model import ClientDetails, Session
-from users_service.users import repository as users
 from users_service.users.email import normalize
 from users_service.users.model import User
 
@@ -27,6 +28,9 @@ ACTION = "sign_in"
 
 # How often a sign-in verifies anew because the hash changed between verification and transaction.
 ROUNDS = 3
+
+# Who has the address, and the hash to verify; None: nobody has it.
+Found = tuple[User, Credential] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class SignedIn:
 class _Verified:
     """What is known once the password was right."""
 
+    user: User
     credential: Credential
     # To take the place of an outdated hash.
     replacement: str | None = field(repr=False)
@@ -71,23 +76,30 @@ class SignIn:
         subjects = (account(ACTION, normalized), address(ACTION, client.ip_address))
         # Before the attempt is counted: one that cannot be made should not count.
         self._passwords.ensure_room()
-        await self._attempts.claim(subjects, now)
+        found = await self._database.transaction(partial(self._begin, normalized, subjects, now))
         for _ in range(ROUNDS):
-            credential, replacement = await self._verify(normalized, password)
-            verified = _Verified(credential, replacement, subjects, client, do_not_remember, now)
+            user, credential, replacement = await self._verify(found, password)
+            verified = _Verified(user, credential, replacement, subjects, client, do_not_remember, now)
             done = await self._database.transaction(partial(self._finish, verified))
             if done is not None:
                 return done
+            found = await self._database.query(partial(_read, normalized))
         raise ConflictRetry
 
-    async def _verify(self, normalized: str, password: str) -> tuple[Credential, str | None]:
-        """Return the credential that the password is right for, and the hash to replace an outdated one."""
-        async with self._database.connection() as connection:
-            credential = await credentials.read_by_email(connection, normalized)
+    async def _begin(
+        self, normalized: str, subjects: Sequence[Subject], now: datetime, connection: AsyncConnection
+    ) -> Found:
+        """Count the attempt, and read whose password it is at; in one transaction, for its round trips."""
+        await self._attempts.count(connection, subjects, now)
+        return await _read(normalized, connection)
+
+    async def _verify(self, found: Found, password: str) -> tuple[User, Credential, str | None]:
+        """Return whose password it is, and the hash to replace an outdated one."""
+        user, credential = found or (None, None)
         verdict = await self._passwords.verify(credential.password_hash if credential else None, password)
-        if credential is None or not verdict.ok:
+        if user is None or credential is None or not verdict.ok:
             raise CredentialsInvalid
-        return credential, await self._upgraded(password) if verdict.needs_upgrade else None
+        return user, credential, await self._upgraded(password) if verdict.needs_upgrade else None
 
     async def _upgraded(self, password: str) -> str | None:
         try:
@@ -98,12 +110,26 @@ class SignIn:
 
     async def _finish(self, verified: _Verified, connection: AsyncConnection) -> SignedIn | None:
         """Issue the session; None when the hash has changed: upgraded by another sign-in, or a new password."""
-        credential, now = verified.credential, verified.now
-        if not await credentials.hold(connection, credential, verified.replacement, now):
+        now = verified.now
+        session, token = new_session(verified.user.id, verified.client, verified.do_not_remember, now)
+        if not await _store(connection, session, verified):
             return None
-        user = await users.get_user(connection, credential.user_id)
-        if user is None:
-            return None
-        session, token = await issue(connection, user.id, verified.client, verified.do_not_remember, now)
         await self._attempts.clear(connection, verified.subjects)
-        return SignedIn(user, session, token, now)
+        return SignedIn(verified.user, session, token, now)
+
+
+async def _read(normalized: str, connection: AsyncConnection) -> Found:
+    return await credentials.read_by_email(connection, normalized)
+
+
+async def _store(connection: AsyncConnection, session: Session, verified: _Verified) -> bool:
+    """Store the session where the hash that was verified is still that of the password, and keep it so meanwhile."""
+    credential, stored = verified.credential, verified.credential.password_hash
+    if stored is None:
+        return False
+    if not (credential.legacy or verified.replacement):
+        return await repository.insert_guarded(connection, session, stored)
+    if not await credentials.replace(connection, credential, verified.replacement or stored, verified.now):
+        return False
+    await repository.insert_session(connection, session)
+    return True
