@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 import asyncmy.errors
 from sqlalchemy import exc, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncTransaction
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import deadline, logging
 from chassis.errors import DatabaseUnavailable
@@ -23,6 +23,7 @@ from users_service.driver_errors import DEADLOCK, STATEMENT_TIMEOUTS, error_numb
 from users_service.engines import limited_arguments, new_engine
 from users_service.observing import observe
 from users_service.pools import PointPool, Use, use_of
+from users_service.prepared import commit
 from users_service.settings import DatabaseSettings
 
 T = TypeVar("T")
@@ -123,19 +124,25 @@ class Database:
                 raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        async with self.engine.connect() as connection, connection.begin() as transaction:
+        connection = await self.engine.connect()
+        try:
             result = await work(connection)
-            try:
-                await self._commit(transaction)
-            except exc.DBAPIError as error:
-                # Whether it took effect is not known, so it must not run again.
-                raise DatabaseUnavailable from error
-            return result
+            await self._commit(connection)
+        except BaseException:
+            # With a rollback, which no second cancellation may interrupt: the pool would be a connection short.
+            await asyncio.shield(asyncio.create_task(connection.close()))
+            raise
+        await connection.close()
+        return result
 
     @named
-    async def _commit(self, transaction: AsyncTransaction) -> None:
+    async def _commit(self, connection: AsyncConnection) -> None:
         started = time.monotonic()
-        await transaction.commit()
+        try:
+            await commit(connection)
+        except exc.DBAPIError as error:
+            # Whether it took effect is not known, so it must not run again.
+            raise DatabaseUnavailable from error
         self.queries.ended(started, "COMMIT", list)
 
     async def read(self, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:

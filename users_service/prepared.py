@@ -2,8 +2,7 @@
 
 What SQLAlchemy does for each execution of a statement takes five times as long as the driver takes to carry it out
 (``docs/decisions/0003``). Here it writes the statement once; what is hot then goes past it, on the connection that it
-lends, within the transaction that it began. Errors are handed to it, so that they look, are told of and end connections
-as those of all other statements.
+lends. Errors are handed to it, so that they look, are told of and end connections as those of all other statements.
 """
 
 from __future__ import annotations
@@ -102,8 +101,25 @@ async def _carry_out(connection: AsyncConnection, target: Connection, sql: str, 
     return Answer(rows, cursor.rowcount, cursor.lastrowid)
 
 
+async def commit(connection: AsyncConnection) -> None:
+    """Commit what was done on the connection, by prepared statements or by others. Raises what SQLAlchemy would."""
+    if connection.in_transaction():
+        # Begun by it, for a statement of its own.
+        await connection.commit()
+        return
+    driver: Any = cast("Connection", connection.sync_connection).connection.driver_connection
+    try:
+        await driver.commit()
+    except BaseException as error:
+        await connection.run_sync(_raise, error, "COMMIT", [])
+        raise
+
+
 def _raise(target: Connection, error: BaseException, sql: str, parameters: Any) -> None:
     """Do as SQLAlchemy does with an error of its own cursors: wrap it, tell of it, give up what is broken."""
+    if not target.in_transaction():
+        # Otherwise it would take the statement for one that stands alone, and roll back.
+        target.begin()
     try:
         raise error  # noqa: TRY301 - it looks for the error that is being handled
     except BaseException:  # noqa: BLE001 - it raises it again

@@ -77,12 +77,12 @@ class Attempts:
         Raises RateLimited, with the time until its window ends, when one of them has none left; then nothing is
         counted, so that an address at its limit cannot use up the attempts of accounts.
         """
-        if any(subject.value for subject in subjects):
-            await self._database.transaction(lambda connection: self.count(connection, subjects, now))
+        counters = self.counters(subjects)
+        if counters:
+            await self._database.transaction(lambda connection: self.count(connection, counters, now))
 
-    async def count(self, connection: AsyncConnection, subjects: Sequence[Subject], now: datetime) -> None:
+    async def count(self, connection: AsyncConnection, counters: Sequence[Counter], now: datetime) -> None:
         """Do as ``claim`` in the caller's transaction, which is to be committed before the attempt is made."""
-        counters = self._counters(subjects)
         if not counters or await repository.increment(connection, counters, now, now + self._window):
             return
         exceeded = await repository.exceeded(connection, counters)
@@ -90,13 +90,16 @@ class Attempts:
 
     async def clear(self, connection: AsyncConnection, subjects: Sequence[Subject]) -> None:
         """Forget the attempts of the accounts, and the one just made of the addresses: it succeeded."""
-        counters = self._counters(subjects)
+        await self.settle(connection, self.counters(subjects))
+
+    async def settle(self, connection: AsyncConnection, counters: Sequence[Counter]) -> None:
+        """Do as ``clear``."""
         if counters:
             kept = [counter for counter in counters if counter.scope.endswith(":address")]
             await repository.settle(connection, counters, kept)
 
-    def _counters(self, subjects: Sequence[Subject]) -> list[Counter]:
-        """Return the counters in the order of their key, in which all transactions lock them."""
+    def counters(self, subjects: Sequence[Subject]) -> list[Counter]:
+        """Return the subjects' counters in the order of their key, in which all transactions lock them."""
         named = [subject for subject in subjects if subject.value]
         counters = [
             Counter(

@@ -10,7 +10,8 @@ from functools import partial
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.errors import ConflictRetry
-from users_service.attempts.limiter import Attempts, Subject, account, address
+from users_service.attempts.limiter import Attempts, account, address
+from users_service.attempts.repository import Counter
 from users_service.clock import Clock
 from users_service.database import Database
 from users_service.errors import CredentialsInvalid, PasswordHashingBusy
@@ -51,7 +52,7 @@ class _Verified:
     credential: Credential
     # To take the place of an outdated hash.
     replacement: str | None = field(repr=False)
-    subjects: tuple[Subject, ...]
+    counters: Sequence[Counter]
     client: ClientDetails
     do_not_remember: bool
     now: datetime
@@ -73,13 +74,13 @@ class SignIn:
         whether or not the password is right; PasswordHashingBusy.
         """
         now, normalized = self._clock(), normalize(email)
-        subjects = (account(ACTION, normalized), address(ACTION, client.ip_address))
+        counters = self._attempts.counters((account(ACTION, normalized), address(ACTION, client.ip_address)))
         # Before the attempt is counted: one that cannot be made should not count.
         self._passwords.ensure_room()
-        found = await self._database.transaction(partial(self._begin, normalized, subjects, now))
+        found = await self._database.transaction(partial(self._begin, normalized, counters, now))
         for _ in range(ROUNDS):
             user, credential, replacement = await self._verify(found, password)
-            verified = _Verified(user, credential, replacement, subjects, client, do_not_remember, now)
+            verified = _Verified(user, credential, replacement, counters, client, do_not_remember, now)
             done = await self._database.transaction(partial(self._finish, verified))
             if done is not None:
                 return done
@@ -87,10 +88,10 @@ class SignIn:
         raise ConflictRetry
 
     async def _begin(
-        self, normalized: str, subjects: Sequence[Subject], now: datetime, connection: AsyncConnection
+        self, normalized: str, counters: Sequence[Counter], now: datetime, connection: AsyncConnection
     ) -> Found:
         """Count the attempt, and read whose password it is at; in one transaction, for its round trips."""
-        await self._attempts.count(connection, subjects, now)
+        await self._attempts.count(connection, counters, now)
         return await _read(normalized, connection)
 
     async def _verify(self, found: Found, password: str) -> tuple[User, Credential, str | None]:
@@ -114,7 +115,7 @@ class SignIn:
         session, token = new_session(verified.user.id, verified.client, verified.do_not_remember, now)
         if not await _store(connection, session, verified):
             return None
-        await self._attempts.clear(connection, verified.subjects)
+        await self._attempts.settle(connection, verified.counters)
         return SignedIn(verified.user, session, token, now)
 
 
