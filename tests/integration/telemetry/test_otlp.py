@@ -15,7 +15,7 @@ import pytest
 import structlog
 from vibework.notifications.v1 import notification_pb2
 from vibework.notifications.v1 import notification_service_pb2 as notifications_pb2
-from vibework.users.v1 import session_service_pb2, user_service_pb2
+from vibework.users.v1 import session_service_pb2, user_pb2, user_service_pb2
 
 from chassis import logging
 from chassis.statements import UNNAMED
@@ -114,6 +114,30 @@ async def test_statements_of_transactions_are_spans_of_their_call(
     names = {"users.insert_user", "accounts.insert_account", "sessions.insert_session", "database.commit"}
     assert names <= {span.name for span in mine}
     assert UNNAMED not in {span.name for span in mine}
+    assert "planted" not in repr(collector.spans)
+
+
+async def test_a_sign_in_asks_its_database_six_times(
+    collector: Collector, mysql_module_database: MySQLDatabase
+) -> None:
+    """Each is a round trip, whose time is lost to hashing; what goes past SQLAlchemy is in the trace, too."""
+    with users_service(mysql_module_database) as served:
+        async with served.aio_channel() as channel:
+            sessions, metadata = Stubs.on(channel).sessions, (("traceparent", TRACEPARENT),)
+            email, password = "signing-in@example.com", "planted-password"
+            await sessions.SignUp(session_service_pb2.SignUpRequest(email=email, password=password))
+            client = user_pb2.ClientContext(ip_address="192.0.2.1")
+            request = session_service_pb2.SignInRequest(email=email, password=password, client=client)
+            await sessions.SignIn(request, metadata=metadata)
+    mine = [span for span in collector.spans if span.trace == TRACE and span.kind == CLIENT]
+    assert [span.name for span in mine] == [
+        "attempts.increment",
+        "passwords.read_by_email",
+        "database.commit",
+        "sessions.insert_guarded",
+        "attempts.settle",
+        "database.commit",
+    ]
     assert "planted" not in repr(collector.spans)
 
 

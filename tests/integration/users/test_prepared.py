@@ -1,0 +1,196 @@
+"""Statements that go past SQLAlchemy: transactions, errors and broken connections are as with its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.errors import DatabaseUnavailable
+from chassis.statements import named
+from tests.harness.databases import MySQLDatabase
+from tests.harness.statements import query
+from tests.harness.users import settings_for
+from users_service.attempts import repository as attempts
+from users_service.attempts.repository import Counter
+from users_service.clock import utc_now
+from users_service.database import RETRIES, Database
+from users_service.prepared import Prepared
+
+INSERT = Prepared(
+    text("INSERT INTO attempt_counters (scope, subject, attempts, window_ends_at) VALUES ('s', :key, 1, '2030-01-01')")
+)
+COUNT = Prepared(text("SELECT COUNT(*) FROM attempt_counters"))
+OWN_ID = Prepared(text("SELECT CONNECTION_ID() + :nothing"))
+SLEEP = Prepared(text("SELECT SLEEP(:seconds)"))
+ROWS = "SELECT LEFT(subject, 1) FROM attempt_counters ORDER BY 1"
+SIZE = 6
+
+
+@pytest.fixture
+async def database(mysql_database: MySQLDatabase) -> AsyncIterator[Database]:
+    """A database of the test's own, with a few connections for transactions."""
+    async with Database(settings_for(mysql_database, slow_query_ms=40)) as opened:
+        yield opened
+
+
+async def own_id(connection: AsyncConnection) -> int:
+    """Return the number of the connection at the server."""
+    return int((await OWN_ID.on(connection, {"nothing": 0})).rows[0][0])
+
+
+async def test_a_transaction_of_prepared_statements_is_committed_once(
+    database: Database, mysql_database: MySQLDatabase
+) -> None:
+    """What it wrote is there afterwards, and neither a second commit nor a rollback took a round trip."""
+
+    async def work(connection: AsyncConnection) -> dict[str, int]:
+        await INSERT.on(connection, {"key": b"a"})
+        status = await Prepared(text("SHOW SESSION STATUS WHERE variable_name IN ('Com_commit', 'Com_rollback')")).on(
+            connection, {}
+        )
+        return {name: int(value) for name, value in status.rows}
+
+    first = await database.transaction(work)
+    await query(mysql_database, "DELETE FROM attempt_counters")
+    second = await database.transaction(work)
+    assert second == first | {"Com_commit": first["Com_commit"] + 1}
+    assert await query(mysql_database, ROWS) == [(b"a",)]
+
+
+async def test_both_kinds_of_statement_are_of_one_transaction(
+    database: Database, mysql_database: MySQLDatabase
+) -> None:
+    """They are committed together, or undone together, whichever was the last."""
+
+    async def mixed(keys: bytes, error: type[Exception] | None, connection: AsyncConnection) -> None:
+        for number, key in enumerate(keys.split()):
+            if number % 2:
+                await connection.execute(INSERT.statement, {"key": key})
+            else:
+                await INSERT.on(connection, {"key": key})
+        if error is not None:
+            raise error
+
+    for keys in (b"a b", b"a b c"):
+        with suppress(LookupError):
+            await database.transaction(partial(mixed, keys, LookupError))
+    assert await query(mysql_database, ROWS) == []
+    for keys in (b"a b", b"c d"):
+        await database.transaction(partial(mixed, keys, None))
+    assert await query(mysql_database, ROWS) == [(b"a",), (b"b",), (b"c",), (b"d",)]
+
+
+async def test_a_refused_row_undoes_nothing_of_what_went_before(
+    database: Database, mysql_database: MySQLDatabase
+) -> None:
+    """A repository that turns a duplicate key into an answer goes on in the same transaction."""
+
+    async def work(connection: AsyncConnection) -> None:
+        await INSERT.on(connection, {"key": b"a"})
+        with pytest.raises(IntegrityError) as refused:
+            await INSERT.on(connection, {"key": b"a"})
+        assert "parameters hidden" in str(refused.value)
+        await INSERT.on(connection, {"key": b"b"})
+
+    await database.transaction(work)
+    assert await query(mysql_database, ROWS) == [(b"a",), (b"b",)]
+
+
+async def test_a_transaction_whose_connection_is_killed_is_done_again(
+    database: Database, mysql_database: MySQLDatabase
+) -> None:
+    """Once killed, it is carried out whole on another connection; killed each time, the caller may try again."""
+    used: list[int] = []
+    kills = 1
+
+    async def work(connection: AsyncConnection) -> None:
+        await INSERT.on(connection, {"key": b"a"})
+        used.append(await own_id(connection))
+        if len(used) <= kills:
+            await query(mysql_database, f"KILL {used[-1]}")
+        await INSERT.on(connection, {"key": b"b"})
+
+    await database.transaction(work)
+    assert len(set(used)) == 2
+    assert await query(mysql_database, ROWS) == [(b"a",), (b"b",)]
+    await query(mysql_database, "DELETE FROM attempt_counters")
+    used.clear()
+    kills = RETRIES
+    with pytest.raises(DatabaseUnavailable):
+        await database.transaction(work)
+    assert len(used) == RETRIES
+    assert await query(mysql_database, ROWS) == []
+
+
+async def test_a_commit_that_is_not_answered_is_not_repeated(database: Database, mysql_database: MySQLDatabase) -> None:
+    """Whether it took effect is not known, so the work runs once and the caller is told to look."""
+    runs = 0
+
+    async def work(connection: AsyncConnection) -> None:
+        nonlocal runs
+        runs += 1
+        await query(mysql_database, f"KILL {await own_id(connection)}")
+
+    with pytest.raises(DatabaseUnavailable):
+        await database.transaction(work)
+    assert runs == 1
+
+
+async def test_cancelled_statements_leave_a_whole_pool(database: Database, mysql_database: MySQLDatabase) -> None:
+    """Who gives up in the middle of a statement leaves neither rows nor its answer to the next, nor takes a place."""
+
+    async def slow(connection: AsyncConnection) -> None:
+        await INSERT.on(connection, {"key": b"a"})
+        await SLEEP.on(connection, {"seconds": 5})
+
+    for _ in range(2):
+        tasks = [asyncio.create_task(database.transaction(slow)) for _ in range(SIZE)]
+        await asyncio.sleep(0.1)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def look(connection: AsyncConnection) -> tuple[Any, ...] | None:
+        await SLEEP.on(connection, {"seconds": 0.01})
+        return (await COUNT.on(connection, {})).one_or_none()
+
+    assert await asyncio.gather(*(database.transaction(look) for _ in range(4 * SIZE))) == [(0,)] * 4 * SIZE
+    use = database.pools()["transactions"]
+    assert (use.size - use.idle, use.waiting) == (0, 0)
+
+
+@named
+async def slow_one(connection: AsyncConnection) -> None:
+    """Send a statement that is slow."""
+    await SLEEP.on(connection, {"seconds": 0.1})
+
+
+async def test_prepared_statements_are_told_of_by_name(database: Database) -> None:
+    """The log of slow statements has them, once each."""
+    await database.transaction(slow_one)
+    (counted,) = database.queries.collect()
+    assert [(dict(sample[0])["statement"], sample[1]) for sample in counted.samples] == [("integration.slow_one", 1)]
+
+
+async def test_a_counter_tells_that_it_is_over_its_limit_and_forgets_it_told(database: Database) -> None:
+    """The answer is of this statement: on the same connection the next subject's attempt is within its limit."""
+    now = utc_now()
+    ends = now + timedelta(minutes=1)
+    full, other = Counter("s:account", b"f" * 32, 2), Counter("s:address", b"o" * 32, 100)
+
+    async def count(connection: AsyncConnection) -> list[bool]:
+        told = [await attempts.increment(connection, [full, other], now, ends) for _ in range(4)]
+        told.append(await attempts.increment(connection, [other], now, ends))
+        told.append(await attempts.increment(connection, [full], ends, ends + timedelta(minutes=1)))
+        return told
+
+    assert await database.transaction(count) == [True, True, False, False, True, True]
