@@ -46,15 +46,18 @@ class LazyGroup(click.Group):
         return command
 
 
-def serve(package: str, settings: ServerSettings, workers: int) -> NoReturn:
+def serve(
+    package: str, settings: ServerSettings, workers: int, of_workers: Mapping[str, str] | None = None
+) -> NoReturn:
     """Serve the application of a service's package in this process, or in several that this one looks after.
 
-    Only what is needed is imported: the parent of workers serves nothing itself.
+    ``of_workers``: settings that only the latter have. Only what is needed is imported: the parent of workers serves
+    nothing itself.
     """
     if workers > 1:
         from chassis.workers import serve as supervise
 
-        sys.exit(supervise([sys.executable, "-m", package, "serve"], workers, settings))
+        sys.exit(supervise([sys.executable, "-m", package, "serve"], workers, settings, of_workers or {}))
     from chassis import lifecycle
 
     application = importlib.import_module(f"{package}.app")

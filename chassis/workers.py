@@ -53,9 +53,10 @@ def count_of(workers: str) -> int:
     return number
 
 
-def serve(command: Sequence[str], count: int, settings: ServerSettings) -> int:
+def serve(command: Sequence[str], count: int, settings: ServerSettings, own: Mapping[str, str]) -> int:
     """Run ``count`` processes of ``command`` until SIGTERM or SIGINT, and return the exit code.
 
+    ``own``: variables that they get on top of ours.
     0 after all have drained; 2 when a setting is wrong; 1 when the port is taken or workers die again and again.
     """
     try:
@@ -65,7 +66,7 @@ def serve(command: Sequence[str], count: int, settings: ServerSettings) -> int:
         return _fail(f"cannot listen on {address}: the port is taken or not ours")
     sink = logging.configure(settings.log_level, settings.log_format)
     with reserved:
-        environment = worker_environment(settings, reserved.getsockname()[1])
+        environment = {**worker_environment(settings, reserved.getsockname()[1]), **own}
         patience = (settings.grpc_drain_ms + settings.grpc_grace_ms) / 1000 + KILL_AFTER_SECONDS
         try:
             with WorkerMetrics(settings.metrics_host, settings.metrics_port, count) as metrics:

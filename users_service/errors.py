@@ -102,6 +102,14 @@ class PasswordHashingBusy(ResourceExhausted):
     default_retry_after = timedelta(seconds=1)
 
 
+class PasswordHashingUnavailable(Unavailable):
+    """The processes that hash passwords die, or none can be started; memory or process numbers have run out."""
+
+    reason = "PASSWORD_HASHING_UNAVAILABLE"
+    default_message = "passwords cannot be hashed for now"
+    default_retry_after = timedelta(seconds=1)
+
+
 class VerificationInvalid(Unauthenticated):
     """The code or token is wrong, replaced, consumed, or was never issued; which is not told."""
 

@@ -25,8 +25,9 @@ def of_passwords(registry: Registry, passwords: Passwords) -> None:
 
     def collect() -> Iterator[Family]:
         yield gauge("vibework_hashing_running", "Passwords being hashed now.", passwords.running)
-        yield gauge("vibework_hashing_waiting", "Passwords that wait for a thread.", passwords.waiting)
-        yield gauge("vibework_hashing_threads", "Passwords hashed at once at most.", passwords.threads)
+        yield gauge("vibework_hashing_waiting", "Passwords that wait for a process.", passwords.waiting)
+        yield gauge("vibework_hashing_threads", "Passwords hashed at once at most.", passwords.limit)
+        yield gauge("vibework_hashing_processes", "Processes that hash, idle ones included.", len(passwords.pids))
         yield gauge("vibework_hashing_queue_limit", "Passwords that may wait.", passwords.queue)
 
     registry.add(collect)

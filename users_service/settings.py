@@ -87,7 +87,7 @@ class Settings(DatabaseSettings):
     argon2_passes: Annotated[int, Field(ge=2, le=20)] = 2
     """Argon2id passes (OWASP: 2 at least)."""
     argon2_threads: Annotated[int, Field(ge=0, le=64)] = 0
-    """Hashes computed at once; 0: one per core."""
+    """Hashes computed at once, each in a process of its own; 0: one per core."""
     argon2_queue: Annotated[int, Field(ge=1, le=10_000)] = 256
     """Hashes that may wait before further ones are refused."""
 

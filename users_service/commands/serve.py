@@ -6,6 +6,7 @@ import click
 
 from chassis import cli
 from chassis.settings import load
+from users_service.passwords.cores import processes_for
 from users_service.settings import Settings
 
 
@@ -13,4 +14,7 @@ from users_service.settings import Settings
 @cli.workers_option
 def serve(workers: int) -> None:
     """Serve until SIGTERM or SIGINT, then drain."""
-    cli.serve("users_service", load(Settings), workers)
+    settings = load(Settings)
+    # Only workers share the cores with each other; one that knew of no others would take them all.
+    share = str(processes_for(settings.argon2_threads, workers))
+    cli.serve("users_service", settings, workers, {"ARGON2_THREADS": share})

@@ -1,4 +1,4 @@
-"""The formats of stored password hashes: how each is recognised, what it costs, and how it is verified.
+"""The formats of stored password hashes: how each is written, and what verifying one costs.
 
 Every hash can be verified; ``bearable`` tells whether one that a caller wants to import may be, since whoever
 imports it chooses what each later sign-in costs.
@@ -8,14 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
 import re
-from dataclasses import dataclass
-from typing import Protocol
-
-import argon2
-import bcrypt
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 # Limits on imports: about a second of a core and 256 MiB at the very most.
 ARGON2_MEMORY_KIB = 262_144
@@ -25,11 +20,8 @@ BCRYPT_COST = 14
 SCRYPT_BLOCKS = 2_097_152
 SCRYPT_MEMORY = 268_435_456
 
-# bcrypt reads no further; systems that hashed longer passwords cut them here.
-BCRYPT_BYTES = 72
-
 ARGON2 = re.compile(
-    r"\$argon2(?:id|i|d)\$(?:v=(?:16|19)\$)?m=[1-9]\d{0,8},t=[1-9]\d{0,8},p=[1-9]\d{0,4}"
+    r"\$argon2(id|i|d)\$(?:v=(16|19)\$)?m=([1-9]\d{0,8}),t=([1-9]\d{0,8}),p=([1-9]\d{0,4})"
     r"\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{22,86})"
 )
 BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
@@ -37,56 +29,40 @@ SCRYPT = re.compile(r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,3}),p=(\d{1,3})\$([A-Za-z0-
 BETTER_AUTH = re.compile(r"([0-9a-fA-F]{16,64}):([0-9a-fA-F]{128})")
 
 
-class Hash(Protocol):
-    """One stored hash."""
-
-    @property
-    def bearable(self) -> bool:
-        """Whether verifying it costs no more than an import may."""
-
-    def matches(self, password: str) -> bool:
-        """Whether it is the hash of the password."""
-
-
 @dataclass(frozen=True, slots=True)
 class Argon2:
     """Argon2 in the encoding of its reference implementation, any variant."""
 
-    encoded: str
+    encoded: str = field(repr=False)
+    variant: str
+    version: int
+    memory_kib: int
+    passes: int
+    lanes: int
+    salt: bytes = field(repr=False)
+    digest: bytes = field(repr=False)
 
     @property
     def bearable(self) -> bool:
         """Within the limits of memory, passes over it, and lanes."""
-        cost = argon2.extract_parameters(self.encoded)
         return (
-            8 * cost.parallelism <= cost.memory_cost <= ARGON2_MEMORY_KIB
-            and 1 <= cost.time_cost <= ARGON2_WORK_KIB // cost.memory_cost
-            and 1 <= cost.parallelism <= ARGON2_LANES
+            8 * self.lanes <= self.memory_kib <= ARGON2_MEMORY_KIB
+            and self.passes <= ARGON2_WORK_KIB // self.memory_kib
+            and self.lanes <= ARGON2_LANES
         )
-
-    def matches(self, password: str) -> bool:
-        """Verify with the hash's own parameters."""
-        try:
-            return argon2.PasswordHasher().verify(self.encoded, password)
-        except argon2.exceptions.VerifyMismatchError:
-            return False
 
 
 @dataclass(frozen=True, slots=True)
 class Bcrypt:
     """bcrypt as `$2a$`, `$2b$` or `$2y$`."""
 
-    encoded: str
+    encoded: str = field(repr=False)
     cost: int
 
     @property
     def bearable(self) -> bool:
         """Within the limit of rounds (2 to the cost)."""
         return 4 <= self.cost <= BCRYPT_COST
-
-    def matches(self, password: str) -> bool:
-        """Verify what bcrypt reads of the password."""
-        return bcrypt.checkpw(password.encode()[:BCRYPT_BYTES], self.encoded.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,31 +72,22 @@ class Scrypt:
     n: int
     r: int
     p: int
-    salt: bytes
-    digest: bytes
+    salt: bytes = field(repr=False)
+    digest: bytes = field(repr=False)
 
     @property
     def bearable(self) -> bool:
         """Within the limits of memory and of blocks mixed."""
         sound = self.n >= 2 and self.r >= 1 and self.p >= 1
-        return sound and self._memory <= SCRYPT_MEMORY and self.n * self.r * self.p <= SCRYPT_BLOCKS
+        return sound and self.memory <= SCRYPT_MEMORY and self.n * self.r * self.p <= SCRYPT_BLOCKS
 
     @property
-    def _memory(self) -> int:
+    def memory(self) -> int:
+        """Bytes that it takes."""
         return 128 * self.r * (self.n + self.p + 2)
 
-    def matches(self, password: str) -> bool:
-        """Derive the digest anew and compare in constant time."""
-        derived = hashlib.scrypt(
-            password.encode(),
-            salt=self.salt,
-            n=self.n,
-            r=self.r,
-            p=self.p,
-            dklen=len(self.digest),
-            maxmem=2 * self._memory,
-        )
-        return hmac.compare_digest(derived, self.digest)
+
+Hash: TypeAlias = Argon2 | Bcrypt | Scrypt
 
 
 def parse(stored: str) -> Hash | None:
@@ -128,17 +95,21 @@ def parse(stored: str) -> Hash | None:
     return _argon2(stored) or _bcrypt(stored) or _scrypt(stored) or _better_auth(stored)
 
 
-def matches(stored: str, password: str) -> bool:
-    """Whether ``stored`` is a hash of ``password``; nothing matches a format that is not known."""
-    found = parse(stored)
-    return found is not None and found.matches(password)
+def encode_argon2id(memory_kib: int, passes: int, salt: bytes, digest: bytes) -> str:
+    """Return the stored form of a hash of one lane: that of the reference implementation."""
+    return f"$argon2id$v=19$m={memory_kib},t={passes},p=1${_without_padding(salt)}${_without_padding(digest)}"
 
 
 def _argon2(stored: str) -> Argon2 | None:
     found = ARGON2.fullmatch(stored)
-    if not found or None in (_unpadded(found[1]), _unpadded(found[2])):
+    if not found:
         return None
-    return Argon2(stored)
+    salt, digest = _unpadded(found[6]), _unpadded(found[7])
+    if salt is None or digest is None:
+        return None
+    # What names no version is of the one before there were versions: 1.0.
+    version = int(found[2] or 16)
+    return Argon2(stored, found[1], version, int(found[3]), int(found[4]), int(found[5]), salt, digest)
 
 
 def _bcrypt(stored: str) -> Bcrypt | None:
@@ -169,4 +140,8 @@ def _unpadded(encoded: str) -> bytes | None:
         decoded = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except binascii.Error:
         return None
-    return decoded if base64.b64encode(decoded).decode().rstrip("=") == encoded else None
+    return decoded if _without_padding(decoded) == encoded else None
+
+
+def _without_padding(decoded: bytes) -> str:
+    return base64.b64encode(decoded).decode().rstrip("=")

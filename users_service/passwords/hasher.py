@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import unicodedata
 from dataclasses import dataclass
 
-from argon2 import PasswordHasher
-
 from users_service.errors import PasswordHashUnsupported
-from users_service.passwords import formats
+from users_service.passwords import formats, frames
+from users_service.passwords.cores import processes_for
 from users_service.passwords.pool import HashingPool
 from users_service.settings import Settings
 
 # Characters; what the contract says of a new password.
 LONGEST = 128
+# What a hash may take at the very least, for machines that do much else: KiB written per second, and seconds on top.
+SLOWEST_KIB = 100_000
+SPARE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +32,21 @@ WRONG = Verdict(ok=False, needs_upgrade=False)
 
 
 class Passwords:
-    """Argon2id (RFC 9106, one lane) in a bounded pool of threads.
+    """Argon2id (RFC 9106, one lane) in a bounded pool of processes.
 
     Passwords are hashed in Unicode's NFKC form (NIST SP 800-63B, 3.1.1.2), so that one password typed on two
     systems is one password. Hashes made elsewhere may be of the form as typed: a password that normalising
     changes is tried both ways, whoever's it is.
     """
 
-    def __init__(self, *, memory_kib: int, passes: int, threads: int = 0, queue: int = 256) -> None:
-        """``memory_kib``, ``passes``: cost of one hash; ``threads``, ``queue``: see HashingPool."""
-        self._hasher = PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=1)
-        self._pool = HashingPool(threads, queue)
-        # Verified where there is nothing to verify, which must take as long.
-        self._dummy = self._hasher.hash(secrets.token_urlsafe())
+    def __init__(self, *, memory_kib: int, passes: int, processes: int = 0, queue: int = 256) -> None:
+        """``memory_kib``, ``passes``: cost of a hash; ``processes``, ``queue``: at most; 0: by the cores."""
+        self._cost = (b"%d" % memory_kib, b"%d" % passes)
+        patience = SPARE_SECONDS + memory_kib * passes / SLOWEST_KIB
+        self._pool = HashingPool(processes_for(processes), queue, patience)
+        self._current = re.compile(rf"\$argon2id\$v=19\$m={memory_kib},t={passes},p=1\$[^$]{{22}}\$[^$]{{43}}")
+        # Verified where there is nothing to verify, which must take as long. Nobody knows a password of it.
+        self._dummy = formats.encode_argon2id(memory_kib, passes, secrets.token_bytes(16), secrets.token_bytes(32))
 
     @classmethod
     def of(cls, settings: Settings) -> Passwords:
@@ -49,13 +54,13 @@ class Passwords:
         return cls(
             memory_kib=settings.argon2_memory_kib,
             passes=settings.argon2_passes,
-            threads=settings.argon2_threads,
+            processes=settings.argon2_threads,
             queue=settings.argon2_queue,
         )
 
     @property
     def waiting(self) -> int:
-        """How many passwords wait for a thread now."""
+        """How many passwords wait for a process now."""
         return self._pool.waiting
 
     @property
@@ -64,32 +69,41 @@ class Passwords:
         return self._pool.running
 
     @property
-    def threads(self) -> int:
+    def limit(self) -> int:
         """How many passwords are hashed at once at most."""
-        return self._pool.threads
+        return self._pool.limit
 
     @property
     def queue(self) -> int:
         """How many passwords may wait."""
         return self._pool.queue
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes that hash."""
+        return self._pool.pids
+
     def ensure_room(self) -> None:
         """Raise PasswordHashingBusy where a hash or a verification would be refused now."""
         self._pool.ensure_room()
 
     async def hash(self, password: str) -> str:
-        """Return the Argon2id hash to store. Raises PasswordHashingBusy."""
-        return await self._pool.run(self._hasher.hash, _normalized(password))
+        """Return the Argon2id hash to store. Raises PasswordHashingBusy, PasswordHashingUnavailable."""
+        return (await self._pool.run(frames.HASH, *self._cost, _normalized(password).encode())).decode()
 
     async def verify(self, stored: str | None, password: str) -> Verdict:
         """Tell whether ``password`` is that of ``stored``; without a hash it is wrong, after the same time.
 
-        A password longer than any can be is wrong too. Raises PasswordHashingBusy.
+        A password longer than any can be is wrong too. Raises PasswordHashingBusy, PasswordHashingUnavailable.
         """
         if stored is None or len(password) > LONGEST:
-            await self._pool.run(_matches, self._dummy, password[:LONGEST])
+            await self._first_match(self._dummy, _forms(password[:LONGEST]))
             return WRONG
-        return await self._pool.run(self._verify, stored, password)
+        found = await self._first_match(stored, _forms(password))
+        if found is None:
+            return WRONG
+        # A later form than the first is right of the password as typed.
+        return Verdict(ok=True, needs_upgrade=found > 0 or not self._current.fullmatch(stored))
 
     def check_importable(self, stored: str) -> None:
         """Raise PasswordHashUnsupported unless ``stored`` is a hash that can be verified here at a bearable cost."""
@@ -98,26 +112,18 @@ class Passwords:
             raise PasswordHashUnsupported("unknown format, or parameters beyond the limits")
 
     def close(self) -> None:
-        """End the threads."""
+        """End the processes."""
         self._pool.close()
 
-    def _verify(self, stored: str, password: str) -> Verdict:
-        if not _matches(stored, password):
-            return WRONG
-        return Verdict(ok=True, needs_upgrade=self._is_outdated(stored, password))
-
-    def _is_outdated(self, stored: str, password: str) -> bool:
-        if not stored.startswith("$argon2id$") or self._hasher.check_needs_rehash(stored):
-            return True
-        # Right, but of the password as typed.
-        normalized = _normalized(password)
-        return normalized != password and not formats.matches(stored, normalized)
+    async def _first_match(self, stored: str, forms: list[str]) -> int | None:
+        found = await self._pool.run(frames.VERIFY, stored.encode(), *(form.encode() for form in forms))
+        return int(found) if found else None
 
 
 def _normalized(password: str) -> str:
     return unicodedata.normalize("NFKC", password)
 
 
-def _matches(stored: str, password: str) -> bool:
-    normalized = _normalized(password)
-    return formats.matches(stored, normalized) or (normalized != password and formats.matches(stored, password))
+def _forms(password: str) -> list[str]:
+    """Return the password as it is hashed here, and as typed where that is another."""
+    return list(dict.fromkeys((_normalized(password), password)))

@@ -1,87 +1,189 @@
-"""Runs hashing in threads: at most so many at once, at most so many waiting, never on the event loop."""
+"""Hashes in processes of their own: at most so many at once, at most so many waiting, started when they are needed.
+
+libsodium maps memory anew for each hash, and threads of one process would wait for each other there; processes do not.
+Nor do they take the interpreter, or memory bandwidth that is not theirs, from the event loop.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import sys
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
 
-from users_service.errors import PasswordHashingBusy
+from chassis import logging
+from chassis.errors import ShuttingDown
+from users_service.errors import PasswordHashingBusy, PasswordHashingUnavailable
+from users_service.passwords import frames
+from users_service.passwords.child import Child, Listener
 
-T = TypeVar("T")
+# A process that lay idle for longer ends, unless it is the only one.
+IDLE_SECONDS: Final = 60.0
+# One may have died of what it was given; two say that it would be so with all.
+ATTEMPTS: Final = 2
+
+log = logging.get("users_service.passwords")
 
 
-# Linux has priorities of threads: the event loop, which all other calls wait for, goes before the hashes.
-NICENESS: Final = 5
+class HashingFailed(Exception):
+    """A hash could not be computed: a defect; the text is the name of the error, without what was hashed."""
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A request and who waits for its answer; ``attempts``: how many processes were asked."""
+
+    request: bytes
+    answer: asyncio.Future[bytes]
+    attempts: int = 0
 
 
 class HashingPool:
-    """A bounded pool for work that takes tens of milliseconds of a core and releases the GIL."""
+    """Bounded processes, and a bounded queue before them; of one event loop."""
 
-    def __init__(self, threads: int, queue: int) -> None:
-        """``threads``: at once, 0 for one per core; ``queue``: how many may wait for a thread."""
-        self.threads = threads or os.cpu_count() or 1
+    def __init__(self, processes: int, queue: int, patience: float = 10.0) -> None:
+        """``processes``: at most; ``queue``: how many may wait for one; ``patience``: seconds for one answer."""
+        self.limit = processes
         self.queue = queue
-        self._free = asyncio.Semaphore(self.threads)
-        self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix="hashing", initializer=_yield_to_others)
-        self._waiting = 0
-        self._running = 0
+        self._patience = patience
+        self._listener = Listener(self._answered, self._ended, self._reaped)
+        self._idle: list[Child] = []
+        self._busy: dict[Child, Job] = {}
+        self._ending: set[Child] = set()
+        self._waiting: deque[Job] = deque()
+        self._retiring: asyncio.TimerHandle | None = None
+        self._closed = False
 
     @property
     def running(self) -> int:
-        """How many threads are at work now."""
-        return self._running
+        """How many processes are at work now."""
+        return len(self._busy)
 
     @property
     def waiting(self) -> int:
-        """How many callers wait for a thread now."""
-        return self._waiting
+        """How many callers wait for a process now."""
+        return len(self._waiting)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that there are."""
+        return [child.pid for child in (*self._idle, *self._busy)]
 
     def ensure_room(self) -> None:
         """Raise PasswordHashingBusy where ``run`` would, so that a caller can find out before it acts."""
-        if self._free.locked() and self._waiting >= self.queue:
+        if len(self._busy) >= self.limit and len(self._waiting) >= self.queue:
             raise PasswordHashingBusy
 
-    async def run(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Return what ``work`` returns; raise PasswordHashingBusy when too many wait.
+    async def run(self, *request: bytes) -> bytes:
+        """Return the answer of a process.
 
-        A caller that is cancelled while it waits gives up its place at once. Work that has begun cannot be
-        stopped, so its thread counts as taken until it ends.
+        Raises PasswordHashingBusy when too many wait, PasswordHashingUnavailable when no process could be started or
+        two have died, HashingFailed, and ShuttingDown after ``close``. A caller that is cancelled while it waits gives
+        up its place at once. A hash that has begun is not stopped, so its process counts as taken until it ends.
         """
+        if self._closed:
+            raise ShuttingDown
         self.ensure_room()
-        await self._wait()
+        job = Job(frames.pack(*request), asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        if len(self._busy) < self.limit:
+            self._begin_next()
         try:
-            future = asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
-        except BaseException:
-            self._free.release()
+            return _result(await job.answer)
+        except asyncio.CancelledError:
+            with suppress(ValueError):
+                self._waiting.remove(job)
             raise
-        self._running += 1
-        future.add_done_callback(self._ended)
-        return await asyncio.shield(future)
-
-    async def _wait(self) -> None:
-        self._waiting += 1
-        try:
-            await self._free.acquire()
-        finally:
-            self._waiting -= 1
-
-    def _ended(self, future: asyncio.Future[Any]) -> None:
-        self._running -= 1
-        self._free.release()
-        # Whoever waited may be gone; asking for the error keeps asyncio from reporting it as lost.
-        if not future.cancelled():
-            future.exception()
 
     def close(self) -> None:
-        """Take no more work and end the threads after what they are doing."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        """End all processes, whatever they are doing, and wait for them; whoever waits is cancelled."""
+        self._closed = True
+        if self._retiring is not None:
+            self._retiring.cancel()
+        for job in (*self._busy.values(), *self._waiting):
+            job.answer.cancel()
+        children = (*self._idle, *self._busy, *self._ending)
+        for child in children:
+            child.kill()
+        for child in children:
+            child.wait()
+        self._idle, self._busy, self._ending, self._waiting = [], {}, set(), deque()
+
+    def _begin_next(self) -> None:
+        """Give the one who has waited longest to a process; there is one idle, or room for another."""
+        if self._waiting:
+            self._begin(self._waiting.popleft())
+
+    def _begin(self, job: Job) -> None:
+        try:
+            child = self._idle.pop() if self._idle else Child(self._listener)
+        except OSError as error:
+            self._not_started(job, error)
+            return
+        job.attempts += 1
+        self._busy[child] = job
+        child.ask(job.request, self._patience)
+
+    def _not_started(self, job: Job, error: OSError) -> None:
+        log.error("no process to hash passwords in could be started", error=os.strerror(error.errno or 0))
+        self._waiting.appendleft(job)
+        if self._busy:
+            # Those at work will take it.
+            return
+        while self._waiting:
+            _fail(self._waiting.popleft())
+
+    def _answered(self, child: Child, body: bytes) -> None:
+        job = self._busy.pop(child)
+        if not job.answer.done():
+            job.answer.set_result(body)
+        child.idle_since = asyncio.get_running_loop().time()
+        self._idle.append(child)
+        self._begin_next()
+        if self._retiring is None and len(self._idle) > 1:
+            self._retire_later()
+
+    def _ended(self, child: Child) -> None:
+        self._ending.add(child)
+        job = self._busy.pop(child, None)
+        if job is None:
+            self._idle.remove(child)
+            return
+        log.warning("a process that hashed a password died", attempts=job.attempts)
+        if not job.answer.done() and job.attempts < ATTEMPTS:
+            self._begin(job)
+            return
+        _fail(job)
+        self._begin_next()
+
+    def _reaped(self, child: Child) -> None:
+        self._ending.discard(child)
+
+    def _retire_later(self) -> None:
+        self._retiring = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._retire)
+
+    def _retire(self) -> None:
+        """End those that were not needed lately, which stand first: the last one is asked first."""
+        self._retiring = None
+        before = asyncio.get_running_loop().time() - IDLE_SECONDS
+        for child in [child for child in self._idle if child.idle_since <= before]:
+            if len(self._idle) + len(self._busy) > 1:
+                child.end()
+        if len(self._idle) > 1:
+            self._retire_later()
 
 
-def _yield_to_others() -> None:
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+def _result(body: bytes) -> bytes:
+    how, found = frames.unpack(body)
+    if how == frames.DONE:
+        return found
+    if found == b"MemoryError":
+        raise PasswordHashingUnavailable
+    raise HashingFailed(found.decode())
+
+
+def _fail(job: Job) -> None:
+    if not job.answer.done():
+        job.answer.set_exception(PasswordHashingUnavailable())

@@ -22,7 +22,7 @@ WRONG = Verdict(ok=False, needs_upgrade=False)
 @pytest.fixture
 async def passwords() -> AsyncIterator[Passwords]:
     """A hasher of the lowest cost that the settings allow."""
-    hasher = Passwords(memory_kib=19_456, passes=2, threads=2)
+    hasher = Passwords(memory_kib=19_456, passes=2, processes=2)
     yield hasher
     hasher.close()
 
@@ -101,6 +101,6 @@ async def test_the_loop_turns_while_passwords_are_hashed(passwords: Passwords) -
     while not hashing.done():
         await asyncio.sleep(0.001)
         turns += 1
-    # Eight hashes on two threads take 80 ms at the very least; on the loop there would be no turn between them.
+    # Eight hashes in two processes take 40 ms at the very least; on the loop there would be no turn between them.
     assert turns > 8
     await hashing

@@ -3,21 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from chassis.errors import ShuttingDown
 from users_service.errors import PasswordHashingBusy
-from users_service.passwords.pool import HashingPool
+from users_service.passwords import frames, pool
+from users_service.passwords.cores import processes_for
+from users_service.passwords.pool import HashingFailed, HashingPool
+
+# Takes no time worth speaking of.
+QUICK = (frames.HASH, b"8", b"1", b"correct horse")
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[HashingPool]:
-    """One thread, and room for two who wait."""
-    made = HashingPool(threads=1, queue=2)
+async def hashing() -> AsyncIterator[HashingPool]:
+    """One process, which has answered once, and room for two who wait."""
+    made = HashingPool(processes=1, queue=2)
+    await made.run(*QUICK)
     yield made
     made.close()
+
+
+def exists(pid: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@contextmanager
+def held(of: HashingPool) -> Iterator[None]:
+    """Let the processes rest, so that what they are asked for takes until the end."""
+    pids = of.pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in filter(exists, pids):
+            os.kill(pid, signal.SIGCONT)
 
 
 async def settle() -> None:
@@ -26,71 +58,138 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_more_than_may_wait_are_refused(pool: HashingPool) -> None:
-    """With the thread taken and the queue full, the next caller is refused at once, with a time to come back."""
-    gate = threading.Event()
-    tasks = [asyncio.create_task(pool.run(gate.wait, 10)) for _ in range(3)]
-    await settle()
-    assert pool.waiting == 2
-    with pytest.raises(PasswordHashingBusy) as refused:
-        await pool.run(gate.wait, 10)
+async def wait_for(of: HashingPool, processes: int) -> None:
+    """Wait until there are so many processes."""
+    async with asyncio.timeout(20):
+        while len(of.pids) != processes:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+
+
+async def test_more_than_may_wait_are_refused(hashing: HashingPool) -> None:
+    """With the process taken and the queue full, the next caller is refused at once, with a time to come back."""
+    with held(hashing):
+        tasks = [asyncio.create_task(hashing.run(*QUICK)) for _ in range(3)]
+        await settle()
+        assert (hashing.running, hashing.waiting) == (1, 2)
+        with pytest.raises(PasswordHashingBusy) as refused:
+            await hashing.run(*QUICK)
     assert refused.value.retry_after is not None
-    gate.set()
-    assert await asyncio.gather(*tasks) == [True, True, True]
-    assert pool.waiting == 0
+    assert all(answer.startswith(b"$argon2id$") for answer in await asyncio.gather(*tasks))
+    assert (hashing.running, hashing.waiting) == (0, 0)
 
 
-async def test_a_cancelled_waiter_gives_its_place_free(pool: HashingPool) -> None:
-    """Who leaves the queue makes room for another, and its work is never begun."""
-    gate = threading.Event()
-    done: list[str] = []
-    running = asyncio.create_task(pool.run(gate.wait, 10))
-    await settle()
-    leaving = asyncio.create_task(pool.run(done.append, "left"))
-    staying = asyncio.create_task(pool.run(done.append, "stayed"))
-    await settle()
-    leaving.cancel()
-    await settle()
-    assert pool.waiting == 1
-    late = asyncio.create_task(pool.run(done.append, "late"))
-    await settle()
-    gate.set()
+async def test_room_is_told_beforehand(hashing: HashingPool) -> None:
+    """A caller can learn that it would be refused before it does what it cannot undo."""
+    hashing.ensure_room()
+    with held(hashing):
+        tasks = [asyncio.create_task(hashing.run(*QUICK)) for _ in range(3)]
+        await settle()
+        with pytest.raises(PasswordHashingBusy):
+            hashing.ensure_room()
+    await asyncio.gather(*tasks)
+    hashing.ensure_room()
+
+
+async def test_a_cancelled_waiter_gives_its_place_free(hashing: HashingPool) -> None:
+    """Who leaves the queue makes room for another, and those who stay are served."""
+    with held(hashing):
+        running, leaving, staying = (asyncio.create_task(hashing.run(*QUICK)) for _ in range(3))
+        await settle()
+        leaving.cancel()
+        await settle()
+        assert hashing.waiting == 1
+        late = asyncio.create_task(hashing.run(*QUICK))
+        await settle()
+        assert hashing.waiting == 2
     await asyncio.gather(running, staying, late)
-    assert done == ["stayed", "late"]
     assert leaving.cancelled()
 
 
-async def test_a_cancelled_caller_does_not_free_a_busy_thread(pool: HashingPool) -> None:
-    """Work that has begun holds its thread to the end, so no more runs than there are threads."""
-    gate = threading.Event()
-    running = asyncio.create_task(pool.run(gate.wait, 10))
-    await settle()
-    running.cancel()
-    await settle()
-    assert running.cancelled()
-    following = asyncio.create_task(pool.run(threading.active_count))
-    await settle()
-    assert pool.waiting == 1
-    gate.set()
-    await following
-    assert pool.waiting == 0
+async def test_a_cancelled_caller_does_not_free_a_busy_process(hashing: HashingPool) -> None:
+    """A hash that has begun holds its process to the end, and its answer goes to nobody else."""
+    with held(hashing):
+        leaving = asyncio.create_task(hashing.run(*QUICK))
+        await settle()
+        leaving.cancel()
+        await settle()
+        assert leaving.cancelled()
+        following = asyncio.create_task(hashing.run(frames.VERIFY, b"unknown", b"correct horse"))
+        await settle()
+        assert (hashing.running, hashing.waiting) == (1, 1)
+    assert await following == b""
 
 
-async def test_an_error_in_the_work_reaches_its_caller_and_frees_the_thread(pool: HashingPool) -> None:
-    """A failing hash fails one call only."""
-    with pytest.raises(ZeroDivisionError):
-        await pool.run(divmod, 1, 0)
-    assert await pool.run(divmod, 7, 2) == (3, 1)
+async def test_callers_who_come_and_go_leave_nothing_behind() -> None:
+    """After many callers, most of them cancelled at any time, the pool is empty and answers."""
+    hashing, choose = HashingPool(processes=2, queue=1_000), random.Random(1)
+    tasks = [asyncio.create_task(hashing.run(*QUICK)) for _ in range(400)]
+    for task in choose.sample(tasks, 300):
+        await asyncio.sleep(choose.choice((0, 0, 0.0005)))
+        task.cancel()
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(each) for each in done} <= {bytes, asyncio.CancelledError}
+    assert sum(isinstance(each, bytes) for each in done) >= 100
+    assert (await hashing.run(*QUICK)).startswith(b"$argon2id$")
+    assert (hashing.running, hashing.waiting) == (0, 0)
+    hashing.close()
 
 
-async def test_room_is_told_beforehand(pool: HashingPool) -> None:
-    """A caller can learn that it would be refused before it does what it cannot undo."""
-    pool.ensure_room()
-    gate = threading.Event()
-    tasks = [asyncio.create_task(pool.run(gate.wait, 10)) for _ in range(3)]
-    await settle()
-    with pytest.raises(PasswordHashingBusy):
-        pool.ensure_room()
-    gate.set()
+async def test_an_error_reaches_its_caller_alone(hashing: HashingPool) -> None:
+    """A hash that fails fails one call, without a word of what was hashed, and the process serves on."""
+    before = hashing.pids
+    with pytest.raises(HashingFailed, match=r"^ValueError$"):
+        await hashing.run(frames.HASH, b"7", b"1", b"correct horse")
+    assert (await hashing.run(*QUICK)).startswith(b"$argon2id$")
+    assert hashing.pids == before
+
+
+async def test_processes_are_started_when_all_are_busy() -> None:
+    """There is none before the first password, one while passwords come one by one, and never more than may be."""
+    hashing = HashingPool(processes=2, queue=8)
+    assert hashing.pids == []
+    for _ in range(3):
+        await hashing.run(*QUICK)
+    assert len(hashing.pids) == 1
+    with held(hashing):
+        tasks = [asyncio.create_task(hashing.run(*QUICK)) for _ in range(4)]
+        await settle()
+        assert len(hashing.pids) == 2
     await asyncio.gather(*tasks)
-    pool.ensure_room()
+    hashing.close()
+
+
+async def test_processes_that_are_not_needed_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a rush all but one process end, and that one answers."""
+    monkeypatch.setattr(pool, "IDLE_SECONDS", 0.1)
+    hashing = HashingPool(processes=3, queue=8)
+    await asyncio.gather(*(hashing.run(*QUICK) for _ in range(3)))
+    rush = hashing.pids
+    assert len(rush) == 3
+    await wait_for(hashing, 1)
+    await hashing.run(*QUICK)
+    assert set(hashing.pids) < set(rush)
+    hashing.close()
+
+
+async def test_close_ends_every_process_and_every_wait() -> None:
+    """Nothing is left of a pool that was closed in the midst of work, and it takes no more."""
+    hashing = HashingPool(processes=2, queue=8)
+    await asyncio.gather(*(hashing.run(*QUICK) for _ in range(2)))
+    pids = hashing.pids
+    with held(hashing):
+        tasks = [asyncio.create_task(hashing.run(*QUICK)) for _ in range(4)]
+        await settle()
+        hashing.close()
+        await asyncio.wait(tasks)
+        assert all(task.cancelled() for task in tasks)
+        assert [pid for pid in pids if exists(pid)] == []
+    with pytest.raises(ShuttingDown):
+        await hashing.run(*QUICK)
+
+
+@pytest.mark.parametrize(("workers", "expected"), [(1, 8), (2, 8), (3, 6), (4, 4), (8, 2), (32, 1)])
+def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch, workers: int, expected: int) -> None:
+    """Each worker may use twice its share of the cores, and never more than there are, unless a number is set."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert processes_for(0, workers) == expected
+    assert processes_for(3, workers) == 3

@@ -102,6 +102,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE, with RetryInfo: the message with the code or token could not be handed over for delivery."""
     ERROR_REASON_ENCRYPTION_KEY_MISSING: _ErrorReason.ValueType  # 119
     """FAILED_PRECONDITION: a token stored for the account was encrypted under a key that is no longer configured."""
+    ERROR_REASON_PASSWORD_HASHING_UNAVAILABLE: _ErrorReason.ValueType  # 120
+    """UNAVAILABLE, with RetryInfo: passwords cannot be hashed for now: a process for it could not be started, or died."""
     ERROR_REASON_NOTIFICATION_NOT_FOUND: _ErrorReason.ValueType  # 200
     """Notifications. NOT_FOUND: no such notification, or its retention is over."""
     ERROR_REASON_RECIPIENT_NOT_FOUND: _ErrorReason.ValueType  # 201
@@ -213,6 +215,8 @@ ERROR_REASON_VERIFICATION_DELIVERY_UNAVAILABLE: ErrorReason.ValueType  # 118
 """UNAVAILABLE, with RetryInfo: the message with the code or token could not be handed over for delivery."""
 ERROR_REASON_ENCRYPTION_KEY_MISSING: ErrorReason.ValueType  # 119
 """FAILED_PRECONDITION: a token stored for the account was encrypted under a key that is no longer configured."""
+ERROR_REASON_PASSWORD_HASHING_UNAVAILABLE: ErrorReason.ValueType  # 120
+"""UNAVAILABLE, with RetryInfo: passwords cannot be hashed for now: a process for it could not be started, or died."""
 ERROR_REASON_NOTIFICATION_NOT_FOUND: ErrorReason.ValueType  # 200
 """Notifications. NOT_FOUND: no such notification, or its retention is over."""
 ERROR_REASON_RECIPIENT_NOT_FOUND: ErrorReason.ValueType  # 201

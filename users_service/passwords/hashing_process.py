@@ -1,0 +1,93 @@
+"""The program that hashes: `python -m users_service.passwords.hashing_process`, a child of the service.
+
+It answers one request after the other until its input ends, which is when the service ends, however that happens. What
+it imports is little, since there is one for each core. Passwords and hashes come and go through the stream alone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Final
+
+from users_service.passwords import argon2id, frames, verification
+
+STDIN: Final = 0
+STDOUT: Final = 1
+# The event loop, which all other calls wait for, goes before the hashes.
+NICENESS: Final = 5
+# Where memory runs out, one of these ends rather than the service: what it was at is repeated by another.
+OUT_OF_MEMORY_SCORE: Final = "500"
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    _step_back()
+    while (body := _read_frame()) is not None:
+        _write(_answer(body))
+
+
+def _step_back() -> None:
+    # A service that was told to end hashes on while it drains; this process ends with it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.nice(NICENESS)
+    if sys.platform == "linux":
+        with open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123 - pathlib takes a megabyte
+            score.write(OUT_OF_MEMORY_SCORE)
+
+
+def _answer(body: bytes) -> bytes:
+    try:
+        return frames.pack(frames.DONE, _carry_out(*frames.unpack(body)))
+    except Exception as error:  # noqa: BLE001 - it is the service's to raise; the text might hold what was hashed
+        return frames.pack(frames.FAILED, type(error).__name__.encode())
+
+
+def _carry_out(wanted: bytes, *fields: bytes) -> bytes:
+    if wanted == frames.HASH:
+        memory_kib, passes, password = fields
+        return argon2id.hash_password(password, int(memory_kib), int(passes)).encode()
+    stored, *candidates = fields
+    return _first_match(stored.decode(), candidates)
+
+
+def _first_match(stored: str, candidates: list[bytes]) -> bytes:
+    """Return the number of the first candidate that is the password, or nothing."""
+    for number, candidate in enumerate(candidates):
+        if verification.matches(stored, candidate):
+            return b"%d" % number
+    return b""
+
+
+def _read_frame() -> bytes | None:
+    head = _read(frames.LENGTH_BYTES)
+    return None if head is None else _read(frames.length(head))
+
+
+def _read(size: int) -> bytes | None:
+    """Return so many bytes; None when the stream ends before."""
+    found = b""
+    while len(found) < size:
+        try:
+            some = os.read(STDIN, size - len(found))
+        except ConnectionError:
+            return None
+        if not some:
+            return None
+        found += some
+    return found
+
+
+def _write(frame: bytes) -> None:
+    try:
+        while frame:
+            frame = frame[os.write(STDOUT, frame) :]
+    except OSError:
+        # Nobody is left to tell.
+        raise SystemExit from None
+
+
+if __name__ == "__main__":
+    main()
