@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,6 +14,8 @@ import asyncmy
 import pymongo
 from argon2.low_level import Type, hash_secret_raw
 from bson import ObjectId
+
+from users_service.passwords.hasher import Passwords
 
 Call = Callable[[int], Awaitable[object]]
 
@@ -110,7 +112,7 @@ OPERATIONS: Mapping[str, Callable[[Any, Any], Awaitable[object]]] = {
 
 @dataclass(frozen=True)
 class HashCaller:
-    """Hashes passwords on every core, with the parameters that the users service has by default."""
+    """Hashes passwords by argon2-cffi in threads, as services commonly do, on every core; parameters as by default."""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Call]:
@@ -122,3 +124,14 @@ class HashCaller:
 
 def _hash() -> bytes:
     return hash_secret_raw(b"correct horse battery", b"0123456789abcdef", 2, 19_456, 1, 32, Type.ID)
+
+
+@dataclass(frozen=True)
+class PoolCaller:
+    """Hashes passwords as the users service does, and does nothing else: the most that the cores can hash."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Call]:
+        """Start a process per core."""
+        with closing(Passwords(memory_kib=19_456, passes=2)) as passwords:
+            yield lambda _: passwords.hash("correct horse battery")

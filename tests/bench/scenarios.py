@@ -9,7 +9,7 @@ import grpc
 from vibework.notifications.v1 import ListNotificationsRequest, ListNotificationsResponse
 
 from tests.bench import echo_server, requests
-from tests.bench.calls import Caller, HashCaller
+from tests.bench.calls import Caller, HashCaller, PoolCaller
 from tests.bench.plan import user_id
 from tests.bench.requests import PAGE_SIZE, Rpc
 from tests.bench.stack import Launcher, Pair, Server, response_size
@@ -88,8 +88,11 @@ def _echoes(launcher: Launcher, pair: Pair, rpcs: Sequence[Rpc]) -> Mapping[str,
 
 
 def _sign_in(rpc: Rpc, pair: Pair) -> Group:
-    subjects = [Subject("sign_in/hash", HashCaller(), generators=1), _service("sign_in", "service", rpc, pair)]
-    return Group("sign_in", subjects, weight=1.5)
+    references = [
+        Subject("sign_in/hash", HashCaller(), generators=1),
+        Subject("sign_in/pool", PoolCaller(), generators=1),
+    ]
+    return Group("sign_in", [*references, _service("sign_in", "service", rpc, pair)], weight=1.5)
 
 
 def _workers(launcher: Launcher, rpc: Rpc, pair: Pair) -> Group:
