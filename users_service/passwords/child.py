@@ -37,7 +37,7 @@ class Child:
     """A process and the stream to it. It is asked one thing at a time."""
 
     def __init__(self, listener: Listener) -> None:
-        """Start the process, in 1 to 2 ms; that it is not ready yet does not matter. Raises OSError."""
+        """Start the process, in a millisecond or less; that it is not ready yet does not matter. Raises OSError."""
         self.idle_since = 0.0
         self._listener = listener
         self._loop = asyncio.get_running_loop()
