@@ -1,8 +1,8 @@
 """Coalescing: point reads that arrive together become one query.
 
 While ``max_in_flight`` queries run, new keys gather; the next query takes all of them. Where calls come in
-crowds, keys gather a moment longer. Under load one query answers many calls, and a lone call waits
-for nobody.
+crowds, keys gather until the event loop has dealt with the rest of the crowd (``chassis.lull``). Under load one query
+answers many calls, and a lone call waits for nobody.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Hashable
+from functools import partial
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
 from chassis import deadline, trace
 from chassis.errors import DatabaseUnavailable, ServiceError
+from chassis.lull import call_in_lull
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-# How long keys gather once so many calls shared a query that more are surely on their way. It spares most calls a query
-# of their own, which is worth more than the wait: with 64 calls in flight all of them end sooner (docs/performance.md).
-# Where calls are few, none ever waits.
-GATHER_SECONDS: Final = 0.003
-CROWD: Final = 4
+# From so many keys on, those of the query that ended last, of those that run and of the next one, more are surely on
+# their way. To wait for them spares most calls a query of their own; where calls are fewer, none waits.
+CROWD: Final = 8
 
 Fetch = Callable[[list[K]], Awaitable[dict[K, V]]]
 _Batch = dict[K, list[asyncio.Future[V | None]]]
@@ -58,8 +58,9 @@ class Coalescer(Generic[K, V]):
         self._callers: dict[K, trace.Position] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._dispatch_due = False
-        # Whether the last query served a crowd.
-        self._crowded = False
+        # Keys of the last query that ended, and of all that run.
+        self._answered = 0
+        self._asked = 0
 
     def get(self, key: K) -> asyncio.Future[V | None]:
         """Return what ``fetch`` will find under ``key``; None when nothing. Await it.
@@ -83,24 +84,27 @@ class Coalescer(Generic[K, V]):
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         self._dispatch_due = True
         # In an empty context: a query belongs to none of the calls it serves.
-        if self._crowded:
-            loop.call_later(GATHER_SECONDS, self._dispatch, context=contextvars.Context())
+        context = contextvars.Context()
+        if self._answered + self._asked + len(self._waiting) >= CROWD:
+            call_in_lull(loop, self._dispatch, context)
         else:
-            loop.call_soon(self._dispatch, context=contextvars.Context())
+            loop.call_soon(self._dispatch, context=context)
 
     def _dispatch(self) -> None:
         self._dispatch_due = False
         while self._waiting and len(self._running) < self._max_in_flight:
             batch, callers = self._take()
             if batch:
-                self._crowded = len(batch) >= CROWD
+                self._asked += len(batch)
                 context = trace.shared(callers) if callers else None
                 task = asyncio.get_running_loop().create_task(self._run(batch), context=context)
                 self._running.add(task)
-                task.add_done_callback(self._on_done)
+                task.add_done_callback(partial(self._on_done, len(batch)))
 
-    def _on_done(self, task: asyncio.Task[None]) -> None:
+    def _on_done(self, keys: int, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
+        self._answered = keys
+        self._asked -= keys
         if self._waiting and not self._dispatch_due:
             self._schedule(asyncio.get_running_loop())
 

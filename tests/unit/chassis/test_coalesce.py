@@ -67,6 +67,26 @@ async def test_keys_gather_only_once_calls_are_many() -> None:
     assert table.queries == [[2], [4], crowd, [40, 42, 44]]
 
 
+async def test_a_crowd_is_one_also_when_each_of_its_queries_is_small() -> None:
+    """Small queries side by side do not hide how many calls there are: keys that follow gather all the same."""
+    table = Table(held=True)
+    coalescer = Coalescer(table.fetch, max_in_flight=2)
+    waiters = []
+    for key in (2, 4):
+        waiters.append(coalescer.get(key))
+        await asyncio.sleep(0.01)
+    crowd = list(range(10, 10 + 2 * CROWD, 2))
+    waiters += map(coalescer.get, crowd)
+    table.gate.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    for key in (40, 42, 44):
+        waiters.append(coalescer.get(key))
+        await asyncio.sleep(0)
+    await asyncio.gather(*waiters)
+    assert table.queries == [[2], [4], [*crowd, 40, 42, 44]]
+
+
 async def test_batches_and_queries_at_once_are_limited() -> None:
     """However many calls wait, the database sees few queries of a bounded size."""
     table = Table()

@@ -1,0 +1,49 @@
+"""Calling back in a lull: once the event loop has had nothing to do for a moment.
+
+Work that can be put off costs those who wait for it nothing while the loop is busy with other calls, and gains from
+every one of them that it can take along; once the loop is idle, waiting longer would only be waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import Context
+from time import monotonic
+from typing import Final
+
+# How long the loop must have had next to nothing to do: less, and it calls back while the next calls are on their way.
+QUIET_SECONDS: Final = 0.001
+# The longest to put it off.
+LONGEST_SECONDS: Final = 0.005
+# A turn of the loop that took longer had work to do.
+_IDLE_TURN_SECONDS: Final = 0.000_04
+
+
+def call_in_lull(loop: asyncio.AbstractEventLoop, callback: Callable[[], object], context: Context) -> None:
+    """Call back, in that context, after ``QUIET_SECONDS`` without work, and within ``LONGEST_SECONDS`` at any rate.
+
+    It looks at every turn of the loop, which keeps its thread awake meanwhile: timers come a whole millisecond apart,
+    and by then the moment has passed.
+    """
+    _Lull(loop, callback, context).look()
+
+
+class _Lull:
+    __slots__ = ("_callback", "_context", "_last", "_latest", "_loop", "_quiet_since")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object], context: Context) -> None:
+        self._loop = loop
+        self._callback = callback
+        self._context = context
+        self._last = self._quiet_since = monotonic()
+        self._latest = self._last + LONGEST_SECONDS
+
+    def look(self) -> None:
+        """Call back, or look again at the loop's next turn."""
+        now = monotonic()
+        if now - self._last > _IDLE_TURN_SECONDS:
+            self._quiet_since = now
+        self._last = now
+        over = now - self._quiet_since >= QUIET_SECONDS or now >= self._latest
+        self._loop.call_soon(self._callback if over else self.look, context=self._context)
