@@ -1,18 +1,25 @@
-"""The reference: a bare grpc.aio server that answers at once, with a message of the size it is asked for.
+"""The references: bare grpc.aio servers that answer with a message of the size asked for, at once or after one read.
 
-Written and registered as the gRPC guide shows, with nothing around the handler; run as a process of its own.
+Written and registered as the gRPC guide shows, with nothing around the handler; run as processes of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import grpc
 import uvloop
 from google.protobuf.wrappers_pb2 import BytesValue
+
+from tests.bench.calls import Call, Caller
 
 SERVICE = "bench.Echo"
 METHOD = f"/{SERVICE}/Echo"
@@ -21,13 +28,28 @@ METHOD = f"/{SERVICE}/Echo"
 class Echo:
     """Answers with the message that the first byte of the request chooses."""
 
-    def __init__(self, sizes: list[int]) -> None:
+    def __init__(self, sizes: Sequence[int]) -> None:
         """``sizes``: of the responses, in bytes on the wire."""
         self._responses = [message(size) for size in sizes]
 
     async def Echo(self, request: BytesValue, _: Any) -> BytesValue:
         """Return the response of the request's number."""
         return self._responses[request.value[0]]
+
+
+class Through(Echo):
+    """Answers likewise, after asking a database."""
+
+    def __init__(self, sizes: Sequence[int], calls: Sequence[Call]) -> None:
+        """``calls``: what is asked, by the request's number."""
+        super().__init__(sizes)
+        self._calls = calls
+        self._numbers = count()
+
+    async def Echo(self, request: BytesValue, context: Any) -> BytesValue:
+        """Ask, pass over what the database says, and return the response of the request's number."""
+        await self._calls[request.value[0]](next(self._numbers))
+        return await super().Echo(request, context)
 
 
 def message(size: int, number: int = 0) -> BytesValue:
@@ -38,11 +60,18 @@ def message(size: int, number: int = 0) -> BytesValue:
     return value
 
 
-async def serve(port: int, sizes: list[int]) -> None:
-    """Serve until the process is ended."""
+async def serve(port: int, sizes: Sequence[int], callers: Sequence[Caller]) -> None:
+    """Serve until the process is ended; with ``callers``, one for each size, each call asks its database first."""
+    async with AsyncExitStack() as resources:
+        calls = [await resources.enter_async_context(caller.open()) for caller in callers]
+        handler = Through(sizes, calls) if calls else Echo(sizes)
+        await _serve(port, handler)
+
+
+async def _serve(port: int, handler: Echo) -> None:
     handlers = {
         "Echo": grpc.unary_unary_rpc_method_handler(
-            Echo(sizes).Echo,
+            handler.Echo,
             request_deserializer=BytesValue.FromString,
             response_serializer=BytesValue.SerializeToString,
         )
@@ -56,5 +85,10 @@ async def serve(port: int, sizes: list[int]) -> None:
     await asyncio.Event().wait()
 
 
+def _callers(files: Sequence[str]) -> list[Caller]:
+    # Of the bench's own making.
+    return [caller for file in files for caller in pickle.loads(Path(file).read_bytes())]  # noqa: S301
+
+
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1]), json.loads(sys.argv[2])))
+    uvloop.run(serve(int(sys.argv[1]), json.loads(sys.argv[2]), _callers(sys.argv[3:])))

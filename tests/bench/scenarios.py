@@ -52,7 +52,9 @@ def groups(launcher: Launcher, big: Pair, small: Pair) -> list[Group]:
     rpcs, fewer = requests.rpcs(big.dataset.plan), requests.rpcs(small.dataset.plan)
     drivers = requests.drivers(big.dataset)
     sign_in, met, unmet = (rpcs.pop(key) for key in ("sign_in", "create_met", "create_unmet"))
-    echoes = _echoes(launcher, big, list(rpcs.values()))
+    sizes = [response_size(big.of(rpc).address, rpc) for rpc in rpcs.values()]
+    echoes = _echoes("echo", launcher.echo(sizes), rpcs)
+    throughs = _echoes("through", launcher.through(sizes, [drivers[key] for key in rpcs]), rpcs)
     orm = launcher.orm(big.dataset)
     found = []
     for key, rpc in rpcs.items():
@@ -66,7 +68,7 @@ def groups(launcher: Launcher, big: Pair, small: Pair) -> list[Group]:
     found += [_sign_in(sign_in, big), _workers(launcher, rpcs["validate"], big), _deep(big)]
     alone = {group.key: group for group in found if group.key in rpcs}
     alone["create"] = _creates(echoes["create"], met, unmet, drivers["create"], big)
-    return found + [_alone(group) for group in alone.values()]
+    return found + [_alone(group, throughs[key]) for key, group in alone.items()]
 
 
 def _service(key: str, name: str, rpc: Rpc, pair: Pair) -> Subject:
@@ -77,13 +79,12 @@ def _subject(key: str, server: Server, method: str, requests: Sequence[bytes]) -
     return Subject(key, GrpcCaller(server.address, method, requests), [server.pid])
 
 
-def _echoes(launcher: Launcher, pair: Pair, rpcs: Sequence[Rpc]) -> Mapping[str, Subject]:
-    """Start the echo and return its subject for each RPC, of the same sizes both ways."""
-    server = launcher.echo([response_size(pair.of(rpc).address, rpc) for rpc in rpcs])
+def _echoes(name: str, server: Server, rpcs: Mapping[str, Rpc]) -> Mapping[str, Subject]:
+    """Return the subject of an echo for each RPC, of the same sizes both ways."""
     subjects = {}
-    for number, rpc in enumerate(rpcs):
+    for number, (key, rpc) in enumerate(rpcs.items()):
         request = echo_server.message(len(rpc.requests[0]), number).SerializeToString()
-        subjects[rpc.key] = _subject(f"{rpc.key}/echo", server, echo_server.METHOD, [request])
+        subjects[key] = _subject(f"{key}/{name}", server, echo_server.METHOD, [request])
     return subjects
 
 
@@ -146,11 +147,15 @@ def _token_of_last(address: str) -> str:
         return token
 
 
-def _alone(group: Group) -> Group:
-    """Return the same with one call in flight, for the latency of a call that nothing disturbs."""
+def _alone(group: Group, through: Subject) -> Group:
+    """Return the same with one call in flight, for the latency of a call that nothing disturbs.
+
+    ``through``: the echo that asks the database. Its driver rests between calls as in a service, and takes half as long
+    again for the next one.
+    """
     subjects = [
         Subject(subject.key.replace("/", "@1/"), subject.caller, subject.pids, in_flight=1, generators=1)
-        for subject in group.subjects
-        if subject.key.rsplit("/")[1] in {"echo", "service", "unmet", "driver"}
+        for subject in (*group.subjects, through)
+        if subject.key.rsplit("/")[1] in {"echo", "service", "unmet", "driver", "through"}
     ]
     return Group(f"{group.key}@1", subjects, weight=0.25)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import sys
 import time
@@ -17,6 +18,7 @@ import grpc
 from chassis.probe import probe
 from script.local import ports
 from script.local.processes import Process
+from tests.bench.calls import Caller
 from tests.bench.dataset import ROOT, Dataset
 from tests.bench.requests import Rpc
 
@@ -78,6 +80,12 @@ class Launcher:
     def echo(self, sizes: Sequence[int]) -> Server:
         """Start the bare echo, with responses of these sizes."""
         return self._module("echo", "tests.bench.echo_server", {}, json.dumps(list(sizes)))
+
+    def through(self, sizes: Sequence[int], callers: Sequence[Caller]) -> Server:
+        """Start an echo that makes one of these calls, of the size's number, before it answers."""
+        file = self._logs / "through.pickle"
+        file.write_bytes(pickle.dumps(list(callers)))
+        return self._module("through", "tests.bench.echo_server", {}, json.dumps(list(sizes)), str(file))
 
     def orm(self, dataset: Dataset) -> Server:
         """Start the handlers on SQLAlchemy's ORM."""

@@ -79,6 +79,11 @@ def _beyond_echo(name: str, key: str, subject: str = "service", at_most: float |
     return Excess(f"{name}, 1 in flight: p50 beyond echo and database", f"{key}@1/{subject}", parts, at_most)
 
 
+def _beyond_read(name: str, key: str) -> Excess:
+    parts = (f"{key}@1/through",)
+    return Excess(f"{name}, 1 in flight: p50 beyond an echo that asks the database", f"{key}@1/service", parts, 0.5)
+
+
 READS = {
     "validate": "ValidateSession",
     "get_user": "GetUser",
@@ -104,6 +109,7 @@ RATIOS = (
 EXCESSES = (
     *(_beyond_echo(name, key) for key, name in READS.items()),
     _beyond_echo("CreateNotification, recipient known", "create"),
+    *(_beyond_read(name, key) for key, name in (READS | {"create": "CreateNotification, recipient known"}).items()),
     # One more call and read, by the users service, which the reference does not contain.
     _beyond_echo("CreateNotification, recipient to ask about", "create", "unmet", at_most=None),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argon2
 import pytest
 from argon2.low_level import Type, hash_secret
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from users_service.passwords import argon2id, formats, verification
@@ -15,6 +15,7 @@ MEMORY_KIB = st.integers(8, 300)
 PASSES = st.integers(1, 4)
 
 
+@settings(deadline=None)  # the first call of a library loads it
 @given(PASSWORDS, MEMORY_KIB, PASSES)
 def test_the_reference_verifies_what_libsodium_hashed(password: bytes, memory_kib: int, passes: int) -> None:
     """What is stored can be verified by any implementation, with the parameters that it names."""
@@ -29,6 +30,7 @@ def test_the_reference_verifies_what_libsodium_hashed(password: bytes, memory_ki
 KINDS = st.tuples(st.sampled_from([1, 1, 1, 2]), st.sampled_from([Type.ID, Type.ID, Type.ID, Type.I, Type.D]))
 
 
+@settings(deadline=None)
 @given(PASSWORDS, MEMORY_KIB, PASSES, st.binary(min_size=8, max_size=32), KINDS)
 def test_what_the_reference_hashed_verifies(
     password: bytes, memory_kib: int, passes: int, salt: bytes, kind: tuple[int, Type]
