@@ -44,6 +44,7 @@ class Options:
     scale: float
     only: Sequence[str]
     rate: float
+    in_flight: int
     against: Path | None
     output: Path
 
@@ -54,6 +55,7 @@ class Options:
 @click.option("--scale", default=1.0, show_default=True, help="Rows, in parts of 100,000 users and 1,000,000 messages.")
 @click.option("--only", multiple=True, help="What to measure (validate, get_user, create, list, count, watch …).")
 @click.option("--rate", default=0.0, help="Open loop: so many calls per second, latencies from when each was due.")
+@click.option("--in-flight", default=0, help="So many calls at a time, echoes and services alone, without targets.")
 @click.option("--against", type=click.Path(exists=True, path_type=Path), help="An earlier run's JSON to compare with.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to write to; default: bench-results/<time>.")
 def main(output: Path | None, **options: object) -> None:
@@ -71,7 +73,7 @@ def run(options: Options) -> None:
     results, footprint = Results(options.rounds), None
     if tuple(options.only) != (WATCH,):
         results, footprint = calls(options)
-    found = [] if options.rate else records.outcomes(results, footprint)
+    found = [] if options.rate or options.in_flight else records.outcomes(results, footprint)
     if watches(options):
         click.echo("watching", err=True)
         found += records.watch_outcomes(watch_bench.measure())
@@ -85,7 +87,7 @@ def calls(options: Options) -> tuple[Results, records.Footprint | None]:
         ends = time.monotonic() + options.minutes * 60 - (WATCH_SECONDS if watches(options) else 0.0)
         with launcher(options.output / "logs") as start:
             pairs = start.pair("big", big), start.pair("small", small)
-            footprint = None if options.rate else records.Footprint.of(pairs[0])
+            footprint = None if options.rate or options.in_flight else records.Footprint.of(pairs[0])
             groups = chosen(scenarios.groups(start, *pairs), options)
             total = options.rounds * sum(len(group.subjects) for group in groups)
             seconds = seconds_each(groups, ends - time.monotonic(), options.rounds)
@@ -105,13 +107,15 @@ def calls(options: Options) -> tuple[Results, records.Footprint | None]:
 
 def watches(options: Options) -> bool:
     """Say whether watches are to be measured, too."""
-    return not options.rate and (not options.only or WATCH in options.only)
+    return not options.rate and not options.in_flight and (not options.only or WATCH in options.only)
 
 
 def chosen(groups: Sequence[Group], options: Options) -> list[Group]:
-    """Return the groups that the options name; for an open loop those with a rate of their own."""
-    if options.rate:
+    """Return the groups that the options name; for another load than the targets' those that have one of their own."""
+    if options.rate or options.in_flight:
         groups = [group for group in groups if "@" not in group.key and group.key not in {"sign_in", "workers"}]
+    if options.in_flight:
+        groups = [scenarios.of_crowd(group, options.in_flight) for group in groups if group.key != "deep"]
     if not options.only:
         return list(groups)
     found = [group for group in groups if group.key.split("@")[0] in options.only or group.key in options.only]
@@ -127,9 +131,10 @@ def report(options: Options, results: Results, found: Sequence[Outcome], footpri
     else:
         if results.by_subject:
             print_subjects(results)
-        print_outcomes(found, records.earlier(options.against) if options.against else {})
+        if found:
+            print_outcomes(found, records.earlier(options.against) if options.against else {})
     print_errors(results)
-    kept = {"scale": options.scale, "rounds": options.rounds, "rate": options.rate}
+    kept = {"scale": options.scale, "rounds": options.rounds, "rate": options.rate, "in_flight": options.in_flight}
     written = records.record(results, found, footprint, kept)
     (options.output / "bench.json").write_text(json.dumps(written, indent=1))
     if found:

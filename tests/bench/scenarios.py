@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 from vibework.notifications.v1 import ListNotificationsRequest, ListNotificationsResponse
@@ -159,3 +159,13 @@ def _alone(group: Group, through: Subject) -> Group:
         if subject.key.rsplit("/")[1] in {"echo", "service", "unmet", "driver", "through"}
     ]
     return Group(f"{group.key}@1", subjects, weight=0.25)
+
+
+def of_crowd(group: Group, in_flight: int) -> Group:
+    """Return the echo and the service of a group with so many calls in flight."""
+    subjects = [
+        replace(subject, key=subject.key.replace("/", f"@{in_flight}/"), in_flight=in_flight)
+        for subject in group.subjects
+        if subject.key.rsplit("/")[1] in {"echo", "service"}
+    ]
+    return Group(f"{group.key}@{in_flight}", subjects)
