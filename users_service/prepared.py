@@ -73,9 +73,10 @@ class _Text:
     names: tuple[str, ...]
     constants: Mapping[str, Any]
 
-    def parameters(self, values: Mapping[str, Any]) -> list[Any]:
+    def parameters(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         known = {**self.constants, **values}
-        return [known[name] for name in self.names]
+        # No list, which among SQLAlchemy's parameters means many rows.
+        return tuple([known[name] for name in self.names])
 
 
 @lru_cache(_KEPT)
@@ -86,7 +87,7 @@ def _written(statement: ClauseElement, dialect: Dialect) -> _Text:
     return _Text(str(compiled), tuple(compiled.positiontup), constants)
 
 
-async def _carry_out(connection: AsyncConnection, target: Connection, sql: str, parameters: list[Any]) -> Answer:
+async def _carry_out(connection: AsyncConnection, target: Connection, sql: str, parameters: Row) -> Answer:
     lent = target.connection
     driver: Any = lent.driver_connection
     lent.info[STARTED] = started = monotonic()
@@ -107,19 +108,25 @@ async def commit(connection: AsyncConnection) -> None:
         # Begun by it, for a statement of its own.
         await connection.commit()
         return
-    driver: Any = cast("Connection", connection.sync_connection).connection.driver_connection
+    lent = cast("Connection", connection.sync_connection).connection
+    driver: Any = lent.driver_connection
+    lent.info[STARTED] = monotonic()
     try:
         await driver.commit()
     except BaseException as error:
-        await connection.run_sync(_raise, error, "COMMIT", [])
+        await connection.run_sync(_raise, error, "COMMIT", ())
         raise
 
 
-def _raise(target: Connection, error: BaseException, sql: str, parameters: Any) -> None:
+def _raise(target: Connection, error: BaseException, sql: str, parameters: Row) -> None:
     """Do as SQLAlchemy does with an error of its own cursors: wrap it, tell of it, give up what is broken."""
     if not target.in_transaction():
         # Otherwise it would take the statement for one that stands alone, and roll back.
         target.begin()
+    if isinstance(error, Exception) and not isinstance(error, target.dialect.loaded_dbapi.Error):
+        # No error of the database's, and not to be dressed as one; what is left to be read, nobody knows.
+        target.invalidate(error)
+        raise error
     try:
         raise error  # noqa: TRY301 - it looks for the error that is being handled
     except BaseException:  # noqa: BLE001 - it raises it again

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from structlog.testing import capture_logs
 
 from chassis.errors import DatabaseUnavailable
 from chassis.statements import named
@@ -172,6 +173,48 @@ async def test_cancelled_statements_leave_a_whole_pool(database: Database, mysql
 async def slow_one(connection: AsyncConnection) -> None:
     """Send a statement that is slow."""
     await SLEEP.on(connection, {"seconds": 0.1})
+
+
+async def test_a_slow_statement_that_is_given_up_is_told_of_by_shapes(database: Database) -> None:
+    """Who is cancelled is told nothing else, and the log has the kinds of what was sent, as of all statements."""
+
+    async def work(connection: AsyncConnection) -> None:
+        await SLEEP.on(connection, {"seconds": 5})
+
+    with capture_logs() as told:
+        call = asyncio.create_task(database.transaction(work))
+        await asyncio.wait([call], timeout=0.2)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert [(line["parameters"], line["failure"]) for line in told] == [(["int"], "CancelledError")]
+
+
+async def test_an_error_that_is_no_databases_passes_as_it_is(database: Database) -> None:
+    """A defect of ours shows as itself, not with the statement in its text, and its connection is not used again."""
+    used: list[int] = []
+
+    async def work(connection: AsyncConnection) -> None:
+        used.append(await own_id(connection))
+        await INSERT.on(connection, {"key": "\ud800"})
+
+    for _ in range(2):
+        with pytest.raises(UnicodeEncodeError):
+            await database.transaction(work)
+    assert len(set(used)) == 2
+
+
+async def test_a_commit_that_fails_is_timed_by_itself(database: Database, mysql_database: MySQLDatabase) -> None:
+    """What was slow before it is not told of as if it were the commit."""
+
+    async def work(connection: AsyncConnection) -> None:
+        number = await own_id(connection)
+        await asyncio.sleep(0.1)
+        await query(mysql_database, f"KILL {number}")
+
+    with capture_logs() as told, pytest.raises(DatabaseUnavailable):
+        await database.transaction(work)
+    assert [line for line in told if line["event"] == "slow statement"] == []
 
 
 async def test_prepared_statements_are_told_of_by_name(database: Database) -> None:
