@@ -6,6 +6,7 @@ import os
 from typing import Final
 
 from nacl.bindings import crypto_pwhash_alg, crypto_pwhash_ALG_ARGON2ID13, sodium_memcmp
+from nacl.exceptions import RuntimeError as DerivationFailed
 
 from users_service.passwords.formats import Argon2, encode_argon2id
 
@@ -35,4 +36,8 @@ def matches(stored: Argon2, password: bytes) -> bool:
 
 
 def _derive(password: bytes, memory_kib: int, passes: int, salt: bytes, length: int) -> bytes:
-    return crypto_pwhash_alg(length, password, salt, passes, memory_kib * 1024, crypto_pwhash_ALG_ARGON2ID13)
+    try:
+        return crypto_pwhash_alg(length, password, salt, passes, memory_kib * 1024, crypto_pwhash_ALG_ARGON2ID13)
+    except DerivationFailed:
+        # Parameters are checked before, by other errors; then it is only memory that can be missing.
+        raise MemoryError from None

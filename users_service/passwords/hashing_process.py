@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
+from contextlib import suppress
 from typing import Final
 
 from users_service.passwords import argon2id, frames, verification
@@ -17,8 +17,11 @@ STDIN: Final = 0
 STDOUT: Final = 1
 # The event loop, which all other calls wait for, goes before the hashes.
 NICENESS: Final = 5
-# Where memory runs out, one of these ends rather than the service: what it was at is repeated by another.
-OUT_OF_MEMORY_SCORE: Final = "500"
+# Where memory runs out, one of these ends rather than the service: what it was at is repeated by another. Who has the
+# higher score (proc(5), oom_score_adj) ends first.
+OUT_OF_MEMORY: Final = "/proc/self/oom_score_adj"
+SCORE_ABOVE_SERVICE: Final = 500
+HIGHEST_SCORE: Final = 1000
 
 
 def main() -> None:
@@ -32,10 +35,19 @@ def _step_back() -> None:
     # A service that was told to end hashes on while it drains; this process ends with it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    os.nice(NICENESS)
-    if sys.platform == "linux":
-        with open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123 - pathlib takes a megabyte
-            score.write(OUT_OF_MEMORY_SCORE)
+    # What follows is refused in some containers, and elsewhere not known: it is no reason not to hash.
+    with suppress(OSError):
+        os.nice(NICENESS)
+    with suppress(OSError):
+        _end_before_service()
+
+
+def _end_before_service() -> None:
+    # From what the service has: pods start with a high score, and to lower it takes a privilege.
+    with open(OUT_OF_MEMORY) as score:  # noqa: PTH123 - pathlib takes a megabyte
+        higher = min(int(score.read()) + SCORE_ABOVE_SERVICE, HIGHEST_SCORE)
+    with open(OUT_OF_MEMORY, "w") as score:  # noqa: PTH123
+        score.write(str(higher))
 
 
 def _answer(body: bytes) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -161,7 +163,47 @@ async def test_processes_step_back(hashing: HashingPool) -> None:
     await hashing.run(*QUICK)
     (pid,) = hashing.pids
     assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5)
-    assert int(text_of(pid, "oom_score_adj")) == 500
+    assert int(text_of(pid, "oom_score_adj")) == min(1000, int(text_of(os.getpid(), "oom_score_adj")) + 500)
+
+
+SCORE_OF_A_POD = """
+import sys
+from users_service.passwords import hashing_process
+with open(hashing_process.OUT_OF_MEMORY, "w") as score:
+    score.write("700")
+hashing_process.OUT_OF_MEMORY = sys.argv[1]
+hashing_process.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"), [("/proc/self/oom_score_adj", 1000), ("/proc/self/refused", 700)], ids=["raised", "refused"]
+)
+def test_processes_step_back_from_where_the_service_stands(file: str, expected: int) -> None:
+    """In a pod the service's own score is high, and lowering it is refused; where any change is, hashing goes on."""
+    program = [sys.executable, "-c", SCORE_OF_A_POD, file]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(frames.pack(*QUICK))
+        process.stdin.flush()
+        answer = process.stdout.read(frames.LENGTH_BYTES)
+        assert frames.length(answer) > 0
+        assert int(text_of(process.pid, "oom_score_adj")) == expected
+        process.kill()
+
+
+async def test_memory_that_runs_out_is_told(hashing: HashingPool) -> None:
+    """Where there is no memory for a hash, callers are told to come back, and later ones are served."""
+    await hashing.run(*QUICK)
+    (pid,) = hashing.pids
+    limits = resource.prlimit(pid, resource.RLIMIT_AS)
+    resource.prlimit(pid, resource.RLIMIT_AS, (1, limits[1]))
+    with pytest.raises(PasswordHashingUnavailable):
+        await hashing.run(*USUAL)
+    resource.prlimit(pid, resource.RLIMIT_AS, limits)
+    assert (await hashing.run(*USUAL)).startswith(b"$argon2id$")
+    assert hashing.pids == [pid]
 
 
 async def test_processes_are_small(hashing: HashingPool) -> None:
