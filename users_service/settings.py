@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from chassis.keyring import Keyring
 from chassis.settings import Milliseconds, Port, ServerSettings
+from users_service.passwords.cores import MOST
 from users_service.replicas import endpoints
 from users_service.replicas.endpoints import Endpoint
 
@@ -86,7 +87,7 @@ class Settings(DatabaseSettings):
     """Argon2id memory of one hash (OWASP: 19 MiB at least)."""
     argon2_passes: Annotated[int, Field(ge=2, le=20)] = 2
     """Argon2id passes (OWASP: 2 at least)."""
-    argon2_threads: Annotated[int, Field(ge=0, le=64)] = 0
+    argon2_threads: Annotated[int, Field(ge=0, le=MOST)] = 0
     """Hashes computed at once, each in a process of its own; 0: one per core."""
     argon2_queue: Annotated[int, Field(ge=1, le=10_000)] = 256
     """Hashes that may wait before further ones are refused."""

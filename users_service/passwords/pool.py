@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from chassis import logging
@@ -35,8 +35,8 @@ class HashingFailed(Exception):
 class Job:
     """A request and who waits for its answer; ``attempts``: how many processes were asked."""
 
-    request: bytes
-    answer: asyncio.Future[bytes]
+    request: bytes = field(repr=False)
+    answer: asyncio.Future[bytes] = field(repr=False)
     attempts: int = 0
 
 
@@ -73,7 +73,8 @@ class HashingPool:
 
     def ensure_room(self) -> None:
         """Raise PasswordHashingBusy where ``run`` would, so that a caller can find out before it acts."""
-        if len(self._busy) >= self.limit and len(self._waiting) >= self.queue:
+        # Nobody waits while a process is free or can be started; but there may be fewer of them than there should be.
+        if len(self._waiting) >= self.queue:
             raise PasswordHashingBusy
 
     async def run(self, *request: bytes) -> bytes:

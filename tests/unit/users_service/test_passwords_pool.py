@@ -6,16 +6,20 @@ import asyncio
 import os
 import random
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 import pytest
+from pydantic import TypeAdapter
 
 from chassis.errors import ShuttingDown
 from users_service.errors import PasswordHashingBusy
 from users_service.passwords import frames, pool
-from users_service.passwords.cores import processes_for
+from users_service.passwords.cores import MOST, processes_for
 from users_service.passwords.pool import HashingFailed, HashingPool
+from users_service.settings import Settings
 
 # Takes no time worth speaking of.
 QUICK = (frames.HASH, b"8", b"1", b"correct horse")
@@ -76,6 +80,29 @@ async def test_more_than_may_wait_are_refused(hashing: HashingPool) -> None:
     assert refused.value.retry_after is not None
     assert all(answer.startswith(b"$argon2id$") for answer in await asyncio.gather(*tasks))
     assert (hashing.running, hashing.waiting) == (0, 0)
+
+
+async def test_the_queue_is_bounded_where_no_more_processes_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one process at work and no other to be had, no more wait than may."""
+    hashing = HashingPool(processes=3, queue=2)
+    await hashing.run(*QUICK)
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    with held(hashing):
+        tasks = [asyncio.create_task(hashing.run(*QUICK)) for _ in range(3)]
+        await settle()
+        assert (hashing.running, hashing.waiting) == (1, 2)
+        with pytest.raises(PasswordHashingBusy):
+            await hashing.run(*QUICK)
+    assert all(answer.startswith(b"$argon2id$") for answer in await asyncio.gather(*tasks))
+    hashing.close()
+
+
+async def test_a_job_shows_no_password() -> None:
+    """What is asked and answered is in no text that describes a job: tracebacks and debuggers print such texts."""
+    job = pool.Job(b"correct horse", asyncio.get_running_loop().create_future())
+    job.answer.set_result(b"$argon2id$")
+    assert "correct" not in repr(job)
+    assert "argon2id" not in repr(job)
 
 
 async def test_room_is_told_beforehand(hashing: HashingPool) -> None:
@@ -193,3 +220,11 @@ def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch, workers: int, 
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     assert processes_for(0, workers) == expected
     assert processes_for(3, workers) == 3
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_many_cores_make_no_number_that_cannot_be_set(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    """What workers are told is a setting of theirs, which has a limit; 128 cores may be beyond it."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(128)), raising=False)
+    limits = Settings.model_fields["argon2_threads"]
+    assert TypeAdapter(Annotated[int, limits]).validate_python(processes_for(0, workers)) == MOST
