@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Final
 
 from chassis.errors import (
     AlreadyExists,
@@ -108,6 +109,10 @@ class PasswordHashingUnavailable(Unavailable):
     reason = "PASSWORD_HASHING_UNAVAILABLE"
     default_message = "passwords cannot be hashed for now"
     default_retry_after = timedelta(seconds=1)
+
+
+# What is raised where a password was neither hashed nor verified, and may be later.
+NOT_HASHED: Final = (PasswordHashingBusy, PasswordHashingUnavailable)
 
 
 class VerificationInvalid(Unauthenticated):

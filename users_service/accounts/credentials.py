@@ -83,9 +83,11 @@ class Credentials:
         user, _ = await self._read(change.user_id)
         kept = await self._session_to_keep(change)
         self._passwords.ensure_room()
-        await self._attempts.claim(_attempts(user, change.ip_address), self._clock())
+        attempts = _attempts(user, change.ip_address)
+        await self._attempts.claim(attempts, self._clock())
         for _round in range(ROUNDS):
-            revoked = await self._verify_and_change(change, kept)
+            async with self._attempts.making(self._attempts.counters(attempts)):
+                revoked = await self._verify_and_change(change, kept)
             if revoked is not None:
                 return revoked
         raise ConflictRetry

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,6 +15,7 @@ from chassis.keyring import Keyring, Mac
 from users_service.attempts import repository
 from users_service.attempts.repository import Counter
 from users_service.database import Database
+from users_service.errors import NOT_HASHED
 from users_service.settings import Settings
 
 IPV6_NETWORK = 64
@@ -87,6 +89,19 @@ class Attempts:
             return
         exceeded = await repository.exceeded(connection, counters)
         raise RateLimited(retry_after=self._wait(exceeded or now, now))
+
+    @asynccontextmanager
+    async def making(self, counters: Sequence[Counter]) -> AsyncIterator[None]:
+        """Take back the attempt that was counted where it cannot be made in the block: no password was verified.
+
+        Who comes back as told would else use up an account while the service cannot hash.
+        """
+        try:
+            yield
+        except NOT_HASHED:
+            if counters:
+                await self._database.transaction(lambda connection: repository.settle(connection, counters, counters))
+            raise
 
     async def clear(self, connection: AsyncConnection, subjects: Sequence[Subject]) -> None:
         """Forget the attempts of the accounts, and the one just made of the addresses: it succeeded."""

@@ -14,7 +14,7 @@ from users_service.attempts.limiter import Attempts, account, address
 from users_service.attempts.repository import Counter
 from users_service.clock import Clock
 from users_service.database import Database
-from users_service.errors import CredentialsInvalid, PasswordHashingBusy
+from users_service.errors import NOT_HASHED, CredentialsInvalid
 from users_service.passwords import repository as credentials
 from users_service.passwords.hasher import Passwords
 from users_service.passwords.repository import Credential
@@ -71,7 +71,7 @@ class SignIn:
         """Check email and password and issue a session.
 
         Raises CredentialsInvalid, after the same time for an unknown email and for a wrong password; RateLimited,
-        whether or not the password is right; PasswordHashingBusy.
+        whether or not the password is right; PasswordHashingBusy, PasswordHashingUnavailable.
         """
         now, normalized = self._clock(), normalize(email)
         counters = self._attempts.counters((account(ACTION, normalized), address(ACTION, client.ip_address)))
@@ -79,7 +79,8 @@ class SignIn:
         self._passwords.ensure_room()
         found = await self._database.transaction(partial(self._begin, normalized, counters, now))
         for _ in range(ROUNDS):
-            user, credential, replacement = await self._verify(found, password)
+            async with self._attempts.making(counters):
+                user, credential, replacement = await self._verify(found, password)
             verified = _Verified(user, credential, replacement, counters, client, do_not_remember, now)
             done = await self._database.transaction(partial(self._finish, verified))
             if done is not None:
@@ -105,7 +106,7 @@ class SignIn:
     async def _upgraded(self, password: str) -> str | None:
         try:
             return await self._passwords.hash(password)
-        except PasswordHashingBusy:
+        except NOT_HASHED:
             # The next sign-in upgrades it.
             return None
 

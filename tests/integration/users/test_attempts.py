@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -10,8 +11,8 @@ from datetime import timedelta
 
 import grpc
 import pytest
+from vibework.users.v1 import account_service_pb2, user_pb2, user_service_pb2
 from vibework.users.v1 import session_service_pb2 as pb
-from vibework.users.v1 import user_pb2, user_service_pb2
 
 from tests.harness.clocks import FrozenClock
 from tests.harness.database_fixtures import migrated_mysql
@@ -170,6 +171,29 @@ async def test_successes_do_not_use_up_an_address(users: Stubs) -> None:
         assert await attempt(users, email, PASSWORD, address) == "signed in"
     assert await attempt(users, email, "wrong guess", address) == "CREDENTIALS_INVALID"
     assert await attempt(users, email, PASSWORD, address) == "RATE_LIMITED"
+
+
+async def test_an_attempt_that_could_not_be_made_does_not_count(
+    users: Stubs, second: Stubs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While no password can be hashed, nobody's account is locked by coming back as told."""
+    email, ip_address = await new_user(users), fresh_address()
+    user = (await users.users.GetUser(user_service_pb2.GetUserRequest(email=email))).user
+    change = account_service_pb2.ChangePasswordRequest(
+        user_id=user.id,
+        current_password=PASSWORD,
+        new_password=PASSWORD,
+        client=user_pb2.ClientContext(ip_address=ip_address),
+    )
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", "/nonexistent/python")
+        told = {await attempt(second, email, PASSWORD, ip_address) for _ in range(PER_ACCOUNT + 1)}
+        for _ in range(PER_ADDRESS):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await second.accounts.ChangePassword(change)
+            told.add(reason(refused.value))
+    assert told == {"PASSWORD_HASHING_UNAVAILABLE"}
+    assert await attempt(second, email, PASSWORD, ip_address) == "signed in"
 
 
 async def test_sign_ups_are_limited_per_address(users: Stubs) -> None:
