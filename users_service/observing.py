@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any, Final
 
 from sqlalchemy import event
-from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine import Connection, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.telemetry import shapes
@@ -38,9 +38,17 @@ def observe(engine: AsyncEngine, queries: Queries) -> None:
     def failed(context: ExceptionContext) -> None:
         # Errors of connecting have no statement.
         if context.connection is not None and context.statement is not None:
-            started = context.connection.info.get(STARTED, monotonic())
+            started = _started(context.connection)
             failure, parameters = type(context.original_exception).__name__, context.parameters
             queries.ended(started, context.statement, lambda: _shapes(parameters), failure=failure)
+
+
+def _started(connection: Connection) -> float:
+    try:
+        return float(connection.info.get(STARTED, monotonic()))
+    except NotImplementedError:
+        # At the first connection SQLAlchemy asks the server about itself, on one that is not the pool's yet.
+        return monotonic()
 
 
 def queries_of(info: Mapping[Any, Any]) -> Queries:

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import asyncmy.errors
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy import Engine, event, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.users.v1 import user_service_pb2 as pb
 
 from tests.harness.database_fixtures import migrated_mysql
@@ -292,3 +294,20 @@ async def test_a_storm_of_cancelled_writes_leaves_whole_users_and_a_whole_pool(
     await asyncio.sleep(0.5)
     assert {left(users_server, request) for request in requests} <= {(0, 0, 0), (1, 1, 1)}
     await asyncio.gather(*(users.users.CreateUser(create_request()) for _ in range(6)))
+
+
+async def test_a_first_connection_that_is_lost_is_replaced(users_server: UsersServer) -> None:
+    """SQLAlchemy asks a server about itself at the first connection; what fails there is told as what it is."""
+    async with Database(users_server.settings) as opened:
+        failures = [asyncmy.errors.OperationalError(2013, "Lost connection")]
+
+        @event.listens_for(opened.engine.sync_engine, "do_execute")
+        def fail(*_: Any) -> None:
+            if failures:
+                raise failures.pop()
+
+        async def work(connection: AsyncConnection) -> int:
+            return int((await connection.execute(text("SELECT 1"))).scalar_one())
+
+        assert await opened.transaction(work) == 1
+        assert not failures
