@@ -92,7 +92,7 @@ class Attempts:
 
     @asynccontextmanager
     async def making(self, counters: Sequence[Counter]) -> AsyncIterator[None]:
-        """Take back the attempt that was counted where it cannot be made in the block: no password was verified.
+        """Take back the attempt that was counted where the block cannot make it: no password was hashed or verified.
 
         Who comes back as told would else use up an account while the service cannot hash.
         """

@@ -43,9 +43,11 @@ class SessionCreation:
             return answer
         now, client = self._clock(), client_details(request.client)
         self._passwords.ensure_room()
-        await self._attempts.claim([address(ACTION, client.ip_address)], now)
+        subjects = [address(ACTION, client.ip_address)]
+        await self._attempts.claim(subjects, now)
         user = new_user(request.email, now, name=request.name, image=request.image)
-        password_hash = await self._passwords.hash(request.password)
+        async with self._attempts.making(self._attempts.counters(subjects)):
+            password_hash = await self._passwords.hash(request.password)
 
         async def work(connection: AsyncConnection) -> pb.SignUpResponse:
             await users.insert_user(connection, user)

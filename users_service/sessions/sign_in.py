@@ -75,7 +75,7 @@ class SignIn:
         """
         now, normalized = self._clock(), normalize(email)
         counters = self._attempts.counters((account(ACTION, normalized), address(ACTION, client.ip_address)))
-        # Before the attempt is counted: one that cannot be made should not count.
+        # One that cannot be made should not count, and should take no connection when there is most to do.
         self._passwords.ensure_room()
         found = await self._database.transaction(partial(self._begin, normalized, counters, now))
         for _ in range(ROUNDS):

@@ -185,6 +185,7 @@ async def test_an_attempt_that_could_not_be_made_does_not_count(
         new_password=PASSWORD,
         client=user_pb2.ClientContext(ip_address=ip_address),
     )
+    sign_up = pb.SignUpRequest(email=f"{uuid.uuid4().hex}@example.com", password=PASSWORD, client=change.client)
     with monkeypatch.context() as broken:
         broken.setattr(sys, "executable", "/nonexistent/python")
         told = {await attempt(second, email, PASSWORD, ip_address) for _ in range(PER_ACCOUNT + 1)}
@@ -192,7 +193,11 @@ async def test_an_attempt_that_could_not_be_made_does_not_count(
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await second.accounts.ChangePassword(change)
             told.add(reason(refused.value))
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await second.sessions.SignUp(sign_up)
+            told.add(reason(refused.value))
     assert told == {"PASSWORD_HASHING_UNAVAILABLE"}
+    await second.sessions.SignUp(sign_up)
     assert await attempt(second, email, PASSWORD, ip_address) == "signed in"
 
 

@@ -28,6 +28,7 @@ from tests.harness.users import Stubs, UsersServer, reason, retry_seconds, users
 from users_service import database as users_database
 from users_service import migration
 from users_service.database import Database
+from users_service.prepared import Prepared
 
 CREATES = ["INSERT INTO idempotency_keys", "INSERT INTO users", "INSERT INTO accounts", "UPDATE idempotency_keys"]
 DELETES = ["DELETE FROM sessions", "DELETE FROM accounts", "DELETE FROM verifications", "DELETE FROM users", "outbox"]
@@ -311,3 +312,28 @@ async def test_a_first_connection_that_is_lost_is_replaced(users_server: UsersSe
 
         assert await opened.transaction(work) == 1
         assert not failures
+
+
+async def test_a_rollback_that_nobody_waits_for_is_not_interrupted(users_server: UsersServer, proxy: Proxy) -> None:
+    """Who gives up while the database rolls back, and again, leaves the connection whole for the next."""
+    used = []
+
+    async def work(connection: AsyncConnection) -> None:
+        used.append((await Prepared(text("SELECT CONNECTION_ID(), COUNT(*) FROM users")).on(connection, {})).rows[0][0])
+        if len(used) == 1:
+            proxy.freeze()
+            raise LookupError
+
+    async with Database(users_server.settings) as opened:
+        call = asyncio.create_task(opened.transaction(work))
+        await asyncio.sleep(0.1)
+        for _ in range(2):
+            call.cancel()
+            await asyncio.sleep(0.01)
+        proxy.thaw()
+        assert call.cancelled()
+        async with asyncio.timeout(5):
+            while opened.pools()["transactions"].idle != 1:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
+        await opened.transaction(work)
+    assert len(set(used)) == 1

@@ -198,6 +198,16 @@ async def test_processes_that_are_not_needed_end(monkeypatch: pytest.MonkeyPatch
     hashing.close()
 
 
+async def test_one_process_stays_however_long_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next password is hashed at once, even where all processes have lain idle for as long."""
+    hashing = HashingPool(processes=3, queue=8)
+    await asyncio.gather(*(hashing.run(*QUICK) for _ in range(3)))
+    monkeypatch.setattr(pool, "IDLE_SECONDS", -1.0)
+    hashing._retire()  # noqa: SLF001 - what the timer calls
+    assert len(hashing.pids) == 1
+    hashing.close()
+
+
 async def test_close_ends_every_process_and_every_wait() -> None:
     """Nothing is left of a pool that was closed in the midst of work, and it takes no more."""
     hashing = HashingPool(processes=2, queue=8)

@@ -1,0 +1,42 @@
+"""Signing in where nothing can be verified."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import cast
+
+import pytest
+
+from chassis.keyring import Keyring
+from users_service.attempts.limiter import Attempts
+from users_service.clock import utc_now
+from users_service.database import Database
+from users_service.errors import PasswordHashingBusy
+from users_service.passwords.hasher import Passwords
+from users_service.sessions.model import ClientDetails
+from users_service.sessions.sign_in import SignIn
+
+# Whoever asks it anything fails otherwise than expected.
+NO_DATABASE = cast("Database", object())
+
+
+class Full:
+    """Passwords, so many that no more may wait."""
+
+    def ensure_room(self) -> None:
+        """Refuse."""
+        raise PasswordHashingBusy
+
+
+async def test_a_sign_in_that_would_be_refused_asks_no_database() -> None:
+    """In a rush, who cannot be served costs nothing, and no attempt is counted."""
+    attempts = Attempts(
+        NO_DATABASE,
+        Keyring.parse(f"k1:{'A' * 43}=").mac("attempts"),
+        window=timedelta(minutes=1),
+        per_account=1,
+        per_address=1,
+    )
+    signing_in = SignIn(NO_DATABASE, cast("Passwords", Full()), attempts, utc_now)
+    with pytest.raises(PasswordHashingBusy):
+        await signing_in.sign_in("user@example.com", "correct horse", ClientDetails(), do_not_remember=False)
