@@ -64,3 +64,10 @@ def test_a_hash_without_a_version_is_of_the_first() -> None:
     stored = "$argon2i$m=65536,t=2,p=1$c29tZXNhbHQ$9sTbSlTio3Biev89thdrlKKiCaYsjjYVJxGAL3swxpQ"
     assert verification.matches(stored, b"password")
     assert not verification.matches(stored, b"differentpassword")
+
+
+def test_argon2id_of_the_first_version_goes_to_the_reference() -> None:
+    """libsodium would derive by the rules of version 1.3, and find the right password wrong."""
+    stored = hash_secret(b"correct horse", b"s" * 16, 2, 64, 1, 32, Type.ID, version=16).decode()
+    assert verification.matches(stored, b"correct horse")
+    assert not verification.matches(stored, b"correct horsf")

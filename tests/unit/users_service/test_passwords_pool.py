@@ -203,7 +203,7 @@ async def test_one_process_stays_however_long_the_rest(monkeypatch: pytest.Monke
     hashing = HashingPool(processes=3, queue=8)
     await asyncio.gather(*(hashing.run(*QUICK) for _ in range(3)))
     monkeypatch.setattr(pool, "IDLE_SECONDS", -1.0)
-    hashing._retire()  # noqa: SLF001 - what the timer calls
+    hashing._retire()
     assert len(hashing.pids) == 1
     hashing.close()
 
