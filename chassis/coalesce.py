@@ -23,7 +23,11 @@ V = TypeVar("V")
 
 # From so many keys on, those of the query that ended last, of those that run and of the next one, more are surely on
 # their way. To wait for them spares most calls a query of their own; where calls are fewer, none waits.
-CROWD: Final = 8
+CROWD: Final = 5
+# How long the event loop must be idle before a crowd's query starts: the more there are, the longer the next one may
+# still be on its way.
+QUIET_SECONDS_A_KEY: Final = 0.000_1
+LONGEST_QUIET_SECONDS: Final = 0.001
 
 Fetch = Callable[[list[K]], Awaitable[dict[K, V]]]
 _Batch = dict[K, list[asyncio.Future[V | None]]]
@@ -85,8 +89,9 @@ class Coalescer(Generic[K, V]):
         self._dispatch_due = True
         # In an empty context: a query belongs to none of the calls it serves.
         context = contextvars.Context()
-        if self._answered + self._asked + len(self._waiting) >= CROWD:
-            call_in_lull(loop, self._dispatch, context)
+        keys = self._answered + self._asked + len(self._waiting)
+        if keys >= CROWD:
+            call_in_lull(loop, self._dispatch, context, min(keys * QUIET_SECONDS_A_KEY, LONGEST_QUIET_SECONDS))
         else:
             loop.call_soon(self._dispatch, context=context)
 

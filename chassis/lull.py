@@ -12,30 +12,33 @@ from contextvars import Context
 from time import monotonic
 from typing import Final
 
-# How long the loop must have had next to nothing to do: less, and it calls back while the next calls are on their way.
-QUIET_SECONDS: Final = 0.001
 # The longest to put it off.
 LONGEST_SECONDS: Final = 0.005
 # A turn of the loop that took longer had work to do.
 _IDLE_TURN_SECONDS: Final = 0.000_04
 
 
-def call_in_lull(loop: asyncio.AbstractEventLoop, callback: Callable[[], object], context: Context) -> None:
-    """Call back, in that context, after ``QUIET_SECONDS`` without work, and within ``LONGEST_SECONDS`` at any rate.
+def call_in_lull(
+    loop: asyncio.AbstractEventLoop, callback: Callable[[], object], context: Context, quiet: float
+) -> None:
+    """Call back, in that context, after ``quiet`` seconds with no work, and within ``LONGEST_SECONDS`` at any rate.
 
     It looks at every turn of the loop, which keeps its thread awake meanwhile: timers come a whole millisecond apart,
     and by then the moment has passed.
     """
-    _Lull(loop, callback, context).look()
+    _Lull(loop, callback, context, quiet).look()
 
 
 class _Lull:
-    __slots__ = ("_callback", "_context", "_last", "_latest", "_loop", "_quiet_since")
+    __slots__ = ("_callback", "_context", "_last", "_latest", "_loop", "_quiet", "_quiet_since")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object], context: Context) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object], context: Context, quiet: float
+    ) -> None:
         self._loop = loop
         self._callback = callback
         self._context = context
+        self._quiet = quiet
         self._last = self._quiet_since = monotonic()
         self._latest = self._last + LONGEST_SECONDS
 
@@ -45,5 +48,5 @@ class _Lull:
         if now - self._last > _IDLE_TURN_SECONDS:
             self._quiet_since = now
         self._last = now
-        over = now - self._quiet_since >= QUIET_SECONDS or now >= self._latest
+        over = now - self._quiet_since >= self._quiet or now >= self._latest
         self._loop.call_soon(self._callback if over else self.look, context=self._context)
