@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Hashable
-from functools import partial
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
@@ -60,11 +59,11 @@ class Coalescer(Generic[K, V]):
         self._waiting: _Batch[K, V] = {}
         # Where traced callers that were the first to ask for a key are in their traces.
         self._callers: dict[K, trace.Position] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        # The queries that run, and how many keys each has.
+        self._running: dict[asyncio.Task[None], int] = {}
         self._dispatch_due = False
-        # Keys of the last query that ended, and of all that run.
+        # Keys of the query that ended last.
         self._answered = 0
-        self._asked = 0
 
     def get(self, key: K) -> asyncio.Future[V | None]:
         """Return what ``fetch`` will find under ``key``; None when nothing. Await it.
@@ -89,7 +88,7 @@ class Coalescer(Generic[K, V]):
         self._dispatch_due = True
         # In an empty context: a query belongs to none of the calls it serves.
         context = contextvars.Context()
-        keys = self._answered + self._asked + len(self._waiting)
+        keys = self._answered + sum(self._running.values()) + len(self._waiting)
         if keys >= CROWD:
             call_in_lull(loop, self._dispatch, context, min(keys * QUIET_SECONDS_A_KEY, LONGEST_QUIET_SECONDS))
         else:
@@ -100,16 +99,13 @@ class Coalescer(Generic[K, V]):
         while self._waiting and len(self._running) < self._max_in_flight:
             batch, callers = self._take()
             if batch:
-                self._asked += len(batch)
                 context = trace.shared(callers) if callers else None
                 task = asyncio.get_running_loop().create_task(self._run(batch), context=context)
-                self._running.add(task)
-                task.add_done_callback(partial(self._on_done, len(batch)))
+                self._running[task] = len(batch)
+                task.add_done_callback(self._on_done)
 
-    def _on_done(self, keys: int, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        self._answered = keys
-        self._asked -= keys
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._answered = self._running.pop(task)
         if self._waiting and not self._dispatch_due:
             self._schedule(asyncio.get_running_loop())
 
