@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import grpc
@@ -153,19 +153,15 @@ def _alone(group: Group, through: Subject) -> Group:
     ``through``: the echo that asks the database. Its driver rests between calls as in a service, and takes half as long
     again for the next one.
     """
-    subjects = [
-        Subject(subject.key.replace("/", "@1/"), subject.caller, subject.pids, in_flight=1, generators=1)
-        for subject in (*group.subjects, through)
-        if subject.key.rsplit("/")[1] in {"echo", "service", "unmet", "driver", "through"}
-    ]
-    return Group(f"{group.key}@1", subjects, weight=0.25)
+    beside = {"echo", "service", "unmet", "driver", "through"}
+    return replace(of_crowd(replace(group, subjects=[*group.subjects, through]), 1, beside), weight=0.25)
 
 
-def of_crowd(group: Group, in_flight: int) -> Group:
-    """Return the echo and the service of a group with so many calls in flight."""
+def of_crowd(group: Group, in_flight: int, names: Collection[str] = ("echo", "service")) -> Group:
+    """Return the subjects of a group that have these names, with so many calls in flight."""
     subjects = [
         replace(subject, key=subject.key.replace("/", f"@{in_flight}/"), in_flight=in_flight)
         for subject in group.subjects
-        if subject.key.rsplit("/")[1] in {"echo", "service"}
+        if subject.key.rsplit("/")[1] in names
     ]
     return Group(f"{group.key}@{in_flight}", subjects)
