@@ -1,4 +1,4 @@
-"""Takes away what a test's log has left behind in the standard library's."""
+"""Where the log of servers in a test's process goes, and what each test finds of it when it starts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,26 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+import structlog
+
+
+def pytest_configure() -> None:
+    """Send structlog's lines to the process's standard output, whatever becomes of ``sys.stdout``.
+
+    structlog's default asks ``sys.stdout`` at every line. A server logs in a thread of its own, and before Python
+    3.14 ``print`` borrows ``sys.stdout`` without keeping it: when ``capsys`` or ``redirect_stdout`` replaces
+    it meanwhile, the process dies (python/cpython#130163).
+    """
+    output = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115 - to the end
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(output))
 
 
 @pytest.fixture(autouse=True)
-def standard_logging_is_left_alone() -> Iterator[None]:
-    """Remove our handler after each test: it would write drivers' warnings into the output of later tests' commands."""
-    yield
+def logging_is_left_alone() -> Iterator[None]:
+    """Undo what a test did to logging, for it would reach streams that are gone and the output of later commands."""
     root = logging.getLogger()
+    configured, level = structlog.get_config(), root.level
+    yield
+    structlog.configure(**configured)
+    root.setLevel(level)
     root.handlers[:] = [handler for handler in root.handlers if not type(handler).__module__.startswith("chassis.")]

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import grpc
 import orjson
 import pytest
-import structlog
 from vibework.notifications.v1 import notification_pb2
 from vibework.notifications.v1 import notification_service_pb2 as notifications_pb2
 from vibework.users.v1 import session_service_pb2, user_pb2, user_service_pb2
@@ -215,15 +214,12 @@ async def test_the_access_log_names_the_trace(collector: Collector, mysql_module
     """From a line of the log to its trace, and back."""
     stream = BytesIO()
     sink = logging.configure("info", "json", stream)
-    try:
-        with users_service(mysql_module_database) as served:
-            async with served.aio_channel() as channel:
-                request = user_service_pb2.ListUsersRequest()
-                await Stubs.on(channel).users.ListUsers(request, metadata=(("traceparent", TRACEPARENT),))
-            await asyncio.sleep(0.2)
-        sink.flush()
-    finally:
-        structlog.reset_defaults()
+    with users_service(mysql_module_database) as served:
+        async with served.aio_channel() as channel:
+            request = user_service_pb2.ListUsersRequest()
+            await Stubs.on(channel).users.ListUsers(request, metadata=(("traceparent", TRACEPARENT),))
+        await asyncio.sleep(0.2)
+    sink.flush()
     lines = [orjson.loads(line) for line in stream.getvalue().splitlines()]
     (line,) = [line for line in lines if line["event"] == "rpc"]
     assert line["trace_id"] == TRACE

@@ -12,7 +12,6 @@ from typing import Any
 import grpc
 import orjson
 import pytest
-import structlog
 from google.protobuf.struct_pb2 import Struct
 from vibework.notifications.v1 import notification_pb2
 from vibework.notifications.v1 import notification_service_pb2 as notifications_pb2
@@ -51,12 +50,11 @@ class Log:
 
 
 @pytest.fixture
-def log() -> Iterator[Log]:
+def log() -> Log:
     """Send the log to memory; ask for it before a server starts."""
     stream = BytesIO()
     sink = logging.configure("info", "json", stream)
-    yield Log(stream, sink.flush)
-    structlog.reset_defaults()
+    return Log(stream, sink.flush)
 
 
 @asynccontextmanager

@@ -6,12 +6,10 @@ import asyncio
 import base64
 import hashlib
 import io
-import logging as standard
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
-import structlog
 from vibework.users.v1 import account_service_pb2 as pb
 from vibework.users.v1 import verification_service_pb2 as verifications_pb
 
@@ -39,15 +37,10 @@ PASSWORD_RESET = verifications_pb.VERIFICATION_PURPOSE_PASSWORD_RESET
 @pytest.fixture
 def log() -> Iterator[io.BytesIO]:
     """Everything that is logged meanwhile, at the most talkative level."""
-    root = standard.getLogger()
-    handlers, level = root.handlers[:], root.level
     stream = io.BytesIO()
     sink = logging.configure("debug", "json", stream)
     yield stream
     sink.flush()
-    structlog.reset_defaults()
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.fixture

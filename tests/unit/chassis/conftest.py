@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -12,7 +12,6 @@ from typing import Any
 
 import grpc
 import pytest
-import structlog
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from vibework.notifications.v1 import notification_service_pb2 as notifications_pb2
@@ -131,12 +130,11 @@ class Log:
 
 
 @pytest.fixture
-def log() -> Iterator[Log]:
+def log() -> Log:
     """Send the log to memory; ask for it before ``serve`` builds a server."""
     stream = BytesIO()
     sink = logging.configure("info", "json", stream)
-    yield Log(stream, sink.flush)
-    structlog.reset_defaults()
+    return Log(stream, sink.flush)
 
 
 @dataclass

@@ -7,7 +7,6 @@ import logging as standard
 from io import BytesIO
 
 import pytest
-import structlog
 
 from chassis import calls, logging
 from tests.unit.chassis.conftest import Log
@@ -48,7 +47,6 @@ async def test_lines_wait_in_a_loop_and_warnings_do_not() -> None:
     assert stream.getvalue() == b""
     log.warning("second")
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["first", "second"]
-    structlog.reset_defaults()
 
 
 def test_a_level_turns_lines_off() -> None:
@@ -58,7 +56,6 @@ def test_a_level_turns_lines_off() -> None:
     logging.get("test").info("hello")
     assert not logging.is_enabled("info")
     assert stream.getvalue() == b""
-    structlog.reset_defaults()
 
 
 def test_a_terminal_gets_readable_lines() -> None:
@@ -69,7 +66,6 @@ def test_a_terminal_gets_readable_lines() -> None:
     first, second, *_ = stream.getvalue().decode().splitlines()
     assert "broken" in first
     assert second == "PermissionError(13)"
-    structlog.reset_defaults()
 
 
 def test_a_reader_that_went_away_stops_nothing() -> None:
@@ -78,4 +74,3 @@ def test_a_reader_that_went_away_stops_nothing() -> None:
     logging.configure("info", "json", stream)
     stream.close()
     logging.get("test").warning("nobody reads this")
-    structlog.reset_defaults()
