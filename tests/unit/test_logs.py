@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from chassis import logging
+from chassis.logsink import LogSink
 
 # One thread logs while another replaces `sys.stdout`: what a test with `capsys` beside a server does.
 LOGGING_WHILE_STDOUT_CHANGES_HANDS = """
@@ -52,5 +53,5 @@ def test_what_a_command_prints_is_free_of_servers_logs() -> None:
 @pytest.mark.parametrize("turn", [1, 2])
 def test_a_tests_log_ends_with_it(turn: int) -> None:
     """The second turn finds logging as the first one found it, not as it left it."""
-    assert not isinstance(structlog.get_config()["logger_factory"]("x"), logging.LogSink), f"turn {turn}"
+    assert not isinstance(structlog.get_config()["logger_factory"]("x"), LogSink), f"turn {turn}"
     logging.configure("info", "json", BytesIO())
