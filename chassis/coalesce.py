@@ -1,8 +1,9 @@
 """Coalescing: point reads that arrive together become one query.
 
 While ``max_in_flight`` queries run, new keys gather; the next query takes all of them. Where calls come in
-crowds, keys gather until the event loop has dealt with the rest of the crowd (``chassis.lull``). Under load one query
-answers many calls, and a lone call waits for nobody.
+crowds, keys gather until the event loop has dealt with the rest of the crowd (``chassis.lull``), or until a query is
+full: then the database works on it while the callers of the last one get their answers. Under load one
+query answers many calls, and a lone call waits for nobody.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final, Generic, TypeVar
 
 from chassis import deadline, trace
 from chassis.errors import DatabaseUnavailable, ServiceError
-from chassis.lull import call_in_lull
+from chassis.lull import Lull
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -59,9 +60,9 @@ class Coalescer(Generic[K, V]):
         self._waiting: _Batch[K, V] = {}
         # Where traced callers that were the first to ask for a key are in their traces.
         self._callers: dict[K, trace.Position] = {}
-        # The queries that run, and how many keys each has.
-        self._running: dict[asyncio.Task[None], int] = {}
-        self._dispatch_due = False
+        self._running: dict[asyncio.Task[dict[K, V]], _Batch[K, V]] = {}
+        # The next query, if it is about to start.
+        self._due: asyncio.Handle | Lull | None = None
         # Keys of the query that ended last.
         self._answered = 0
 
@@ -80,33 +81,51 @@ class Coalescer(Generic[K, V]):
                 self._callers[key] = caller
         else:
             waiters.append(waiter)
-        if not self._dispatch_due and len(self._running) < self._max_in_flight:
-            self._schedule(loop)
+        if len(self._running) < self._max_in_flight:
+            if self._due is None:
+                self._schedule(loop)
+            elif len(self._waiting) == self._max_batch:
+                contextvars.Context().run(self._dispatch)
         return waiter
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._dispatch_due = True
         # In an empty context: a query belongs to none of the calls it serves.
         context = contextvars.Context()
-        keys = self._answered + sum(self._running.values()) + len(self._waiting)
+        keys = self._answered + sum(map(len, self._running.values())) + len(self._waiting)
         if keys >= CROWD:
-            call_in_lull(loop, self._dispatch, context, min(keys * QUIET_SECONDS_A_KEY, LONGEST_QUIET_SECONDS))
+            quiet = min(keys * QUIET_SECONDS_A_KEY, LONGEST_QUIET_SECONDS)
+            self._due = Lull(loop, self._dispatch, context, quiet)
         else:
-            loop.call_soon(self._dispatch, context=context)
+            self._due = loop.call_soon(self._dispatch, context=context)
 
     def _dispatch(self) -> None:
-        self._dispatch_due = False
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
         while self._waiting and len(self._running) < self._max_in_flight:
             batch, callers = self._take()
             if batch:
                 context = trace.shared(callers) if callers else None
-                task = asyncio.get_running_loop().create_task(self._run(batch), context=context)
-                self._running[task] = len(batch)
+                task = asyncio.get_running_loop().create_task(self._fetch_in_time(list(batch)), context=context)
+                self._running[task] = batch
                 task.add_done_callback(self._on_done)
 
-    def _on_done(self, task: asyncio.Task[None]) -> None:
-        self._answered = self._running.pop(task)
-        if self._waiting and not self._dispatch_due:
+    def _on_done(self, task: asyncio.Task[dict[K, V]]) -> None:
+        batch = self._running.pop(task)
+        self._answered = len(batch)
+        loop = asyncio.get_running_loop()
+        if len(self._waiting) >= self._max_batch:
+            # Sent before the callers of this one go on, which may take them longer than a query. A turn of the loop
+            # lies between, for PyMongo sends from a task of its own.
+            self._dispatch()
+            loop.call_soon(self._settle, batch, task)
+        else:
+            self._settle(batch, task)
+            # Not before they have gone on, for that is no lull.
+            loop.call_soon(self._start_next)
+
+    def _start_next(self) -> None:
+        if self._waiting and self._due is None:
             self._schedule(asyncio.get_running_loop())
 
     def _take(self) -> tuple[_Batch[K, V], list[trace.Position]]:
@@ -122,19 +141,16 @@ class Coalescer(Generic[K, V]):
                     callers.append(caller)
         return batch, callers
 
-    async def _run(self, batch: _Batch[K, V]) -> None:
-        try:
-            found = await self._fetch_in_time(list(batch))
-        except TimeoutError:
-            _fail(batch, self._timed_out())
-        except asyncio.CancelledError:
+    def _settle(self, batch: _Batch[K, V], task: asyncio.Task[dict[K, V]]) -> None:
+        if task.cancelled():
             # Only a stopping loop cancels a query; nobody must wait for it for ever.
             _cancel(batch)
-            raise
-        except Exception as error:  # noqa: BLE001 - it belongs to those who wait
+        elif isinstance(error := task.exception(), TimeoutError):
+            _fail(batch, self._timed_out())
+        elif error is not None:
             _fail(batch, error)
         else:
-            _deliver(batch, found)
+            _deliver(batch, task.result())
 
     async def _fetch_in_time(self, keys: list[K]) -> dict[K, V]:
         with deadline.within(self._timeout):
@@ -150,7 +166,7 @@ def _deliver(batch: _Batch[K, V], found: dict[K, V]) -> None:
                 waiter.set_result(value)
 
 
-def _fail(batch: _Batch[K, V], error: Exception) -> None:
+def _fail(batch: _Batch[K, V], error: BaseException) -> None:
     for waiters in batch.values():
         for waiter in waiters:
             if not waiter.done():

@@ -18,19 +18,14 @@ LONGEST_SECONDS: Final = 0.005
 _IDLE_TURN_SECONDS: Final = 0.000_04
 
 
-def call_in_lull(
-    loop: asyncio.AbstractEventLoop, callback: Callable[[], object], context: Context, quiet: float
-) -> None:
-    """Call back, in that context, after ``quiet`` seconds with no work, and within ``LONGEST_SECONDS`` at any rate.
+class Lull:
+    """Calls back, in a context, after ``quiet`` seconds with no work, and within ``LONGEST_SECONDS`` at any rate.
 
     It looks at every turn of the loop, which keeps its thread awake meanwhile: timers come a whole millisecond apart,
     and by then the moment has passed.
     """
-    _Lull(loop, callback, context, quiet).look()
 
-
-class _Lull:
-    __slots__ = ("_callback", "_context", "_last", "_latest", "_loop", "_quiet", "_quiet_since")
+    __slots__ = ("_callback", "_context", "_last", "_latest", "_loop", "_next", "_quiet", "_quiet_since")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object], context: Context, quiet: float
@@ -41,12 +36,18 @@ class _Lull:
         self._quiet = quiet
         self._last = self._quiet_since = monotonic()
         self._latest = self._last + LONGEST_SECONDS
+        self._next = loop.call_soon(self._look, context=self._context)
 
-    def look(self) -> None:
-        """Call back, or look again at the loop's next turn."""
+    def cancel(self) -> None:
+        """Do not call back."""
+        self._next.cancel()
+
+    def _look(self) -> None:
         now = monotonic()
         if now - self._last > _IDLE_TURN_SECONDS:
             self._quiet_since = now
         self._last = now
-        over = now - self._quiet_since >= self._quiet or now >= self._latest
-        self._loop.call_soon(self._callback if over else self.look, context=self._context)
+        if now - self._quiet_since >= self._quiet or now >= self._latest:
+            self._callback()
+        else:
+            self._next = self._loop.call_soon(self._look, context=self._context)

@@ -97,6 +97,47 @@ async def test_batches_and_queries_at_once_are_limited() -> None:
     assert table.most_at_once == 2
 
 
+async def test_a_full_query_waits_for_no_lull() -> None:
+    """In a crowd keys gather for more to come; where no more fit, the query starts at once."""
+    table = Table()
+    coalescer = Coalescer(table.fetch, max_batch=2 * CROWD, max_in_flight=1)
+    await asyncio.gather(*map(coalescer.get, range(2 * CROWD)))
+    waiters = [coalescer.get(key) for key in range(100, 100 + 2 * CROWD)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert table.queries[1:] == [list(range(100, 100 + 2 * CROWD))]
+    await asyncio.gather(*waiters)
+    assert len(table.queries) == 2
+
+
+async def test_a_full_query_is_sent_before_the_callers_of_the_last_one_go_on() -> None:
+    """What they do then takes time, in which the database would have nothing to do."""
+    told: list[str] = []
+    gate = asyncio.Event()
+
+    async def send(keys: list[int]) -> None:
+        told.append(f"sent {keys}")
+
+    async def fetch(keys: list[int]) -> dict[int, str]:
+        # As PyMongo does where its time is limited.
+        await asyncio.create_task(send(keys))
+        await gate.wait()
+        return {}
+
+    coalescer = Coalescer(fetch, max_batch=2, max_in_flight=1)
+
+    async def call(key: int) -> None:
+        await coalescer.get(key)
+        told.append(f"answered {key}")
+
+    calls = [asyncio.ensure_future(call(key)) for key in (1, 2, 3, 4)]
+    await asyncio.sleep(0.01)
+    gate.set()
+    await asyncio.gather(*calls)
+    assert told[:2] == ["sent [1, 2]", "sent [3, 4]"]
+    assert sorted(told[2:]) == ["answered 1", "answered 2", "answered 3", "answered 4"]
+
+
 async def test_a_late_call_does_not_join_a_query_under_way() -> None:
     """A read that starts after a write was acknowledged never gets what was read before it."""
     table = Table(held=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import Context, ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,23 +15,39 @@ QUIET = 0.001
 FAR: ContextVar[str] = ContextVar("FAR", default="elsewhere")
 
 
+@dataclass
+class Entry:
+    """What a loop will call."""
+
+    callback: Any
+    context: Context
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Do not call it."""
+        self.cancelled = True
+
+
 class Turns:
     """A loop whose turns take as long as the test says; ``now`` is its clock, in seconds."""
 
     def __init__(self) -> None:
         self.now = 100.0
-        self._ready: list[tuple[Any, Context]] = []
+        self._ready: list[Entry] = []
 
-    def call_soon(self, callback: Any, *, context: Context) -> None:
+    def call_soon(self, callback: Any, *, context: Context) -> Entry:
         """Keep a callback for the next turn."""
-        self._ready.append((callback, context))
+        entry = Entry(callback, context)
+        self._ready.append(entry)
+        return entry
 
     def turn(self, seconds: float) -> None:
         """Let that much time pass, then do what is ready."""
         self.now += seconds
         ready, self._ready = self._ready, []
-        for callback, context in ready:
-            context.run(callback)
+        for entry in ready:
+            if not entry.cancelled:
+                entry.context.run(entry.callback)
 
 
 @pytest.fixture
@@ -43,9 +60,13 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> Turns:
 
 def _put_off(turns: Turns) -> list[float]:
     called: list[float] = []
-    loop: Any = turns
-    lull.call_in_lull(loop, lambda: called.append(turns.now), Context(), QUIET)
+    _lull(turns, called)
     return called
+
+
+def _lull(turns: Turns, called: list[float]) -> lull.Lull:
+    loop: Any = turns
+    return lull.Lull(loop, lambda: called.append(turns.now), Context(), QUIET)
 
 
 def _turns_until(turns: Turns, called: list[float], seconds: float) -> int:
@@ -54,6 +75,19 @@ def _turns_until(turns: Turns, called: list[float], seconds: float) -> int:
         if called:
             return number
     raise AssertionError("never called back")
+
+
+@pytest.mark.parametrize("turned", [0, 1, 5])
+def test_what_is_called_off_is_not_called(turns: Turns, turned: int) -> None:
+    """Neither before the loop's first look nor between two."""
+    called: list[float] = []
+    waiting = _lull(turns, called)
+    for _ in range(turned):
+        turns.turn(QUIET / 10)
+    waiting.cancel()
+    for _ in range(20):
+        turns.turn(QUIET)
+    assert not called
 
 
 def test_an_idle_loop_calls_back_after_a_moment(turns: Turns) -> None:
@@ -92,7 +126,7 @@ async def test_a_real_loop_calls_back_once_and_in_the_context_given() -> None:
 
     context = Context()
     context.run(FAR.set, "here")
-    lull.call_in_lull(asyncio.get_running_loop(), callback, context, QUIET)
+    lull.Lull(asyncio.get_running_loop(), callback, context, QUIET)
     await asyncio.wait_for(called.wait(), 5)
     await asyncio.sleep(0.01)
     assert found == ["here"]
