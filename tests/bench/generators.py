@@ -39,8 +39,9 @@ class Generators:
         """
         number = min(processes, wanted.in_flight, len(self._pipes))
         for index, (pipe, job) in enumerate(zip(self._pipes, _shares(caller, wanted, number), strict=False)):
-            # Elsewhere each time, so that a server does not always meet again what it has just remembered.
-            pipe.send(replace(job, first=(self._measured + index) * 7_919))
+            # Elsewhere each time, so that a server does not always meet again what it has just remembered. And each
+            # process has requests of its own: a server answers several of the same with one query.
+            pipe.send(replace(job, first=self._measured * 7_919 + index, step=number))
         self._measured += number
         total = Sample()
         for pipe in self._pipes[:number]:

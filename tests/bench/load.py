@@ -27,8 +27,9 @@ class Job:
     seconds: float
     warm_up: float = 0.2
     rate: float = 0.0
-    # Where in the requests this process starts, so that several do not send the same at the same time.
+    # Which of the requests this process sends: from ``first`` on each ``step``-th.
     first: int = 0
+    step: int = 1
 
 
 @dataclass
@@ -109,7 +110,7 @@ class Measured:
 
 
 async def _closed_loop(job: Job, call: Call, measured: Measured) -> None:
-    numbers = itertools.count(job.first)
+    numbers = itertools.count(job.first, job.step)
 
     async def keep_calling() -> None:
         while (now := perf_counter()) < measured.end:
@@ -131,7 +132,7 @@ async def _open_loop(job: Job, call: Call, measured: Measured) -> None:
         if len(waiting) >= MAX_WAITING:
             measured.sample.error = "the server cannot take this rate"
             break
-        task = asyncio.ensure_future(measured.one(call(job.first + number), due))
+        task = asyncio.ensure_future(measured.one(call(job.first + number * job.step), due))
         waiting.add(task)
         task.add_done_callback(waiting.discard)
     measured.end = float("inf")  # what was begun in time counts, however long it takes

@@ -32,8 +32,7 @@ class Subject:
     caller: Caller
     pids: Sequence[int] = ()
     in_flight: int = IN_FLIGHT
-    # One could make all the calls; two are at different places in the requests, so that some that are in flight at a
-    # time ask for the same, as those of many clients do.
+    # One could make all the calls; two, each with requests of its own, are less in step with each other.
     generators: int = 2
 
 
@@ -61,6 +60,9 @@ def groups(launcher: Launcher, big: Pair, small: Pair) -> list[Group]:
         subjects = [echoes[key], _service(key, "service", rpc, big)]
         if key != "create":
             subjects.append(_service(key, "small", fewer[key], small))
+        if key == "count":
+            # A small dataset has few users with many rows, and calls that count the same share a query.
+            subjects.append(_service(key, "few", fewer[key], big))
         if key in {"validate", "get_user"}:
             subjects.append(_subject(f"{key}/orm", orm, rpc.method, rpc.requests))
         subjects.append(Subject(f"{key}/driver", drivers[key], generators=1))

@@ -70,8 +70,8 @@ def _of_echo(name: str, key: str, at_least: float) -> Ratio:
     return Ratio(f"{name} / bare echo", f"{key}/service", f"{key}/echo", at_least)
 
 
-def _of_small(name: str, key: str) -> Ratio:
-    return Ratio(f"{name}, all rows / a hundredth", f"{key}/service", f"{key}/small", 0.90)
+def _of_small(name: str, key: str, subject: str = "service") -> Ratio:
+    return Ratio(f"{name}, all rows / a hundredth", f"{key}/{subject}", f"{key}/small", 0.90)
 
 
 def _beyond_echo(name: str, key: str, subject: str = "service", at_most: float | None = 0.5) -> Excess:
@@ -102,7 +102,7 @@ RATIOS = (
     Ratio("SignIn / libsodium on all cores", "sign_in/service", "sign_in/pool", 0.90),
     Ratio("Two workers / one", "workers/two", "workers/one", 1.8),
     Ratio("Page 1,000 / page 1", "deep/last", "deep/first", 0.90),
-    *(_of_small(name, key) for key, name in READS.items()),
+    *(_of_small(name, key, "few" if key == "count" else "service") for key, name in READS.items()),
     Ratio("ValidateSession / handler on the ORM", "validate/service", "validate/orm", None),
     Ratio("GetUser / handler on the ORM", "get_user/service", "get_user/orm", None),
 )

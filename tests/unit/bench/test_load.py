@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -39,6 +39,23 @@ class Sleeper:
         yield call
 
 
+@dataclass(frozen=True)
+class Listener:
+    """A call that notes its number."""
+
+    heard: list[int] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Call]:
+        """Yield the call."""
+
+        async def call(index: int) -> object:
+            self.heard.append(index)
+            return await asyncio.sleep(0.001)
+
+        yield call
+
+
 def test_closed_loop_keeps_so_many_in_flight() -> None:
     """Calls per second are those in flight over the time that each takes; one at a time would make 31."""
     sample = run(Job(Sleeper(0.01), in_flight=8, seconds=0.3, warm_up=0.05))
@@ -46,6 +63,16 @@ def test_closed_loop_keeps_so_many_in_flight() -> None:
     assert sample.calls < sample.all_calls
     assert 0 < sample.processor < 0.35  # what the generator took itself, which is told beside it
     assert min(sample.latencies) >= 0.009
+
+
+def test_processes_send_requests_of_their_own() -> None:
+    """Two that sent the same at a time would get the answer of one query, as few clients do."""
+    listeners = [Listener(), Listener()]
+    for number, listener in enumerate(listeners):
+        run(Job(listener, in_flight=4, seconds=0.05, warm_up=0.0, first=10 + number, step=2))
+    even, odd = (listener.heard for listener in listeners)
+    assert even[:3] == [10, 12, 14]
+    assert odd[:3] == [11, 13, 15]
 
 
 def test_failures_are_counted_and_told() -> None:
