@@ -51,7 +51,7 @@ class Listener:
 
         async def call(index: int) -> object:
             self.heard.append(index)
-            return await asyncio.sleep(0.001)
+            return await asyncio.sleep(0.001, "done")
 
         yield call
 
