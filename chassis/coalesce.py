@@ -82,10 +82,10 @@ class Coalescer(Generic[K, V]):
         else:
             waiters.append(waiter)
         if len(self._running) < self._max_in_flight:
-            if self._due is None:
-                self._schedule(loop)
-            elif len(self._waiting) == self._max_batch:
+            if len(self._waiting) >= self._max_batch:
                 contextvars.Context().run(self._dispatch)
+            elif self._due is None:
+                self._schedule(loop)
         return waiter
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -114,7 +114,7 @@ class Coalescer(Generic[K, V]):
         batch = self._running.pop(task)
         self._answered = len(batch)
         loop = asyncio.get_running_loop()
-        if len(self._waiting) >= self._max_batch:
+        if len(self._waiting) >= self._max_batch and not task.cancelled():
             # Sent before the callers of this one go on, which may take them longer than a query. A turn of the loop
             # lies between, for PyMongo sends from a task of its own.
             self._dispatch()
@@ -125,7 +125,7 @@ class Coalescer(Generic[K, V]):
             loop.call_soon(self._start_next)
 
     def _start_next(self) -> None:
-        if self._waiting and self._due is None:
+        if self._waiting and self._due is None and len(self._running) < self._max_in_flight:
             self._schedule(asyncio.get_running_loop())
 
     def _take(self) -> tuple[_Batch[K, V], list[trace.Position]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 
-from chassis import calls, deadline
+from chassis import calls, coalesce, deadline
 from chassis.coalesce import CROWD, Coalescer
 from chassis.errors import DatabaseUnavailable
+from chassis.lull import Lull
 
 
 class Table:
@@ -108,6 +110,50 @@ async def test_a_full_query_waits_for_no_lull() -> None:
     assert table.queries[1:] == [list(range(100, 100 + 2 * CROWD))]
     await asyncio.gather(*waiters)
     assert len(table.queries) == 2
+
+
+async def test_the_key_that_fills_a_query_starts_it() -> None:
+    """Also where it is the first to come when a query may start again."""
+    table = Table(held=True)
+    coalescer = Coalescer(table.fetch, max_batch=2 * CROWD, max_in_flight=1)
+    waiters: list[asyncio.Future[str | None]] = []
+
+    async def ask_again() -> None:
+        await coalescer.get(0)
+        waiters.append(coalescer.get(99 + 2 * CROWD))
+
+    caller = asyncio.ensure_future(ask_again())
+    await asyncio.sleep(0.01)
+    waiters += [coalescer.get(key) for key in range(100, 99 + 2 * CROWD)]
+    table.gate.set()
+    await caller
+    await asyncio.sleep(0)
+    assert table.queries == [[0], list(range(100, 100 + 2 * CROWD))]
+    await asyncio.gather(*waiters)
+
+
+async def test_no_lull_is_waited_for_while_no_query_may_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that outlived the query that runs would cut the next one short."""
+    lulls: list[Lull] = []
+
+    def begin(*arguments: Any) -> Lull:
+        lulls.append(Lull(*arguments))
+        return lulls[-1]
+
+    monkeypatch.setattr(coalesce, "Lull", begin)
+    table = Table(held=True)
+    coalescer = Coalescer(table.fetch, max_batch=2 * CROWD, max_in_flight=1)
+    waiters = [coalescer.get(key) for key in range(2 * CROWD)]
+    await asyncio.sleep(0.01)
+    table.gate.set()
+    await waiters[0]
+    table.gate.clear()
+    waiters += [coalescer.get(key) for key in range(100, 101 + 2 * CROWD)]
+    await asyncio.sleep(0.01)
+    assert [len(keys) for keys in table.queries] == [2 * CROWD, 2 * CROWD]
+    assert len(lulls) == 1, "the first of the second query's keys waited for more, and no other"
+    table.gate.set()
+    await asyncio.gather(*waiters[:-1])
 
 
 async def test_a_full_query_is_sent_before_the_callers_of_the_last_one_go_on() -> None:
