@@ -11,14 +11,13 @@ import asyncio
 import ctypes
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from chassis import logging
+from chassis import logging, ports
 from chassis.settings import EXIT_BAD_SETTING, ServerSettings
 from chassis.telemetry.endpoint import INHERITED, MetricsPortTaken
 from chassis.telemetry.of_workers import WorkerMetrics
@@ -60,7 +59,7 @@ def serve(command: Sequence[str], count: int, settings: ServerSettings, own: Map
     0 after all have drained; 2 when a setting is wrong; 1 when the port is taken or workers die again and again.
     """
     try:
-        reserved = _reserve(settings.grpc_host, settings.grpc_port)
+        reserved = ports.reserve(settings.grpc_host, settings.grpc_port)
     except OSError:
         address = f"{settings.grpc_host}:{settings.grpc_port}"
         return _fail(f"cannot listen on {address}: the port is taken or not ours")
@@ -87,20 +86,6 @@ def worker_environment(settings: ServerSettings, port: int) -> dict[str, str]:
     age = settings.grpc_max_connection_age_ms or CONNECTION_AGE_MS
     shared = {"GRPC_PORT": str(port), "GRPC_SO_REUSEPORT": "true", "GRPC_MAX_CONNECTION_AGE_MS": str(age)}
     return {**os.environ, **shared}
-
-
-def _reserve(host: str, port: int) -> socket.socket:
-    """Bind the port without listening, so that it is known, ours, and stays ours while workers come and go.
-
-    The first bind is exclusive: SO_REUSEPORT alone would let two services share a port without noticing.
-    """
-    with socket.create_server((host, port), reuse_port=False) as exclusive:
-        number = exclusive.getsockname()[1]
-        family = exclusive.family
-    reserved = socket.socket(family, socket.SOCK_STREAM)
-    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    reserved.bind((host, number))
-    return reserved
 
 
 @dataclass
