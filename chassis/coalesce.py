@@ -26,8 +26,8 @@ V = TypeVar("V")
 CROWD: Final = 5
 # How long the event loop must be idle before a crowd's query starts: the more there are, the longer the next one may
 # still be on its way.
-QUIET_SECONDS_A_KEY: Final = 0.000_1
-LONGEST_QUIET_SECONDS: Final = 0.001
+QUIET_SECONDS_A_KEY: Final = 0.000_03
+LONGEST_QUIET_SECONDS: Final = 0.000_3
 
 Fetch = Callable[[list[K]], Awaitable[dict[K, V]]]
 _Batch = dict[K, list[asyncio.Future[V | None]]]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from chassis import logging, tasks, tls
+from chassis import logging, tasks
 from chassis.health import SERVICE_NAME as HEALTH
 from chassis.health import Health, HealthServicer, Probe, run_probe, watch_probe
 from chassis.interceptors import Interceptor
@@ -18,6 +17,7 @@ from chassis.interceptors.access_log import AccessLog, JsonLines, write_readably
 from chassis.interceptors.envelope import Envelope, Observer
 from chassis.interceptors.in_flight import InFlight
 from chassis.interceptors.validation import Validation
+from chassis.listeners import Listeners
 from chassis.registration import Composer, Registration, UnknownMethods, record
 from chassis.settings import ServerSettings
 
@@ -31,7 +31,7 @@ class Server:
 
     def __init__(
         self,
-        server: grpc.aio.Server,
+        listeners: Listeners,
         settings: ServerSettings,
         health: Health,
         in_flight: InFlight,
@@ -43,7 +43,7 @@ class Server:
         self.in_flight = in_flight
         self.draining = draining
         self.port = 0
-        self._server = server
+        self._listeners = listeners
         self._settings = settings
         self._probe = probe
         self._background: set[asyncio.Task[None]] = set()
@@ -55,11 +55,11 @@ class Server:
 
     async def start(self) -> None:
         """Bind the port, probe once, then serve. Raises ``PortTaken`` or OSError."""
-        self.port = _bind(self._server, self._settings)
+        self.port = self._listeners.bind()
         timeout = self._settings.health_timeout_ms / 1000
         interval = self._settings.health_interval_ms / 1000
         self.health.set_serving(await run_probe(self._probe, timeout) is None)
-        await self._server.start()
+        await self._listeners.start()
         watch = watch_probe(self.health, self._probe, interval, timeout)
         self._background = {
             asyncio.create_task(watch),
@@ -80,7 +80,7 @@ class Server:
         self.health.drain()
         self.health.close()
         self.draining.set()
-        await self._server.stop(seconds)
+        await self._listeners.stop(seconds)
         # A cancelled handler still runs its ``finally``; the pools it uses must outlive it.
         await self.in_flight.wait_idle(5.0)
         await self._end_background()
@@ -88,10 +88,6 @@ class Server:
     async def _end_background(self) -> None:
         await tasks.end(self._background)
         self._background.clear()
-
-
-class PortTaken(OSError):
-    """The address to serve on cannot be bound."""
 
 
 def build_server(
@@ -116,11 +112,9 @@ def build_server(
     in_flight = _in_flight(settings)
     envelope = Envelope(in_flight, (*_access_log(), *observers), begin)
     composer = Composer(envelope, Validation(), interceptors)
-    server = grpc.aio.server(options=_options(settings))
-    server.add_generic_rpc_handlers((composer.router(recorded),))
-    _add_infrastructure(server, settings, health)
-    server.add_generic_rpc_handlers((UnknownMethods(envelope),))
-    return Server(server, settings, health, in_flight, probe=probe, draining=draining or asyncio.Event())
+    handlers = (composer.router(recorded), *_infrastructure(settings, health), UnknownMethods(envelope))
+    listeners = Listeners(settings, handlers)
+    return Server(listeners, settings, health, in_flight, probe=probe, draining=draining or asyncio.Event())
 
 
 def _in_flight(settings: ServerSettings) -> InFlight:
@@ -135,7 +129,7 @@ def _access_log() -> tuple[Observer, ...]:
     return (AccessLog(write_readably if write is None else JsonLines(write)).add,)
 
 
-def _add_infrastructure(server: grpc.aio.Server, settings: ServerSettings, health: Health) -> None:
+def _infrastructure(settings: ServerSettings, health: Health) -> list[grpc.GenericRpcHandler]:
     registrations: list[Registration] = [(health_pb2_grpc.add_HealthServicer_to_server, HealthServicer(health))]
     if settings.reflection_enabled:
         names = (*sorted(health.services - {""}), HEALTH, reflection.SERVICE_NAME)
@@ -145,35 +139,5 @@ def _add_infrastructure(server: grpc.aio.Server, settings: ServerSettings, healt
                 reflection.aio.ReflectionServicer(names),
             )
         )
-    for name, methods in record(registrations).items():
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, dict(methods)),))
-
-
-def _bind(server: grpc.aio.Server, settings: ServerSettings) -> int:
-    address = f"{settings.grpc_host}:{settings.grpc_port}"
-    credentials = tls.server_credentials(settings)
-    try:
-        if credentials is None:
-            return server.add_insecure_port(address)
-        return server.add_secure_port(address, credentials)
-    except RuntimeError as error:
-        raise PortTaken(f"cannot listen on {address}: the port is taken or not ours") from error
-
-
-def _options(settings: ServerSettings) -> list[tuple[str, Any]]:
-    options: list[tuple[str, Any]] = [
-        ("grpc.so_reuseport", int(settings.grpc_so_reuseport)),
-        ("grpc.max_receive_message_length", settings.grpc_max_message_bytes),
-        ("grpc.max_send_message_length", settings.grpc_max_message_bytes),
-        ("grpc.keepalive_time_ms", settings.grpc_keepalive_ms),
-        ("grpc.keepalive_timeout_ms", settings.grpc_keepalive_timeout_ms),
-        # Callers may ping as often as we do; the default answers GOAWAY too_many_pings.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", settings.grpc_keepalive_ms // 2),
-        ("grpc.keepalive_permit_without_calls", 1),
-    ]
-    if settings.grpc_max_connection_age_ms:
-        options += [
-            ("grpc.max_connection_age_ms", settings.grpc_max_connection_age_ms),
-            ("grpc.max_connection_age_grace_ms", settings.grpc_max_connection_age_grace_ms),
-        ]
-    return options
+    recorded = record(registrations)
+    return [grpc.method_handlers_generic_handler(name, dict(methods)) for name, methods in recorded.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,47 +12,68 @@ from chassis import logging
 from chassis.settings import ServerSettings
 
 
-def server_credentials(settings: ServerSettings) -> grpc.ServerCredentials | None:
-    """Return the credentials named by the settings, or None for plain text.
+def server_credentials(settings: ServerSettings, number: int) -> list[grpc.ServerCredentials | None]:
+    """Return the credentials named by the settings, for each of so many listeners; None stands for plain text.
 
     Raises OSError when a file cannot be read. Later failures keep the last good pair.
     """
     if settings.tls_cert_file is None or settings.tls_key_file is None:
-        return None
-    files = (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
-    source = _CertificateFiles(files)
-    return grpc.dynamic_ssl_server_credentials(
-        source.load(), source.fetch, require_client_authentication=files[2] is not None
-    )
+        return [None] * number
+    authority = settings.tls_client_ca_file
+    files = _CertificateFiles((settings.tls_cert_file, settings.tls_key_file, authority))
+    return [
+        grpc.dynamic_ssl_server_credentials(
+            files.newest, _Fetcher(files), require_client_authentication=authority is not None
+        )
+        for _ in range(number)
+    ]
 
 
 class _CertificateFiles:
-    """Gives gRPC the certificate at every handshake, from memory while the files are unchanged."""
+    """The newest certificate that could be read, asked for at every handshake: one for all listeners."""
 
     def __init__(self, files: tuple[Path, Path, Path | None]) -> None:
         self._files = files
-        self._stamp: tuple[int, ...] = ()
+        self._stamp = self._mtimes()
+        # Handshakes are made in gRPC's own threads.
+        self._lock = threading.Lock()
+        self.newest = self._load()
 
-    def load(self) -> Any:
-        stamp = self._mtimes()
+    def refresh(self) -> Any:
+        """Return the newest configuration, read again if a file changed."""
+        with self._lock:
+            try:
+                if (stamp := self._mtimes()) != self._stamp:
+                    self.newest = self._load()
+                    self._stamp = stamp
+            except OSError as error:
+                logging.get("chassis.tls").warning("certificate not read again", exc_info=error)
+            return self.newest
+
+    def _load(self) -> Any:
         certificate, key, authority = self._files
-        configuration = grpc.ssl_server_certificate_configuration(
+        return grpc.ssl_server_certificate_configuration(
             [(key.read_bytes(), certificate.read_bytes())],
             root_certificates=None if authority is None else authority.read_bytes(),
         )
-        self._stamp = stamp
-        return configuration
-
-    def fetch(self) -> Any:
-        """Return a new configuration when a file changed, else None (gRPC keeps the last one)."""
-        try:
-            return self.load() if self._mtimes() != self._stamp else None
-        except OSError as error:
-            logging.get("chassis.tls").warning("certificate not read again", exc_info=error)
-            return None
 
     def _mtimes(self) -> tuple[int, ...]:
         return tuple(file.stat().st_mtime_ns for file in self._files if file is not None)
+
+
+class _Fetcher:
+    """Tells one listener of each new configuration once; None otherwise: gRPC keeps the last one."""
+
+    def __init__(self, files: _CertificateFiles) -> None:
+        self._files = files
+        self._told = files.newest
+
+    def __call__(self) -> Any:
+        newest = self._files.refresh()
+        if newest is self._told:
+            return None
+        self._told = newest
+        return newest
 
 
 def channel_credentials(authority: Path, certificate: Path | None, key: Path | None) -> grpc.ChannelCredentials:
