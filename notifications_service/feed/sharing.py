@@ -24,10 +24,10 @@ Asked = tuple[Filter, ...]
 
 # A count takes the database about a microsecond a row, and there it is carried out by one processor: several at a
 # time, and few users to each, so that one with very many rows keeps few others waiting.
-COUNT_BATCH: Final = 16
+COUNT_BATCH: Final = 8
 COUNTS_IN_FLIGHT: Final = 4
 # Lists of one command, and rows of each: together far below the 16 MiB of an answer of MongoDB.
-PAGE_BATCH: Final = 32
+PAGE_BATCH: Final = 8
 PAGE_ROWS: Final = 21
 # One command of a kind at a time: with two, each carries half as much, and the driver's share of a call doubles.
 IN_FLIGHT: Final = 1

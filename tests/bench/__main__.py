@@ -45,6 +45,7 @@ class Options:
     only: Sequence[str]
     rate: float
     in_flight: int
+    connections: int
     against: Path | None
     output: Path
 
@@ -56,6 +57,7 @@ class Options:
 @click.option("--only", multiple=True, help="What to measure (validate, get_user, create, list, count, watch …).")
 @click.option("--rate", default=0.0, help="Open loop: so many calls per second, latencies from when each was due.")
 @click.option("--in-flight", default=0, help="So many calls at a time, echoes and services alone, without targets.")
+@click.option("--connections", default=0, help="Of each of two generators to each server; default: 4, to workers 16.")
 @click.option("--against", type=click.Path(exists=True, path_type=Path), help="An earlier run's JSON to compare with.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to write to; default: bench-results/<time>.")
 def main(output: Path | None, **options: object) -> None:
@@ -89,6 +91,8 @@ def calls(options: Options) -> tuple[Results, records.Footprint | None]:
             pairs = start.pair("big", big), start.pair("small", small)
             footprint = None if options.rate or options.in_flight else records.Footprint.of(pairs[0])
             groups = chosen(scenarios.groups(start, *pairs), options)
+            if options.connections:
+                groups = [scenarios.over(group, options.connections) for group in groups]
             total = options.rounds * sum(len(group.subjects) for group in groups)
             seconds = seconds_each(groups, ends - time.monotonic(), options.rounds)
             with progress("measuring", total) as advance:
@@ -134,7 +138,7 @@ def report(options: Options, results: Results, found: Sequence[Outcome], footpri
         if found:
             print_outcomes(found, records.earlier(options.against) if options.against else {})
     print_errors(results)
-    kept = {"scale": options.scale, "rounds": options.rounds, "rate": options.rate, "in_flight": options.in_flight}
+    kept = {name: getattr(options, name) for name in ("scale", "rounds", "rate", "in_flight", "connections")}
     written = records.record(results, found, footprint, kept)
     (options.output / "bench.json").write_text(json.dumps(written, indent=1))
     if found:

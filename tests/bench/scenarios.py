@@ -19,8 +19,10 @@ from tests.bench.usage import children
 
 # Deeper than anybody scrolls.
 LAST_PAGE = 1_000
-# Of each generator: where every connection goes to one of the processes that share a port, so many that all have some.
-CONNECTIONS = 16
+# Of each generator: as of a few callers. A server does not accept the calls of one as it does those of many.
+CONNECTIONS = 4
+# Where every connection goes to one of the processes that share a port, so many that all have some.
+WORKERS_CONNECTIONS = 16
 WORKERS = 2
 
 
@@ -78,7 +80,7 @@ def _service(key: str, name: str, rpc: Rpc, pair: Pair) -> Subject:
 
 
 def _subject(key: str, server: Server, method: str, requests: Sequence[bytes]) -> Subject:
-    return Subject(key, GrpcCaller(server.address, method, requests), [server.pid])
+    return Subject(key, GrpcCaller(server.address, method, requests, CONNECTIONS), [server.pid])
 
 
 def _echoes(name: str, server: Server, rpcs: Mapping[str, Rpc]) -> Mapping[str, Subject]:
@@ -110,7 +112,7 @@ def _workers(launcher: Launcher, rpc: Rpc, pair: Pair) -> Group:
 
 
 def _many_connections(key: str, address: str, rpc: Rpc, pids: Sequence[int]) -> Subject:
-    return Subject(key, GrpcCaller(address, rpc.method, rpc.requests, CONNECTIONS), pids, 2 * IN_FLIGHT)
+    return Subject(key, GrpcCaller(address, rpc.method, rpc.requests, WORKERS_CONNECTIONS), pids, 4 * IN_FLIGHT)
 
 
 def _creates(echo: Subject, met: Rpc, unmet: Rpc, driver: Caller, pair: Pair) -> Group:
@@ -167,3 +169,14 @@ def of_crowd(group: Group, in_flight: int, names: Collection[str] = ("echo", "se
         if subject.key.rsplit("/")[1] in names
     ]
     return Group(f"{group.key}@{in_flight}", subjects)
+
+
+def over(group: Group, connections: int) -> Group:
+    """Return the same with so many connections of each generator to each server."""
+    subjects = [
+        replace(subject, caller=replace(subject.caller, connections=connections))
+        if isinstance(subject.caller, GrpcCaller)
+        else subject
+        for subject in group.subjects
+    ]
+    return replace(group, subjects=subjects)

@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(300)]
 
 def test_a_short_run_measures_every_target(tmp_path: Path) -> None:
     """Every target has a value, every subject a rate, and the picture can be read."""
-    run(Options(minutes=0.1, rounds=1, scale=0.01, only=(), rate=0, in_flight=0, against=None, output=tmp_path))
+    no_load = {"rate": 0, "in_flight": 0, "connections": 0}
+    run(Options(minutes=0.1, rounds=1, scale=0.01, only=(), against=None, output=tmp_path, **no_load))
     written = json.loads((tmp_path / "bench.json").read_text())
     # Of calls, of two idle processes, and of watches.
     assert len(written["targets"]) == len(RATIOS) + len(EXCESSES) + 4 + 3
