@@ -9,22 +9,16 @@ from typing import Any
 from sqlalchemy import PoolResetState, event, exc
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from users_service.driver_errors import READ_ONLY, error_number
 from users_service.pools import MeasuredPool
+from users_service.session_state import SET_NAMES, init_command
 from users_service.settings import DatabaseSettings
-
-# Seconds that a statement waits for a row lock.
-LOCK_WAIT_SECONDS = 2
-INIT_COMMAND = (
-    "SET time_zone = '+00:00', "
-    "sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', "
-    f"innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}"
-)
 
 
 def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
-    """Return how to connect, in asyncmy's words."""
+    """Return how to connect, in asyncmy's words: every way to MySQL begins here."""
     return {
         "host": settings.mysql_host,
         "port": settings.mysql_port,
@@ -33,7 +27,7 @@ def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
         "database": settings.mysql_database,
         "charset": "utf8mb4",
         "connect_timeout": max(1, settings.mysql_connect_timeout_ms // 1000),
-        "init_command": INIT_COMMAND,
+        "init_command": init_command(),
         "ssl": _tls(settings),
     }
 
@@ -41,12 +35,9 @@ def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
 def limited_arguments(settings: DatabaseSettings) -> dict[str, Any]:
     """Return how to connect so that the server, too, gives up a statement whose caller is long gone.
 
-    A second later than we do. MariaDB limits every statement, MySQL reads; each passes over the other's comment.
+    A second later than we do.
     """
-    milliseconds = settings.mysql_query_timeout_ms + 1_000
-    mariadb = f"/*M!100100 , max_statement_time = {milliseconds / 1000} */"
-    mysql = f"/*!80000 , max_execution_time = {milliseconds} */"
-    return connect_arguments(settings) | {"init_command": f"{INIT_COMMAND} {mariadb} {mysql}"}
+    return connect_arguments(settings) | {"init_command": init_command(settings.mysql_query_timeout_ms + 1_000)}
 
 
 def _tls(settings: DatabaseSettings) -> ssl.SSLContext | None:
@@ -70,10 +61,34 @@ def new_engine(settings: DatabaseSettings, *, size: int, **options: Any) -> Asyn
         hide_parameters=True,
         **options,
     )
+    _keep_collation(engine)
     _roll_back_what_is_open(engine)
     _discard_idle(engine, settings.mysql_pool_idle_timeout_ms / 1000)
     _leave_old_primary(engine)
     return engine
+
+
+def command_engine(settings: DatabaseSettings) -> AsyncEngine:
+    """Return an engine for a command that runs for as long as it takes: no pool, each statement commits."""
+    engine = create_async_engine(
+        URL.create("mysql+asyncmy"),
+        connect_args=connect_arguments(settings),
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+        hide_parameters=True,
+    )
+    _keep_collation(engine)
+    return engine
+
+
+def _keep_collation(engine: AsyncEngine) -> None:
+    """Name the collation again: SQLAlchemy has named the character set by then, which brings the server's collation."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connected(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(SET_NAMES)
+        cursor.close()
 
 
 def _roll_back_what_is_open(engine: AsyncEngine) -> None:

@@ -14,17 +14,15 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
-from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 import migrations.mysql
 from chassis.cli import CommandFailed
 from chassis.migrations import Limits, MigrationRefused, WouldLock
 from users_service import locks, online_ddl
 from users_service.driver_errors import error_number
-from users_service.engines import connect_arguments
+from users_service.engines import command_engine
 from users_service.settings import DatabaseSettings
 
 Say = Callable[[str], None]
@@ -138,13 +136,7 @@ def _applied(connection: Connection) -> set[str]:
 
 @asynccontextmanager
 async def _connected(settings: DatabaseSettings) -> AsyncIterator[AsyncConnection]:
-    engine = create_async_engine(
-        URL.create("mysql+asyncmy"),
-        connect_args=connect_arguments(settings),
-        poolclass=NullPool,
-        isolation_level="AUTOCOMMIT",
-        hide_parameters=True,
-    )
+    engine = command_engine(settings)
     try:
         async with engine.connect() as connection:
             yield connection
