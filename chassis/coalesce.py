@@ -29,6 +29,10 @@ CROWD: Final = 5
 QUIET_SECONDS_A_KEY: Final = 0.000_03
 LONGEST_QUIET_SECONDS: Final = 0.000_3
 
+# How much later than its own limit a query is cancelled: a driver that is about to give up by itself must not be
+# cancelled at that very instant (docs/decisions/0056).
+GRACE_SECONDS: Final = 0.25
+
 Fetch = Callable[[list[K]], Awaitable[dict[K, V]]]
 _Batch = dict[K, list[asyncio.Future[V | None]]]
 
@@ -36,10 +40,10 @@ _Batch = dict[K, list[asyncio.Future[V | None]]]
 class Coalescer(Generic[K, V]):
     """Gathers ``get`` calls into calls of ``fetch``.
 
-    ``fetch`` gets 1 to ``max_batch`` distinct keys and returns what it found. ``timeout`` in seconds ends
-    a query that hangs with ``DatabaseUnavailable``; inside ``fetch``, ``deadline.remaining()`` is what is
-    left of it. The query runs outside the context of the calls it serves: it belongs to none of them, but for their
-    traces (``trace.shared``).
+    ``fetch`` gets 1 to ``max_batch`` distinct keys and returns what it found. ``timeout`` in seconds is what a query
+    has; inside ``fetch``, ``deadline.remaining()`` is what is left of it, and one that does not keep to it ends with
+    ``DatabaseUnavailable`` a moment later. The query runs outside the context of the calls it serves: it belongs to
+    none of them, but for their traces (``trace.shared``).
     """
 
     def __init__(
@@ -153,8 +157,8 @@ class Coalescer(Generic[K, V]):
             _deliver(batch, task.result())
 
     async def _fetch_in_time(self, keys: list[K]) -> dict[K, V]:
-        with deadline.within(self._timeout):
-            async with asyncio.timeout(self._timeout):
+        with deadline.alone(self._timeout):
+            async with asyncio.timeout(self._timeout + GRACE_SECONDS):
                 return await self._fetch(keys)
 
 

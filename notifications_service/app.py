@@ -108,9 +108,9 @@ def _watch_limits(settings: Settings) -> Limits:
 def _databases(settings: Settings, scope: Scope, telemetry: Telemetry) -> tuple[Database, Database]:
     """Return the database of the calls and that of the watches."""
     # Connections of its own: the shared stream and each history hold one, which the calls would lack.
-    connections = 1 + settings.watch_max_catch_ups + _SNAPSHOT_CONNECTIONS
-    own = settings.model_copy(update={"mongodb_connection_pool_size": connections})
-    databases = Database(settings, telemetry.tracing), Database(own, telemetry.tracing, pool="watches")
+    streams = 1 + settings.watch_max_catch_ups
+    own = settings.model_copy(update={"mongodb_connection_pool_size": streams + _SNAPSHOT_CONNECTIONS})
+    databases = Database(settings, telemetry.tracing), Database(own, telemetry.tracing, pool="watches", streams=streams)
     for database in databases:
         scope.resources.push_async_callback(database.close)
     metrics.of_databases(telemetry.registry, databases)
@@ -132,8 +132,7 @@ async def _probe(database: Database, retention: Retention) -> None:
     # Transactions and change streams need a replica set; a router (isdbgrid) stands before some.
     if "setName" not in hello and hello.get("msg") != "isdbgrid":
         raise StartFailed("MongoDB is not a replica set: start mongod with --replSet and initiate it")
-    with database.limits():
-        await retention.refresh()
+    await database.run(retention.refresh)
 
 
 async def _recipients(settings: Settings, scope: Scope, telemetry: Telemetry) -> RecipientCheck:

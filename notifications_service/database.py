@@ -1,11 +1,16 @@
-"""Access to MongoDB: one client, limits on time, transactions, and driver errors turned into ours."""
+"""Access to MongoDB: one client, limits on time, transactions, and driver errors turned into ours.
+
+What callers do, leaving above all, the driver does not see (``chassis.detached``).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -24,7 +29,9 @@ from pymongo.errors import (
 from pymongo.uri_parser import parse_uri
 
 from chassis import deadline, logging
+from chassis.detached import Detached, proceed
 from chassis.errors import CallDeadlineExceeded, ConflictRetry, DatabaseUnavailable
+from chassis.gate import Gate
 from chassis.statements import named
 from chassis.telemetry import shapes
 from chassis.telemetry.families import Family
@@ -39,6 +46,8 @@ T = TypeVar("T")
 
 # How often a transaction that lost to another one is carried out; the pauses between add up to about 0.2 s.
 ATTEMPTS: Final = 6
+# Seconds that the server has to end a transaction, whatever has become of the time of the transaction itself.
+ABORT_SECONDS: Final = 2.0
 
 WRITE_CONFLICT: Final = 112
 # Rows that an answer begins with, where the server's own choice is 101 and the rest takes another round trip. What does
@@ -56,10 +65,15 @@ class Place(NamedTuple):
 
 
 class Database:
-    """MongoDB as the services use it; every access happens inside ``limits()``."""
+    """MongoDB as the services use it; every access of a call happens inside ``run()``, of others in ``limits()``."""
 
-    def __init__(self, settings: DatabaseSettings, spans: Spans | None = None, *, pool: str = "calls") -> None:
-        """``spans``: takes the commands of traced calls; ``pool``: what metrics call the pool."""
+    def __init__(
+        self, settings: DatabaseSettings, spans: Spans | None = None, *, pool: str = "calls", streams: int = 0
+    ) -> None:
+        """``spans``: takes the commands of traced calls; ``pool``: what metrics call the pool.
+
+        ``streams``: connections that change streams hold all the time; the others are lent.
+        """
         self._query_timeout = settings.mongodb_query_timeout_ms / 1000
         self._settings = settings
         self._pool = pool
@@ -70,6 +84,7 @@ class Database:
         options = _options(settings) | {"event_listeners": listeners}
         self.driver = drivers.connect(settings.mongodb_driver, url, options)
         self.default = self.driver.client.get_default_database()
+        self._work = Detached(Gate(settings.mongodb_connection_pool_size - streams, self._query_timeout))
 
     def collection(self, name: str) -> Collection:
         """Return a collection; its documents decode by ``documents.CODEC_OPTIONS``."""
@@ -78,19 +93,31 @@ class Database:
     def pool_metrics(self) -> Iterator[Family]:
         """Yield the metrics of the pool."""
         labels = {"driver": self._settings.mongodb_driver, "pool": self._pool}
-        limit = self._settings.mongodb_connection_pool_size
-        return families(use_of(self.driver.client), labels, limit=limit, timeouts=self._pool_timeouts)
+        limit, gate = self._settings.mongodb_connection_pool_size, self._work.gate
+        use = use_of(self.driver.client)
+        use = replace(use, waiting=use.waiting + gate.waiting)
+        return families(use, labels, limit=limit, timeouts=self._pool_timeouts + gate.timeouts)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, once what was left behind has ended or is cancelled."""
+        await self._work.close()
         await self.driver.close()
 
     @named
     async def hello(self) -> Document:
         """Ask the server who it is; also the cheapest ping. Raises DatabaseUnavailable."""
-        with self.limits():
-            answer: Document = await self.default.command("hello")
-            return answer
+        return await self.run(lambda: self.default.command("hello"))
+
+    async def run(self, work: Callable[[], Awaitable[T]], parameters: Document | None = None) -> T:
+        """Carry out ``work``, such as one command, to its end within ``limits``, even if its caller leaves meanwhile.
+
+        Errors as ``limits``, or Overloaded where all connections stay in use.
+        """
+        return await self._work.run(partial(self._limited, work, parameters))
+
+    async def _limited(self, work: Callable[[], Awaitable[T]], parameters: Document | None) -> T:
+        with self.limits(parameters):
+            return await work()
 
     @contextmanager
     def limits(self, parameters: Document | None = None) -> Iterator[None]:
@@ -99,13 +126,22 @@ class Database:
         ``parameters``: of these, the log tells the sizes if this turns out slow. Raises DatabaseUnavailable,
         CallDeadlineExceeded or ConflictRetry; DuplicateKeyError passes.
         """
+        with self._told(parameters or {}), pymongo.timeout(self._seconds()):
+            yield
+
+    def _seconds(self) -> float:
+        """Return how long what begins now may take. Raises CallDeadlineExceeded, or DatabaseUnavailable: no time."""
         seconds = deadline.timeout(self._query_timeout)
         if seconds <= 0:
-            raise CallDeadlineExceeded
+            raise CallDeadlineExceeded if deadline.has_passed() else DatabaseUnavailable
+        return seconds
+
+    @contextmanager
+    def _told(self, parameters: Document) -> Iterator[None]:
+        """Translate driver errors, and tell of what was slow."""
         started, failure = monotonic(), ""
         try:
-            with pymongo.timeout(seconds):
-                yield
+            yield
         except DuplicateKeyError:
             raise
         except PyMongoError as error:
@@ -113,7 +149,7 @@ class Database:
             self._pool_timeouts += isinstance(error, WaitQueueTimeoutError)
             raise translated(error) from error
         finally:
-            self.queries.timed(started, lambda: shapes.of_command(parameters or {}), failure=failure)
+            self.queries.timed(started, lambda: shapes.of_command(parameters), failure=failure)
 
     async def find(
         self,
@@ -141,25 +177,33 @@ class Database:
         if place is not None:
             command["readConcern"] = {"afterClusterTime": place.after}
             options["read_preference"] = place.preference
-        with self.limits(command):
-            try:
-                answer = await self.default.command(command, **options)
-            except AutoReconnect as error:
-                if error.timeout or isinstance(error, ServerSelectionTimeoutError):
-                    raise
-                answer = await self.default.command(command, **options)
+        answer = await self.run(partial(self._command, command, options), command)
         found: list[Document] = answer["cursor"]["firstBatch"]
         return found
+
+    async def _command(self, command: Document, options: dict[str, Any]) -> Document:
+        try:
+            answer: Document = await self.default.command(command, **options)
+        except AutoReconnect as error:
+            if error.timeout or isinstance(error, ServerSelectionTimeoutError):
+                raise
+            answer = await self.default.command(command, **options)
+        return answer
 
     async def aggregate(
         self, collection: Collection, pipeline: Pipeline, *, place: Place | None = None, **options: Any
     ) -> list[Document]:
         """Run an aggregation with a small result and return all of it; without ``place`` the primary answers."""
-        with self.limits({"pipeline": pipeline}):
-            if place is not None:
-                return await self._aggregate_at(place, collection, pipeline, **options)
-            cursor = await self.driver.aggregate(collection, pipeline, batchSize=_ONE_BATCH, **options)
-            return await cursor.to_list(None)
+        work = partial(self._aggregate, place, collection, pipeline, options)
+        return await self.run(work, {"pipeline": pipeline})
+
+    async def _aggregate(
+        self, place: Place | None, collection: Collection, pipeline: Pipeline, options: dict[str, Any]
+    ) -> list[Document]:
+        if place is not None:
+            return await self._aggregate_at(place, collection, pipeline, **options)
+        cursor = await self.driver.aggregate(collection, pipeline, batchSize=_ONE_BATCH, **options)
+        return await cursor.to_list(None)
 
     async def _aggregate_at(
         self, place: Place, collection: Collection, pipeline: Pipeline, **options: Any
@@ -175,28 +219,50 @@ class Database:
         """Carry out ``work`` in one transaction and commit it.
 
         ``work`` runs again after a conflict with another transaction: it must have no other effects. Raises
-        ConflictRetry when ``ATTEMPTS`` did not help; DuplicateKeyError passes.
+        ConflictRetry when ``ATTEMPTS`` did not help; DuplicateKeyError passes. However it ends, the server has nothing
+        of it open afterwards; where its caller leaves, it is aborted after the statement that is under way.
         """
-        with self.limits():
-            async with await self.driver.start_session() as session:
-                for attempt in range(1, ATTEMPTS):
-                    try:
-                        return await self._attempt(session, work)
-                    except PyMongoError as error:
-                        if not error.has_error_label("TransientTransactionError"):
-                            raise
-                    await asyncio.sleep(random.uniform(0.5, 1.0) * 0.005 * 2**attempt)  # noqa: S311
-                return await self._attempt(session, work)
+        return await self._work.run(partial(self._transaction, work))
 
-    async def _attempt(self, session: Session, work: Callable[[Session], Awaitable[T]]) -> T:
-        async with self.driver.transaction(session):
-            return await work(session)
+    async def _transaction(self, work: Callable[[Session], Awaitable[T]]) -> T:
+        with self._told({}):
+            until = monotonic() + self._seconds()
+            for attempt in range(1, ATTEMPTS):
+                try:
+                    return await self._attempt(work, until)
+                except PyMongoError as error:
+                    if not error.has_error_label("TransientTransactionError"):
+                        raise
+                await asyncio.sleep(random.uniform(0.5, 1.0) * 0.005 * 2**attempt)  # noqa: S311
+            return await self._attempt(work, until)
+
+    async def _attempt(self, work: Callable[[Session], Awaitable[T]], until: float) -> T:
+        proceed()
+        async with await self.driver.start_session() as session:
+            await self.driver.begin(session)
+            try:
+                with pymongo.timeout(max(0.0, until - monotonic())):
+                    result = await work(session)
+                    proceed()
+                    await session.commit_transaction()
+            except BaseException:
+                await self._end(session)
+                raise
+        return result
+
+    async def _end(self, session: Session) -> None:
+        """Leave nothing of a transaction that failed open on the server, on time of its own."""
+        with suppress(PyMongoError), pymongo.timeout(ABORT_SECONDS):
+            if session.in_transaction:
+                await session.abort_transaction()
+            else:
+                # Its commit failed, or was not answered, and may never have come; what is committed stays so.
+                await self.driver.client.admin.command({"killSessions": [session.session_id]})
 
 
 def translated(error: PyMongoError) -> Exception:
     """Return the error that a caller may see for a driver's; a defect of ours comes back as it is."""
-    left = deadline.remaining()
-    if left is not None and left <= 0.001 and error.timeout:
+    if error.timeout and deadline.has_passed():
         return CallDeadlineExceeded()
     if isinstance(error, BulkWriteError):
         return _of_bulk(error)

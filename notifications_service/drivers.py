@@ -6,8 +6,7 @@ PyMongo's types, which describe them well enough.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
 from pymongo import AsyncMongoClient
@@ -43,8 +42,8 @@ class Driver(Protocol):
         """Start a session; close it with ``async with``."""
         ...
 
-    def transaction(self, session: Session) -> Any:
-        """Return an async context that commits at its end and aborts on an error."""
+    async def begin(self, session: Session) -> None:
+        """Begin a transaction of the session, of which the server hears with its first statement."""
         ...
 
     async def close(self) -> None:
@@ -70,11 +69,9 @@ class PyMongoDriver:
         """Start a session; close it with ``async with``."""
         return self.client.start_session()
 
-    @asynccontextmanager
-    async def transaction(self, session: Session) -> AsyncIterator[None]:
-        """Commit at the end, abort on an error."""
-        async with await session.start_transaction():
-            yield
+    async def begin(self, session: Session) -> None:
+        """Begin a transaction of the session."""
+        await session.start_transaction()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -102,11 +99,9 @@ class MotorDriver:
         """Start a session; close it with ``async with``."""
         return cast("Session", await self._motor.start_session())
 
-    @asynccontextmanager
-    async def transaction(self, session: Session) -> AsyncIterator[None]:
-        """Commit at the end, abort on an error."""
-        async with cast("Any", session).start_transaction():
-            yield
+    async def begin(self, session: Session) -> None:
+        """Begin a transaction of the session."""
+        cast("Any", session).start_transaction()
 
     async def close(self) -> None:
         """Close every connection."""

@@ -12,6 +12,7 @@ from typing import Final
 from bson import Binary
 from pymongo.errors import DuplicateKeyError
 
+from chassis.detached import proceed
 from chassis.errors import ConflictRetry
 from chassis.idempotency import RequestIdReused, RequestInFlight
 from chassis.statements import named
@@ -47,8 +48,7 @@ class IdempotencyKeys:
     @named
     async def answered(self, key: RequestKey) -> list[Document] | None:
         """Return the first answer, or None if there is none yet. Raises RequestIdReused for another body."""
-        with self._database.limits():
-            found = await self._keys.find_one({"_id": key.id})
+        found = await self._database.run(lambda: self._keys.find_one({"_id": key.id}))
         if found is None:
             return None
         if bytes(found["fingerprint"]) != key.fingerprint:
@@ -65,6 +65,7 @@ class IdempotencyKeys:
 
         async def work(session: Session) -> None:
             await self._keys.insert_one(_row(key, answer), session=session)
+            proceed()
             await write(session)
 
         try:

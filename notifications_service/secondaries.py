@@ -93,8 +93,8 @@ class Secondaries:
         return None if now is None else Place(preference, now)
 
     async def _ask(self, _: list[None]) -> dict[None, Timestamp]:
-        with self._database.limits(), naming("secondaries.now"):
-            answer = await self._database.default.command("ping")
+        with naming("secondaries.now"):
+            answer = await self._database.run(lambda: self._database.default.command("ping"))
         time = answer.get("operationTime")
         return {} if time is None else {None: time}
 

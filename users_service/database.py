@@ -1,6 +1,7 @@
 """Connections to MySQL: an engine for transactions, one for reads, and a few plain connections for point reads.
 
-All together hold at most ``MYSQL_POOL_MAX_CONNECTIONS``. What a driver raises, callers do not see (``driver_errors``).
+All together hold at most ``MYSQL_POOL_MAX_CONNECTIONS``. What a driver raises, callers do not see (``driver_errors``),
+and what callers do, leaving above all, the driver does not see (``chassis.detached``).
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import asyncmy.errors
 from sqlalchemy import exc, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import deadline, logging
+from chassis.detached import Detached, proceed
 from chassis.errors import DatabaseUnavailable
+from chassis.gate import Gate
 from chassis.statements import named
 from chassis.telemetry.queries import Queries, Spans, Target
 from users_service.driver_errors import DEADLOCK, STATEMENT_TIMEOUTS, error_number, translated
@@ -32,6 +37,8 @@ T = TypeVar("T")
 POINT_CONNECTIONS = 2
 # How often a transaction that lost a deadlock, or found its connection gone, is carried out again.
 RETRIES = 3
+# Seconds that a rollback has, whatever has become of the time of its transaction; then its connection is closed.
+ROLLBACK_SECONDS = 2.0
 
 log = logging.get(__name__)
 
@@ -45,13 +52,15 @@ class Database:
         target = Target("mysql", settings.mysql_database, settings.mysql_host, settings.mysql_port)
         self.queries = Queries(target, settings.slow_query_ms, spans)
         self._query_timeout = settings.mysql_query_timeout_ms / 1000
-        self._acquire_timeout = settings.mysql_pool_acquire_timeout_ms / 1000
         share = settings.mysql_pool_max_connections - POINT_CONNECTIONS
         # A third of the rest reads: lists and counts take one statement, transactions several.
+        reads = max(1, share // 3)
         self.engine = new_engine(settings, size=share - share // 3, isolation_level="READ COMMITTED")
-        self._reader = new_engine(
-            settings, size=max(1, share // 3), isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True
-        )
+        self._reader = new_engine(settings, size=reads, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
+        patience = settings.mysql_pool_acquire_timeout_ms / 1000
+        self._transacting = Detached(Gate(share - share // 3, patience))
+        self._reading = Detached(Gate(reads, patience))
+        self._pointing = Detached(Gate(POINT_CONNECTIONS, patience))
         recycle = max(1, settings.mysql_pool_idle_timeout_ms // 1000)
         self._points = PointPool(POINT_CONNECTIONS, recycle, limited_arguments(settings), self.queries)
         for engine in (self.engine, self._reader):
@@ -67,7 +76,8 @@ class Database:
         await self._points.open()
 
     async def close(self) -> None:
-        """Close every connection, those in use too."""
+        """Close every connection, those in use too, once what was left behind has ended or is cancelled."""
+        await asyncio.gather(self._pointing.close(), self._reading.close(), self._transacting.close())
         await self._points.close()
         await self._reader.dispose()
         await self.engine.dispose()
@@ -82,58 +92,75 @@ class Database:
     @named
     async def ping(self) -> None:
         """Raise DatabaseUnavailable where the server does not answer, or has no tables of ours."""
-        async with self.connection() as connection:
-            await connection.execute(text("SELECT 1 FROM users LIMIT 1"))
+        await self.query(lambda connection: connection.execute(text("SELECT 1 FROM users LIMIT 1")))
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
-        """Lend a connection that commits each statement by itself: for single statements, reads above all."""
-        with translated():
-            async with asyncio.timeout(deadline.timeout(self._query_timeout)):
-                async with self._reader.connect() as connection:
+        """Lend a connection that commits each statement by itself, to commands: in a call, ``query`` is the way."""
+        async with self._reading.gate.place():
+            with translated():
+                async with asyncio.timeout(deadline.timeout(self._query_timeout)), self._reader.connect() as connection:
                     yield connection
 
     async def query(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """Carry out a read, of one statement or several, as ``connection`` does."""
-        async with self.connection() as connection:
-            return await work(connection)
+        """Carry out single statements, reads above all, each committed by itself.
+
+        Raises DatabaseUnavailable, CallDeadlineExceeded, or Overloaded where all connections stay in use. A caller who
+        leaves ends it between two statements.
+        """
+        return await self._reading.run(partial(self._query, work))
+
+    async def _query(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        with translated():
+            until = self._limit()
+            connection = await _connected(self._reader, until)
+            try:
+                async with asyncio.timeout_at(until):
+                    return await work(connection)
+            finally:
+                await _give_back(connection)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncConnection]:
         """Lend a READ COMMITTED connection for as long as background work takes; it commits when it is told to."""
-        with translated():
-            async with self.engine.connect() as connection:
-                yield connection
+        async with self._transacting.gate.place():
+            with translated():
+                async with self.engine.connect() as connection:
+                    yield connection
 
     async def transaction(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Carry out ``work`` in one READ COMMITTED transaction and commit it.
 
         ``work`` runs again, in a new transaction, after a deadlock or when its connection was found dead before
         the commit: it must have no other effects than those on its connection. Raises ConflictRetry when the
-        retries did not help, DatabaseUnavailable, or CallDeadlineExceeded.
+        retries did not help, DatabaseUnavailable, CallDeadlineExceeded, or Overloaded where all connections stay in
+        use. Where its caller leaves, it is rolled back after the statement that is under way.
         """
-        with translated():
-            async with asyncio.timeout(deadline.timeout(self._query_timeout)):
-                for attempt in range(RETRIES):
-                    try:
-                        return await self._attempt(work)
-                    except exc.DBAPIError as error:
-                        if attempt + 1 == RETRIES or not _repeatable(error):
-                            raise
-                        log.info("transaction repeated", number=error_number(error), attempt=attempt + 1)
-                raise AssertionError("the last attempt returns or raises")
+        return await self._transacting.run(partial(self._transaction, work))
 
-    async def _attempt(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        connection = await self.engine.connect()
+    async def _transaction(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        with translated():
+            until = self._limit()
+            for attempt in range(RETRIES):
+                try:
+                    return await self._attempt(work, until)
+                except exc.DBAPIError as error:
+                    if attempt + 1 == RETRIES or not _repeatable(error):
+                        raise
+                    log.info("transaction repeated", number=error_number(error), attempt=attempt + 1)
+            raise AssertionError("the last attempt returns or raises")
+
+    async def _attempt(self, work: Callable[[AsyncConnection], Awaitable[T]], until: float) -> T:
+        proceed()
+        connection = await _connected(self.engine, until)
         try:
-            result = await work(connection)
-            await self._commit(connection)
-        except BaseException:
-            # With a rollback, which no second cancellation may interrupt: the pool would be a connection short.
-            await asyncio.shield(asyncio.create_task(connection.close()))
-            raise
-        await connection.close()
-        return result
+            async with asyncio.timeout_at(until):
+                result = await work(connection)
+                proceed()
+                await self._commit(connection)
+                return result
+        finally:
+            await _give_back(connection)
 
     @named
     async def _commit(self, connection: AsyncConnection) -> None:
@@ -147,8 +174,11 @@ class Database:
 
     async def read(self, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Run one SELECT outside of SQLAlchemy; repeat it once where the pooled connection turns out dead."""
+        return await self._pointing.run(partial(self._read, statement, arguments))
+
+    async def _read(self, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
         with translated():
-            async with asyncio.timeout(deadline.timeout(self._query_timeout)):
+            async with asyncio.timeout_at(self._limit()):
                 try:
                     return await self._points.read(statement, arguments)
                 except (asyncmy.errors.OperationalError, asyncmy.errors.InterfaceError, OSError) as error:
@@ -156,10 +186,38 @@ class Database:
                         raise
                     return await self._points.read(statement, arguments)
 
+    def _limit(self) -> float:
+        """Return when, by the loop's clock, work that begins now is given up."""
+        return asyncio.get_running_loop().time() + deadline.timeout(self._query_timeout)
+
     def pools(self) -> dict[str, Use]:
         """Return what is in use of each pool."""
-        engines = {"transactions": self.engine, "reads": self._reader}
-        return {"points": self._points.use} | {name: use_of(engine.pool) for name, engine in engines.items()}
+        uses = {
+            "points": (self._pointing, self._points.use),
+            "transactions": (self._transacting, use_of(self.engine.pool)),
+            "reads": (self._reading, use_of(self._reader.pool)),
+        }
+        return {name: _with_waiters(use, work.gate) for name, (work, use) in uses.items()}
+
+
+async def _connected(engine: AsyncEngine, until: float) -> AsyncConnection:
+    async with asyncio.timeout_at(until):
+        return await engine.connect()
+
+
+async def _give_back(connection: AsyncConnection) -> None:
+    """Roll back what is open and return the connection to its pool, on time of its own."""
+    try:
+        async with asyncio.timeout(ROLLBACK_SECONDS):
+            await connection.close()
+    except (TimeoutError, exc.SQLAlchemyError):
+        # It is closed, and with it whatever was open; the error of the work itself is the one to tell.
+        log.warning("a connection did not roll back in time")
+
+
+def _with_waiters(use: Use, gate: Gate) -> Use:
+    # Those who wait for a connection wait in front of the pool; inside it, for one to be opened.
+    return replace(use, waiting=use.waiting + gate.waiting, timeouts=use.timeouts + gate.timeouts)
 
 
 def _repeatable(error: exc.DBAPIError) -> bool:

@@ -73,8 +73,7 @@ def translated() -> Iterator[None]:
 
 
 def _timed_out() -> Exception:
-    left = deadline.remaining()
-    return CallDeadlineExceeded() if left is not None and left <= 0 else DatabaseUnavailable()
+    return CallDeadlineExceeded() if deadline.has_passed() else DatabaseUnavailable()
 
 
 def _translate(error: Exception) -> Exception:

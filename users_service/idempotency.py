@@ -60,8 +60,7 @@ class Idempotency:
         """Return the answer kept for the request, before anything costly is done for it again; None: there is none."""
         if not _request_id(request):
             return None
-        async with self._database.connection() as connection:
-            return await self._find(connection, request, answer)
+        return await self._database.query(lambda connection: self._find(connection, request, answer))
 
     @named
     async def _claim(self, connection: AsyncConnection, request: Message) -> bool:

@@ -37,8 +37,7 @@ def of_outbox(registry: Registry, database: Database, clock: Clock) -> None:
     """Tell of the calls to the notifications service that are still to be made; asked of the database."""
 
     async def collect() -> AsyncIterator[Family]:
-        async with database.connection() as connection:
-            entries, oldest = await outbox.backlog(connection)
+        entries, oldest = await database.query(outbox.backlog)
         age = 0.0 if oldest is None else max(0.0, (clock() - oldest).total_seconds())
         yield gauge("vibework_outbox_entries", "Calls left to be made; of very many, 10,000 are counted.", entries)
         yield gauge("vibework_outbox_oldest_seconds", "Since when the oldest of them waits.", age)

@@ -10,6 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis.detached import proceed
 from chassis.telemetry import shapes
 from chassis.telemetry.queries import Queries
 
@@ -28,6 +29,8 @@ def observe(engine: AsyncEngine, queries: Queries) -> None:
 
     @event.listens_for(pool, "before_cursor_execute")
     def begun(connection: Any, *_: Any) -> None:
+        # The place between two statements of work whose caller may have left.
+        proceed()
         connection.info[STARTED] = monotonic()
 
     @event.listens_for(pool, "after_cursor_execute")

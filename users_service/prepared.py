@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ClauseElement
 
+from chassis.detached import proceed
 from chassis.telemetry import shapes
 from users_service.observing import STARTED, queries_of
 
@@ -88,6 +89,7 @@ def _written(statement: ClauseElement, dialect: Dialect) -> _Text:
 
 
 async def _carry_out(connection: AsyncConnection, target: Connection, sql: str, parameters: Row) -> Answer:
+    proceed()
     lent = target.connection
     driver: Any = lent.driver_connection
     lent.info[STARTED] = started = monotonic()

@@ -115,21 +115,12 @@ class Snapshots:
         raise WatchInterrupted
 
     async def _run(self, command: Document) -> Document:
-        """Run a command to its end even if the caller goes: a cancelled read would cost its connection."""
-        reading = asyncio.create_task(self._read(command))
-        reading.add_done_callback(_retrieved)
-        return await asyncio.shield(reading)
-
-    async def _read(self, command: Document) -> Document:
-        with self._database.limits(command):
-            answer: Any = await self._database.default.command(command, codec_options=documents.CODEC_OPTIONS)
-            cursor: Document = answer["cursor"]
-            return cursor
-
-
-def _retrieved(reading: asyncio.Task[Document]) -> None:
-    if not reading.cancelled():
-        reading.exception()
+        database = self._database.default
+        answer: Any = await self._database.run(
+            lambda: database.command(command, codec_options=documents.CODEC_OPTIONS), command
+        )
+        cursor: Document = answer["cursor"]
+        return cursor
 
 
 def _concern(*, after: Timestamp | None = None, at: Timestamp | None = None) -> Document:

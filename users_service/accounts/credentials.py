@@ -60,9 +60,8 @@ class Credentials:
         """
         if imported_hash:
             self._passwords.check_importable(imported_hash)
-        async with self._database.connection() as connection:
-            # Before the costly part.
-            await _check_none(connection, user_id, lock=False)
+        # Before the costly part.
+        await self._database.query(lambda connection: _check_none(connection, user_id, lock=False))
         hashed = imported_hash or await self._passwords.hash(password)
 
         async def work(connection: AsyncConnection) -> Account:
@@ -110,9 +109,10 @@ class Credentials:
         return await self._database.transaction(work)
 
     async def _read(self, user_id: str) -> tuple[User, Credential]:
-        async with self._database.connection() as connection:
-            user = await users.get_user(connection, user_id)
-            credential = await hashes.read_by_user(connection, user_id)
+        async def work(connection: AsyncConnection) -> tuple[User | None, Credential | None]:
+            return await users.get_user(connection, user_id), await hashes.read_by_user(connection, user_id)
+
+        user, credential = await self._database.query(work)
         if user is None or credential is None:
             raise UserNotFound
         if credential.password_hash is None:

@@ -62,18 +62,17 @@ class TokenRotation:
 
     async def estimate(self) -> int:
         """Return about how many accounts ``rotate`` looks at."""
-        async with self._database.connection() as connection:
-            return await repository.estimate(connection)
+        return await self._database.query(repository.estimate)
 
     async def _look_through(self, after: str) -> list[tuple[str, bool]]:
-        async with self._database.connection() as connection:
-            return await repository.look_through(connection, self._cipher.primary, after, BATCH)
+        return await self._database.query(
+            lambda connection: repository.look_through(connection, self._cipher.primary, after, BATCH)
+        )
 
     async def _read(self, ids: list[str]) -> list[Account]:
         if not ids:
             return []
-        async with self._database.connection() as connection:
-            return await repository.get_many(connection, ids)
+        return await self._database.query(lambda connection: repository.get_many(connection, ids))
 
     async def _rotate_one(self, account: Account | None, result: Rotated) -> None:
         while account is not None and not self._cipher.is_current(account):
@@ -89,10 +88,8 @@ class TokenRotation:
         result.overtaken += 1
 
     async def _reread(self, account: Account) -> Account | None:
-        async with self._database.connection() as connection:
-            return await repository.get(connection, account.user_id, account.id)
+        return await self._database.query(lambda connection: repository.get(connection, account.user_id, account.id))
 
     async def _exchange(self, account: Account) -> bool:
         values = self._cipher.resealed(account)
-        async with self._database.connection() as connection:
-            return await repository.exchange_tokens(connection, account, values)
+        return await self._database.query(lambda connection: repository.exchange_tokens(connection, account, values))

@@ -111,8 +111,7 @@ class AccountService:
 
         Raises AccountNotFound, TokensNotFound, or EncryptionKeyMissing.
         """
-        async with self.database.connection() as connection:
-            account = await repository.get(connection, user_id, id_)
+        account = await self.database.query(lambda connection: repository.get(connection, user_id, id_))
         if account is None:
             raise AccountNotFound
         if not account.has_tokens:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Final, Literal, TypeVar
 
@@ -13,6 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import logging
 from chassis.breaker import CircuitBreaker
+from chassis.detached import Detached
+from chassis.errors import Overloaded
+from chassis.gate import Gate
 from chassis.statements import naming
 from chassis.telemetry.queries import Queries
 from users_service.driver_errors import STATEMENT_TIMEOUTS, error_number
@@ -64,6 +68,8 @@ class Replica:
         self._woken = asyncio.Event()
         self._link = Link(own, settings.mysql_replica_timeout_ms / 1000)
         size = settings.mysql_replica_pool_max_connections - CONNECTIONS
+        self._query_timeout = settings.mysql_query_timeout_ms / 1000
+        self._work = Detached(Gate(size, settings.mysql_pool_acquire_timeout_ms / 1000))
         self._engine = new_engine(own, size=size, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
         observe(self._engine, queries.at(*endpoint))
 
@@ -93,7 +99,9 @@ class Replica:
         """
         self.reads += 1
         try:
-            result = await self._read(work, position, seconds)
+            result = await self._work.run(partial(self._read, work, position, seconds))
+        except Overloaded as error:
+            raise ReplicaBusy from error
         except ReplicaFailed as error:
             self._note_failure(error)
             raise
@@ -102,7 +110,7 @@ class Replica:
 
     async def _read(self, work: Callable[[AsyncConnection], Awaitable[T]], position: Position, seconds: float) -> T:
         try:
-            async with asyncio.timeout(None) as cut:
+            async with asyncio.timeout(self._query_timeout) as cut:
                 self._running.add(cut)
                 try:
                     async with self._engine.connect() as connection:
@@ -194,6 +202,7 @@ class Replica:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._work.close()
         try:
             await self._link.close()
         finally:
