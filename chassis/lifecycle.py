@@ -18,7 +18,7 @@ from typing import Final
 
 import uvloop
 
-from chassis import logging
+from chassis import foreign_logs, logging
 from chassis.server import Server
 from chassis.settings import ServerSettings
 
@@ -53,6 +53,7 @@ def run(settings: ServerSettings, build: Build) -> int:
     drain short.
     """
     sink = logging.configure(settings.log_level, settings.log_format)
+    foreign_logs.capture_stderr_of_runtimes()
     try:
         return uvloop.run(_serve(build))
     except (StartFailed, OSError) as error:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import logging
+import atexit
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
+from functools import partial
 from typing import Any, BinaryIO, Final
 
 import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
-from chassis import calls, tracebacks
+from chassis import calls, foreign_logs, tracebacks
 from chassis.logsink import LogSink
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -24,19 +25,22 @@ Logger = structlog.typing.FilteringBoundLogger
 def configure(level: str, form: str, stream: BinaryIO | None = None) -> LogSink:
     """Send structlog and the standard ``logging`` to ``stream`` (stdout when None).
 
-    ``form`` is ``json``, ``console`` or ``auto`` (console on a terminal). Returns the sink, which the
-    owner closes last.
+    ``form`` is ``json``, ``console`` or ``auto`` (console on a terminal). Returns the sink, which the owner flushes
+    before it ends the process; an end by an exception or ``sys.exit`` does so, too.
     """
     target = stream if stream is not None else sys.stdout.buffer
     console = form == "console" or (form == "auto" and target.isatty())
-    sink = LogSink(target, immediate=console)
+    processors = [*_common(), _console() if console else _json]
+    sink = LogSink(target, partial(_dropped_lines, processors), immediate=console)
     structlog.configure(
-        processors=[*_common(), _console() if console else _json],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=lambda *_: sink,
         cache_logger_on_first_use=False,
     )
-    _capture_standard_logging(_LEVELS[level])
+    foreign_logs.capture(_LEVELS[level])
+    atexit.unregister(_flush)
+    atexit.register(_flush)
     return sink
 
 
@@ -63,6 +67,32 @@ def json_writer() -> Callable[[bytes], None] | None:
         return None
     write: Callable[[bytes], None] = configured["logger_factory"]().write
     return write
+
+
+def dropped_lines() -> int:
+    """Return how many lines of this process were dropped, because the reader of the log stalled or is gone."""
+    sink = _sink()
+    return sink.dropped if sink else 0
+
+
+def _sink() -> LogSink | None:
+    configured = structlog.get_config()["logger_factory"]()
+    return configured if isinstance(configured, LogSink) else None
+
+
+def _flush() -> None:
+    foreign_logs.flush()
+    if sink := _sink():
+        sink.flush()
+
+
+def _dropped_lines(processors: Sequence[Processor], number: int) -> bytes:
+    """Make the line that tells of lines dropped; in a thread of its own, outside of any call."""
+    event: Any = {"event": "log lines were dropped: their reader stalled", "lines": number, "logger_name": __name__}
+    for process in processors:
+        event = process(None, "warning", event)
+    line: bytes = event
+    return line + b"\n"
 
 
 def _common() -> list[Processor]:
@@ -114,19 +144,3 @@ def _console() -> Processor:
         return "\n".join([line, *trace]).encode()
 
     return as_bytes
-
-
-class _ToStructlog(logging.Handler):
-    """Carries records of the standard library's ``logging`` over to structlog."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        log = structlog.get_logger().bind(logger_name=record.name)
-        name = "error" if record.levelno >= logging.ERROR else "warning"
-        getattr(log, name)(record.getMessage(), exc_info=record.exc_info or None)
-
-
-def _capture_standard_logging(level: int) -> None:
-    root = logging.getLogger()
-    root.handlers[:] = [_ToStructlog()]
-    # Libraries narrate every heartbeat and statement at debug and info: only warnings come through.
-    root.setLevel(max(level, logging.WARNING))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -38,6 +38,7 @@ class Server:
         *,
         probe: Probe,
         draining: asyncio.Event,
+        flush_log: Callable[[], None],
     ) -> None:
         self.health = health
         self.in_flight = in_flight
@@ -46,6 +47,7 @@ class Server:
         self._listeners = listeners
         self._settings = settings
         self._probe = probe
+        self._flush_log = flush_log
         self._background: set[asyncio.Task[None]] = set()
 
     @property
@@ -80,10 +82,13 @@ class Server:
         self.health.drain()
         self.health.close()
         self.draining.set()
-        await self._listeners.stop(seconds)
-        # A cancelled handler still runs its ``finally``; the pools it uses must outlive it.
-        await self.in_flight.wait_idle(5.0)
-        await self._end_background()
+        try:
+            await self._listeners.stop(seconds)
+            # A cancelled handler still runs its ``finally``; the pools it uses must outlive it.
+            await self.in_flight.wait_idle(5.0)
+            await self._end_background()
+        finally:
+            self._flush_log()
 
     async def _end_background(self) -> None:
         await tasks.end(self._background)
@@ -110,11 +115,21 @@ def build_server(
     recorded = record(services)
     health = Health(recorded)
     in_flight = _in_flight(settings)
-    envelope = Envelope(in_flight, (*_access_log(), *observers), begin)
+    access_log = _access_log()
+    noting = (access_log.add,) if access_log else ()
+    envelope = Envelope(in_flight, (*noting, *observers), begin)
     composer = Composer(envelope, Validation(), interceptors)
     handlers = (composer.router(recorded), *_infrastructure(settings, health), UnknownMethods(envelope))
     listeners = Listeners(settings, handlers)
-    return Server(listeners, settings, health, in_flight, probe=probe, draining=draining or asyncio.Event())
+    return Server(
+        listeners,
+        settings,
+        health,
+        in_flight,
+        probe=probe,
+        draining=draining or asyncio.Event(),
+        flush_log=access_log.flush if access_log else _nothing,
+    )
 
 
 def _in_flight(settings: ServerSettings) -> InFlight:
@@ -122,11 +137,15 @@ def _in_flight(settings: ServerSettings) -> InFlight:
     return InFlight(settings.grpc_max_in_flight, settings.grpc_max_streams, cap)
 
 
-def _access_log() -> tuple[Observer, ...]:
+def _access_log() -> AccessLog | None:
     if not logging.is_enabled("info"):
-        return ()
+        return None
     write = logging.json_writer()
-    return (AccessLog(write_readably if write is None else JsonLines(write)).add,)
+    return AccessLog(write_readably if write is None else JsonLines(write))
+
+
+def _nothing() -> None:
+    return
 
 
 def _infrastructure(settings: ServerSettings, health: Health) -> list[grpc.GenericRpcHandler]:

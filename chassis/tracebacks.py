@@ -47,5 +47,6 @@ def summary(error: BaseException) -> str:
 
 
 def _frames(trace: TracebackType | None) -> list[str]:
-    frames = traceback.extract_tb(trace)[-_MAX_FRAMES:]
+    # Not extract_tb, which reads the source of every frame.
+    frames = traceback.StackSummary.extract(traceback.walk_tb(trace), lookup_lines=False)[-_MAX_FRAMES:]
     return [f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]

@@ -17,7 +17,7 @@ from chassis.lifecycle import Scope
 from chassis.server import Server
 from chassis.settings import ServerSettings
 from chassis.telemetry import endpoint, otlp, process, rpc
-from chassis.telemetry.families import Family, gauge
+from chassis.telemetry.families import Family, counter, gauge
 from chassis.telemetry.registry import Registry
 from chassis.telemetry.threads import in_thread
 
@@ -85,6 +85,7 @@ async def start(settings: ServerSettings, service: str, scope: Scope) -> Telemet
     version = _version()
     telemetry.registry.add(lambda: _build(service, version))
     telemetry.registry.add(process.collect)
+    telemetry.registry.add(_log)
     if wanted.traces or wanted.metrics:
         await _send(telemetry, wanted, (service, version), scope)
     if settings.metrics_port:
@@ -103,6 +104,14 @@ def _version() -> str:
 def _build(service: str, version: str) -> Iterator[Family]:
     labels = (("service", service), ("version", version), ("grpc", grpc.__version__))
     yield gauge("vibework_build_info", "The build that runs; always 1.", 1, labels)
+
+
+def _log() -> Iterator[Family]:
+    yield counter(
+        "vibework_log_lines_dropped_total",
+        "Lines that were not written because the reader of the log stalled or is gone.",
+        logging.dropped_lines(),
+    )
 
 
 async def _listen(telemetry: Telemetry, settings: ServerSettings, scope: Scope) -> None:

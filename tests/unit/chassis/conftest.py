@@ -107,7 +107,7 @@ class Log:
     """What was logged so far, as the JSON lines say it."""
 
     stream: BytesIO
-    flush: Callable[[], None]
+    flush: Callable[[], object]
 
     @property
     def text(self) -> str:
