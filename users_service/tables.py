@@ -1,7 +1,8 @@
 """The MySQL schema: every table, column, key and index, each named once.
 
 The four tables of the source keep its names, keys and indexes; the columns that were added say why. Times are UTC
-with microseconds. Text compares byte by byte (``utf8mb4_bin``): whoever wants case folded stores it folded.
+with microseconds. Text compares byte by byte, spaces at its end apart (``utf8mb4_bin``): whoever wants case folded
+stores it folded. ``Key`` columns compare whole, whatever their collation.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.mysql import MEDIUMBLOB, TIMESTAMP
 
+from users_service.keys import Key
+
 metadata = MetaData()
 
 OPTIONS: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
@@ -32,7 +35,7 @@ NOW = "CURRENT_TIMESTAMP(6)"
 
 
 def _id() -> Column[Any]:
-    return Column("id", String(255), primary_key=True)
+    return Column("id", Key(255), primary_key=True)
 
 
 def _time(name: str, *, nullable: bool = False) -> Column[Any]:
@@ -58,9 +61,9 @@ users = Table(
     "users",
     metadata,
     _id(),
-    Column("email", String(255), nullable=False),
+    Column("email", Key(255), nullable=False),
     # The form in which addresses are unique and looked up: case-folded, at most 254 characters.
-    Column("email_normalized", String(255), nullable=False),
+    Column("email_normalized", Key(255), nullable=False),
     Column("email_verified", Boolean, nullable=False, server_default=text("0")),
     Column("name", String(255)),
     # Written by the source's own system only; the first sign-in moves it to accounts.password.
@@ -80,7 +83,7 @@ sessions = Table(
     "sessions",
     metadata,
     _id(),
-    Column("user_id", String(255), ForeignKey("users.id", name="fk_sessions_user"), nullable=False),
+    Column("user_id", Key(255), ForeignKey("users.id", name="fk_sessions_user"), nullable=False),
     # SHA-256 of the token; the token itself is told once and never stored.
     Column("token_hash", BINARY(32), nullable=False),
     _time("expires_at"),
@@ -108,7 +111,7 @@ rotated_session_tokens = Table(
     Column("token_hash", BINARY(32), primary_key=True),
     Column(
         "session_id",
-        String(255),
+        Key(255),
         ForeignKey("sessions.id", name="fk_rotated_session_tokens_session", ondelete="CASCADE"),
         nullable=False,
     ),
@@ -121,7 +124,7 @@ verifications = Table(
     "verifications",
     metadata,
     _id(),
-    Column("identifier", String(255), nullable=False),
+    Column("identifier", Key(255), nullable=False),
     # Keyed hash of the code or token, in hexadecimal.
     Column("value", String(255), nullable=False),
     Column("purpose", String(32), nullable=False),
@@ -142,9 +145,9 @@ accounts = Table(
     "accounts",
     metadata,
     _id(),
-    Column("user_id", String(255), ForeignKey("users.id", name="fk_accounts_user"), nullable=False),
-    Column("account_id", String(255), nullable=False),
-    Column("provider", String(255), nullable=False),
+    Column("user_id", Key(255), ForeignKey("users.id", name="fk_accounts_user"), nullable=False),
+    Column("account_id", Key(255), nullable=False),
+    Column("provider", Key(255), nullable=False),
     # The three tokens are encrypted; token_key_id names the key.
     Column("access_token", Text),
     Column("refresh_token", Text),
@@ -168,8 +171,8 @@ accounts = Table(
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
-    Column("method", String(64), primary_key=True),
-    Column("request_id", String(36), primary_key=True),
+    Column("method", Key(64), primary_key=True),
+    Column("request_id", Key(36), primary_key=True),
     Column("fingerprint", BINARY(32), nullable=False),
     Column("response", MEDIUMBLOB),
     _created_at(),

@@ -11,6 +11,7 @@ from vibework.users.v1 import session_service_pb2 as pb
 from users_service.accounts import repository as accounts
 from users_service.attempts.limiter import Attempts, address
 from users_service.clock import Clock
+from users_service.errors import UserNotFound
 from users_service.idempotency import Idempotency
 from users_service.passwords.hasher import Passwords
 from users_service.sessions.issuing import issue
@@ -65,7 +66,10 @@ class SessionCreation:
         now, client = self._clock(), client_details(request.client)
 
         async def work(connection: AsyncConnection) -> pb.CreateSessionResponse:
-            session, token = await issue(connection, request.user_id, client, request.do_not_remember, now)
+            user = await users.get_user(connection, request.user_id)
+            if user is None:
+                raise UserNotFound
+            session, token = await issue(connection, user.id, client, request.do_not_remember, now)
             response = pb.CreateSessionResponse(session_token=token)
             fill(response.session, session, now)
             return response
