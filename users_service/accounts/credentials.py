@@ -24,6 +24,7 @@ from users_service.sessions.model import Session
 from users_service.users import repository as users
 from users_service.users.email import normalize
 from users_service.users.model import User
+from users_service.verifications import repository as verifications
 
 # Returns the live session of a token, and the time; raises SessionInvalid.
 ValidateSession = Callable[[str], Awaitable[tuple[Session, datetime]]]
@@ -54,7 +55,7 @@ class Credentials:
         self._clock = clock
 
     async def set_password(self, user_id: str, password: str, imported_hash: str) -> Account:
-        """Give a user the first password, in plain text or as a hash made elsewhere.
+        """Give a user the first password, in plain text or as a hash made elsewhere; void outstanding verifications.
 
         Raises UserNotFound, PasswordAlreadySet, PasswordHashUnsupported, or PasswordHashingBusy.
         """
@@ -65,9 +66,10 @@ class Credentials:
         hashed = imported_hash or await self._passwords.hash(password)
 
         async def work(connection: AsyncConnection) -> Account:
-            await _check_none(connection, user_id, lock=True)
-            await repository.put_password(connection, user_id, hashed, self._clock())
-            credential = await repository.get_credential(connection, user_id)
+            user = await _check_none(connection, user_id, lock=True)
+            await repository.put_password(connection, user.id, hashed, self._clock())
+            await verifications.void(connection, user.email)
+            credential = await repository.get_credential(connection, user.id)
             if credential is None:
                 raise ConflictRetry
             return credential
@@ -77,7 +79,8 @@ class Credentials:
     async def change_password(self, change: PasswordChange) -> int:
         """Replace the password of a user who knows it; return how many sessions ended.
 
-        Raises UserNotFound, SessionInvalid, PasswordNotSet, CredentialsInvalid, RateLimited, PasswordHashingBusy.
+        Outstanding verifications of the user's address are void. Raises UserNotFound, SessionInvalid,
+        PasswordNotSet, CredentialsInvalid, RateLimited, PasswordHashingBusy.
         """
         user, _ = await self._read(change.user_id)
         kept = await self._session_to_keep(change)
@@ -93,7 +96,7 @@ class Credentials:
 
     async def _verify_and_change(self, change: PasswordChange, kept: str | None) -> int | None:
         """Return how many sessions ended; None where the hash changed since it was verified: verify again."""
-        user, verified = await self._read(change.user_id)
+        _, verified = await self._read(change.user_id)
         verdict = await self._passwords.verify(verified.password_hash, change.current)
         if not verdict.ok:
             raise CredentialsInvalid
@@ -101,8 +104,12 @@ class Credentials:
 
         async def work(connection: AsyncConnection) -> int | None:
             now = self._clock()
+            user = await users.get_user(connection, verified.user_id, lock=True)
+            if user is None:
+                raise UserNotFound
             if not await hashes.replace(connection, verified, hashed, now):
                 return None
+            await verifications.void(connection, user.email)
             await self._attempts.clear(connection, _attempts(user, change.ip_address))
             return await sessions.revoke_all(connection, user.id, now, PASSWORD_CHANGED, except_session_id=kept)
 
@@ -133,17 +140,23 @@ def _attempts(user: User, ip_address: str) -> list[Subject]:
     return [account(sign_in.ACTION, normalize(user.email)), address(sign_in.ACTION, ip_address)]
 
 
-async def _check_none(connection: AsyncConnection, user_id: str, *, lock: bool) -> None:
-    """Raise UserNotFound or PasswordAlreadySet."""
-    if await users.get_user(connection, user_id, lock=lock) is None:
+async def _check_none(connection: AsyncConnection, user_id: str, *, lock: bool) -> User:
+    """Return a user who has no password. Raises UserNotFound or PasswordAlreadySet."""
+    user = await users.get_user(connection, user_id, lock=lock)
+    if user is None:
         raise UserNotFound
-    credential = await hashes.read_by_user(connection, user_id)
+    credential = await hashes.read_by_user(connection, user.id)
     if credential is not None and credential.password_hash is not None:
         raise PasswordAlreadySet
+    return user
 
 
-async def reset(connection: AsyncConnection, user_id: str, hashed: str, now: datetime) -> int:
-    """Set the password whatever it was, and end all sessions; return how many. Raises UserNotFound."""
-    await repository.put_password(connection, user_id, hashed, now)
-    await legacy.clear(connection, user_id)
-    return await sessions.revoke_all(connection, user_id, now, PASSWORD_RESET)
+async def reset(connection: AsyncConnection, user: User, hashed: str, now: datetime) -> int:
+    """Set the password, whatever it was, of a user whose row the transaction holds locked; end all sessions.
+
+    Returns how many sessions ended. Verifications of the address are void.
+    """
+    await repository.put_password(connection, user.id, hashed, now)
+    await legacy.clear(connection, user.id)
+    await verifications.void(connection, user.email)
+    return await sessions.revoke_all(connection, user.id, now, PASSWORD_RESET)

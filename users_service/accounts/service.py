@@ -24,6 +24,8 @@ from users_service.errors import AccountNotFound, LastAccount, TokensNotFound, U
 from users_service.idempotency import Idempotency
 from users_service.replicas.reads import Query
 from users_service.users import repository as users
+from users_service.users.model import User
+from users_service.verifications import repository as verifications
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,10 @@ class AccountService:
         new = messages.new_account_of(request.account)
 
         async def work(connection: AsyncConnection) -> LinkAccountResponse:
-            if await users.get_user(connection, request.user_id) is None:
+            user = await users.get_user(connection, request.user_id)
+            if user is None:
                 raise UserNotFound
-            account = await insert_linked(connection, self.cipher, request.user_id, new, self.clock())
+            account = await insert_linked(connection, self.cipher, user.id, new, self.clock())
             response = LinkAccountResponse()
             messages.fill(response.account, account)
             return response
@@ -69,15 +72,16 @@ class AccountService:
             account = await repository.get(connection, user_id, id_)
             if user is None or account is None:
                 raise AccountNotFound
-            return await self._unlink(connection, account)
+            return await self._unlink(connection, user, account)
 
         return await self.database.transaction(work)
 
-    async def _unlink(self, connection: AsyncConnection, account: Account) -> int:
+    async def _unlink(self, connection: AsyncConnection, user: User, account: Account) -> int:
         others = await repository.list_by_user(connection, account.user_id)
         ways = [other.provider for other in others if other.id != account.id and other.signs_in]
         if account.provider == CREDENTIAL:
             await legacy.clear(connection, account.user_id)
+            await verifications.void(connection, user.email)
         elif CREDENTIAL not in ways and await legacy.get_hash(connection, account.user_id) is not None:
             ways.append(CREDENTIAL)
         if not ways and account.signs_in:

@@ -83,7 +83,7 @@ class AccountSignIn:
 
     async def _linked(self, connection: AsyncConnection, request: SignIn, now: datetime) -> Found | None:
         # Locked: neither the address nor its being verified changes before the link is there.
-        user = await users.get_by_email(connection, normalize(request.profile.email), lock=True)
+        user = await users.lock_by_email(connection, normalize(request.profile.email))
         if user is None:
             return None
         if await repository.get_by_provider(connection, request.account.provider, request.account.account_id):

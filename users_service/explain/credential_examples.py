@@ -79,6 +79,7 @@ def _attempt(connection: AsyncConnection, _database: Database, values: Values) -
 
 VERIFICATIONS: Final = (
     Example("verifications.put", lambda c, _, v: verifications.put(c, v.verification)),
+    Example("verifications.void", lambda c, _, v: verifications.void(c, v.verification.identifier)),
     Example("verifications.find", _find),
     Example("verifications.attempt", _attempt),
 )

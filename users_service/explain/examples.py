@@ -55,7 +55,7 @@ USERS: Final = (
     Example("users.get_user", lambda c, _, v: users.get_user(c, v.user.id)),
     Example("users.get_user", lambda c, _, v: users.get_user(c, v.user.id, lock=True), "locked"),
     Example("users.get_by_email", lambda c, _, v: users.get_by_email(c, v.email)),
-    Example("users.get_by_email", lambda c, _, v: users.get_by_email(c, v.email, lock=True), "locked"),
+    Example("users.lock_by_email", lambda c, _, v: users.lock_by_email(c, v.email)),
     Example("users.list_users", _list(lambda _: UserFilter(), later=False), "first page"),
     Example("users.list_users", _list(lambda _: UserFilter(), later=True), "later page"),
     Example("users.list_users", _list(lambda _: UserFilter(), later=True, descending=False), "oldest first"),

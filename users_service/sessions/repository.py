@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, insert, literal, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, bindparam, func, insert, join, literal, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,8 +18,8 @@ from users_service.passwords.repository import UNCHANGED
 from users_service.prepared import Prepared
 from users_service.sessions.lifetime import EXTENSION_DUE, SLIDING
 from users_service.sessions.model import Session
+from users_service.tables import accounts, sessions, users
 from users_service.tables import rotated_session_tokens as rotated
-from users_service.tables import sessions
 
 # Also the order of the columns in ``from_row``.
 COLUMNS = (
@@ -39,10 +39,15 @@ COLUMNS = (
 
 _NAMES = tuple(column.name for column in COLUMNS)
 _INSERT = Prepared(insert(sessions).values({name: bindparam(name) for name in _NAMES}))
-# The password's row is locked for reading, as long as the transaction lasts.
+# The rows of the user and of the password are locked for reading, in this order, as long as the transaction lasts.
 _INSERT_GUARDED = Prepared(
     insert(sessions).from_select(
-        _NAMES, select(*(bindparam(name) for name in _NAMES)).where(*UNCHANGED).with_for_update(read=True)
+        _NAMES,
+        select(*(bindparam(name) for name in _NAMES))
+        .prefix_with("STRAIGHT_JOIN")
+        .select_from(join(users, accounts, accounts.c.account_id == users.c.id))
+        .where(users.c.id == bindparam("user_id"), *UNCHANGED)
+        .with_for_update(read=True),
     )
 )
 

@@ -21,6 +21,7 @@ from users_service.passwords.repository import Credential
 from users_service.sessions import repository
 from users_service.sessions.issuing import new_session
 from users_service.sessions.model import ClientDetails, Session
+from users_service.users import repository as users
 from users_service.users.email import normalize
 from users_service.users.model import User
 
@@ -131,6 +132,9 @@ async def _store(connection: AsyncConnection, session: Session, verified: _Verif
         return False
     if not (credential.legacy or verified.replacement):
         return await repository.insert_guarded(connection, session, stored)
+    # The user's row first, as whoever changes the password locks it.
+    if await users.get_user(connection, credential.user_id, lock=True) is None:
+        return False
     if not await credentials.replace(connection, credential, verified.replacement or stored, verified.now):
         return False
     await repository.insert_session(connection, session)

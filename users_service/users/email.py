@@ -10,13 +10,18 @@ from chassis.errors import InvalidFields
 MAX_LENGTH: Final = 254
 
 
+def folded(email: str) -> str:
+    """Return the address case-folded and without spaces around it, however long that is."""
+    # The collation takes "a@b.cc" and "a@b.cc " for equal; here they must be one text, or each has its own limits.
+    return email.strip().casefold()
+
+
 def normalize(email: str, field: str = "email") -> str:
-    """Return the address case-folded and without spaces around it.
+    """Return the address as ``folded`` does.
 
     Raises InvalidFields, naming the request's ``field``, where that is longer than 254 characters.
     """
-    # The collation takes "a@b.cc" and "a@b.cc " for equal; here they must be one text, or each has its own limits.
-    folded = email.strip().casefold()
-    if len(folded) > MAX_LENGTH:
+    normalized = folded(email)
+    if len(normalized) > MAX_LENGTH:
         raise InvalidFields.of(field, f"at most {MAX_LENGTH} characters, case-folded")
-    return folded
+    return normalized

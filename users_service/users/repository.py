@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.errors import ConflictRetry
 from chassis.statements import named
 from users_service.clock import utc
 from users_service.driver_errors import duplicate_key
@@ -24,7 +25,16 @@ EMAIL_KEYS = frozenset({"idx_email", "uniq_email_normalized"})
 _BY_ID = select(*COLUMNS).where(users.c.id == bindparam("wanted"))
 _BY_EMAIL = select(*COLUMNS).where(users.c.email_normalized == bindparam("wanted"))
 # By whether they lock the row. Made once: to put such a statement together takes longer than to carry it out.
-_ONE = {statement: {False: statement, True: statement.with_for_update()} for statement in (_BY_ID, _BY_EMAIL)}
+_ONE = {False: _BY_ID, True: _BY_ID.with_for_update()}
+_HOLDER = (
+    select(*COLUMNS)
+    .where(users.c.id == bindparam("wanted"), users.c.email_normalized == bindparam("normalized"))
+    .with_hint(users, "FORCE INDEX (PRIMARY)", "mysql")
+    .with_for_update()
+)
+
+# How often the row is looked for anew because its address went to somebody else meanwhile.
+READINGS: Final = 4
 
 # (created_at, id) of the last row of the page before.
 Position = tuple[datetime, str]
@@ -42,17 +52,33 @@ async def insert_user(connection: AsyncConnection, user: User) -> None:
 @named
 async def get_user(connection: AsyncConnection, id_: str, *, lock: bool = False) -> User | None:
     """Read a user; ``lock``: until the transaction ends, nobody else changes or deletes it."""
-    return await _one(connection, _BY_ID, id_, lock=lock)
+    return await _one(connection, _ONE[lock], wanted=id_)
 
 
 @named
-async def get_by_email(connection: AsyncConnection, normalized: str, *, lock: bool = False) -> User | None:
+async def get_by_email(connection: AsyncConnection, normalized: str) -> User | None:
     """Read the user of an address in its normalised form."""
-    return await _one(connection, _BY_EMAIL, normalized, lock=lock)
+    return await _one(connection, _BY_EMAIL, wanted=normalized)
 
 
-async def _one(connection: AsyncConnection, statement: Select[Any], wanted: str, *, lock: bool) -> User | None:
-    row = (await connection.execute(_ONE[statement][lock], {"wanted": wanted})).one_or_none()
+@named
+async def lock_by_email(connection: AsyncConnection, normalized: str) -> User | None:
+    """Read the user of an address and lock it: until the transaction ends, nobody else changes or deletes it.
+
+    Raises ConflictRetry where the address went from hand to hand meanwhile.
+    """
+    for _ in range(READINGS):
+        found = await _one(connection, _BY_EMAIL, wanted=normalized)
+        # By id, and so in the order in which whoever changes the address locks: the row, then the index of addresses.
+        # Asked for nobody, too: an address takes as long whether or not somebody has it.
+        locked = await _one(connection, _HOLDER, wanted=found.id if found else "", normalized=normalized)
+        if locked is not None or found is None:
+            return locked
+    raise ConflictRetry
+
+
+async def _one(connection: AsyncConnection, statement: Select[Any], **values: str) -> User | None:
+    row = (await connection.execute(statement, values)).one_or_none()
     return None if row is None else user_of(row)
 
 

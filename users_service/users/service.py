@@ -24,16 +24,17 @@ from users_service.passwords.hasher import Passwords
 from users_service.replicas.reads import Query
 from users_service.users import repository
 from users_service.users.deletion import delete_everything
-from users_service.users.email import normalize
+from users_service.users.email import folded, normalize
 from users_service.users.messages import fill
 from users_service.users.model import Deleted, User, UserChanges, UserFilter, new_user
 from users_service.users.reads import UserReads
 from users_service.users.repository import Position
+from users_service.verifications import repository as verifications
 
 # No etag was given: the user may be in any state.
 ANY_STATE: Final = ""
 # As User.etag writes it.
-ISSUED_ETAG: Final = re.compile(r'"([0-9]{1,10})"').fullmatch
+ISSUED_ETAG: Final = re.compile(r'"([1-9][0-9]{0,9})"').fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +141,23 @@ class UserService:
         return await self.query(lambda connection: repository.count_users(connection, wanted))
 
     async def update_user(self, id_: str, changes: UserChanges, etag: str) -> User:
-        """Change a user and return it. Raises UserNotFound, EtagMismatch, EmailTaken."""
+        """Change a user and return it; another address voids what was to prove the one before, or this one.
+
+        Raises UserNotFound, EtagMismatch, EmailTaken.
+        """
         revision = None if etag == ANY_STATE else _revision(etag)
 
         async def work(connection: AsyncConnection) -> User:
+            # Before the change: proofs of the address before are made and consumed under the same lock.
+            before = await repository.get_user(connection, id_, lock=True) if changes.email is not None else None
             changed = await repository.change_user(connection, id_, changes, self.clock(), revision=revision)
             user = await repository.get_user(connection, id_)
             if user is None:
                 raise UserNotFound
             if not changed:
                 raise EtagMismatch
+            if before is not None and folded(before.email) != folded(user.email):
+                await verifications.void(connection, before.email, user.email)
             return user
 
         return await self.database.transaction(work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement
@@ -9,28 +10,42 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.errors import ServiceError
 from users_service.errors import VerificationAttemptsExceeded, VerificationExpired, VerificationInvalid
+from users_service.users import repository as users
+from users_service.users.model import User
 from users_service.verifications import repository
 from users_service.verifications.model import MAX_ATTEMPTS, Kind, Purpose, Verification
 from users_service.verifications.secrets import Code, SecretHasher, Token
 
 
+@dataclass(frozen=True, slots=True)
+class Consumed:
+    """A verification that was consumed just now, and who has its address: locked until the transaction ends."""
+
+    verification: Verification
+    user: User | None
+
+
 async def consume(
     connection: AsyncConnection, hasher: SecretHasher, purpose: Purpose, secret: Code | Token, now: datetime
-) -> Verification | ServiceError:
+) -> Consumed | ServiceError:
     """Consume what the secret proves, or return why not.
 
     The refusal is returned and not raised: the caller commits the wrong attempt and raises it afterwards.
     """
     if isinstance(secret, Code):
-        which = repository.of_code(purpose, secret.identifier)
-        candidates = hasher.candidates(purpose, secret.identifier, Kind.CODE, secret.code)
-        return await _attempt(connection, which, candidates, now)
-    which = repository.of_token(purpose, secret.id)
-    found = await repository.find(connection, which)
-    if found is None:
-        return VerificationInvalid()
-    candidates = hasher.candidates(purpose, found.identifier, Kind.TOKEN, secret.secret)
-    return await _attempt(connection, which, candidates, now)
+        which, identifier = repository.of_code(purpose, secret.identifier), secret.identifier
+        candidates = hasher.candidates(purpose, identifier, Kind.CODE, secret.code)
+    else:
+        which = repository.of_token(purpose, secret.id)
+        found = await repository.find(connection, which)
+        if found is None:
+            return VerificationInvalid()
+        identifier = found.identifier
+        candidates = hasher.candidates(purpose, identifier, Kind.TOKEN, secret.secret)
+    # First: whoever changes the user voids its verifications under this lock.
+    user = await users.lock_by_email(connection, identifier)
+    attempted = await _attempt(connection, which, candidates, now)
+    return attempted if isinstance(attempted, ServiceError) else Consumed(attempted, user)
 
 
 async def _attempt(

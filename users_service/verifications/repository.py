@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, case, null, select, update
+from sqlalchemy import ColumnElement, Row, and_, case, delete, null, select, update
 from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.statements import named
 from users_service.clock import utc
 from users_service.tables import verifications
+from users_service.users.email import folded
 from users_service.verifications.model import MAX_ATTEMPTS, Kind, Purpose, Verification
 
 COLUMNS = tuple(verifications.c[name] for name in Verification.__dataclass_fields__)
@@ -26,6 +27,17 @@ async def put(connection: AsyncConnection, verification: Verification) -> None:
     statement = mysql.insert(verifications).values(values)
     changed = {name: value for name, value in values.items() if name not in ("purpose", "identifier")}
     await connection.execute(statement.on_duplicate_key_update(changed))
+
+
+@named
+async def void(connection: AsyncConnection, *emails: str) -> None:
+    """Remove every verification of these addresses, whatever it is for; answered from now on like a wrong secret.
+
+    Belongs into the transaction that changes the password, the address or the state of a user, whose row it holds
+    locked: verifications of that user's address are made and consumed under the same lock (decision 0060).
+    """
+    for identifier in sorted({folded(email) for email in emails}):
+        await connection.execute(delete(verifications).where(verifications.c.identifier == identifier))
 
 
 def of_code(purpose: Purpose, identifier: str) -> ColumnElement[bool]:

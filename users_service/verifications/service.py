@@ -24,7 +24,7 @@ from users_service.users import repository as users
 from users_service.users.email import normalize
 from users_service.users.model import User, UserChanges
 from users_service.verifications import messages, repository, secrets
-from users_service.verifications.consuming import consume
+from users_service.verifications.consuming import Consumed, consume
 from users_service.verifications.model import Kind, Purpose, Verification, lifetime
 from users_service.verifications.secrets import Code, SecretHasher, Token
 
@@ -78,6 +78,8 @@ class VerificationService:
         purpose, kind = messages.purpose_of(request.purpose), messages.kind_of(request.kind)
 
         async def work(connection: AsyncConnection) -> pb.CreateVerificationResponse:
+            # Of a change of this user at the same moment it comes before, and is voided, or after.
+            await users.lock_by_email(connection, identifier)
             verification, secret = self._new(purpose, identifier, kind)
             await repository.put(connection, verification)
             response = pb.CreateVerificationResponse(secret=secret)
@@ -109,8 +111,8 @@ class VerificationService:
         """
         await self.attempts.claim(attempt.subjects, self.clock())
 
-        async def nothing_more(_: AsyncConnection, consumed: Verification, __: datetime) -> Verification:
-            return consumed
+        async def nothing_more(_: AsyncConnection, consumed: Consumed, __: datetime) -> Verification:
+            return consumed.verification
 
         return await self._consume_and(attempt, nothing_more)
 
@@ -121,17 +123,17 @@ class VerificationService:
         """
         await self.attempts.claim(attempt.subjects, self.clock())
 
-        async def mark(connection: AsyncConnection, consumed: Verification, now: datetime) -> User:
-            user = await _user_of(connection, consumed, lock=True)
+        async def mark(connection: AsyncConnection, consumed: Consumed, now: datetime) -> User:
+            user = _known(consumed.user)
             if user.email_verified:
                 return user
             await users.change_user(connection, user.id, UserChanges(email_verified=True), now, revision=None)
-            return await _user_of(connection, consumed, lock=True)
+            return _known(await users.get_user(connection, user.id))
 
         return await self._consume_and(attempt, mark)
 
     async def reset_password(self, attempt: Attempt, password: str) -> tuple[str, int]:
-        """Consume a secret, set the password and end all sessions, in one transaction.
+        """Consume a secret, set the password, end all sessions and void all other secrets, in one transaction.
 
         Returns the user's id and how many sessions ended. Raises as ``consume_verification``, or UserNotFound, which
         consumes nothing, or PasswordHashingBusy.
@@ -141,18 +143,17 @@ class VerificationService:
         # Before the transaction: it holds locks, and no lock should wait for a core.
         hashed = await self.passwords.hash(password)
 
-        async def reset(connection: AsyncConnection, consumed: Verification, now: datetime) -> tuple[str, int]:
-            # Not locked: a sign-in that holds the password's row may wait for the user's.
-            user = await _user_of(connection, consumed, lock=False)
-            ended = await credentials.reset(connection, user.id, hashed, now)
+        async def reset(connection: AsyncConnection, consumed: Consumed, now: datetime) -> tuple[str, int]:
+            user = _known(consumed.user)
+            ended = await credentials.reset(connection, user, hashed, now)
             # Whoever was locked out by somebody's guesses may sign in with the new password.
-            await self.attempts.clear(connection, [account(sign_in.ACTION, consumed.identifier)])
+            await self.attempts.clear(connection, [account(sign_in.ACTION, consumed.verification.identifier)])
             return user.id, ended
 
         return await self._consume_and(attempt, reset)
 
     async def _consume_and(
-        self, attempt: Attempt, then: Callable[[AsyncConnection, Verification, datetime], Awaitable[T]]
+        self, attempt: Attempt, then: Callable[[AsyncConnection, Consumed, datetime], Awaitable[T]]
     ) -> T:
         async def work(connection: AsyncConnection) -> T | ServiceError:
             now = self.clock()
@@ -169,8 +170,7 @@ class VerificationService:
         return result
 
 
-async def _user_of(connection: AsyncConnection, verification: Verification, *, lock: bool) -> User:
-    user = await users.get_by_email(connection, verification.identifier, lock=lock)
+def _known(user: User | None) -> User:
     if user is None:
         raise UserNotFound
     return user
