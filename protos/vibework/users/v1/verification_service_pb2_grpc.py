@@ -29,7 +29,9 @@ class VerificationServiceStub:
     """Proves control of an address: short codes to type and long tokens to put into a link.
 
     Only a keyed hash of a code or token is stored. A new one replaces the one before of the same purpose and
-    identifier; 5 wrong attempts end it; it is consumed once at most, whatever races. Any call may also answer
+    identifier; 5 wrong attempts end it; it is consumed once at most, whatever races. A change of the password or of the
+    address of its user, and the user's deletion, end it for every purpose: it is then answered like a wrong one, and so
+    is one made before for the address that a user changes to. Any call may also answer
     INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
     (DATABASE_UNAVAILABLE) and INTERNAL.
     """
@@ -66,7 +68,9 @@ class VerificationServiceServicer:
     """Proves control of an address: short codes to type and long tokens to put into a link.
 
     Only a keyed hash of a code or token is stored. A new one replaces the one before of the same purpose and
-    identifier; 5 wrong attempts end it; it is consumed once at most, whatever races. Any call may also answer
+    identifier; 5 wrong attempts end it; it is consumed once at most, whatever races. A change of the password or of the
+    address of its user, and the user's deletion, end it for every purpose: it is then answered like a wrong one, and so
+    is one made before for the address that a user changes to. Any call may also answer
     INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
     (DATABASE_UNAVAILABLE) and INTERNAL.
     """
@@ -146,7 +150,9 @@ class VerificationService:
     """Proves control of an address: short codes to type and long tokens to put into a link.
 
     Only a keyed hash of a code or token is stored. A new one replaces the one before of the same purpose and
-    identifier; 5 wrong attempts end it; it is consumed once at most, whatever races. Any call may also answer
+    identifier; 5 wrong attempts end it; it is consumed once at most, whatever races. A change of the password or of the
+    address of its user, and the user's deletion, end it for every purpose: it is then answered like a wrong one, and so
+    is one made before for the address that a user changes to. Any call may also answer
     INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
     (DATABASE_UNAVAILABLE) and INTERNAL.
     """
