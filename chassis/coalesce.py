@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
@@ -33,14 +33,15 @@ LONGEST_QUIET_SECONDS: Final = 0.000_3
 # cancelled at that very instant (docs/decisions/0056).
 GRACE_SECONDS: Final = 0.25
 
-Fetch = Callable[[list[K]], Awaitable[dict[K, V]]]
+Fetch = Callable[[list[K]], Awaitable[Mapping[K, V | Exception]]]
 _Batch = dict[K, list[asyncio.Future[V | None]]]
 
 
 class Coalescer(Generic[K, V]):
     """Gathers ``get`` calls into calls of ``fetch``.
 
-    ``fetch`` gets 1 to ``max_batch`` distinct keys and returns what it found. ``timeout`` in seconds is what a query
+    ``fetch`` gets 1 to ``max_batch`` distinct keys and returns what it found; an exception that it returns under a key
+    is raised for those who asked for that key, and nobody else. ``timeout`` in seconds is what a query
     has; inside ``fetch``, ``deadline.remaining()`` is what is left of it, and one that does not keep to it ends with
     ``DatabaseUnavailable`` a moment later. The query runs outside the context of the calls it serves: it belongs to
     none of them, but for their traces (``trace.shared``).
@@ -64,7 +65,7 @@ class Coalescer(Generic[K, V]):
         self._waiting: _Batch[K, V] = {}
         # Where traced callers that were the first to ask for a key are in their traces.
         self._callers: dict[K, trace.Position] = {}
-        self._running: dict[asyncio.Task[dict[K, V]], _Batch[K, V]] = {}
+        self._running: dict[asyncio.Task[Mapping[K, V | Exception]], _Batch[K, V]] = {}
         # The next query, if it is about to start.
         self._due: asyncio.Handle | Lull | None = None
         # Keys of the query that ended last.
@@ -114,7 +115,7 @@ class Coalescer(Generic[K, V]):
                 self._running[task] = batch
                 task.add_done_callback(self._on_done)
 
-    def _on_done(self, task: asyncio.Task[dict[K, V]]) -> None:
+    def _on_done(self, task: asyncio.Task[Mapping[K, V | Exception]]) -> None:
         batch = self._running.pop(task)
         self._answered = len(batch)
         loop = asyncio.get_running_loop()
@@ -145,7 +146,7 @@ class Coalescer(Generic[K, V]):
                     callers.append(caller)
         return batch, callers
 
-    def _settle(self, batch: _Batch[K, V], task: asyncio.Task[dict[K, V]]) -> None:
+    def _settle(self, batch: _Batch[K, V], task: asyncio.Task[Mapping[K, V | Exception]]) -> None:
         if task.cancelled():
             # Only a stopping loop cancels a query; nobody must wait for it for ever.
             _cancel(batch)
@@ -156,15 +157,18 @@ class Coalescer(Generic[K, V]):
         else:
             _deliver(batch, task.result())
 
-    async def _fetch_in_time(self, keys: list[K]) -> dict[K, V]:
+    async def _fetch_in_time(self, keys: list[K]) -> Mapping[K, V | Exception]:
         with deadline.alone(self._timeout):
             async with asyncio.timeout(self._timeout + GRACE_SECONDS):
                 return await self._fetch(keys)
 
 
-def _deliver(batch: _Batch[K, V], found: dict[K, V]) -> None:
+def _deliver(batch: _Batch[K, V], found: Mapping[K, V | Exception]) -> None:
     for key, waiters in batch.items():
         value = found.get(key)
+        if isinstance(value, Exception):
+            _fail({key: waiters}, value)
+            continue
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(value)

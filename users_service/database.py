@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, Self, TypeVar
@@ -24,14 +24,18 @@ from chassis.errors import DatabaseUnavailable
 from chassis.gate import Gate
 from chassis.statements import named
 from chassis.telemetry.queries import Queries, Spans, Target
-from users_service.driver_errors import DEADLOCK, STATEMENT_TIMEOUTS, error_number, translated
+from users_service.driver_errors import DEADLOCK, TextUnreadable, ends_connection, error_number, translated
+from users_service.driver_text import marked
 from users_service.engines import limited_arguments, new_engine
 from users_service.observing import observe
 from users_service.pools import PointPool, Use, use_of
 from users_service.prepared import commit
 from users_service.settings import DatabaseSettings
+from users_service.writability import QUESTION, Writability
 
 T = TypeVar("T")
+# How text is decoded on a connection meanwhile.
+Reading = Callable[[AsyncConnection], AbstractContextManager[Any]]
 
 # Connections kept for point reads: each kind has one query in flight (docs/performance.md).
 POINT_CONNECTIONS = 2
@@ -55,14 +59,18 @@ class Database:
         share = settings.mysql_pool_max_connections - POINT_CONNECTIONS
         # A third of the rest reads: lists and counts take one statement, transactions several.
         reads = max(1, share // 3)
-        self.engine = new_engine(settings, size=share - share // 3, isolation_level="READ COMMITTED")
-        self._reader = new_engine(settings, size=reads, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
         patience = settings.mysql_pool_acquire_timeout_ms / 1000
         self._transacting = Detached(Gate(share - share // 3, patience))
         self._reading = Detached(Gate(reads, patience))
         self._pointing = Detached(Gate(POINT_CONNECTIONS, patience))
         recycle = max(1, settings.mysql_pool_idle_timeout_ms // 1000)
         self._points = PointPool(POINT_CONNECTIONS, recycle, limited_arguments(settings), self.queries)
+        self.writability = Writability(self._points.leave)
+        primary: dict[str, Any] = {"writability": self.writability}
+        self.engine = new_engine(settings, size=share - share // 3, isolation_level="READ COMMITTED", **primary)
+        self._reader = new_engine(
+            settings, size=reads, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True, **primary
+        )
         for engine in (self.engine, self._reader):
             observe(engine, self.queries)
 
@@ -92,7 +100,11 @@ class Database:
     @named
     async def ping(self) -> None:
         """Raise DatabaseUnavailable where the server does not answer, or has no tables of ours."""
-        await self.query(lambda connection: connection.execute(text("SELECT 1 FROM users LIMIT 1")))
+        await self.query(self._look)
+
+    async def _look(self, connection: AsyncConnection) -> None:
+        await connection.execute(text("SELECT 1 FROM users LIMIT 1"))
+        self.writability.looked(tuple((await connection.execute(text(QUESTION))).one()))
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
@@ -106,17 +118,26 @@ class Database:
         """Carry out single statements, reads above all, each committed by itself.
 
         Raises DatabaseUnavailable, CallDeadlineExceeded, or Overloaded where all connections stay in use. A caller who
-        leaves ends it between two statements.
+        leaves ends it between two statements. Where text that is read is no UTF-8, ``work`` is carried out once more
+        and gets it with marks (``driver_text``).
         """
         return await self._reading.run(partial(self._query, work))
 
     async def _query(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        until = self._limit()
+        try:
+            return await self._query_until(until, work, nullcontext)
+        except TextUnreadable:
+            # One row's text must not take the others along.
+            return await self._query_until(until, work, marked)
+
+    async def _query_until(self, until: float, work: Callable[[AsyncConnection], Awaitable[T]], reading: Reading) -> T:
         with translated():
-            until = self._limit()
             connection = await _connected(self._reader, until)
             try:
-                async with asyncio.timeout_at(until):
-                    return await work(connection)
+                with reading(connection):
+                    async with asyncio.timeout_at(until):
+                        return await work(connection)
             finally:
                 await _give_back(connection)
 
@@ -173,7 +194,10 @@ class Database:
         self.queries.ended(started, "COMMIT", list)
 
     async def read(self, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Run one SELECT outside of SQLAlchemy; repeat it once where the pooled connection turns out dead."""
+        """Run one SELECT outside of SQLAlchemy; repeat it once where the pooled connection turns out dead.
+
+        Text comes as bytes.
+        """
         return await self._pointing.run(partial(self._read, statement, arguments))
 
     async def _read(self, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -181,8 +205,8 @@ class Database:
             async with asyncio.timeout_at(self._limit()):
                 try:
                     return await self._points.read(statement, arguments)
-                except (asyncmy.errors.OperationalError, asyncmy.errors.InterfaceError, OSError) as error:
-                    if error_number(error) in STATEMENT_TIMEOUTS:
+                except (asyncmy.errors.MySQLError, OSError) as error:
+                    if not ends_connection(error):
                         raise
                     return await self._points.read(statement, arguments)
 

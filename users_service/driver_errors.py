@@ -11,16 +11,30 @@ from contextlib import contextmanager
 import asyncmy.errors
 from sqlalchemy import exc
 
-from chassis import deadline, logging
+from chassis import deadline, logging, statements
 from chassis.errors import CallDeadlineExceeded, ConflictRetry, DatabaseUnavailable
+from users_service.errors import RecordUnreadable
 
 DUPLICATE_KEY = 1062
 FOREIGN_KEY_MISSING = 1452
 LOCK_WAIT_TIMEOUT = 1205
 DEADLOCK = 1213
 STATEMENT_TIMEOUTS = frozenset({1969, 3024})  # MariaDB's and MySQL's own limit on a statement
-# The server takes no writes: it is not the primary, or not any more.
-READ_ONLY = frozenset({1290, 1836})
+# The server takes no writes: it is not the primary, or not any more; or it was started to be read only.
+READ_ONLY = frozenset({1036, 1290, 1792, 1836, 1874, 1881, 3100})
+# There is no room for what was to be written: in a table, on the disk, for a temporary file, for the binary log.
+DISK_FULL = frozenset({3, 20, 1021, 1026, 1030, 1114, 1598})
+# The server, or its node of a cluster, serves nobody now, or has ended or lost track of this very connection.
+GONE = frozenset(
+    {1040, 1043, 1047, 1053, 1077, 1079, 1080, 1129, 1152, 1153, 1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161, 1184}
+    | {1203, 1927, 3032, 3168, 3169, 4031}
+)
+# Of these, what tells of one connection only: ended by somebody, or idle for too long.
+KILLED = frozenset({1927, 3169, 4031})
+# What the driver says of a connection that broke.
+LOST = frozenset({2006, 2013, 2055})
+# All of the driver's own numbers are about the connection.
+_OF_THE_CLIENT = range(2000, 3000)
 DENIED = frozenset({1044, 1142, 1143, 1227})  # to a database, table or column; or a right is missing
 NOT_MIGRATED = frozenset({1146, 1054})  # a table, or a column, is missing
 
@@ -39,11 +53,35 @@ UNAVAILABLE = (
 log = logging.get(__name__)
 
 
+class TextUnreadable(RecordUnreadable):
+    """Text of a row that was read is no UTF-8; of which row, the driver does not tell."""
+
+
+def ends_connection(error: BaseException | None) -> bool:
+    """Whether the connection that raised this must not be used again.
+
+    It stays only where the server said something of the statement alone: after anything else there may be more to read,
+    and after a word about the server itself the next statement would meet the same.
+    """
+    origin = error.orig if isinstance(error, exc.DBAPIError) else error
+    if not isinstance(origin, asyncmy.errors.MySQLError):
+        return True
+    number = error_number(error)
+    # Faults that the driver finds, such as packets out of order, have no number.
+    return number < 1_000 or number in _OF_THE_CLIENT or number in READ_ONLY or number in GONE
+
+
 def error_number(error: BaseException | None) -> int:
     """Return the MySQL error number of a driver error, also where SQLAlchemy wrapped it; 0 where there is none."""
     origin = error.orig if isinstance(error, exc.DBAPIError) else error
     number = origin.args[0] if origin is not None and origin.args else 0
     return number if isinstance(number, int) else 0
+
+
+def ends_all_connections(error: BaseException | None) -> bool:
+    """Whether it is the server that is no good, and with it every connection that was opened until now."""
+    number = error_number(error)
+    return ends_connection(error) and number not in KILLED and (number in GONE or number in READ_ONLY or number in LOST)
 
 
 def duplicate_key(error: exc.IntegrityError) -> str:
@@ -66,6 +104,10 @@ def translated() -> Iterator[None]:
         raise _timed_out() from error
     except (exc.SQLAlchemyError, asyncmy.errors.MySQLError, OSError) as error:
         raise _translate(error) from error
+    except UnicodeDecodeError as error:
+        # Without its text, which has the bytes.
+        log.warning("stored row unreadable", problem=type(error).__name__, statement=statements.current())
+        raise TextUnreadable from None
     except RuntimeError as error:
         if str(error) != RESET_WHILE_CONNECTING:
             raise
@@ -76,6 +118,12 @@ def _timed_out() -> Exception:
     return CallDeadlineExceeded() if deadline.has_passed() else DatabaseUnavailable()
 
 
+def _of_the_server(error: Exception) -> bool:
+    if isinstance(error, exc.DBAPIError):
+        return error.connection_invalidated
+    return isinstance(error, asyncmy.errors.MySQLError) and ends_connection(error)
+
+
 def _translate(error: Exception) -> Exception:
     number = error_number(error)
     if number in (DEADLOCK, LOCK_WAIT_TIMEOUT):
@@ -83,7 +131,7 @@ def _translate(error: Exception) -> Exception:
     if number in NOT_MIGRATED:
         log.error("the schema is not migrated", number=number)
         return DatabaseUnavailable()
-    if isinstance(error, UNAVAILABLE) or (isinstance(error, exc.DBAPIError) and error.connection_invalidated):
+    if isinstance(error, UNAVAILABLE) or _of_the_server(error):
         log.warning("database unavailable", number=number, kind=type(error).__name__)
         return DatabaseUnavailable()
     return error

@@ -7,14 +7,15 @@ import time
 from typing import Any
 
 from sqlalchemy import PoolResetState, event, exc
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from users_service.driver_errors import READ_ONLY, error_number
+from users_service.driver_errors import ends_all_connections, ends_connection
 from users_service.pools import MeasuredPool
 from users_service.session_state import SET_NAMES, init_command
 from users_service.settings import DatabaseSettings
+from users_service.writability import Writability
 
 
 def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
@@ -47,8 +48,13 @@ def _tls(settings: DatabaseSettings) -> ssl.SSLContext | None:
     return ssl.create_default_context(cafile=settings.mysql_tls_ca_file)
 
 
-def new_engine(settings: DatabaseSettings, *, size: int, **options: Any) -> AsyncEngine:
-    """Return a pool of at most ``size`` connections; ``options`` as SQLAlchemy takes them."""
+def new_engine(
+    settings: DatabaseSettings, *, size: int, writability: Writability | None = None, **options: Any
+) -> AsyncEngine:
+    """Return a pool of at most ``size`` connections; ``options`` as SQLAlchemy takes them.
+
+    ``writability``: of the primary, where the pool is of connections to it.
+    """
     engine = create_async_engine(
         URL.create("mysql+asyncmy"),
         connect_args=limited_arguments(settings),
@@ -64,7 +70,9 @@ def new_engine(settings: DatabaseSettings, *, size: int, **options: Any) -> Asyn
     _keep_collation(engine)
     _roll_back_what_is_open(engine)
     _discard_idle(engine, settings.mysql_pool_idle_timeout_ms / 1000)
-    _leave_old_primary(engine)
+    _retire(engine)
+    if writability is not None:
+        _leave_old_primary(engine, writability)
     return engine
 
 
@@ -117,10 +125,29 @@ def _discard_idle(engine: AsyncEngine, seconds: float) -> None:
             raise exc.DisconnectionError("idle for too long")
 
 
-def _leave_old_primary(engine: AsyncEngine) -> None:
-    """Give up all connections to a server that only reads: after a failover the name leads to another one."""
+def _retire(engine: AsyncEngine) -> None:
+    """Give up a connection after whatever may have left something unread on it, or says that it is no good."""
 
     @event.listens_for(engine.sync_engine, "handle_error")
-    def leave(context: Any) -> None:
-        if error_number(context.original_exception) in READ_ONLY:
+    def retire(context: ExceptionContext) -> None:
+        # Without a connection there is none to give up.
+        if context.connection is not None and ends_connection(context.original_exception):
             context.is_disconnect = True
+            context.invalidate_pool_on_disconnect = ends_all_connections(context.original_exception)
+
+
+def _leave_old_primary(engine: AsyncEngine, writability: Writability) -> None:
+    """Give up connections to a server that only reads: after a failover the name leads to another one."""
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def refused(context: ExceptionContext) -> None:
+        writability.refused(context.original_exception)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def opened(_connection: Any, record: Any) -> None:
+        record.info["opened_at"] = time.monotonic()
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def check(_connection: Any, record: Any, _proxy: Any) -> None:
+        if record.info["opened_at"] <= writability.left_at:
+            raise exc.DisconnectionError("of a server that only read")

@@ -7,6 +7,7 @@ from typing import Final
 
 from chassis.errors import (
     AlreadyExists,
+    DataLoss,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
@@ -14,6 +15,13 @@ from chassis.errors import (
     Unauthenticated,
     Unavailable,
 )
+
+
+class RecordUnreadable(DataLoss):
+    """What is stored of a user, session or account is nothing that this service wrote, and cannot be read."""
+
+    reason = "RECORD_UNREADABLE"
+    default_message = "what is stored cannot be read; the log names it"
 
 
 class UserNotFound(NotFound):

@@ -14,6 +14,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from chassis.telemetry import shapes
 from chassis.telemetry.families import Family, Kind, Labels
 from chassis.telemetry.queries import Queries
+from users_service.driver_errors import ends_connection
 
 
 class MeasuredPool(AsyncAdaptedQueuePool):
@@ -34,18 +35,34 @@ class MeasuredPool(AsyncAdaptedQueuePool):
 
 
 class PointPool:
-    """A few plain connections of asyncmy, opened when they are first needed, for reads without SQLAlchemy."""
+    """A few plain connections of asyncmy, opened when they are first needed, for reads without SQLAlchemy.
+
+    Text comes as bytes: to decode it is left to whoever reads a row, so that one that is no UTF-8 spoils no other.
+    """
 
     def __init__(self, size: int, recycle: int, arguments: Mapping[str, Any], queries: Queries) -> None:
         """``recycle``: seconds after which an idle connection is replaced; ``arguments``: how to connect."""
-        self._options = {"minsize": 0, "maxsize": size, "pool_recycle": recycle, "autocommit": True, **arguments}
+        self._options = {
+            "minsize": 0,
+            "maxsize": size,
+            "pool_recycle": recycle,
+            "autocommit": True,
+            "use_unicode": False,
+            **arguments,
+        }
         self._queries = queries
         self._pool: Any = None
         self._reading = 0
+        # How often connections were given up.
+        self._generation = 0
 
     async def open(self) -> None:
         """Make the pool; it connects at the first read."""
         self._pool = await asyncmy.create_pool(**self._options)
+
+    def leave(self) -> None:
+        """Give up every connection made until now, each when it would be lent next."""
+        self._generation += 1
 
     @property
     def use(self) -> Use:
@@ -58,10 +75,28 @@ class PointPool:
         """Run one SELECT and return its rows. Raises the driver's errors."""
         self._reading += 1
         try:
-            async with self._pool.acquire() as connection, connection.cursor() as cursor:
-                return await self._observed(cursor, statement, arguments)
+            while True:
+                async with self._pool.acquire() as connection:
+                    if self._is_left(connection):
+                        # The pool keeps none that is closed.
+                        connection.close()
+                        continue
+                    return await self._on(connection, statement, arguments)
         finally:
             self._reading -= 1
+
+    def _is_left(self, connection: Any) -> bool:
+        # One that was just opened has no number yet.
+        return bool(connection.__dict__.setdefault("generation", self._generation) != self._generation)
+
+    async def _on(self, connection: Any, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
+        try:
+            async with connection.cursor() as cursor:
+                return await self._observed(cursor, statement, arguments)
+        except BaseException as error:
+            if ends_connection(error):
+                connection.close()
+            raise
 
     async def _observed(self, cursor: Any, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
         started = monotonic()

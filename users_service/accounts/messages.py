@@ -101,6 +101,7 @@ def _seconds(message: pb.AccountTokens, name: str, path: str) -> int | None:
 
 
 def _assign_seconds(target: Timestamp, seconds: int | None) -> None:
-    if seconds is not None:
+    # Other writers may have stored what no Timestamp can say.
+    if seconds is not None and FIRST_SECOND <= seconds <= LAST_SECOND:
         target.seconds = seconds
         target.SetInParent()

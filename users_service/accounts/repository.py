@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, func, insert, literal, or_, select, text, update
+from sqlalchemy import Column, Row, and_, func, insert, literal, or_, select, text, update
 from sqlalchemy import delete as delete_from
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import IntegrityError
@@ -18,6 +18,8 @@ from users_service.accounts.model import CREDENTIAL, Account
 from users_service.clock import utc
 from users_service.driver_errors import FOREIGN_KEY_MISSING, duplicate_key, error_number
 from users_service.errors import AccountAlreadyLinked, UserNotFound
+from users_service.paging import Position
+from users_service.rows import UNFIT, as_integer, as_text, readable, unreadable
 from users_service.tables import accounts
 
 COLUMNS = tuple(accounts.c[name] for name in Account.__dataclass_fields__)
@@ -116,17 +118,16 @@ async def _one(connection: AsyncConnection, condition: Any, *, lock: bool = Fals
 
 @named
 async def list_by_user(
-    connection: AsyncConnection, user_id: str, limit: int | None = None, after: tuple[datetime, str] | None = None
-) -> list[Account]:
-    """Read at most ``limit`` accounts of a user, oldest first, those after (created_at, id) only."""
+    connection: AsyncConnection, user_id: str, limit: int | None = None, after: Position | None = None
+) -> list[Row[Any]]:
+    """Read at most ``limit`` rows, for ``account_of``, of a user, oldest first, those behind a position only."""
     statement = select(*COLUMNS).where(accounts.c.user_id == user_id)
     if after is not None:
         created_at, id_ = after
         statement = statement.where(
             or_(accounts.c.created_at > created_at, and_(accounts.c.created_at == created_at, accounts.c.id > id_))
         )
-    rows = await connection.execute(statement.order_by(accounts.c.created_at, accounts.c.id).limit(limit))
-    return [account_of(row) for row in rows]
+    return list(await connection.execute(statement.order_by(accounts.c.created_at, accounts.c.id).limit(limit)))
 
 
 @named
@@ -176,9 +177,8 @@ async def look_through(connection: AsyncConnection, primary: str, after: str, li
 
 @named
 async def get_many(connection: AsyncConnection, ids: Sequence[str]) -> list[Account]:
-    """Read accounts by id, in no order."""
-    rows = await connection.execute(select(*COLUMNS).where(accounts.c.id.in_(ids)))
-    return [account_of(row) for row in rows]
+    """Read accounts by id, in no order, without those that cannot be read."""
+    return readable(account_of, await connection.execute(select(*COLUMNS).where(accounts.c.id.in_(ids))))
 
 
 @named
@@ -196,7 +196,22 @@ def _under_other_keys(primary: str) -> Any:
 
 
 def account_of(row: Row[Any]) -> Account:
-    """Turn a row of ``COLUMNS`` into an account; the driver's times are naive and in UTC."""
-    values = row._asdict()
-    values.update(created_at=utc(row.created_at), updated_at=utc(row.updated_at))
+    """Turn a row of ``COLUMNS`` into an account; the driver's times are naive and in UTC. Raises RecordUnreadable."""
+    try:
+        values = {name: _AS[name](value) for name, value in row._asdict().items()}
+    except UNFIT as problem:
+        raise unreadable("accounts", row.id, problem) from None
     return Account(**values)
+
+
+def _or_none(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else convert(value)
+
+
+def _as(column: Column[Any]) -> Callable[[Any], Any]:
+    kinds: dict[type, Callable[[Any], Any]] = {str: as_text, int: as_integer, datetime: utc}
+    convert = kinds[column.type.python_type]
+    return _or_none(convert) if column.nullable else convert
+
+
+_AS = {column.name: _as(column) for column in COLUMNS}

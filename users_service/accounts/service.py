@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.users.v1.account_service_pb2 import LinkAccountRequest, LinkAccountResponse
 
 from chassis.errors import EtagMismatch, InvalidFields
 from chassis.pagetokens import PageTokens
-from chassis.timestamps import from_micros, micros
 from users_service.accounts import legacy, messages, repository
 from users_service.accounts.linking import insert_linked, store_tokens
 from users_service.accounts.model import CREDENTIAL, Account, Tokens
@@ -22,7 +20,9 @@ from users_service.clock import Clock
 from users_service.database import Database
 from users_service.errors import AccountNotFound, LastAccount, TokensNotFound, UserNotFound
 from users_service.idempotency import Idempotency
+from users_service.paging import position, token_behind
 from users_service.replicas.reads import Query
+from users_service.rows import readable
 from users_service.users import repository as users
 from users_service.users.model import User
 from users_service.verifications import repository as verifications
@@ -77,7 +77,7 @@ class AccountService:
         return await self.database.transaction(work)
 
     async def _unlink(self, connection: AsyncConnection, user: User, account: Account) -> int:
-        others = await repository.list_by_user(connection, account.user_id)
+        others = [repository.account_of(row) for row in await repository.list_by_user(connection, account.user_id)]
         ways = [other.provider for other in others if other.id != account.id and other.signs_in]
         if account.provider == CREDENTIAL:
             await legacy.clear(connection, account.user_id)
@@ -95,20 +95,13 @@ class AccountService:
         Raises InvalidPageToken, PageTokenFilterMismatch.
         """
         fingerprint = hashlib.sha256(f"accounts/{user_id}".encode()).digest()
-        after = self._position(page_token, fingerprint)
+        after = position(self.page_tokens, page_token, fingerprint)
         # One more than asked for tells whether there is another page.
-        accounts = await self.query(lambda connection: repository.list_by_user(connection, user_id, size + 1, after))
+        rows = await self.query(lambda connection: repository.list_by_user(connection, user_id, size + 1, after))
         token = ""
-        if len(accounts) > size:
-            last = accounts[size - 1]
-            token = self.page_tokens.issue(fingerprint, [micros(last.created_at), last.id])
-        return Page(accounts[:size], token)
-
-    def _position(self, page_token: str, fingerprint: bytes) -> tuple[datetime, str] | None:
-        if not page_token:
-            return None
-        created_at, id_ = self.page_tokens.read(page_token, fingerprint)
-        return from_micros(created_at), id_
+        if len(rows) > size:
+            token = token_behind(self.page_tokens, fingerprint, rows[size - 1], descending=False)
+        return Page(readable(repository.account_of, rows[:size]), token)
 
     async def get_account_tokens(self, user_id: str, id_: str) -> tuple[Account, Tokens]:
         """Return an account and its tokens in plain text.

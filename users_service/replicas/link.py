@@ -54,9 +54,15 @@ class Link:
 
     async def _rows(self, statement: str) -> Sequence[Any]:
         pool = await self._opened()
-        async with pool.acquire() as connection, connection.cursor() as cursor:
-            await cursor.execute(statement)
-            return list(await cursor.fetchall())
+        async with pool.acquire() as connection:
+            try:
+                async with connection.cursor() as cursor:
+                    await cursor.execute(statement)
+                    return list(await cursor.fetchall())
+            except BaseException:
+                # The pool keeps none that is closed.
+                connection.close()
+                raise
 
     async def _opened(self) -> Any:
         if self._pool is None:

@@ -21,7 +21,7 @@ from chassis.errors import DatabaseUnavailable
 from chassis.statements import naming
 from users_service.background import repeat
 from users_service.database import Database
-from users_service.driver_errors import translated
+from users_service.driver_errors import TextUnreadable, translated
 from users_service.replicas import staleness
 from users_service.replicas.errors import NoneInUse, NotAnswered
 from users_service.replicas.link import PRIMARY_POSITION
@@ -75,6 +75,9 @@ class ReplicaReads:
                     return await self._on_replica(work)
         except NotAnswered as error:
             self.fallbacks[error.cause] += 1
+        except TextUnreadable:
+            # The primary is asked in another way then.
+            self.fallbacks["unreadable"] += 1
         return await self._database.query(work)
 
     async def _on_replica(self, work: Work[T]) -> T:
@@ -100,7 +103,7 @@ class ReplicaReads:
     async def _ask_position(self, _: Sequence[None] = ()) -> dict[None, Position]:
         with naming("replicas.position"):
             ((text,),) = await self._database.read(PRIMARY_POSITION, ())
-        return {None: parse(text)}
+        return {None: parse(text.decode())}
 
     def loops(self) -> list[Coroutine[Any, Any, NoReturn]]:
         """Return the endless work of knowing how far everybody is."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
+from typing import Any
 
 from chassis.coalesce import Coalescer
 from users_service.clock import utc
 from users_service.database import Database
+from users_service.errors import RecordUnreadable
 from users_service.point_reads import PointRead
+from users_service.rows import UNFIT, or_error, unreadable
 from users_service.sessions import repository, tokens
 from users_service.sessions.lifetime import GRACE
 from users_service.sessions.model import Session
@@ -50,7 +54,10 @@ class SessionLookup:
         self._replaced = Coalescer(self._read_replaced)
 
     async def find(self, token: str, now: datetime) -> Found | None:
-        """Return the session that the token belongs or belonged to; None for a token that never was."""
+        """Return the session that the token belongs or belonged to; None for a token that never was.
+
+        Raises RecordUnreadable for a row, and only for that one.
+        """
         token_hash = tokens.digest(token)
         session = await self._current.get(token_hash)
         if session is not None:
@@ -62,10 +69,16 @@ class SessionLookup:
         session, rotated_at = replaced
         return Found(session, Standing.GRACE if now - rotated_at <= GRACE else Standing.REPLACED)
 
-    async def _read_current(self, hashes: list[bytes]) -> dict[bytes, Session]:
-        found = map(repository.from_row, await self._by_token.read(hashes))
-        return {session.token_hash: session for session in found}
+    async def _read_current(self, hashes: list[bytes]) -> dict[bytes, Session | RecordUnreadable]:
+        return {row[2]: or_error(repository.from_row, row) for row in await self._by_token.read(hashes)}
 
-    async def _read_replaced(self, hashes: list[bytes]) -> dict[bytes, tuple[Session, datetime]]:
-        rows = await self._by_replaced_token.read(hashes)
-        return {row[-2]: (repository.from_row(row), utc(row[-1])) for row in rows}
+    async def _read_replaced(self, hashes: list[bytes]) -> dict[bytes, tuple[Session, datetime] | RecordUnreadable]:
+        return {row[-2]: or_error(_replaced, row) for row in await self._by_replaced_token.read(hashes)}
+
+
+def _replaced(row: Sequence[Any]) -> tuple[Session, datetime]:
+    session = repository.from_row(row)
+    try:
+        return session, utc(row[-1])
+    except UNFIT as problem:
+        raise unreadable("rotated_session_tokens", session.id, problem) from None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, insert, join, literal, or_, select, text, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, func, insert, join, literal, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,8 +14,10 @@ from chassis.statements import named
 from users_service.clock import utc
 from users_service.driver_errors import FOREIGN_KEY_MISSING, error_number
 from users_service.errors import UserNotFound
+from users_service.paging import Position
 from users_service.passwords.repository import UNCHANGED
 from users_service.prepared import Prepared
+from users_service.rows import UNFIT, as_text, unreadable
 from users_service.sessions.lifetime import EXTENSION_DUE, SLIDING
 from users_service.sessions.model import Session
 from users_service.tables import accounts, sessions, users
@@ -53,21 +55,24 @@ _INSERT_GUARDED = Prepared(
 
 
 def from_row(row: Sequence[Any]) -> Session:
-    """Make a session of the values of ``COLUMNS``; the driver's times are UTC without saying so."""
-    return Session(
-        row[0],
-        row[1],
-        row[2],
-        utc(row[3]),
-        utc(row[4]),
-        utc(row[5]),
-        utc(row[6]),
-        utc(row[7]),
-        row[8] and utc(row[8]),
-        bool(row[9]),
-        row[10] or "",
-        row[11] or "",
-    )
+    """Make a session of the values of ``COLUMNS``; the driver's times are naive, in UTC. Raises RecordUnreadable."""
+    try:
+        return Session(
+            as_text(row[0]),
+            as_text(row[1]),
+            row[2],
+            utc(row[3]),
+            utc(row[4]),
+            utc(row[5]),
+            utc(row[6]),
+            utc(row[7]),
+            None if row[8] is None else utc(row[8]),
+            bool(row[9]),
+            "" if row[10] is None else as_text(row[10]),
+            "" if row[11] is None else as_text(row[11]),
+        )
+    except UNFIT as problem:
+        raise unreadable("sessions", row[0], problem) from None
 
 
 def _live(now: datetime) -> ColumnElement[bool]:
@@ -192,9 +197,9 @@ async def _revoke(connection: AsyncConnection, chosen: ColumnElement[bool], now:
 
 @named
 async def list_live(
-    connection: AsyncConnection, user_id: str, now: datetime, after: tuple[datetime, str] | None, limit: int
-) -> list[Session]:
-    """Return a user's live sessions, newest first, from behind the position (created_at, id)."""
+    connection: AsyncConnection, user_id: str, now: datetime, after: Position | None, limit: int
+) -> list[Row[Any]]:
+    """Return rows, for ``from_row``, of a user's live sessions, newest first, from behind a position."""
     statement = select(*COLUMNS).where(sessions.c.user_id == user_id, _live(now))
     if after is not None:
         created_at, session_id = after
@@ -204,5 +209,4 @@ async def list_live(
             or_(sessions.c.created_at < created_at, sessions.c.id < session_id),
         )
     order = (sessions.c.created_at.desc(), sessions.c.id.desc())
-    rows = await connection.execute(statement.order_by(*order).limit(limit))
-    return [from_row(row) for row in rows]
+    return list(await connection.execute(statement.order_by(*order).limit(limit)))

@@ -11,11 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import logging
 from chassis.pagetokens import PageTokens
-from chassis.timestamps import from_micros, micros
 from users_service.clock import Clock
 from users_service.database import Database
 from users_service.errors import SessionInvalid, SessionNotFound
+from users_service.paging import position, token_behind
 from users_service.replicas.reads import Query
+from users_service.rows import readable
 from users_service.sessions import lifetime, repository, tokens
 from users_service.sessions.lookup import Found, SessionLookup, Standing
 from users_service.sessions.model import Session
@@ -98,22 +99,15 @@ class SessionService:
     async def list_sessions(self, user_id: str, *, current_token: str, size: int, page_token: str) -> Page:
         """Return a page of a user's live sessions, newest first. Raises InvalidPageToken, PageTokenFilterMismatch."""
         fingerprint = hashlib.sha256(repr(("sessions", user_id)).encode()).digest()
-        after = self._position(page_token, fingerprint)
+        after = position(self._page_tokens, page_token, fingerprint)
         now = self._clock()
         current_id = await self._identify(current_token, now)
         # One more than asked for tells whether there is another page.
         found = await self._query(lambda connection: repository.list_live(connection, user_id, now, after, size + 1))
         token = ""
         if len(found) > size:
-            last = found[size - 1]
-            token = self._page_tokens.issue(fingerprint, [micros(last.created_at), last.id])
-        return Page(found[:size], token, current_id, now)
-
-    def _position(self, page_token: str, fingerprint: bytes) -> tuple[datetime, str] | None:
-        if not page_token:
-            return None
-        created_at, session_id = self._page_tokens.read(page_token, fingerprint)
-        return from_micros(created_at), session_id
+            token = token_behind(self._page_tokens, fingerprint, found[size - 1], descending=True)
+        return Page(readable(repository.from_row, found[:size]), token, current_id, now)
 
     async def _identify(self, token: str, now: datetime) -> str:
         """Return the id of the token's session; empty for a token that is no good."""

@@ -7,7 +7,9 @@ from typing import Final
 
 from chassis.coalesce import Coalescer
 from users_service.database import Database
+from users_service.errors import RecordUnreadable
 from users_service.point_reads import PointRead
+from users_service.rows import key, or_error
 from users_service.users.model import User
 from users_service.users.repository import COLUMNS, user_of
 
@@ -16,7 +18,7 @@ _BY_EMAIL: Final = f"SELECT {', '.join(column.name for column in COLUMNS)}, emai
 
 
 class UserReads:
-    """Reads users by id and by address; committed rows only."""
+    """Reads users by id and by address; committed rows only. Raises RecordUnreadable for a row, and for no other."""
 
     def __init__(self, database: Database) -> None:
         self._ids = PointRead(database, "users.read_by_id", f"{_SELECT} id IN")
@@ -32,13 +34,13 @@ class UserReads:
         """Return the user of an address in its normalised form."""
         return await self._by_email.get(normalized)
 
-    async def get_many(self, ids: Iterable[str]) -> dict[str, User]:
-        """Return the users among the ids, by id."""
+    async def get_many(self, ids: Iterable[str]) -> dict[str, User | RecordUnreadable]:
+        """Return the users among the ids, by id, or the errors of those that cannot be read."""
         rows = await self._ids.read_all(list(dict.fromkeys(ids)))
-        return {row[0]: user_of(row) for row in rows}
+        return {key(row[0]): or_error(user_of, row) for row in rows}
 
-    async def _read_ids(self, ids: list[str]) -> dict[str, User]:
-        return {row[0]: user_of(row) for row in await self._ids.read(ids)}
+    async def _read_ids(self, ids: list[str]) -> dict[str, User | RecordUnreadable]:
+        return {key(row[0]): or_error(user_of, row) for row in await self._ids.read(ids)}
 
-    async def _read_emails(self, emails: list[str]) -> dict[str, User]:
-        return {row[-1]: user_of(row[:-1]) for row in await self._emails.read(emails)}
+    async def _read_emails(self, emails: list[str]) -> dict[str, User | RecordUnreadable]:
+        return {key(row[-1]): or_error(user_of, row[:-1]) for row in await self._emails.read(emails)}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,6 +15,8 @@ from chassis.statements import named
 from users_service.clock import utc
 from users_service.driver_errors import duplicate_key
 from users_service.errors import EmailTaken
+from users_service.paging import Position
+from users_service.rows import UNFIT, as_integer, as_text, unreadable
 from users_service.tables import users
 from users_service.users.email import normalize
 from users_service.users.model import User, UserChanges, UserFilter
@@ -35,9 +37,6 @@ _HOLDER = (
 
 # How often the row is looked for anew because its address went to somebody else meanwhile.
 READINGS: Final = 4
-
-# (created_at, id) of the last row of the page before.
-Position = tuple[datetime, str]
 
 
 @named
@@ -85,10 +84,9 @@ async def _one(connection: AsyncConnection, statement: Select[Any], **values: st
 @named
 async def list_users(
     connection: AsyncConnection, wanted: UserFilter, limit: int, *, after: Position | None, descending: bool
-) -> list[User]:
-    """Read at most ``limit`` users by time of creation, only those that come after a position."""
-    rows = await connection.execute(page_of_users(wanted, limit, after=after, descending=descending))
-    return [user_of(row) for row in rows]
+) -> list[Row[Any]]:
+    """Read at most ``limit`` rows, for ``user_of``, by time of creation, only those that come after a position."""
+    return list(await connection.execute(page_of_users(wanted, limit, after=after, descending=descending)))
 
 
 def page_of_users(wanted: UserFilter, limit: int, *, after: Position | None, descending: bool) -> Select[Any]:
@@ -216,15 +214,18 @@ def row_of(user: User) -> dict[str, Any]:
 
 
 def user_of(row: Sequence[Any]) -> User:
-    """Turn a row of ``COLUMNS`` into a user."""
+    """Turn a row of ``COLUMNS`` into a user. Raises RecordUnreadable."""
     id_, email, email_verified, name, image, revision, created_at, updated_at = row
-    return User(
-        id=id_,
-        email=email,
-        email_verified=bool(email_verified),
-        name=name or "",
-        image=image or "",
-        revision=revision,
-        created_at=utc(created_at),
-        updated_at=utc(updated_at),
-    )
+    try:
+        return User(
+            id=as_text(id_),
+            email=as_text(email),
+            email_verified=bool(email_verified),
+            name="" if name is None else as_text(name),
+            image="" if image is None else as_text(image),
+            revision=as_integer(revision),
+            created_at=utc(created_at),
+            updated_at=utc(updated_at),
+        )
+    except UNFIT as problem:
+        raise unreadable("users", id_, problem) from None

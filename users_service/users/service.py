@@ -7,28 +7,29 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.users.v1.user_service_pb2 import CreateUserRequest, CreateUserResponse
 
 from chassis.errors import EtagMismatch
 from chassis.pagetokens import PageTokens
-from chassis.timestamps import from_micros, micros
 from users_service.accounts import repository as accounts
 from users_service.clock import Clock
 from users_service.database import Database
-from users_service.errors import UserNotFound
+from users_service.errors import RecordUnreadable, UserNotFound
 from users_service.idempotency import Idempotency
+from users_service.paging import position, token_behind
 from users_service.passwords.hasher import Passwords
 from users_service.replicas.reads import Query
+from users_service.rows import readable
 from users_service.users import repository
 from users_service.users.deletion import delete_everything
 from users_service.users.email import folded, normalize
 from users_service.users.messages import fill
 from users_service.users.model import Deleted, User, UserChanges, UserFilter, new_user
 from users_service.users.reads import UserReads
-from users_service.users.repository import Position
 from users_service.verifications import repository as verifications
 
 # No etag was given: the user may be in any state.
@@ -44,6 +45,15 @@ class Page:
     users: Sequence[User]
     next_page_token: str
     total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The users of the ids asked for, in their order, and the ids that have none, or one that cannot be read."""
+
+    users: Sequence[User]
+    missing: Sequence[str]
+    unreadable: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -105,36 +115,31 @@ class UserService:
             raise UserNotFound
         return user
 
-    async def batch_get_users(self, ids: Sequence[str]) -> tuple[list[User], list[str]]:
-        """Return the users of the ids, in their order, and the ids that name none, each once."""
+    async def batch_get_users(self, ids: Sequence[str]) -> Batch:
+        """Return the users of the ids, and which ids have none, or one that cannot be read."""
         found = await self.reads.get_many(ids)
+        users = [user for id_ in ids if isinstance(user := found.get(id_), User)]
         missing = dict.fromkeys(id_ for id_ in ids if id_ not in found)
-        return [found[id_] for id_ in ids if id_ in found], list(missing)
+        unreadable = dict.fromkeys(id_ for id_ in ids if isinstance(found.get(id_), RecordUnreadable))
+        return Batch(users, list(missing), list(unreadable))
 
     async def list_users(
         self, wanted: UserFilter, *, descending: bool, size: int, page_token: str, with_total: bool
     ) -> Page:
         """Return a page of users. Raises InvalidPageToken, PageTokenFilterMismatch."""
         fingerprint = _fingerprint(wanted, descending=descending)
-        after = self._position(page_token, fingerprint)
+        after = position(self.page_tokens, page_token, fingerprint)
 
-        async def work(connection: AsyncConnection) -> tuple[list[User], int | None]:
+        async def work(connection: AsyncConnection) -> tuple[list[Row[Any]], int | None]:
             # One more than asked for tells whether there is another page.
-            users = await repository.list_users(connection, wanted, size + 1, after=after, descending=descending)
-            return users, await repository.count_users(connection, wanted) if with_total else None
+            rows = await repository.list_users(connection, wanted, size + 1, after=after, descending=descending)
+            return rows, await repository.count_users(connection, wanted) if with_total else None
 
-        users, total = await self.query(work)
+        rows, total = await self.query(work)
         token = ""
-        if len(users) > size:
-            last = users[size - 1]
-            token = self.page_tokens.issue(fingerprint, [micros(last.created_at), last.id])
-        return Page(users[:size], token, total)
-
-    def _position(self, page_token: str, fingerprint: bytes) -> Position | None:
-        if not page_token:
-            return None
-        created_at, id_ = self.page_tokens.read(page_token, fingerprint)
-        return from_micros(created_at), id_
+        if len(rows) > size:
+            token = token_behind(self.page_tokens, fingerprint, rows[size - 1], descending=descending)
+        return Page(readable(repository.user_of, rows[:size]), token, total)
 
     async def count_users(self, wanted: UserFilter) -> int:
         """Count users."""

@@ -38,9 +38,9 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
     async def BatchGetUsers(self, request: pb.BatchGetUsersRequest, context: Context) -> pb.BatchGetUsersResponse:
         """Read users by id, in the order asked for."""
         paths = read_paths(request.read_mask, USER)
-        found, missing = await self._users.batch_get_users(request.ids)
-        response = pb.BatchGetUsersResponse(missing_ids=missing)
-        for user in found:
+        found = await self._users.batch_get_users(request.ids)
+        response = pb.BatchGetUsersResponse(missing_ids=found.missing, unreadable_ids=found.unreadable)
+        for user in found.users:
             messages.fill(response.users.add(), user, paths)
         return response
 

@@ -124,7 +124,8 @@ async def points(settings: DatabaseSettings, work: Work) -> list[Row]:
     async with Database(settings) as database:
 
         async def ask(statement: str) -> Row:
-            return (await database.read(statement, ()))[0]
+            values = (await database.read(statement, ()))[0]
+            return tuple(value.decode() if isinstance(value, bytes) else value for value in values)
 
         return await work(ask)
 

@@ -47,7 +47,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 11
     """RESOURCE_EXHAUSTED, with RetryInfo: too many attempts for this account or client address."""
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 12
-    """UNAVAILABLE, with RetryInfo: the database cannot be reached or has no primary."""
+    """UNAVAILABLE, with RetryInfo: the database cannot be reached, has no primary, or takes no writes for now."""
     ERROR_REASON_METHOD_UNKNOWN: _ErrorReason.ValueType  # 13
     """UNIMPLEMENTED: no such service or method."""
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 14
@@ -104,6 +104,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: a token stored for the account was encrypted under a key that is no longer configured."""
     ERROR_REASON_PASSWORD_HASHING_UNAVAILABLE: _ErrorReason.ValueType  # 120
     """UNAVAILABLE, with RetryInfo: passwords cannot be hashed for now: a process for it could not be started, or died."""
+    ERROR_REASON_RECORD_UNREADABLE: _ErrorReason.ValueType  # 121
+    """DATA_LOSS: what is stored of the user, session or account cannot be read; the log names it."""
     ERROR_REASON_NOTIFICATION_NOT_FOUND: _ErrorReason.ValueType  # 200
     """Notifications. NOT_FOUND: no such notification, or its retention is over."""
     ERROR_REASON_RECIPIENT_NOT_FOUND: _ErrorReason.ValueType  # 201
@@ -160,7 +162,7 @@ ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 10
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 11
 """RESOURCE_EXHAUSTED, with RetryInfo: too many attempts for this account or client address."""
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 12
-"""UNAVAILABLE, with RetryInfo: the database cannot be reached or has no primary."""
+"""UNAVAILABLE, with RetryInfo: the database cannot be reached, has no primary, or takes no writes for now."""
 ERROR_REASON_METHOD_UNKNOWN: ErrorReason.ValueType  # 13
 """UNIMPLEMENTED: no such service or method."""
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 14
@@ -217,6 +219,8 @@ ERROR_REASON_ENCRYPTION_KEY_MISSING: ErrorReason.ValueType  # 119
 """FAILED_PRECONDITION: a token stored for the account was encrypted under a key that is no longer configured."""
 ERROR_REASON_PASSWORD_HASHING_UNAVAILABLE: ErrorReason.ValueType  # 120
 """UNAVAILABLE, with RetryInfo: passwords cannot be hashed for now: a process for it could not be started, or died."""
+ERROR_REASON_RECORD_UNREADABLE: ErrorReason.ValueType  # 121
+"""DATA_LOSS: what is stored of the user, session or account cannot be read; the log names it."""
 ERROR_REASON_NOTIFICATION_NOT_FOUND: ErrorReason.ValueType  # 200
 """Notifications. NOT_FOUND: no such notification, or its retention is over."""
 ERROR_REASON_RECIPIENT_NOT_FOUND: ErrorReason.ValueType  # 201

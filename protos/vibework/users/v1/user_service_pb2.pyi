@@ -260,6 +260,7 @@ class BatchGetUsersResponse(_message.Message):
 
     USERS_FIELD_NUMBER: _builtins.int
     MISSING_IDS_FIELD_NUMBER: _builtins.int
+    UNREADABLE_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def users(self) -> _containers.RepeatedCompositeFieldContainer[_user_pb2.User]:
         """The users that exist, in the order of the request."""
@@ -268,15 +269,22 @@ class BatchGetUsersResponse(_message.Message):
     def missing_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The ids that name no user, in the order of the request, each once."""
 
+    @_builtins.property
+    def unreadable_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ids of users that exist and cannot be read, because of what others wrote there; the log says more. In the order
+        of the request, each once.
+        """
+
     def __init__(
         self,
         *,
         users: _abc.Iterable[_user_pb2.User] | None = ...,
         missing_ids: _abc.Iterable[_builtins.str] | None = ...,
+        unreadable_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing_ids", b"missing_ids", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing_ids", b"missing_ids", "unreadable_ids", b"unreadable_ids", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -97,14 +97,15 @@ class UserServiceServicer:
     def GetUser(self, request, context):
         """Reads one user by id or by email.
 
-        NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID).
+        NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID); DATA_LOSS (RECORD_UNREADABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetUsers(self, request, context):
-        """Reads up to 1,000 users by id. Keeps the order asked for and names the ids that do not exist.
+        """Reads up to 1,000 users by id. Keeps the order asked for, and names the ids that do not exist and those whose users
+        cannot be read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,10 +47,12 @@ class UserServiceStub:
     GetUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.GetUserRequest, _user_service_pb2.GetUserResponse]
     """Reads one user by id or by email.
 
-    NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID).
+    NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID); DATA_LOSS (RECORD_UNREADABLE).
     """
     BatchGetUsers: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.BatchGetUsersRequest, _user_service_pb2.BatchGetUsersResponse]
-    """Reads up to 1,000 users by id. Keeps the order asked for and names the ids that do not exist."""
+    """Reads up to 1,000 users by id. Keeps the order asked for, and names the ids that do not exist and those whose users
+    cannot be read.
+    """
     ListUsers: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.ListUsersRequest, _user_service_pb2.ListUsersResponse]
     """Lists users by time of creation, a page at a time (AIP-158). The pages hold while users come and go.
 
@@ -90,10 +92,12 @@ class UserServiceAsyncStub(UserServiceStub):
     GetUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.GetUserRequest, _user_service_pb2.GetUserResponse]  # type: ignore[assignment]
     """Reads one user by id or by email.
 
-    NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID).
+    NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID); DATA_LOSS (RECORD_UNREADABLE).
     """
     BatchGetUsers: _aio.UnaryUnaryMultiCallable[_user_service_pb2.BatchGetUsersRequest, _user_service_pb2.BatchGetUsersResponse]  # type: ignore[assignment]
-    """Reads up to 1,000 users by id. Keeps the order asked for and names the ids that do not exist."""
+    """Reads up to 1,000 users by id. Keeps the order asked for, and names the ids that do not exist and those whose users
+    cannot be read.
+    """
     ListUsers: _aio.UnaryUnaryMultiCallable[_user_service_pb2.ListUsersRequest, _user_service_pb2.ListUsersResponse]  # type: ignore[assignment]
     """Lists users by time of creation, a page at a time (AIP-158). The pages hold while users come and go.
 
@@ -142,7 +146,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_user_service_pb2.GetUserResponse, _abc.Awaitable[_user_service_pb2.GetUserResponse]]:
         """Reads one user by id or by email.
 
-        NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID).
+        NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID); DATA_LOSS (RECORD_UNREADABLE).
         """
 
     @_abc_1.abstractmethod
@@ -151,7 +155,9 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_service_pb2.BatchGetUsersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_service_pb2.BatchGetUsersResponse, _abc.Awaitable[_user_service_pb2.BatchGetUsersResponse]]:
-        """Reads up to 1,000 users by id. Keeps the order asked for and names the ids that do not exist."""
+        """Reads up to 1,000 users by id. Keeps the order asked for, and names the ids that do not exist and those whose users
+        cannot be read.
+        """
 
     @_abc_1.abstractmethod
     def ListUsers(
