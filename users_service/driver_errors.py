@@ -24,17 +24,16 @@ STATEMENT_TIMEOUTS = frozenset({1969, 3024})  # MariaDB's and MySQL's own limit 
 READ_ONLY = frozenset({1036, 1290, 1792, 1836, 1874, 1881, 3100})
 # There is no room for what was to be written: in a table, on the disk, for a temporary file, for the binary log.
 DISK_FULL = frozenset({3, 20, 1021, 1026, 1030, 1114, 1598})
-# The server, or its node of a cluster, serves nobody now, or has ended or lost track of this very connection.
-GONE = frozenset(
-    {1040, 1043, 1047, 1053, 1077, 1079, 1080, 1129, 1152, 1153, 1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161, 1184}
-    | {1203, 1927, 3032, 3168, 3169, 4031}
-)
-# Of these, what tells of one connection only: ended by somebody, or idle for too long.
-KILLED = frozenset({1927, 3169, 4031})
-# What the driver says of a connection that broke.
+# The server, or its node of a cluster, serves nobody now.
+GONE = frozenset({1040, 1047, 1053, 1077, 1079, 1080, 1129, 1203, 3032, 3168})
+# It ended this one connection, or lost track of it.
+BROKEN = frozenset({1043, *range(1152, 1162), 1184, 1927, 3169, 4031})
+# What the driver says where it finds a connection broken.
 LOST = frozenset({2006, 2013, 2055})
 # All of the driver's own numbers are about the connection.
 _OF_THE_CLIENT = range(2000, 3000)
+_ENDING_ALL = READ_ONLY | GONE | LOST
+_ENDING = _ENDING_ALL | BROKEN
 DENIED = frozenset({1044, 1142, 1143, 1227})  # to a database, table or column; or a right is missing
 NOT_MIGRATED = frozenset({1146, 1054})  # a table, or a column, is missing
 
@@ -57,6 +56,10 @@ class TextUnreadable(RecordUnreadable):
     """Text of a row that was read is no UTF-8; of which row, the driver does not tell."""
 
 
+class NothingSent(Exception):
+    """Raised in the place of sending a statement: the connection is as it was."""
+
+
 def ends_connection(error: BaseException | None) -> bool:
     """Whether the connection that raised this must not be used again.
 
@@ -65,10 +68,10 @@ def ends_connection(error: BaseException | None) -> bool:
     """
     origin = error.orig if isinstance(error, exc.DBAPIError) else error
     if not isinstance(origin, asyncmy.errors.MySQLError):
-        return True
+        return not isinstance(origin, NothingSent)
     number = error_number(error)
     # Faults that the driver finds, such as packets out of order, have no number.
-    return number < 1_000 or number in _OF_THE_CLIENT or number in READ_ONLY or number in GONE
+    return number < 1_000 or number in _OF_THE_CLIENT or number in _ENDING
 
 
 def error_number(error: BaseException | None) -> int:
@@ -81,7 +84,7 @@ def error_number(error: BaseException | None) -> int:
 def ends_all_connections(error: BaseException | None) -> bool:
     """Whether it is the server that is no good, and with it every connection that was opened until now."""
     number = error_number(error)
-    return ends_connection(error) and number not in KILLED and (number in GONE or number in READ_ONLY or number in LOST)
+    return ends_connection(error) and number in _ENDING_ALL
 
 
 def duplicate_key(error: exc.IntegrityError) -> str:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import statements
 from users_service.database import Database
-from users_service.driver_errors import DENIED, error_number
+from users_service.driver_errors import DENIED, NothingSent, error_number
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class Plan:
     steps: list[dict[str, Any]]
 
 
-class _Stopped(Exception):
+class _Stopped(NothingSent):
     """The statement was explained and goes no further."""
 
 

@@ -8,8 +8,11 @@ from typing import Any, Final
 
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from sqlalchemy import text
 from vibework.users.v1 import (
+    USER_ORDER_CREATED_AT_ASC,
+    USER_ORDER_CREATED_AT_DESC,
     AccountTokens,
     BatchGetUsersRequest,
     CreateSessionRequest,
@@ -22,7 +25,9 @@ from vibework.users.v1 import (
     ListUsersRequest,
     ProviderAccount,
     UpdateUserRequest,
+    UpdateUserResponse,
     UserFilter,
+    UserOrder,
     ValidateSessionRequest,
 )
 
@@ -34,6 +39,7 @@ from users_service.errors import RecordUnreadable
 from users_service.outbox import repository as outbox
 
 NEIGHBOURS: Final = 12
+ORDERS: Final = (USER_ORDER_CREATED_AT_ASC, USER_ORDER_CREATED_AT_DESC)
 # What MySQL stores as text, and is none: half of a surrogate pair.
 NO_TEXT: Final = "CONVERT(x'41EDA08042' USING utf8mb4)"
 NO_TIME: Final = "'0000-00-00 00:00:00'"
@@ -79,20 +85,27 @@ async def test_a_user_that_cannot_be_read_is_alone(change: str, users: Stubs, us
     for answer, user in zip([*by_id, *by_email], [*made * 4, *made], strict=True):
         assert (answer == UNREADABLE) if user.id == bad.id else (answer.user == user)
     batch = await users.users.BatchGetUsers(BatchGetUsersRequest(ids=[each.id for each in made] + ["nobody"]))
-    assert (list(batch.users), batch.missing_ids, batch.unreadable_ids) == (sound, ["nobody"], [bad.id])
-    for order in (1, 2):
+    assert list(batch.users) == sound
+    assert [*batch.missing_ids, *batch.unreadable_ids] == ["nobody", bad.id]
+    for order in ORDERS:
         for size in (1, 3, 100):
             assert await listed(users, domain, order, size) == sorted(each.id for each in sound)
-    mask = {"update_mask": {"paths": ["name"]}, "name": "again"}
+    renamed = await outcome(rename(users, bad.id))
     if change.startswith(("name", "updated_at")):
         # What made it unreadable is gone with the change.
-        assert (await users.users.UpdateUser(UpdateUserRequest(id=bad.id, **mask))).user.name == "again"
+        assert renamed.user.name == "again"
     else:
-        assert await outcome(users.users.UpdateUser(UpdateUserRequest(id=bad.id, **mask))) == UNREADABLE
-    assert (await users.users.UpdateUser(UpdateUserRequest(id=sound[0].id, **mask))).user.name == "again"
+        assert renamed == UNREADABLE
+    assert (await rename(users, sound[0].id)).user.name == "again"
 
 
-async def listed(users: Stubs, domain: str, order: int, size: int) -> list[str]:
+def rename(users: Stubs, id_: str) -> Awaitable[UpdateUserResponse]:
+    """Ask for another name of a user."""
+    request = UpdateUserRequest(id=id_, name="again", update_mask=FieldMask(paths=["name"]))
+    return users.users.UpdateUser(request)
+
+
+async def listed(users: Stubs, domain: str, order: UserOrder.ValueType, size: int) -> list[str]:
     """Return the ids of all pages of a list; it ends."""
     found, token = [], ""
     for _ in range(2 * NEIGHBOURS + 10):
@@ -118,7 +131,7 @@ async def test_a_page_of_users_that_cannot_be_read_ends_no_list(users: Stubs, us
         f"UPDATE users SET name = {NO_TEXT}, created_at = '2020-01-01' WHERE id IN ({without_text})",
     )
     expected = sorted(each.id for each in (*made[6:8], *made[13:]))
-    for order in (1, 2):
+    for order in ORDERS:
         for size in (1, 2, 4):
             assert await listed(users, domain, order, size) == expected
 
@@ -192,7 +205,9 @@ async def test_columns_that_others_altered_spoil_only_what_they_hold(users: Stub
         spoil(users_server, "UPDATE users SET revision = 1", "ALTER TABLE users MODIFY revision INT")
         answers = await asyncio.gather(*(outcome(users.users.GetUser(GetUserRequest(id=each.id))) for each in made))
         assert [answer == UNREADABLE for answer in answers] == [False, True, False, True, False, False]
-        assert await listed(users, "@alt.example", 1, 2) == sorted(made[number].id for number in (0, 2, 4, 5))
+        assert await listed(users, "@alt.example", USER_ORDER_CREATED_AT_ASC, 2) == sorted(
+            made[number].id for number in (0, 2, 4, 5)
+        )
     finally:
         spoil(
             users_server,

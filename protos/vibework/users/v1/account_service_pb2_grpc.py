@@ -30,7 +30,8 @@ class AccountServiceStub:
 
     The caller talks to the provider and verifies what it says; this service decides whose account it is and keeps the
     tokens, encrypted. Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED,
-    RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL.
+    RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists
+    leave out what cannot be read.
     """
 
     def __init__(self, channel):
@@ -86,7 +87,8 @@ class AccountServiceServicer:
 
     The caller talks to the provider and verifies what it says; this service decides whose account it is and keeps the
     tokens, encrypted. Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED,
-    RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL.
+    RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists
+    leave out what cannot be read.
     """
 
     def LinkAccount(self, request, context):
@@ -221,7 +223,8 @@ class AccountService:
 
     The caller talks to the provider and verifies what it says; this service decides whose account it is and keeps the
     tokens, encrypted. Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED,
-    RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL.
+    RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists
+    leave out what cannot be read.
     """
 
     @staticmethod

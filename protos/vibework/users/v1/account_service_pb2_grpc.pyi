@@ -31,7 +31,8 @@ class AccountServiceStub:
 
     The caller talks to the provider and verifies what it says; this service decides whose account it is and keeps the
     tokens, encrypted. Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED,
-    RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL.
+    RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists
+    leave out what cannot be read.
     """
 
     @_typing.overload
@@ -89,7 +90,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
 
     The caller talks to the provider and verifies what it says; this service decides whose account it is and keeps the
     tokens, encrypted. Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED,
-    RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL.
+    RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists
+    leave out what cannot be read.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -143,7 +145,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
 
     The caller talks to the provider and verifies what it says; this service decides whose account it is and keeps the
     tokens, encrypted. Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED,
-    RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL.
+    RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists
+    leave out what cannot be read.
     """
 
     @_abc_1.abstractmethod

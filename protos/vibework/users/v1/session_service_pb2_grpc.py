@@ -32,7 +32,7 @@ class SessionServiceStub:
     not extended. Tokens are 256 random bits, told once; only their SHA-256 is stored.
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL.
+    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists leave out what cannot be read.
     """
 
     def __init__(self, channel):
@@ -95,7 +95,7 @@ class SessionServiceServicer:
     not extended. Tokens are 256 random bits, told once; only their SHA-256 is stored.
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL.
+    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists leave out what cannot be read.
     """
 
     def SignUp(self, request, context):
@@ -244,7 +244,7 @@ class SessionService:
     not extended. Tokens are 256 random bits, told once; only their SHA-256 is stored.
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL.
+    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists leave out what cannot be read.
     """
 
     @staticmethod

@@ -33,7 +33,7 @@ class SessionServiceStub:
     not extended. Tokens are 256 random bits, told once; only their SHA-256 is stored.
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL.
+    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists leave out what cannot be read.
     """
 
     @_typing.overload
@@ -95,7 +95,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
     not extended. Tokens are 256 random bits, told once; only their SHA-256 is stored.
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL.
+    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists leave out what cannot be read.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -153,7 +153,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     not extended. Tokens are 256 random bits, told once; only their SHA-256 is stored.
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL.
+    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists leave out what cannot be read.
     """
 
     @_abc_1.abstractmethod

@@ -29,8 +29,9 @@ class UserServiceStub:
     """Keeps users: who exists, under which address.
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with a reason of
-    `vibework.errors.v1.ErrorReason`.
+    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL; every error carries a
+    `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts
+    have it.
     """
 
     def __init__(self, channel):
@@ -80,8 +81,9 @@ class UserServiceServicer:
     """Keeps users: who exists, under which address.
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with a reason of
-    `vibework.errors.v1.ErrorReason`.
+    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL; every error carries a
+    `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts
+    have it.
     """
 
     def CreateUser(self, request, context):
@@ -97,7 +99,7 @@ class UserServiceServicer:
     def GetUser(self, request, context):
         """Reads one user by id or by email.
 
-        NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID); DATA_LOSS (RECORD_UNREADABLE).
+        NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -197,8 +199,9 @@ class UserService:
     """Keeps users: who exists, under which address.
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with a reason of
-    `vibework.errors.v1.ErrorReason`.
+    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL; every error carries a
+    `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts
+    have it.
     """
 
     @staticmethod

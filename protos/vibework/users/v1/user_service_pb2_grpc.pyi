@@ -30,8 +30,9 @@ class UserServiceStub:
     """Keeps users: who exists, under which address.
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with a reason of
-    `vibework.errors.v1.ErrorReason`.
+    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL; every error carries a
+    `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts
+    have it.
     """
 
     @_typing.overload
@@ -47,7 +48,7 @@ class UserServiceStub:
     GetUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.GetUserRequest, _user_service_pb2.GetUserResponse]
     """Reads one user by id or by email.
 
-    NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID); DATA_LOSS (RECORD_UNREADABLE).
+    NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID).
     """
     BatchGetUsers: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.BatchGetUsersRequest, _user_service_pb2.BatchGetUsersResponse]
     """Reads up to 1,000 users by id. Keeps the order asked for, and names the ids that do not exist and those whose users
@@ -78,8 +79,9 @@ class UserServiceAsyncStub(UserServiceStub):
     """Keeps users: who exists, under which address.
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with a reason of
-    `vibework.errors.v1.ErrorReason`.
+    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL; every error carries a
+    `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts
+    have it.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -92,7 +94,7 @@ class UserServiceAsyncStub(UserServiceStub):
     GetUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.GetUserRequest, _user_service_pb2.GetUserResponse]  # type: ignore[assignment]
     """Reads one user by id or by email.
 
-    NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID); DATA_LOSS (RECORD_UNREADABLE).
+    NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID).
     """
     BatchGetUsers: _aio.UnaryUnaryMultiCallable[_user_service_pb2.BatchGetUsersRequest, _user_service_pb2.BatchGetUsersResponse]  # type: ignore[assignment]
     """Reads up to 1,000 users by id. Keeps the order asked for, and names the ids that do not exist and those whose users
@@ -122,8 +124,9 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps users: who exists, under which address.
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with a reason of
-    `vibework.errors.v1.ErrorReason`.
+    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL; every error carries a
+    `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts
+    have it.
     """
 
     @_abc_1.abstractmethod
@@ -146,7 +149,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_user_service_pb2.GetUserResponse, _abc.Awaitable[_user_service_pb2.GetUserResponse]]:
         """Reads one user by id or by email.
 
-        NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID); DATA_LOSS (RECORD_UNREADABLE).
+        NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID).
         """
 
     @_abc_1.abstractmethod

@@ -33,7 +33,7 @@ class VerificationServiceStub:
     address of its user, and the user's deletion, end it for every purpose: it is then answered like a wrong one, and so
     is one made before for the address that a user changes to. Any call may also answer
     INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE) and INTERNAL.
+    (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL.
     """
 
     def __init__(self, channel):
@@ -72,7 +72,7 @@ class VerificationServiceServicer:
     address of its user, and the user's deletion, end it for every purpose: it is then answered like a wrong one, and so
     is one made before for the address that a user changes to. Any call may also answer
     INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE) and INTERNAL.
+    (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL.
     """
 
     def CreateVerification(self, request, context):
@@ -154,7 +154,7 @@ class VerificationService:
     address of its user, and the user's deletion, end it for every purpose: it is then answered like a wrong one, and so
     is one made before for the address that a user changes to. Any call may also answer
     INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE) and INTERNAL.
+    (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL.
     """
 
     @staticmethod

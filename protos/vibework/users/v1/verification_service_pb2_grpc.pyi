@@ -34,7 +34,7 @@ class VerificationServiceStub:
     address of its user, and the user's deletion, end it for every purpose: it is then answered like a wrong one, and so
     is one made before for the address that a user changes to. Any call may also answer
     INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE) and INTERNAL.
+    (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL.
     """
 
     @_typing.overload
@@ -75,7 +75,7 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
     address of its user, and the user's deletion, end it for every purpose: it is then answered like a wrong one, and so
     is one made before for the address that a user changes to. Any call may also answer
     INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE) and INTERNAL.
+    (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -112,7 +112,7 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
     address of its user, and the user's deletion, end it for every purpose: it is then answered like a wrong one, and so
     is one made before for the address that a user changes to. Any call may also answer
     INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE) and INTERNAL.
+    (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL.
     """
 
     @_abc_1.abstractmethod
