@@ -126,8 +126,8 @@ verifications = Table(
     _id(),
     Column("identifier", Key(255), nullable=False),
     # Keyed hash of the code or token, in hexadecimal.
-    Column("value", String(255), nullable=False),
-    Column("purpose", String(32), nullable=False),
+    Column("value", Key(255), nullable=False),
+    Column("purpose", Key(32), nullable=False),
     Column("kind", String(16), nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     _time("consumed_at", nullable=True),
@@ -199,7 +199,7 @@ outbox = Table(
 attempt_counters = Table(
     "attempt_counters",
     metadata,
-    Column("scope", String(32), primary_key=True),
+    Column("scope", Key(32), primary_key=True),
     Column("subject", BINARY(32), primary_key=True),
     Column("attempts", Integer, nullable=False),
     _time("window_ends_at"),
