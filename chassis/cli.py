@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
+import traceback
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +14,9 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from chassis.errors import ServiceError
+from chassis.schema import SchemaLacking
 from chassis.settings import ServerSettings
+from chassis.tracebacks import summary
 
 T = TypeVar("T")
 
@@ -65,11 +68,22 @@ def serve(
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Carry out a command's work; what is foreseen to fail ends the process with one line and exit code 1."""
+    """Carry out a command's work; what fails ends the process with one line and exit code 1."""
     try:
         return asyncio.run(work)
-    except (CommandFailed, ServiceError) as error:
+    except (CommandFailed, SchemaLacking, ServiceError) as error:
         fail(str(error))
+    except Exception as error:  # noqa: BLE001 - told in one line
+        fail(unforeseen(error))
+
+
+def unforeseen(error: Exception) -> str:
+    """Return what a person needs of an error that no command foresees: its class and place, never a driver's text."""
+    if isinstance(error, OSError) and error.strerror:
+        name = f": {error.filename}" if error.filename else ""
+        return f"failed: {error.strerror}{name}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"failed unexpectedly: {summary(error)} at {frames[-1].filename}, line {frames[-1].lineno}"
 
 
 @contextmanager

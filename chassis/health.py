@@ -10,6 +10,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from chassis import logging, tracebacks
+from chassis.schema import SchemaLacking
 
 SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -103,13 +104,16 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
 async def watch_probe(health: Health, probe: Probe, interval: float, limit: float) -> None:
     """Run ``probe`` every ``interval`` seconds for ever; a failure or ``limit`` seconds mean not serving."""
     log = logging.get("chassis.health")
+    # What was told last: a server that starts without its database says why, and so does one whose reason changes.
+    told = None if health.serving else ""
     while True:
         problem = await run_probe(probe, limit)
-        if (problem is None) != health.serving:
+        if problem != told:
             if problem is None:
                 log.info("serving")
             else:
                 log.warning("not serving", probe=problem)
+            told = problem
         health.set_serving(problem is None)
         await asyncio.sleep(interval)
 
@@ -119,6 +123,8 @@ async def run_probe(probe: Probe, limit: float) -> str | None:
     try:
         async with asyncio.timeout(limit):
             await probe()
+    except SchemaLacking as error:
+        return str(error)
     except Exception as error:  # noqa: BLE001 - whatever the driver raises means not serving
         return tracebacks.summary(error)
     return None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from chassis.cli import CommandFailed
+from chassis.schema import listed
 
 # Rows from which on nobody can wait for a whole table: a copy of a million rows takes a minute or so.
 BIG: Final = 1_000_000
@@ -47,6 +50,42 @@ class MigrationRefused(CommandFailed):
             f"{migration} is refused on {reason.table} (about {reason.rows:,} rows): {reason.what}. The statement was "
             f"not carried out. Write it in online steps ({ADVICE}), or, in a quiet hour, run it with --allow-locking"
         )
+
+
+class WouldLose(Exception):
+    """Taking a migration back would drop tables or collections that hold something; nothing was changed."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """``names``: of the tables or collections."""
+        self.names = tuple(names)
+        super().__init__(", ".join(names))
+
+
+class DropRefused(CommandFailed):
+    """What would have been dropped holds something, and nobody said that it may go."""
+
+    def __init__(self, reason: WouldLose) -> None:
+        super().__init__(
+            f"this would drop what is in {listed(reason.names)}: refused, and nothing was dropped. Take a backup, and "
+            "say --drop-data to lose it"
+        )
+
+
+def place_of(error: BaseException, folder: Path) -> str:
+    """Return where in the files of a folder an exception came from, as `` at 0002_next.py, line 12``; or nothing."""
+    frames = [
+        (Path(frame.filename), frame.lineno)
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(folder)
+    ]
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append((Path(error.filename), error.lineno))
+    return f" at {frames[-1][0].name}, line {frames[-1][1]}" if frames else ""
+
+
+def drop_data_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--drop-data``."""
+    return click.option("--drop-data", is_flag=True, help="Drop also what holds rows. They are lost.")(command)
 
 
 def limits_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import grpc
 from vibework.notifications.v1 import (
     delivery_service_pb2_grpc,
@@ -15,11 +18,12 @@ from chassis.errors import DatabaseUnavailable
 from chassis.keyring import Keyring
 from chassis.lifecycle import Scope, StartFailed
 from chassis.pagetokens import PageTokens
+from chassis.schema import SchemaLacking
 from chassis.server import Server, build_server
 from chassis.statements import named
 from chassis.telemetry.start import Telemetry
 from chassis.telemetry.start import start as start_telemetry
-from notifications_service import documents, metrics
+from notifications_service import documents, metrics, schema
 from notifications_service.database import Database
 from notifications_service.feed.paging import FeedPages
 from notifications_service.feed.repository import FeedRepository
@@ -28,8 +32,10 @@ from notifications_service.feed.service import Recipients as RecipientCheck
 from notifications_service.feed.servicer import NotificationServicer
 from notifications_service.feed.sharing import SharedCommands
 from notifications_service.idempotency import IdempotencyKeys
+from notifications_service.migrations import state, steps
+from notifications_service.migrations.steps import Step
 from notifications_service.recipients import Anyone, Recipients
-from notifications_service.retention import NotMigrated, Retention
+from notifications_service.retention import Retention
 from notifications_service.secondaries import Secondaries, reader
 from notifications_service.settings import Settings
 from notifications_service.unbuilt import unbuilt
@@ -47,13 +53,14 @@ _SNAPSHOT_CONNECTIONS = 5
 async def build(settings: Settings, scope: Scope) -> Server:
     """Put the server together; ``await server.start()`` serves. What it opens closes with ``scope``.
 
-    Raises StartFailed where MongoDB is no replica set or not migrated. A MongoDB that is away does not stop the
-    start: the server reports NOT_SERVING until it is there.
+    Raises StartFailed where MongoDB is no replica set. A MongoDB that is away, or not migrated, does not stop the
+    start: the server reports NOT_SERVING until it is there, or migrated.
     """
     telemetry = await start_telemetry(settings, "notifications-service", scope)
     database, watching = _databases(settings, scope, telemetry)
     retention = Retention(database.collection(documents.COLLECTION))
-    await _check(database, retention)
+    known = steps.load()
+    await _check(database, retention, known)
     keyring = Keyring.parse(settings.secret_keys.get_secret_value())
     recipients = await _recipients(settings, scope, telemetry)
     repository = _repository(settings, database, retention, telemetry)
@@ -77,7 +84,7 @@ async def build(settings: Settings, scope: Scope) -> Server:
                 unbuilt(preference_service_pb2_grpc.PreferenceServiceServicer),
             ),
         ],
-        probe=lambda: _probe(database, retention),
+        probe=lambda: _probe(database, retention, known),
         draining=scope.draining,
         observers=telemetry.observers,
         begin=telemetry.begin,
@@ -117,22 +124,26 @@ def _databases(settings: Settings, scope: Scope, telemetry: Telemetry) -> tuple[
     return databases
 
 
-async def _check(database: Database, retention: Retention) -> None:
+async def _check(database: Database, retention: Retention, known: Sequence[Step]) -> None:
     try:
-        await _probe(database, retention)
-    except NotMigrated as error:
-        raise StartFailed(str(error)) from None
+        await _probe(database, retention, known)
     except DatabaseUnavailable:
         logging.get(__name__).warning("MongoDB is away; serving begins when it is there")
+    except SchemaLacking:
+        # Health says so, and why, until it is migrated: the order of a rollout does not matter.
+        return
 
 
 @named
-async def _probe(database: Database, retention: Retention) -> None:
+async def _probe(database: Database, retention: Retention, known: Sequence[Step]) -> None:
     hello = await database.hello()
     # Transactions and change streams need a replica set; a router (isdbgrid) stands before some.
     if "setName" not in hello and hello.get("msg") != "isdbgrid":
         raise StartFailed("MongoDB is not a replica set: start mongod with --replSet and initiate it")
-    await database.run(retention.refresh)
+    records = await database.run(partial(state.recorded, database.default))
+    found = await database.run(partial(state.indexes_of, database.default, documents.COLLECTION))
+    retention.learn(found.get(schema.TTL_INDEX, {}))
+    state.stand(known, records, found).require(state.SERVICE)
 
 
 async def _recipients(settings: Settings, scope: Scope, telemetry: Telemetry) -> RecipientCheck:

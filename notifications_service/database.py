@@ -50,6 +50,8 @@ ATTEMPTS: Final = 6
 ABORT_SECONDS: Final = 2.0
 
 WRITE_CONFLICT: Final = 112
+# The server's words for an index that a query names and that is not there; the code beside them means any bad value.
+_NO_SUCH_INDEX: Final = "hint provided does not correspond to an existing index"
 # Rows that an answer begins with, where the server's own choice is 101 and the rest takes another round trip. What does
 # not fit into an answer's 16 MiB still comes in a second one.
 _ONE_BATCH: Final = 10_000
@@ -268,6 +270,9 @@ def translated(error: PyMongoError) -> Exception:
         return _of_bulk(error)
     if isinstance(error, OperationFailure) and error.code == WRITE_CONFLICT:
         return ConflictRetry()
+    if isinstance(error, OperationFailure) and _NO_SUCH_INDEX in str((error.details or {}).get("errmsg", "")):
+        logging.get(__name__).error("the schema is not migrated", code=error.code)
+        return DatabaseUnavailable()
     if _means_unavailable(error):
         code = error.code if isinstance(error, OperationFailure) else None
         logging.get(__name__).warning("database unavailable", kind=type(error).__name__, code=code)

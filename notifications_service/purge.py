@@ -19,7 +19,7 @@ BATCH: Final = 5_000
 async def purge(database: Database) -> dict[str, int]:
     """Delete expired notifications and idempotency keys; return how many, by collection.
 
-    Raises NotMigrated or DatabaseUnavailable. May be repeated, and run beside the servers.
+    Raises SchemaLacking or DatabaseUnavailable. May be repeated, and run beside the servers.
     """
     rows = database.collection(documents.COLLECTION)
     retention = Retention(rows)

@@ -6,44 +6,45 @@ older than ``cutoff()``.
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from chassis.schema import SchemaLacking
 from chassis.statements import named
 from notifications_service import documents, schema
 from notifications_service.drivers import Collection
 
 DAY: Final = 86_400
-# How often the index is looked at: a `migrate up` with another retention reaches running servers within it.
-_REFRESH: Final = 30.0
-
-
-class NotMigrated(Exception):
-    """The collection has no TTL index: its migrations have not been carried out."""
 
 
 class Retention:
-    """The retention as last read from the database."""
+    """The retention as last read from the database: a server's health probe reads it, with much else."""
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
         self._kept: timedelta | None = None
-        self._read_at = -_REFRESH
 
     def cutoff(self) -> datetime:
         """Return the time (naive UTC) from which on, exclusive, notifications are visible."""
         return datetime.min if self._kept is None else documents.now() - self._kept  # noqa: DTZ901
 
+    def learn(self, index: Mapping[str, Any]) -> None:
+        """Take the retention from the TTL index, as the server lists it; one without changes nothing."""
+        if (seconds := index.get("expireAfterSeconds")) is not None:
+            self._kept = timedelta(seconds=int(seconds))
+
     async def refresh(self) -> None:
-        """Read the retention anew if it was not read lately. Raises ``NotMigrated``."""
-        if time.monotonic() - self._read_at < _REFRESH:
-            return
+        """Read the retention. Raises SchemaLacking where there is no such index."""
         seconds = await stored_seconds(self._collection)
         if seconds is None:
-            raise NotMigrated("the database is not migrated: run `notifications-service migrate up`")
+            raise not_migrated()
         self._kept = timedelta(seconds=seconds)
-        self._read_at = time.monotonic()
+
+
+def not_migrated() -> SchemaLacking:
+    """Return the error for a collection without a TTL index: its migrations have not been carried out."""
+    return SchemaLacking("the database is not migrated: run `notifications-service migrate up`")
 
 
 @named

@@ -16,6 +16,8 @@ IDEMPOTENCY_KEYS: Final = "idempotency_keys"
 # Names of the indexes that queries ask for, so that no planner has to guess.
 FEED_INDEX: Final = "feed"
 TTL_INDEX: Final = "createdAt_1"
+# Without these no query is served.
+NAMED: Final = frozenset({FEED_INDEX, TTL_INDEX})
 
 
 @dataclass(frozen=True, slots=True)

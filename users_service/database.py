@@ -22,8 +22,10 @@ from chassis import deadline, logging
 from chassis.detached import Detached, proceed
 from chassis.errors import DatabaseUnavailable
 from chassis.gate import Gate
+from chassis.schema import SchemaState
 from chassis.statements import named
 from chassis.telemetry.queries import Queries, Spans, Target
+from users_service import revisions, schema
 from users_service.driver_errors import DEADLOCK, TextUnreadable, ends_connection, error_number, translated
 from users_service.driver_text import marked
 from users_service.engines import limited_arguments, new_engine
@@ -53,6 +55,7 @@ class Database:
     def __init__(self, settings: DatabaseSettings, spans: Spans | None = None) -> None:
         """``spans``: takes the statements of traced calls."""
         self._settings = settings
+        self._revisions = revisions.numbers()
         target = Target("mysql", settings.mysql_database, settings.mysql_host, settings.mysql_port)
         self.queries = Queries(target, settings.slow_query_ms, spans)
         self._query_timeout = settings.mysql_query_timeout_ms / 1000
@@ -99,12 +102,13 @@ class Database:
 
     @named
     async def ping(self) -> None:
-        """Raise DatabaseUnavailable where the server does not answer, or has no tables of ours."""
-        await self.query(self._look)
+        """Raise DatabaseUnavailable where the server does not answer, SchemaLacking where this version cannot serve."""
+        found = await self.query(self._look)
+        found.require(schema.SERVICE)
 
-    async def _look(self, connection: AsyncConnection) -> None:
-        await connection.execute(text("SELECT 1 FROM users LIMIT 1"))
+    async def _look(self, connection: AsyncConnection) -> SchemaState:
         self.writability.looked(tuple((await connection.execute(text(QUESTION))).one()))
+        return await schema.state(connection, self._revisions)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:

@@ -35,7 +35,9 @@ _OF_THE_CLIENT = range(2000, 3000)
 _ENDING_ALL = READ_ONLY | GONE | LOST
 _ENDING = _ENDING_ALL | BROKEN
 DENIED = frozenset({1044, 1142, 1143, 1227})  # to a database, table or column; or a right is missing
-NOT_MIGRATED = frozenset({1146, 1054})  # a table, or a column, is missing
+NO_SUCH_TABLE = 1146
+# A table, a column, or an index that a statement names is missing.
+NOT_MIGRATED = frozenset({NO_SUCH_TABLE, 1054, 1176})
 
 # asyncmy's words where the server resets a connection before it is set up.
 RESET_WHILE_CONNECTING = "Transport does not expose socket instance"

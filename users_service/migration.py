@@ -1,38 +1,48 @@
-"""Carrying out the schema's revisions (``migrations/mysql``) on a server, one process at a time."""
+"""Carrying out the schema's revisions (``migrations/mysql``) on a server, one process at a time.
+
+What a revision would do is looked at before anything is changed (``rehearsal``), and what it does while it does it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+import re
+from argparse import Namespace
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-import migrations.mysql
 from chassis.cli import CommandFailed
-from chassis.migrations import Limits, MigrationRefused, WouldLock
-from users_service import locks, online_ddl
+from chassis.migrations import DropRefused, Limits, MigrationRefused, WouldLock, WouldLose, place_of
+from chassis.schema import SchemaState, listed
+from chassis.tracebacks import summary
+from users_service import locks, losses, mending, online_ddl, rehearsal, revisions, schema, table_definitions
 from users_service.driver_errors import error_number
 from users_service.engines import command_engine
 from users_service.settings import DatabaseSettings
+from users_service.table_definitions import ForeignTable
 
 Say = Callable[[str], None]
-Action = Callable[[Config, str], None]
 
 # Seconds to wait for another process that migrates the same database.
 LOCK_SECONDS: Final = 600
 # A DDL statement that waits for a long transaction makes everyone else wait behind it: rather give up soon.
 TABLE_LOCK_SECONDS: Final = 30
 _DEFAULT: Final = Limits()
+# What the server says with these names accounts, tables, columns and keys, never a value.
+_TELLING: Final = frozenset(
+    {1005, 1040, 1044, 1045, 1049, 1050, 1051, 1054, 1060, 1061, 1068, 1071, 1072, 1075, 1091, 1101, 1142, 1143, 1146}
+    | {1170, 1176, 1205, 1213, 1215, 1227, 1553, 1698, 1822, 1826, 1832, 1833, 1845, 1846, 2003, 2006, 2013, 3780}
+)
 
 
 class MigrationFailed(CommandFailed):
@@ -41,52 +51,86 @@ class MigrationFailed(CommandFailed):
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One step of the schema's history."""
+    """One step of the schema's history; not ``known``: a newer version of the service has carried it out."""
 
     number: str
     name: str
     applied: bool
+    known: bool = True
 
 
 async def up(settings: DatabaseSettings, target: str, say: Say, limits: Limits = _DEFAULT) -> list[str]:
     """Carry out what is missing up to ``target`` (``head``: all) and return the revisions carried out.
 
-    Raises MigrationFailed, or MigrationRefused where a big table would be locked.
+    Where all are there, what the database has lost since is put back. A database that is newer than this version stays
+    as it is. Raises MigrationFailed, or MigrationRefused where a big table would be locked.
     """
-    before, after = await _move(settings, command.upgrade, target, say, limits)
-    return sorted(after - before)
+    async with _migrating(settings, say) as connection:
+        before = await schema.state(connection, revisions.numbers())
+        if before.newer:
+            return _leave_newer(before, say)
+        await connection.run_sync(_upgrade, before, target, limits)
+        after = await schema.state(connection, revisions.numbers())
+        done = [number for number in after.applied if number not in before.applied]
+        for number in done:
+            say(f"{number} applied")
+        restored = [] if after.pending else await connection.run_sync(_restore, limits, say)
+        if not done and not restored:
+            say("nothing to do")
+        return done
 
 
-async def down(settings: DatabaseSettings, target: str, say: Say, limits: Limits = _DEFAULT) -> list[str]:
+async def down(
+    settings: DatabaseSettings, target: str, say: Say, limits: Limits = _DEFAULT, *, drop_data: bool = False
+) -> list[str]:
     """Undo revisions down to ``target`` (``-1``: the last one; ``base``: all) and return the ones undone.
 
-    Raises as ``up`` does.
+    ``drop_data``: also where tables that hold rows go. Raises as ``up`` does, or DropRefused.
     """
-    before, after = await _move(settings, command.downgrade, target, say, limits)
-    return sorted(before - after, reverse=True)
+    async with _migrating(settings, say) as connection:
+        before = await schema.state(connection, revisions.numbers())
+        if before.newer:
+            raise MigrationFailed(
+                f"revision {listed(before.unknown)} of the database is newer than this version, which cannot undo it: "
+                "use the version that brought it"
+            )
+        await connection.run_sync(_downgrade, before, target, limits, drop_data)
+        after = await schema.state(connection, revisions.numbers())
+        undone = [number for number in reversed(before.applied) if number not in after.applied]
+        for number in undone:
+            say(f"{number} undone")
+        if not undone:
+            say("nothing to do")
+        return undone
+
+
+async def look(settings: DatabaseSettings) -> SchemaState:
+    """Return where the database stands. Raises MigrationFailed."""
+    async with _connected(settings) as connection:
+        return await schema.state(connection, revisions.numbers())
 
 
 async def status(settings: DatabaseSettings) -> list[Revision]:
-    """Return every revision, oldest first, and whether the database has it."""
-    async with _connected(settings) as connection:
-        applied = await connection.run_sync(_applied)
-    scripts = ScriptDirectory.from_config(_config())
-    return [
-        Revision(script.revision, script.doc.rstrip("."), script.revision in applied)
-        for script in reversed(list(scripts.walk_revisions()))
+    """Return every revision, oldest first, and whether the database has it. Raises MigrationFailed."""
+    found = await look(settings)
+    known = [
+        Revision(script.revision, script.doc.rstrip("."), script.revision in found.applied) for script in _scripts()
     ]
+    return known + [Revision(number, "newer than this version", applied=True, known=False) for number in found.unknown]
 
 
 def known() -> set[str]:
     """Return the numbers of all revisions that this version has."""
-    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    return set(revisions.numbers())
 
 
 def new(name: str) -> Path:
     """Write an empty, numbered revision after the last one and return its file. Raises MigrationFailed."""
     try:
-        last = len(list(ScriptDirectory.from_config(_config()).walk_revisions()))
-        written = command.revision(_config(), message=name, rev_id=f"{last + 1:04}")
+        config = _config()
+        # Alembic would print what it does.
+        config.cmd_opts = Namespace(quiet=True)
+        written = command.revision(config, message=name, rev_id=f"{len(_scripts()) + 1:04}")
     except (CommandError, OSError) as error:
         raise MigrationFailed(f"no revision was written: {error}") from error
     if not isinstance(written, Script):
@@ -94,66 +138,145 @@ def new(name: str) -> Path:
     return Path(written.path)
 
 
+def _leave_newer(found: SchemaState, say: Say) -> list[str]:
+    if problem := found.problem(schema.SERVICE):
+        raise MigrationFailed(problem)
+    say(f"revision {listed(found.unknown)} of the database is newer than this version: nothing to do")
+    return []
+
+
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(migrations.mysql.__path__[0])).replace("%", "%%"))
+    config.set_main_option("script_location", str(revisions.directory()).replace("%", "%%"))
     config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
     return config
 
 
-async def _move(
-    settings: DatabaseSettings, action: Action, target: str, say: Say, limits: Limits
-) -> tuple[set[str], set[str]]:
-    async with _migrating(settings, say) as connection:
-        before = await connection.run_sync(_applied)
-        await connection.run_sync(_run, action, target, limits)
-        return before, await connection.run_sync(_applied)
+def _scripts() -> list[Script]:
+    """Load all revisions, oldest first. Raises MigrationFailed."""
+    with _told("the revisions cannot be read"):
+        return list(reversed(list(ScriptDirectory.from_config(_config()).walk_revisions())))
 
 
-def _run(connection: Connection, action: Action, target: str, limits: Limits) -> None:
+def _upgrade(connection: Connection, before: SchemaState, target: str, limits: Limits) -> None:
+    scripts = {script.revision: script for script in _scripts()}
+    if not before.applied:
+        with _told("the database was not looked at"):
+            rehearsal.refuse_foreign_tables(connection, [scripts[number] for number in before.pending])
+    with _guarded(connection, limits), _told(lambda: f"revision {_next(connection)} failed"):
+        command.upgrade(_with(connection), target)
+
+
+def _downgrade(connection: Connection, before: SchemaState, target: str, limits: Limits, drop_data: bool) -> None:
+    scripts = {script.revision: script for script in _scripts()}
+    with ExitStack() as guards:
+        if not drop_data:
+            guards.enter_context(losses.refused(connection))
+            with _told("the database was not looked at"):
+                rehearsal.refuse_losses(connection, [scripts[number] for number in _undone(before.applied, target)])
+        guards.enter_context(_guarded(connection, limits, undoing=True))
+        guards.enter_context(_told(lambda: f"revision {_last(connection)} failed to be undone"))
+        command.downgrade(_with(connection), target)
+
+
+def _restore(connection: Connection, limits: Limits, say: Say) -> list[str]:
+    """Put back what is missing; return what it was."""
+    restored = []
+    with _told("nothing was restored"):
+        missing = mending.additions(connection)
+    for addition in missing:
+        with _guarded(connection, limits), _told(f"the {addition.title} was not restored"):
+            addition.carry_out()
+        restored.append(addition.title)
+        say(f"restored {addition.title}")
+    return restored
+
+
+def _with(connection: Connection) -> Config:
     config = _config()
     config.attributes["connection"] = connection
-    try:
-        with nullcontext() if limits.allow_locking else online_ddl.enforced(connection, limits):
-            action(config, target)
-    except WouldLock as reason:
-        raise MigrationRefused(f"revision {_at_work(connection, action)}", reason) from None
+    return config
 
 
-def _at_work(connection: Connection, action: Action) -> str:
+def _undone(applied: Sequence[str], target: str) -> list[str]:
+    """Return the revisions that a way down undoes, newest first; none for a target that only Alembic understands."""
+    if relative := re.fullmatch(r"-(\d+)", target):
+        return list(reversed(applied))[: int(relative[1])]
+    if target == "base":
+        return list(reversed(applied))
+    return [number for number in reversed(applied) if number > target] if target in applied else []
+
+
+@contextmanager
+def _guarded(connection: Connection, limits: Limits, *, undoing: bool = False) -> Iterator[None]:
+    """Look at each statement before it is carried out."""
+    with ExitStack() as guards:
+        guards.enter_context(table_definitions.compared(connection))
+        if not limits.allow_locking:
+            guards.enter_context(online_ddl.enforced(connection, limits))
+        try:
+            yield
+        except WouldLock as reason:
+            raise MigrationRefused(f"revision {(_last if undoing else _next)(connection)}", reason) from None
+
+
+def _next(connection: Connection) -> str:
     """Return the revision that was interrupted: each is recorded as soon as it is done."""
-    applied = _applied(connection)
-    if action is command.downgrade:
-        return max(applied)
-    return min({script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()} - applied)
+    last = _last(connection)
+    return next((number for number in revisions.numbers() if number > last), last)
 
 
-def _applied(connection: Connection) -> set[str]:
-    heads = MigrationContext.configure(connection).get_current_heads()
-    scripts = ScriptDirectory.from_config(_config())
-    return {script.revision for head in heads for script in scripts.iterate_revisions(head, "base")}
+def _last(connection: Connection) -> str:
+    try:
+        return max((str(number) for number in connection.scalars(schema.RECORDED)), default="")
+    except DBAPIError:
+        # Nothing is recorded, not even where to; or the connection is gone, which is told with what went wrong.
+        return ""
+
+
+@contextmanager
+def _told(what: str | Callable[[], str]) -> Iterator[None]:
+    """Turn whatever a revision raises into one line that says what failed, where in its file, and why."""
+    try:
+        yield
+    except (CommandFailed, WouldLock):
+        raise
+    except WouldLose as reason:
+        raise DropRefused(reason) from None
+    except ForeignTable as found:
+        raise MigrationFailed(
+            f"the table {found.table} is there already and is not this service's: {found.why}. Nothing was changed. "
+            "Give this service a database of its own, or move that table away"
+        ) from None
+    except mending.CannotRestore as reason:
+        raise MigrationFailed(str(reason)) from None
+    except CommandError as error:
+        raise MigrationFailed(str(error)) from error
+    except Exception as error:
+        where = place_of(error, revisions.directory())
+        said = what if isinstance(what, str) else what()
+        raise MigrationFailed(f"{said}{where}: {_reason(error)}") from error
 
 
 @asynccontextmanager
 async def _connected(settings: DatabaseSettings) -> AsyncIterator[AsyncConnection]:
-    engine = command_engine(settings)
+    where = f"{settings.mysql_host}:{settings.mysql_port}/{settings.mysql_database}"
     try:
+        engine = command_engine(settings)
         async with engine.connect() as connection:
             yield connection
     except (SQLAlchemyError, OSError) as error:
-        where = f"{settings.mysql_host}:{settings.mysql_port}/{settings.mysql_database}"
         raise MigrationFailed(f"MySQL at {where} failed: {_reason(error)}") from error
-    except CommandError as error:
-        raise MigrationFailed(str(error)) from error
-    finally:
-        await engine.dispose()
 
 
 def _reason(error: Exception) -> str:
-    # The server's own words help whoever runs the command; they go nowhere else.
+    """Say what went wrong; in the server's own words where these hold no value of a row or statement."""
     origin = getattr(error, "orig", None) or error
     number = error_number(error)
-    return f"error {number} ({origin.args[1]})" if number and len(origin.args) > 1 else type(origin).__name__
+    if not number:
+        return summary(origin)
+    words = f" ({origin.args[1]})" if number in _TELLING and len(origin.args) > 1 else ""
+    return f"error {number}{words}"
 
 
 @asynccontextmanager

@@ -57,7 +57,7 @@ class Kind(Enum):
 
 def kind_of(statement: str) -> tuple[Kind, str]:
     """Return what a statement is, and the table that a definition changes (else empty)."""
-    bare = _bare(statement)
+    bare = without_noise(statement)
     if found := _ALTER.match(bare) or _CREATE_INDEX.match(bare):
         return Kind.DEFINITION, found[1].lower()
     if found := _DROP_INDEX.match(bare):
@@ -75,12 +75,13 @@ def without_lock(statement: str) -> str:
     if found := _DROP_INDEX.fullmatch(statement):
         # MariaDB takes no LOCK in DROP INDEX.
         return f"ALTER TABLE {found['table']} DROP INDEX {found['index']}, LOCK=NONE"
-    comma = "," if _ALTER.match(_bare(statement)) else ""
+    comma = "," if _ALTER.match(without_noise(statement)) else ""
     # On a line of its own, for a comment may end the one before. Of several LOCK clauses the last one counts.
     return f"{statement.rstrip().rstrip(';')}\n{comma} LOCK=NONE"
 
 
-def _bare(statement: str) -> str:
+def without_noise(statement: str) -> str:
+    """Return a statement without its comments and the texts in quotation marks."""
     return _NOISE.sub(" ", statement)
 
 
@@ -145,7 +146,7 @@ class _Check:
             )
 
     def _named(self, statement: str) -> str | None:
-        words = {word.lower() for word in re.findall(r"\w+", _bare(statement))}
+        words = {word.lower() for word in re.findall(r"\w+", without_noise(statement))}
         return max(words & self._big.keys(), key=lambda name: self._big[name], default=None)
 
     def _refusal(self, table: str, what: str) -> WouldLock:
@@ -154,12 +155,12 @@ class _Check:
 
 def _verb(statement: str) -> str:
     # Words of SQL only: what follows may be values.
-    words = _bare(statement).upper().split()
+    words = without_noise(statement).upper().split()
     return " ".join(words[:2]) if words[0] in ("ALTER", "CREATE", "DROP", "LOCK", "OPTIMIZE", "REPAIR") else words[0]
 
 
 def _limit(statement: str, parameters: Any) -> int | None:
-    found = _LIMIT.search(_bare(statement))
+    found = _LIMIT.search(without_noise(statement))
     if found is None:
         return None
     return int(parameters[-1] if found[1] == "%s" else found[1])

@@ -1,4 +1,8 @@
-"""The `notifications` collection: validator and the three indexes of the source's own system."""
+"""The `notifications` collection: validator and indexes of the source's own system.
+
+But its third, the TTL index on `createdAt`: `migrate up` makes that with the retention of its setting, since one made
+here with another would delete documents until it is changed.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +47,6 @@ VALIDATOR: dict[str, Any] = {
         },
     }
 }
-THIRTY_DAYS = 2_592_000
 
 
 async def up(database: Any) -> None:
@@ -55,9 +58,6 @@ async def up(database: Any) -> None:
     collection = database.notifications
     await collection.create_index([("userId", 1), ("createdAt", -1)])
     await collection.create_index([("read", 1)])
-    # An index of that name may have another retention; `migrate up` brings it to the setting afterwards.
-    if "createdAt_1" not in await collection.index_information():
-        await collection.create_index([("createdAt", 1)], expireAfterSeconds=THIRTY_DAYS)
 
 
 async def down(database: Any) -> None:

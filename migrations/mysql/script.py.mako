@@ -10,6 +10,11 @@ over a million rows is refused.
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+from alembic import op
+
+from migrations.mysql.backfill import backfill
+
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 

@@ -9,10 +9,10 @@ from typing import TypeVar
 from pymongo.errors import OperationFailure, PyMongoError
 
 from chassis import tracebacks
-from chassis.cli import CommandFailed, fail
+from chassis.cli import CommandFailed, fail, unforeseen
 from chassis.errors import ServiceError
+from chassis.schema import SchemaLacking
 from notifications_service.database import Database
-from notifications_service.retention import NotMigrated
 from notifications_service.settings import DatabaseSettings
 
 T = TypeVar("T")
@@ -30,8 +30,10 @@ def run(settings: DatabaseSettings, work: Callable[[Database], Awaitable[T]]) ->
 
     try:
         return asyncio.run(connected())
-    except (CommandFailed, NotMigrated, ServiceError) as error:
+    except (CommandFailed, SchemaLacking, ServiceError) as error:
         fail(str(error))
     except PyMongoError as error:
         name = (error.details or {}).get("codeName", "") if isinstance(error, OperationFailure) else ""
         fail(f"MongoDB failed: {tracebacks.summary(error)} {name}".rstrip())
+    except Exception as error:  # noqa: BLE001 - told in one line
+        fail(unforeseen(error))

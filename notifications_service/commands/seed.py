@@ -15,7 +15,6 @@ from chassis.settings import load
 from notifications_service import documents, retention
 from notifications_service.commands.connection import run
 from notifications_service.database import Database
-from notifications_service.retention import NotMigrated
 from notifications_service.seed.recipients import UserList
 from notifications_service.seed.repository import SeedRepository
 from notifications_service.seed.service import Plan, Seeding
@@ -66,5 +65,5 @@ async def _reach(database: Database) -> timedelta:
     with database.limits():
         seconds = await retention.stored_seconds(database.collection(documents.COLLECTION))
     if seconds is None:
-        raise NotMigrated("the database is not migrated: run `notifications-service migrate up`")
+        raise retention.not_migrated()
     return max(timedelta(hours=1), timedelta(seconds=seconds) - SHORTER)

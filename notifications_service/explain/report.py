@@ -24,7 +24,7 @@ _NOTE = "plans of small collections say little; --analyze counts what is read, a
 async def explain(settings: DatabaseSettings, wanted: str | None, *, analyze: bool) -> Report:
     """Explain the commands of that name; None: all. Raises CommandFailed for a name that there is not.
 
-    Raises NotMigrated and PyMongoError. All together take the query timeout at most.
+    Raises SchemaLacking and PyMongoError. All together take the query timeout at most.
     """
     examples = _chosen(wanted)
     explainer = Explainer(settings, analyze=analyze)

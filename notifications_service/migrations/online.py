@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pymongo.operations import DeleteMany, UpdateMany
 
-from chassis.migrations import Limits, WouldLock
+from chassis.migrations import Limits, WouldLock, WouldLose
 
 # They hold the collection, or write another one whole.
 _HOLDING: Final = frozenset(
@@ -26,9 +26,11 @@ _LOOKING: Final = 30_000
 class Online:
     """A database whose collections refuse what a big one cannot bear; all else is the driver's own."""
 
-    def __init__(self, database: Any, limits: Limits) -> None:
+    def __init__(self, database: Any, limits: Limits, *, keeps_documents: bool = False) -> None:
+        """``keeps_documents``: no collection that holds some may be dropped."""
         self._database = database
         self._limits = limits
+        self._keeps_documents = keeps_documents
 
     def __getattr__(self, name: str) -> Any:
         return self._wrapped(getattr(self._database, name))
@@ -44,10 +46,27 @@ class Online:
         """Make a collection and return it."""
         return self._wrapped(await self._database.create_collection(name, *arguments, **options))
 
+    async def drop_collection(self, collection: Any, *arguments: Any, **options: Any) -> Any:
+        """Drop a collection. Raises WouldLose."""
+        name = collection if isinstance(collection, str) else collection.name
+        await self.check_drop(name)
+        return await self._database.drop_collection(name, *arguments, **options)
+
+    async def check_drop(self, collection: str) -> None:
+        """Raise WouldLose where documents would be lost that are to stay."""
+        if self._keeps_documents and await self.holds_documents(collection):
+            raise WouldLose([collection])
+
+    async def holds_documents(self, collection: str) -> bool:
+        """Answer whether a collection has any document."""
+        return await self._database[collection].find_one({}, {"_id": 1}) is not None
+
     async def command(self, command: Any, value: Any = 1, *arguments: Any, **options: Any) -> Any:
-        """Run a command. Raises WouldLock."""
+        """Run a command. Raises WouldLock or WouldLose."""
         name = command if isinstance(command, str) else next(iter(command))
         target = value if isinstance(command, str) else command[name]
+        if name == "drop":
+            await self.check_drop(target)
         if name in _HOLDING and isinstance(target, str):
             await self._refuse(target, f"the command {name}, which is not known to leave a collection usable")
         if name == "aggregate" and isinstance(target, str):
@@ -63,7 +82,7 @@ class Online:
     async def check_write(self, collection: str, what: str, query: Any) -> None:
         """Raise WouldLock where a write would change very many documents of a big collection."""
         rows = await self._rows(collection)
-        if rows <= self._limits.big:
+        if self._limits.allow_locking or rows <= self._limits.big:
             return
         most = self._limits.batch
         # One more than may be: the server stops counting there.
@@ -73,7 +92,7 @@ class Online:
 
     async def _refuse(self, collection: str, what: str) -> None:
         rows = await self._rows(collection)
-        if rows > self._limits.big:
+        if not self._limits.allow_locking and rows > self._limits.big:
             raise WouldLock(collection, rows, what)
 
     async def _rows(self, collection: str) -> int:
@@ -98,6 +117,11 @@ class _OnlineCollection:
         """Return the same collection with other options."""
         return _OnlineCollection(self._collection.with_options(*arguments, **options), self._database)
 
+    async def drop(self, *arguments: Any, **options: Any) -> Any:
+        """Drop the collection. Raises WouldLose."""
+        await self._database.check_drop(self._collection.name)
+        return await self._collection.drop(*arguments, **options)
+
     async def update_many(self, query: Any, *arguments: Any, **options: Any) -> Any:
         """Change documents. Raises WouldLock."""
         await self._database.check_write(self._collection.name, "update_many", query)
@@ -105,6 +129,8 @@ class _OnlineCollection:
 
     async def delete_many(self, query: Any, *arguments: Any, **options: Any) -> Any:
         """Delete documents. Raises WouldLock."""
+        if not query:
+            await self._database.check_drop(self._collection.name)
         await self._database.check_write(self._collection.name, "delete_many", query)
         return await self._collection.delete_many(query, *arguments, **options)
 

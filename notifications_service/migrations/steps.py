@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from chassis.cli import CommandFailed
+from chassis.migrations import place_of
+from chassis.tracebacks import summary
+
 PACKAGE: Final = "migrations.mongodb"
 _FILE: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.py")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,60}")
@@ -26,6 +30,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from migrations.mongodb.backfill import backfill
+
 
 async def up(database: Any) -> None:
     raise NotImplementedError
@@ -34,6 +40,10 @@ async def up(database: Any) -> None:
 async def down(database: Any) -> None:
     raise NotImplementedError
 '''
+
+
+class StepsUnreadable(CommandFailed):
+    """The files of the steps are not what they should be; the text names the one that is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +63,11 @@ class Step:
 
 
 def load() -> tuple[Step, ...]:
-    """Return all steps in their order. Raises ValueError where a number is missing or there twice."""
+    """Return all steps in their order. Raises StepsUnreadable, also where a number is missing or there twice."""
     files = sorted(path for path in _directory().iterdir() if _FILE.fullmatch(path.name))
     steps = tuple(_step(path) for path in files)
     if [step.number for step in steps] != list(range(1, len(steps) + 1)):
-        raise ValueError("the numbers of the migrations must be 0001, 0002, … without a gap")
+        raise StepsUnreadable("the numbers of the migrations must be 0001, 0002, … without a gap")
     return steps
 
 
@@ -70,15 +80,25 @@ def create(name: str) -> Path:
     return path
 
 
+def place_in_steps(error: BaseException) -> str:
+    """Return where in the file of a step an exception came from, as `` at 0002_x.py, line 12``; or nothing."""
+    return place_of(error, _directory())
+
+
 def _directory() -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise ValueError(f"the package {PACKAGE} is not installed")
+        raise StepsUnreadable(f"the package {PACKAGE} is not installed")
     return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _step(path: Path) -> Step:
-    module = importlib.import_module(f"{PACKAGE}.{path.stem}")
+    try:
+        module = importlib.import_module(f"{PACKAGE}.{path.stem}")
+        up, down = module.up, module.down
+    except Exception as error:
+        where = place_of(error, path.parent)
+        raise StepsUnreadable(f"the step {path.stem} cannot be read{where}: {summary(error)}") from error
     number, name = path.stem.split("_", 1)
     checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Step(int(number), name, checksum, module.up, module.down)
+    return Step(int(number), name, checksum, up, down)

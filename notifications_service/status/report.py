@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import pymongo
 from pymongo.errors import OperationFailure, PyMongoError
 
+from chassis.cli import CommandFailed
 from chassis.errors import ServiceError
 from chassis.pools_report import pools
 from chassis.report import NotAvailable, Report, Section
 from notifications_service.database import Database
-from notifications_service.migrations.runner import Runner
+from notifications_service.migrations import mending
+from notifications_service.migrations.runner import Runner, Status
 from notifications_service.settings import DatabaseSettings, Settings
 from notifications_service.status import replication, server, slow_commands, storage
 
@@ -69,18 +71,34 @@ async def _migrations(database: Database, report: Report, seconds: float) -> Non
             await database.default.command("ping")
         with pymongo.timeout(seconds):
             steps = await Runner(database.default, lambda _: None).status()
+            gone = await mending.missing(database.default)
+    except CommandFailed as error:
+        report.problems.append(str(error))
+        report.sections.append(Section("migrations", notes=[str(error)]))
+        return
     except (PyMongoError, TimeoutError) as error:
         report.problems.append(f"the database is away: {type(error).__name__}")
         report.sections.append(Section("migrations", reason="the database did not answer"))
         return
     pending = [step for step in steps if step.applied_at is None]
-    applied = [step.step.number for step in steps if step.applied_at is not None]
-    changed = [step.step.title for step in steps if step.changed]
-    row = {"applied": max(applied, default=None), "latest": steps[-1].step.number, "pending": len(pending)}
-    notes = [f"changed since they were applied: {', '.join(changed)}"] if changed else []
-    report.sections.append(Section("migrations", [row], notes))
+    own = [step for step in steps if step.known]
+    row = {
+        "applied": max((step.number for step in steps if step.applied_at is not None), default=None),
+        "latest": own[-1].number,
+        "pending": len(pending),
+    }
+    report.sections.append(Section("migrations", [row], _notes(steps)))
     if pending:
         report.problems.append(f"{len(pending)} migrations are pending: run `{SERVICE} migrate up`")
+    elif gone and len(own) == len(steps):
+        report.problems.append(f"{', '.join(gone)} missing: run `{SERVICE} migrate up`")
+
+
+def _notes(steps: Sequence[Status]) -> list[str]:
+    changed = [step.title for step in steps if step.changed]
+    newer = [step.title for step in steps if not step.known]
+    notes = [f"changed since they were applied: {', '.join(changed)}"] if changed else []
+    return notes + ([f"newer than this version: {', '.join(newer)}"] if newer else [])
 
 
 async def _section(database: Database, part: Part, report: Report, seconds: float) -> Section:

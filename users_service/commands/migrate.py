@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from chassis.cli import CommandFailed, fail, run
-from chassis.migrations import Limits, limits_options
+from chassis.migrations import Limits, drop_data_option, limits_options
 from chassis.settings import load
 from users_service import migration
 from users_service.settings import DatabaseSettings
@@ -22,28 +22,30 @@ def migrate() -> None:
 def migrate_up(revision: str, allow_locking: bool, big_table: int) -> None:
     """Carry out the missing revisions up to REVISION (default: all).
 
-    A statement that would lock a table of over a million rows is refused.
+    A statement that would lock a table of over a million rows is refused. Where no revision is missing, keys, indexes
+    and tables that have gone since are put back. A database that a newer version has migrated is left as it is.
     """
-    limits = Limits(allow_locking, big_table)
-    done = run(migration.up(load(DatabaseSettings), revision, click.echo, limits))
-    click.echo("\n".join(f"{number} applied" for number in done) or "nothing to do")
+    run(migration.up(load(DatabaseSettings), revision, click.echo, Limits(allow_locking, big_table)))
 
 
 @migrate.command("down", context_settings={"ignore_unknown_options": True})
 @click.argument("revision", default="-1")
 @limits_options
-def migrate_down(revision: str, allow_locking: bool, big_table: int) -> None:
-    """Undo revisions down to REVISION, which stays (default: the last one is undone; `base`: all are)."""
+@drop_data_option
+def migrate_down(revision: str, allow_locking: bool, big_table: int, drop_data: bool) -> None:
+    """Undo revisions down to REVISION, which stays (default: the last one is undone; `base`: all are).
+
+    Where that would drop tables that hold rows, it is refused.
+    """
     limits = Limits(allow_locking, big_table)
-    done = run(migration.down(load(DatabaseSettings), revision, click.echo, limits))
-    click.echo("\n".join(f"{number} undone" for number in done) or "nothing to do")
+    run(migration.down(load(DatabaseSettings), revision, click.echo, limits, drop_data=drop_data))
 
 
 @migrate.command("status")
 def migrate_status() -> None:
     """List the revisions and whether the database has them."""
     for revision in run(migration.status(load(DatabaseSettings))):
-        click.echo(f"{revision.number}  {'applied' if revision.applied else 'missing'}  {revision.name}")
+        click.echo(f"{revision.number}  {_state(revision)}  {revision.name}")
 
 
 @migrate.command("new")
@@ -54,3 +56,9 @@ def migrate_new(name: str) -> None:
         click.echo(migration.new(name))
     except CommandFailed as error:
         fail(str(error))
+
+
+def _state(revision: migration.Revision) -> str:
+    if not revision.known:
+        return "unknown"
+    return "applied" if revision.applied else "missing"

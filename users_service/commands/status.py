@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 import click
@@ -24,6 +23,6 @@ def status(as_json: bool) -> None:
     database is away or migrations are pending.
     """
     with cli.logs_on_stderr():
-        report = asyncio.run(look(load(DatabaseSettings)))
+        report = cli.run(look(load(DatabaseSettings)))
     click.echo(report.as_json() if as_json else report.as_text())
     sys.exit(0 if report.ok else 1)

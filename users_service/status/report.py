@@ -14,6 +14,7 @@ from chassis.cli import CommandFailed
 from chassis.errors import ServiceError
 from chassis.pools_report import pools
 from chassis.report import NotAvailable, Report, Section
+from chassis.schema import listed
 from users_service import migration
 from users_service.database import Database
 from users_service.driver_errors import DENIED, error_number
@@ -65,17 +66,22 @@ def _parts(settings: DatabaseSettings) -> list[Part]:
 
 async def _migrations(settings: DatabaseSettings, report: Report) -> None:
     try:
-        revisions = await migration.status(settings)
+        found = await migration.look(settings)
     except CommandFailed as error:
         report.problems.append(str(error))
         report.sections.append(Section("migrations", reason="the database did not answer"))
         return
-    pending = [revision.number for revision in revisions if not revision.applied]
-    applied = [revision.number for revision in revisions if revision.applied]
-    row = {"applied": max(applied, default=None), "latest": revisions[-1].number, "pending": len(pending)}
-    report.sections.append(Section("migrations", [row]))
-    if pending:
-        report.problems.append(f"{len(pending)} migrations are pending: run `{SERVICE} migrate up`")
+    row = {
+        "applied": max((*found.applied, *found.unknown), default=None),
+        "latest": max((*found.applied, *found.pending)),
+        "pending": len(found.pending),
+    }
+    notes = [f"newer than this version: {listed(found.unknown)}"] if found.newer else []
+    report.sections.append(Section("migrations", [row], notes))
+    if found.pending:
+        report.problems.append(f"{len(found.pending)} migrations are pending: run `{SERVICE} migrate up`")
+    elif problem := found.problem(SERVICE):
+        report.problems.append(problem)
 
 
 async def _section(database: Database, part: Part, report: Report) -> Section:

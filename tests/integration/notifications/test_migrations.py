@@ -21,7 +21,7 @@ from notifications_service.database import Database
 from notifications_service.migrations import lock as lock_module
 from notifications_service.migrations import steps
 from notifications_service.migrations.lock import Locked, LockLost, lock
-from notifications_service.migrations.runner import Runner
+from notifications_service.migrations.runner import Runner, StepFailed
 from tests.harness.database_servers import ROOT
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import settings_for
@@ -195,7 +195,7 @@ async def test_a_step_that_fails_can_be_repeated(
         whole = migrating._steps
         broken = steps.Step(2, "feed_index", "", fail, fail)
         monkeypatch.setattr(migrating, "_steps", (whole[0], broken, *whole[2:]))
-        with pytest.raises(RuntimeError, match="half way"):
+        with pytest.raises(StepFailed, match=r"step 0002_feed_index failed: RuntimeError$"):
             await migrating.up(30)
         assert [item["_id"] for item in empty.migrations.find()] == [1]
         monkeypatch.undo()

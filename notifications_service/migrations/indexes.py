@@ -1,0 +1,68 @@
+"""Comparing indexes that a collection has with those that this service makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from chassis.cli import CommandFailed
+from notifications_service.schema import TTL_INDEX, Index
+
+# The index's own business, and options whose absence means the same as false.
+_IGNORED: Final = frozenset({"v", "key", "name", "ns", "background"})
+# The collection's own collation comes with every index of it.
+_INHERITED: Final = "collation"
+
+Found = Mapping[str, Any]
+Indexes = Mapping[str, Found]
+
+
+class IndexInTheWay(CommandFailed):
+    """A collection has an index that keeps one of ours from being made; nothing was changed."""
+
+    def __init__(self, collection: str, name: str, why: str) -> None:
+        super().__init__(
+            f"the index {name} of {collection} is in the way: {why}. Nothing was changed. Drop it, and run this again"
+        )
+
+
+def title(collection: str, name: str) -> str:
+    """Return what people call an index."""
+    return f"index {name} of {collection}"
+
+
+def keys_text(keys: Any) -> str:
+    """Return the keys of an index, as people write them."""
+    return ", ".join(f"{key}: {direction}" for key, direction in keys)
+
+
+def difference(wanted: Index, found: Found) -> str:
+    """Say in what an index that bears the name of one of ours is another one; empty where it is not.
+
+    How long the TTL index keeps a document is a setting, and no difference.
+    """
+    if _keys(found) != wanted.keys:
+        return f"its keys are {keys_text(_keys(found))}, not {keys_text(wanted.keys)}"
+    options = {key: value for key, value in found.items() if key not in _IGNORED and value is not False}
+    expected = dict(wanted.options)
+    for name in sorted((options.keys() | expected.keys()) - {_INHERITED}):
+        is_setting = name == "expireAfterSeconds" and wanted.name == TTL_INDEX and not wanted.options
+        if options.get(name) != expected.get(name) and not is_setting:
+            return f"it has {name}: {options.get(name)}, not {expected.get(name)}"
+    return ""
+
+
+def check(collection: str, wanted: Index, found: Indexes) -> None:
+    """Raise IndexInTheWay where an index is there that the server would not have beside ``wanted``, or in its place."""
+    if (same := found.get(wanted.name)) is not None:
+        if why := difference(wanted, same):
+            raise IndexInTheWay(collection, wanted.name, why)
+        return
+    for name, other in found.items():
+        if _keys(other) == wanted.keys:
+            raise IndexInTheWay(collection, name, f"it has the keys of {wanted.name}, which queries ask for by name")
+
+
+def _keys(found: Found) -> tuple[tuple[str, Any], ...]:
+    # Some clients write numbers of another type.
+    return tuple((key, int(way) if isinstance(way, float) else way) for key, way in found["key"].items())

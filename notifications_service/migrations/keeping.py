@@ -1,0 +1,91 @@
+"""The TTL index: made with the retention of the setting, never with a shorter one on the way there.
+
+A setting that is set counts. Where none is, what the database has is kept, and nothing is deleted that nobody asked to
+have deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final
+
+from chassis.cli import CommandFailed
+from notifications_service import documents, retention, schema
+from notifications_service.migrations import indexes
+from notifications_service.migrations.indexes import Indexes
+from notifications_service.retention import DAY
+from notifications_service.schema import Index
+
+SETTING: Final = "NOTIFICATIONS_RETENTION_DAYS"
+DEFAULT_DAYS: Final = 30
+_INDEX: Final = Index(schema.TTL_INDEX, (("createdAt", 1),))
+# Beyond so many it does not matter how many there are.
+_COUNTED: Final = 100_000
+
+Say = Callable[[str], None]
+
+
+class WouldExpire(CommandFailed):
+    """Nobody said how long documents are kept, and those that are there would be deleted by the default."""
+
+
+async def check(database: Any, found: Indexes, days: int | None) -> None:
+    """Look whether the index can be made; ``days``: the setting, None where it is not set.
+
+    Raises IndexInTheWay, or WouldExpire where the default would delete documents that are there.
+    """
+    indexes.check(documents.COLLECTION, _INDEX, found)
+    if days is not None or _seconds(found) is not None:
+        return
+    if await database[documents.COLLECTION].find_one(_past(DEFAULT_DAYS * DAY), {"_id": 1}):
+        raise WouldExpire(
+            f"{documents.COLLECTION} has documents older than {DEFAULT_DAYS} days, which would be deleted: say in "
+            f"{SETTING} how many days they are to be kept. Nothing was changed"
+        )
+
+
+async def keep(database: Any, found: Indexes, days: int | None, say: Say) -> None:
+    """Bring the index to the setting, and say what changes."""
+    before = _seconds(found)
+    if days is None and before is not None:
+        if before != DEFAULT_DAYS * DAY:
+            say(f"retention: {_days(before)} days, as it was: {SETTING} is not set")
+        return
+    wanted = (days or DEFAULT_DAYS) * DAY
+    if before == wanted:
+        return
+    if schema.TTL_INDEX in found:
+        await _announce(database, before, wanted, say)
+        await retention.store(database, days or DEFAULT_DAYS)
+        return
+    say(f"retention: {_days(wanted)} days (index {schema.TTL_INDEX})")
+    # Of its first moment, so that the sweeper never sees another one.
+    await database[documents.COLLECTION].create_index(
+        list(_INDEX.keys), name=schema.TTL_INDEX, expireAfterSeconds=wanted
+    )
+
+
+async def _announce(database: Any, before: int | None, wanted: int, say: Say) -> None:
+    say(f"retention: {'none' if before is None else _days(before)} → {_days(wanted)} days")
+    if before is not None and before < wanted:
+        return
+    number = await database[documents.COLLECTION].count_documents(
+        _past(wanted), limit=_COUNTED + 1, hint=schema.TTL_INDEX
+    )
+    if number:
+        many = f"over {_COUNTED:,}" if number > _COUNTED else f"{number:,}"
+        say(f"notifications past it, which MongoDB deletes: {many}")
+
+
+def _seconds(found: Indexes) -> int | None:
+    seconds = found.get(schema.TTL_INDEX, {}).get("expireAfterSeconds")
+    return None if seconds is None else int(seconds)
+
+
+def _days(seconds: int) -> str:
+    return f"{seconds / DAY:g}"
+
+
+def _past(seconds: int) -> documents.Document:
+    return {"createdAt": {"$lte": documents.now() - timedelta(seconds=seconds)}}

@@ -1,0 +1,84 @@
+"""Puts back what a migrated database has lost since: collections, indexes and options that ``schema`` declares.
+
+Mongoose's ``Model.syncIndexes()`` drops every index that its own schema does not name, for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from notifications_service import documents, schema
+from notifications_service.documents import Document
+from notifications_service.migrations import indexes
+from notifications_service.migrations.state import indexes_of
+from notifications_service.schema import TTL_INDEX, Index
+
+_IMAGES: Final = "changeStreamPreAndPostImages"
+_VALIDATION: Final = ("validator", "validationLevel", "validationAction")
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """Something that is missing, and how it is put back; ``carry_out`` is None for what is left as it is."""
+
+    title: str
+    carry_out: Callable[[], Awaitable[Any]] | None
+
+
+async def repairs(database: Any) -> list[Repair]:
+    """Return what is missing, in the order in which it can be put back. Raises IndexInTheWay.
+
+    The TTL index of the notifications is not looked at: its retention is a setting (``keeping``).
+    """
+    found: list[Repair] = []
+    options = await options_of(database)
+    for name, wanted in schema.INDEXES.items():
+        expected = schema.OPTIONS.get(name, {})
+        if name not in options:
+            found.append(Repair(f"collection {name}", partial(database.create_collection, name, **expected)))
+        else:
+            found += _of_options(database, name, expected, options[name])
+        there = await indexes_of(database, name)
+        for index in wanted:
+            if (name, index.name) == (documents.COLLECTION, TTL_INDEX) or index.name == "_id_":
+                continue
+            indexes.check(name, index, there)
+            if index.name not in there:
+                found.append(Repair(indexes.title(name, index.name), partial(_make, database[name], index)))
+    return found
+
+
+async def missing(database: Any) -> list[str]:
+    """Return what ``migrate up`` would put back, the TTL index included. Raises IndexInTheWay."""
+    gone = [repair.title for repair in await repairs(database) if repair.carry_out]
+    if TTL_INDEX not in await indexes_of(database, documents.COLLECTION):
+        gone.append(indexes.title(documents.COLLECTION, TTL_INDEX))
+    return gone
+
+
+async def options_of(database: Any) -> dict[str, Document]:
+    """Return the options of every collection by its name."""
+    answer = await database.command(
+        {"listCollections": 1, "filter": {"type": "collection"}, "cursor": {"batchSize": 10_000}}
+    )
+    return {listed["name"]: listed.get("options", {}) for listed in answer["cursor"]["firstBatch"]}
+
+
+def _of_options(database: Any, name: str, expected: Document, found: Document) -> list[Repair]:
+    made: list[Repair] = []
+    validation = {option: expected[option] for option in _VALIDATION if option in expected}
+    if validation and "validator" not in found:
+        made.append(Repair(f"validator of {name}", partial(database.command, "collMod", name, **validation)))
+    elif any(found.get(option) != value for option, value in validation.items()):
+        made.append(Repair(f"the validator of {name} is not this version's, and is left as it is", None))
+    if _IMAGES in expected and found.get(_IMAGES) != expected[_IMAGES]:
+        images = {_IMAGES: expected[_IMAGES]}
+        made.append(Repair(f"change images of {name}", partial(database.command, "collMod", name, **images)))
+    return made
+
+
+async def _make(collection: Any, index: Index) -> None:
+    await collection.create_index(list(index.keys), name=index.name, **dict(index.options))
