@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from asyncio import Task
 
+    from chassis.errors import ServiceError
+
 REQUEST_ID_KEY: Final = "x-request-id"
 
 _is_safe = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
@@ -26,7 +28,7 @@ class Call:
     ``code`` and ``reason`` are the outcome (``OK`` until an error is mapped). ``cap`` is the server's
     limit in seconds, None for streams. ``repeats_id``: the request id is the caller's own, which every
     answer repeats; one that we made up is worth its cost on the wire only with an error, for quoting.
-    ``expired`` says that the cap has cancelled ``task``.
+    ``received``: its message has arrived. ``ended_by``: the error for which the server has cancelled ``task``.
     """
 
     # Defaults on the class: most calls never set them, and every attribute set costs every call.
@@ -36,8 +38,9 @@ class Call:
     span: Any = None
     trace_id = ""
     context: Any = None
-    expired = False
+    ended_by: type[ServiceError] | None = None
     reason = ""
+    received = False
     repeats_id = False
     task: Task[Any] | None = None
 

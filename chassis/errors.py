@@ -129,6 +129,13 @@ class Overloaded(ResourceExhausted):
     default_retry_after = timedelta(milliseconds=250)
 
 
+class MetadataTooLarge(ResourceExhausted):
+    """A call came with more metadata than is taken."""
+
+    reason = "METADATA_TOO_LARGE"
+    default_message = "the metadata of the call is larger than 16 KiB, with 32 bytes for each entry"
+
+
 class RateLimited(ResourceExhausted):
     """One caller or one account asks too often."""
 

@@ -24,6 +24,7 @@ from chassis.settings import ServerSettings
 
 EXIT_OK: Final = 0
 EXIT_START_FAILED: Final = 1
+EXIT_FAILED: Final = 1
 EXIT_STOPPED_AT_ONCE: Final = 130
 
 
@@ -49,8 +50,8 @@ Build = Callable[[Scope], Awaitable[Server]]
 def run(settings: ServerSettings, build: Build) -> int:
     """Serve until SIGTERM or SIGINT and return the exit code.
 
-    0 after a drain; 1 when the start failed (one line on stderr); 130 when a second signal cut the
-    drain short.
+    0 after a drain; 1 when the start failed (one line on stderr), or when the server could accept no more calls;
+    130 when a second signal cut the drain short.
     """
     sink = logging.configure(settings.log_level, settings.log_format)
     foreign_logs.capture_stderr_of_runtimes()
@@ -71,11 +72,20 @@ async def _serve(build: Build) -> int:
         await server.start()
         _settle_memory()
         log.info("listening", address=server.address)
-        await stop.wait()
+        await _first_of(stop, server.failed)
         log.info("draining", in_flight=server.in_flight.total)
         drained = await _until(stop_now, _drain(server))
         log.info("stopped", drained=drained)
+    if server.failed.is_set():
+        return EXIT_FAILED
     return EXIT_OK if drained else EXIT_STOPPED_AT_ONCE
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
 
 
 async def _drain(server: Server) -> None:

@@ -10,14 +10,15 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from chassis import calls
 from chassis.calls import Call
-from chassis.errors import InvalidFields, MethodUnknown
+from chassis.connections import ENTRY_BYTES, MOST_METADATA_BYTES
+from chassis.errors import InvalidFields, MetadataTooLarge, ServiceError
 from chassis.interceptors import Context, Handler, Interceptor, Method, compose
 from chassis.interceptors.envelope import Envelope, Prepare
 from chassis.interceptors.validation import Validation
@@ -49,41 +50,38 @@ def record(registrations: Iterable[Registration]) -> dict[str, Mapping[str, Any]
 
 
 class Router(grpc.GenericRpcHandler):
-    """Finds the handler of a method by its full name and opens the record of the call."""
+    """Finds the handler of a method by its full name and opens the record of the call.
 
-    def __init__(self, handlers: Mapping[str, Any]) -> None:
+    ``envelope``: goes around the refusal of calls with too much metadata. gRPC's core refuses them, too, but before
+    its peer has said that it knows the limit, as which it need not, it takes 16 MiB.
+    """
+
+    def __init__(self, handlers: Mapping[str, Any], envelope: Envelope) -> None:
         self._find = dict(handlers).get
+        self._too_large = refusal(envelope, MetadataTooLarge)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Return the handler of the method called, or None."""
         name = handler_call_details.method
         handler = self._find(name)
-        if handler is not None:
-            # The look-up runs in the task of the call, so the handler sees what is set here.
-            calls.enter(Call(name, handler_call_details.invocation_metadata))
-        return handler
+        if handler is None:
+            return None
+        metadata = handler_call_details.invocation_metadata
+        # The look-up runs in the task of the call, so the handler sees what is set here.
+        calls.enter(Call(name, metadata))
+        size = ENTRY_BYTES * len(metadata)
+        for key, value in metadata:
+            size += len(key) + len(value)
+        return handler if size < MOST_METADATA_BYTES else self._too_large
 
 
-class UnknownMethods(grpc.GenericRpcHandler):
-    """Answers what no other handler knows with UNIMPLEMENTED and its reason; registered last."""
+def refusal(envelope: Envelope, error: type[ServiceError]) -> Any:
+    """Return a handler that answers with an error whatever the shape of the call, and before its first message."""
 
-    def __init__(self, envelope: Envelope) -> None:
-        # A stream handler runs before the first message, so any shape of call is answered.
-        refusing = envelope.stream(_pass, _refuse)
-        self._handler: Any = grpc.stream_stream_rpc_method_handler(cast("Any", refusing))
+    async def refuse(_: Any, __: Context) -> NoReturn:
+        raise error
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Return the refusing handler; the name is the caller's to choose, so it is not logged."""
-        calls.enter(Call("unknown", handler_call_details.invocation_metadata))
-        return self._handler
-
-
-def _pass(request: Any) -> Any:
-    return request
-
-
-async def _refuse(_: Any, __: Context) -> Any:
-    raise MethodUnknown
+    return grpc.stream_stream_rpc_method_handler(cast("Any", envelope.conversation(refuse)))
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,8 @@ class Composer:
                 f"/{service}/{name}": self._compose(f"/{service}/{name}", handler)
                 for service, handlers in services.items()
                 for name, handler in handlers.items()
-            }
+            },
+            self.envelope,
         )
 
     def _compose(self, name: str, registered: Any) -> Any:
@@ -111,19 +110,20 @@ class Composer:
 
     def _unary(self, name: str, registered: Any) -> Any:
         handler = compose(Method(name), registered.unary_unary, self.interceptors)
-        prepare = self._prepare(registered.request_deserializer)
+        prepare = self.prepare(registered.request_deserializer)
         composed = self.envelope.unary(prepare, handler, registered.response_serializer)
-        return grpc.unary_unary_rpc_method_handler(cast("Any", composed))
+        return grpc.stream_unary_rpc_method_handler(cast("Any", composed))
 
     def _stream(self, name: str, registered: Any) -> Any:
         method = Method(name, streaming=True)
-        handler = compose(method, _writing(registered.unary_stream), self.interceptors)
-        composed = self.envelope.stream(self._prepare(registered.request_deserializer), handler)
-        return grpc.unary_stream_rpc_method_handler(
+        handler = compose(method, writing(registered.unary_stream), self.interceptors)
+        composed = self.envelope.stream(self.prepare(registered.request_deserializer), handler)
+        return grpc.stream_stream_rpc_method_handler(
             cast("Any", composed), response_serializer=registered.response_serializer
         )
 
-    def _prepare(self, decode: Callable[[bytes], Any]) -> Prepare:
+    def prepare(self, decode: Callable[[bytes], Any]) -> Prepare:
+        """Return what turns the bytes of a request into a valid message, or raises ``InvalidFields``."""
         check = self.validation.check(type(decode(b"")))
 
         def prepare(request: bytes) -> Any:
@@ -138,7 +138,7 @@ class Composer:
         return prepare
 
 
-def _writing(stream: Callable[[Any, Context], Any]) -> Handler:
+def writing(stream: Callable[[Any, Context], Any]) -> Handler:
     """Turn an async generator into a handler that writes its responses to the context."""
     if not inspect.isasyncgenfunction(stream):
         return stream

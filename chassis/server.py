@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from chassis import logging, tasks
-from chassis.health import SERVICE_NAME as HEALTH
-from chassis.health import Health, HealthServicer, Probe, run_probe, watch_probe
+from chassis import infrastructure, logging, tasks
+from chassis.health import Health, Probe, run_probe, watch_probe
 from chassis.interceptors import Interceptor
 from chassis.interceptors.access_log import AccessLog, JsonLines, write_readably
 from chassis.interceptors.envelope import Envelope, Observer
-from chassis.interceptors.in_flight import InFlight
+from chassis.interceptors.in_flight import InFlight, enforce_caps
 from chassis.interceptors.validation import Validation
 from chassis.listeners import Listeners
-from chassis.registration import Composer, Registration, UnknownMethods, record
+from chassis.registration import Composer, Registration, record
 from chassis.settings import ServerSettings
+
+# At the end: how long calls that have begun may still take to send their message, of the grace that others get.
+UNSENT_SECONDS: Final = 1.0
 
 
 class Server:
@@ -36,6 +37,7 @@ class Server:
         health: Health,
         in_flight: InFlight,
         *,
+        checks: InFlight,
         probe: Probe,
         draining: asyncio.Event,
         flush_log: Callable[[], None],
@@ -45,6 +47,7 @@ class Server:
         self.draining = draining
         self.port = 0
         self._listeners = listeners
+        self._checks = checks
         self._settings = settings
         self._probe = probe
         self._flush_log = flush_log
@@ -54,6 +57,16 @@ class Server:
     def address(self) -> str:
         """Return ``host:port`` as a caller dials it."""
         return f"{self._settings.grpc_host}:{self.port}"
+
+    @property
+    def failed(self) -> asyncio.Event:
+        """Return what is set when the server can no longer accept calls, for good."""
+        return self._listeners.failed
+
+    @property
+    def listener_restarts(self) -> int:
+        """Return how many listeners have died and been replaced."""
+        return self._listeners.restarts
 
     async def start(self) -> None:
         """Bind the port, probe once, then serve. Raises ``PortTaken`` or OSError."""
@@ -65,7 +78,7 @@ class Server:
         watch = watch_probe(self.health, self._probe, interval, timeout)
         self._background = {
             asyncio.create_task(watch),
-            asyncio.create_task(self.in_flight.enforce_cap()),
+            asyncio.create_task(enforce_caps((self.in_flight, self._checks))),
         }
 
     async def drain(self) -> None:
@@ -82,13 +95,20 @@ class Server:
         self.health.drain()
         self.health.close()
         self.draining.set()
+        late = asyncio.get_running_loop().call_later(min(seconds, UNSENT_SECONDS), self._end_unsent)
         try:
             await self._listeners.stop(seconds)
             # A cancelled handler still runs its ``finally``; the pools it uses must outlive it.
             await self.in_flight.wait_idle(5.0)
             await self._end_background()
         finally:
+            late.cancel()
             self._flush_log()
+
+    def _end_unsent(self) -> None:
+        """End what still has not sent its message, instead of waiting out the grace for it."""
+        self.in_flight.end_unsent()
+        self._checks.end_unsent()
 
     async def _end_background(self) -> None:
         await tasks.end(self._background)
@@ -115,17 +135,23 @@ def build_server(
     recorded = record(services)
     health = Health(recorded)
     in_flight = _in_flight(settings)
+    checks = infrastructure.checks_in_flight(settings.grpc_max_streams, in_flight.cap)
     access_log = _access_log()
     noting = (access_log.add,) if access_log else ()
-    envelope = Envelope(in_flight, (*noting, *observers), begin)
-    composer = Composer(envelope, Validation(), interceptors)
-    handlers = (composer.router(recorded), *_infrastructure(settings, health), UnknownMethods(envelope))
-    listeners = Listeners(settings, handlers)
+    envelope, validation = Envelope(in_flight, (*noting, *observers), begin), Validation()
+    handlers: list[grpc.GenericRpcHandler] = [
+        Composer(envelope, validation, interceptors).router(recorded),
+        infrastructure.health_checks(health, validation, checks),
+    ]
+    if settings.reflection_enabled:
+        handlers.append(infrastructure.contract(health, validation, in_flight))
+    handlers.append(infrastructure.UnknownMethods(envelope))
     return Server(
-        listeners,
+        Listeners(settings, handlers),
         settings,
         health,
         in_flight,
+        checks=checks,
         probe=probe,
         draining=draining or asyncio.Event(),
         flush_log=access_log.flush if access_log else _nothing,
@@ -146,17 +172,3 @@ def _access_log() -> AccessLog | None:
 
 def _nothing() -> None:
     return
-
-
-def _infrastructure(settings: ServerSettings, health: Health) -> list[grpc.GenericRpcHandler]:
-    registrations: list[Registration] = [(health_pb2_grpc.add_HealthServicer_to_server, HealthServicer(health))]
-    if settings.reflection_enabled:
-        names = (*sorted(health.services - {""}), HEALTH, reflection.SERVICE_NAME)
-        registrations.append(
-            (
-                reflection_pb2_grpc.add_ServerReflectionServicer_to_server,
-                reflection.aio.ReflectionServicer(names),
-            )
-        )
-    recorded = record(registrations)
-    return [grpc.method_handlers_generic_handler(name, dict(methods)) for name, methods in recorded.items()]

@@ -35,7 +35,7 @@ class ServerSettings(BaseSettings):
     grpc_max_streams: Annotated[int, Field(ge=1)] = 10_000
     """Streams served at once."""
     grpc_max_deadline_ms: Annotated[Milliseconds, Field(ge=1)] = 30_000
-    """Longest time a unary call may take, whatever its own deadline."""
+    """Longest time a unary call may take, and the message of a stream may be waited for, whatever its own deadline."""
     grpc_drain_ms: Milliseconds = 2_000
     """After SIGTERM: how long balancers get to see NOT_SERVING."""
     grpc_grace_ms: Milliseconds = 10_000
@@ -44,6 +44,10 @@ class ServerSettings(BaseSettings):
     """Age at which a connection is closed, so that clients balance anew; 0: never."""
     grpc_max_connection_age_grace_ms: Milliseconds = 30_000
     """How long calls on such a connection get to finish."""
+    grpc_max_connection_idle_ms: Milliseconds = 120_000
+    """How long a connection may be without calls before it is closed; 0: for ever."""
+    grpc_max_calls_per_connection: Annotated[int, Field(ge=1, le=2**31 - 1)] = 2_000
+    """Calls and streams open at once on one connection; further ones wait at the caller."""
     grpc_max_message_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 4 * 1024 * 1024
     """Largest request or response."""
     grpc_keepalive_ms: Annotated[Milliseconds, Field(ge=1_000)] = 30_000

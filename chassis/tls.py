@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,18 @@ from chassis import logging
 from chassis.settings import ServerSettings
 
 
-def server_credentials(settings: ServerSettings, number: int) -> list[grpc.ServerCredentials | None]:
-    """Return the credentials named by the settings, for each of so many listeners; None stands for plain text.
+def server_credentials(settings: ServerSettings) -> Callable[[], grpc.ServerCredentials] | None:
+    """Return what makes the credentials named by the settings, once for each listener; None stands for plain text.
 
-    Raises OSError when a file cannot be read. Later failures keep the last good pair.
+    Raises OSError when a file cannot be read. Later failures keep the last good pair, also for listeners made then.
     """
     if settings.tls_cert_file is None or settings.tls_key_file is None:
-        return [None] * number
+        return None
     authority = settings.tls_client_ca_file
     files = _CertificateFiles((settings.tls_cert_file, settings.tls_key_file, authority))
-    return [
-        grpc.dynamic_ssl_server_credentials(
-            files.newest, _Fetcher(files), require_client_authentication=authority is not None
-        )
-        for _ in range(number)
-    ]
+    return lambda: grpc.dynamic_ssl_server_credentials(
+        files.newest, _Fetcher(files), require_client_authentication=authority is not None
+    )
 
 
 class _CertificateFiles:

@@ -6,12 +6,16 @@ chain of them because each link costs every call 3 to 9 µs of cold cache (docs/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, NoReturn
+
+from grpc.aio import EOF
 
 from chassis import calls
 from chassis.calls import REQUEST_ID_KEY, Call
+from chassis.errors import InvalidFields
 from chassis.interceptors import Context, Handler
 from chassis.interceptors.errors import fail
 from chassis.interceptors.in_flight import InFlight
@@ -21,11 +25,19 @@ Observer = Callable[[Call], None]
 # Turns the bytes of a request into a valid message, or raises a domain error.
 Prepare = Callable[[bytes], Any]
 Encode = Callable[[Any], bytes]
+# gRPC tells of the end of a caller in two ways, of which the lesser may come first.
+_GONE_SECONDS: Final = 0.01
+_Serve = Callable[[Call, Any, Context], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """Makes the outermost handlers of unary and streaming methods."""
+    """Makes the outermost handlers of unary and streaming methods.
+
+    To gRPC all of them take a stream of requests: it runs such a handler as soon as the headers are there, and so a
+    call is counted, refused and ended while its message is awaited
+    (docs/decisions/0054-admission-from-the-headers-on.md).
+    """
 
     in_flight: InFlight
     observers: Sequence[Observer] = ()
@@ -37,10 +49,13 @@ class Envelope:
         admit, finish = self.in_flight.admit, self._finish(self.in_flight.release)
         entered = self._entering()
 
-        async def handle(request: bytes, context: Context) -> Any:
+        async def handle(_: Any, context: Context) -> Any:
             call = entered(context)
             try:
                 admit(call)
+                if (request := await context.read()) is EOF:
+                    await _without_message()
+                call.received = True
                 return encode(await handler(prepare(request), context))
             except BaseException as error:  # noqa: BLE001 - fail() re-raises what it does not map
                 await fail(call, context, error)
@@ -50,15 +65,34 @@ class Envelope:
         return handle
 
     def stream(self, prepare: Prepare, handler: Handler) -> Handler:
-        """Wrap a handler that writes a stream."""
-        admit, finish = self.in_flight.admit_stream, self._finish(self.in_flight.release_stream)
-        entered = self._entering()
+        """Wrap a handler that writes a stream; the cap applies until its message has come."""
+        opened = self.in_flight.opened
 
-        async def handle(request: bytes, context: Context) -> None:
+        async def serve(call: Call, _: Any, context: Context) -> None:
+            if (request := await context.read()) is EOF:
+                await _without_message()
+            call.received = True
+            opened(call)
+            await handler(prepare(request), context)
+
+        return self._around(serve, self.in_flight.admit_stream, self.in_flight.release_stream)
+
+    def conversation(self, handler: Handler) -> Handler:
+        """Wrap a handler that reads requests by itself, and may answer before the first; limited like a unary one."""
+
+        async def serve(_: Call, requests: Any, context: Context) -> None:
+            await handler(requests, context)
+
+        return self._around(serve, self.in_flight.admit, self.in_flight.release)
+
+    def _around(self, serve: _Serve, admit: Observer, release: Observer) -> Handler:
+        entered, finish = self._entering(), self._finish(release)
+
+        async def handle(requests: Any, context: Context) -> None:
             call = entered(context)
             try:
                 admit(call)
-                await handler(prepare(request), context)
+                await serve(call, requests, context)
             except BaseException as error:  # noqa: BLE001 - fail() re-raises what it does not map
                 await fail(call, context, error)
             finally:
@@ -91,6 +125,12 @@ def _entered(context: Context) -> Call:
     if call.repeats_id:
         context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
     return call
+
+
+async def _without_message() -> NoReturn:
+    """End a call whose caller has said all that it will say, or has gone: then the cancellation comes meanwhile."""
+    await asyncio.sleep(_GONE_SECONDS)
+    raise InvalidFields(())
 
 
 def in_turn(steps: Sequence[Observer]) -> Observer:

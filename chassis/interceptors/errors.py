@@ -13,9 +13,9 @@ import grpc
 
 from chassis import logging
 from chassis.calls import REQUEST_ID_KEY, Call
-from chassis.errors import CallDeadlineExceeded, InternalError, ServiceError
+from chassis.errors import InternalError, ServiceError
 from chassis.interceptors import Context
-from chassis.interceptors.in_flight import cancelled_by_cap
+from chassis.interceptors.in_flight import taken_back
 from chassis.status import DETAILS_KEY, code_of, to_status
 
 
@@ -23,8 +23,8 @@ async def fail(call: Call, context: Context, error: BaseException) -> NoReturn:
     """End a call with the status of ``error``; raises AbortError, or ``error`` itself."""
     if isinstance(error, ServiceError):
         await _abort(call, context, error)
-    if isinstance(error, asyncio.CancelledError) and cancelled_by_cap(call):
-        await _abort(call, context, CallDeadlineExceeded())
+    if isinstance(error, asyncio.CancelledError) and (cause := taken_back(call)) is not None:
+        await _abort(call, context, cause())
     if isinstance(error, grpc.aio.AbortError) or not isinstance(error, Exception):
         call.code = "ABORTED_BY_HANDLER" if isinstance(error, Exception) else "CANCELLED"
         raise error

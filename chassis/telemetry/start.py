@@ -69,6 +69,11 @@ class Telemetry:
             yield from self._calls.collect()
             yield from rpc.in_flight(server.in_flight)
             serving = server.health.serving and not server.health.draining
+            yield counter(
+                "vibework_listener_restarts_total",
+                "Times that a listener of the port died and was replaced.",
+                server.listener_restarts,
+            )
             yield gauge("vibework_serving", "1 while health reports SERVING.", int(serving))
 
         self.registry.add(collect)

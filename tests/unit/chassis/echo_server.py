@@ -1,4 +1,7 @@
-"""A server in a process of its own, for the tests of signals: each call takes 0.5 s."""
+"""A server in a process of its own, for the tests of signals: each call takes 0.5 s.
+
+With FAILS set, it says as soon as it serves that it can accept no more calls.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ async def build(scope: lifecycle.Scope) -> Server:
     scope.resources.push_async_callback(_close, "second")
     servicer: Any = Sessions()  # type: ignore[abstract]
     services: list[Registration] = [(pb_grpc.add_SessionServiceServicer_to_server, servicer)]
-    return build_server(load(ServerSettings), services, probe=_probe, draining=scope.draining)
+    server = build_server(load(ServerSettings), services, probe=_probe, draining=scope.draining)
+    if os.environ.get("FAILS"):
+        asyncio.get_running_loop().call_soon(server.failed.set)
+    return server
 
 
 if __name__ == "__main__":

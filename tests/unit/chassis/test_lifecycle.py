@@ -92,6 +92,14 @@ async def test_a_second_signal_ends_at_once(served: Served) -> None:
     assert "closed first" in output
 
 
+async def test_a_server_that_accepts_no_more_calls_drains_and_fails() -> None:
+    """A process whose listeners cannot be replaced ends by itself, not with 0, so that it is started anew."""
+    process = await _start(GRPC_DRAIN_MS="0", FAILS="yes")
+    output, _ = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 1
+    assert [line for line in output.decode().splitlines() if "closed" in line] == ["closed second", "closed first"]
+
+
 async def test_a_taken_port_is_one_line() -> None:
     """The start fails with a line that names the address, and no stack."""
     with socket.socket() as taken:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,9 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
+from chassis import listeners
 from chassis.clients import open_channel, open_peer_channel
 from chassis.settings import ServerSettings
 from tests.unit.chassis.conftest import Serve
+from tests.unit.chassis.deaths import die_at_the_next_call
 
 
 @dataclass
@@ -112,6 +115,32 @@ def _install(source: Pair, target: Pair, second: int) -> None:
     for read, write in ((source.certificate, target.certificate), (source.key, target.key)):
         write.write_bytes(read.read_bytes())
         os.utime(write, (second, second))
+
+
+async def test_a_listener_that_took_the_place_of_another_speaks_tls(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the newest certificate, also where its files have become unreadable, and hears of the next one."""
+    old, new, newest = (_make(tmp_path, name) for name in ("old", "new", "newest"))
+    current = Pair(tmp_path / "tls.pem", tmp_path / "tls.key")
+    _install(old, current, 1)
+    # So few that a handful of deaths and calls meets each of them.
+    monkeypatch.setattr(listeners, "LISTENERS", 2)
+    running = await serve(tls_cert_file=current.certificate, tls_key_file=current.key)
+    _install(new, current, 2)
+    assert await _call(running.server.address, new.certificate) is grpc.StatusCode.OK
+    current.key.unlink()
+    for deaths in range(1, 6):
+        die_at_the_next_call()
+        await _call(running.server.address, new.certificate)
+        async with asyncio.timeout(10):
+            while running.server.listener_restarts < deaths:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+    for _ in range(5):
+        assert await _call(running.server.address, new.certificate) is grpc.StatusCode.OK
+    _install(newest, current, 3)
+    for _ in range(5):
+        assert await _call(running.server.address, newest.certificate) is grpc.StatusCode.OK
 
 
 async def test_a_certificate_that_cannot_be_read_stops_the_start(serve: Serve, tmp_path: Path) -> None:

@@ -60,6 +60,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAUTHENTICATED: the caller presented no acceptable client certificate."""
     ERROR_REASON_CALLER_FORBIDDEN: _ErrorReason.ValueType  # 18
     """PERMISSION_DENIED: the caller may not use this method."""
+    ERROR_REASON_METADATA_TOO_LARGE: _ErrorReason.ValueType  # 19
+    """RESOURCE_EXHAUSTED: the call's metadata is larger than 16 KiB. A smaller one passes; the same again does not."""
     ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 100
     """Users. NOT_FOUND: no such user."""
     ERROR_REASON_EMAIL_TAKEN: _ErrorReason.ValueType  # 101
@@ -175,6 +177,8 @@ ERROR_REASON_CALLER_UNKNOWN: ErrorReason.ValueType  # 17
 """UNAUTHENTICATED: the caller presented no acceptable client certificate."""
 ERROR_REASON_CALLER_FORBIDDEN: ErrorReason.ValueType  # 18
 """PERMISSION_DENIED: the caller may not use this method."""
+ERROR_REASON_METADATA_TOO_LARGE: ErrorReason.ValueType  # 19
+"""RESOURCE_EXHAUSTED: the call's metadata is larger than 16 KiB. A smaller one passes; the same again does not."""
 ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 100
 """Users. NOT_FOUND: no such user."""
 ERROR_REASON_EMAIL_TAKEN: ErrorReason.ValueType  # 101

@@ -1,0 +1,44 @@
+"""What one connection may take of a server: options of gRPC's core."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from chassis.settings import ServerSettings
+
+# Metadata of a call, its entries counted with 32 bytes on top of their names and values (RFC 9113, 6.5.2). Beyond the
+# first limit gRPC's core refuses the more calls the larger they are, beyond the second all.
+METADATA_BYTES: Final = 8 * 1024
+MOST_METADATA_BYTES: Final = 16 * 1024
+ENTRY_BYTES: Final = 32
+# TLS, the first frame of HTTP/2 and the answer to our settings take a few round trips: this is for bad lines.
+HANDSHAKE_MS: Final = 10_000
+
+
+def options(settings: ServerSettings) -> list[tuple[str, Any]]:
+    """Return the options of a server whose port others share."""
+    found: list[tuple[str, Any]] = [
+        ("grpc.so_reuseport", 1),
+        ("grpc.max_receive_message_length", settings.grpc_max_message_bytes),
+        ("grpc.max_send_message_length", settings.grpc_max_message_bytes),
+        ("grpc.max_metadata_size", METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", MOST_METADATA_BYTES),
+        ("grpc.max_concurrent_streams", settings.grpc_max_calls_per_connection),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+        ("grpc.http2.settings_timeout", HANDSHAKE_MS),
+        ("grpc.keepalive_time_ms", settings.grpc_keepalive_ms),
+        ("grpc.keepalive_timeout_ms", settings.grpc_keepalive_timeout_ms),
+        # By itself the one above is without effect (1.85.1): the core then waits a minute for the answer to any ping.
+        ("grpc.http2.ping_timeout_ms", settings.grpc_keepalive_timeout_ms),
+        # Callers may ping as often as we do; the default answers GOAWAY too_many_pings.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", settings.grpc_keepalive_ms // 2),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+    if settings.grpc_max_connection_idle_ms:
+        found.append(("grpc.max_connection_idle_ms", settings.grpc_max_connection_idle_ms))
+    if settings.grpc_max_connection_age_ms:
+        found += [
+            ("grpc.max_connection_age_ms", settings.grpc_max_connection_age_ms),
+            ("grpc.max_connection_age_grace_ms", settings.grpc_max_connection_age_grace_ms),
+        ]
+    return found

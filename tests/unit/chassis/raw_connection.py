@@ -1,0 +1,92 @@
+"""Calls of gRPC as bytes on a socket: what no client library would send."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from hpack import Decoder, Encoder
+
+from tests.bench import http2
+from tests.bench.http2 import FrameReader, Kind
+
+VALIDATE = b"/vibework.users.v1.SessionService/ValidateSession"
+WATCH = b"/vibework.notifications.v1.NotificationService/WatchNotifications"
+CHECK = b"/grpc.health.v1.Health/Check"
+WATCH_HEALTH = b"/grpc.health.v1.Health/Watch"
+REFLECT = b"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class RawConnection:
+    """A connection that sends what it is told to, and answers nothing but the server's settings."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._frames, self._decoder, self._encoder = FrameReader(), Decoder(), Encoder()
+        self._next = 1
+        self._answers: dict[int, dict[str, str]] = {}
+
+    def call(self, path: bytes, more: Headers = (), block: bytes = b"", message: bytes | None = None) -> int:
+        """Send the headers of a call, and its message if there is one; return the number of its stream.
+
+        ``more``: metadata; ``block``: what comes after it in the headers, as bytes of HPACK.
+        """
+        stream, self._next = self._next, self._next + 2
+        pseudo = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x")]
+        own = [(b"te", b"trailers"), (b"content-type", b"application/grpc"), *more]
+        self._send_headers(stream, self._encoder.encode([*pseudo, *own]) + block)
+        if message is not None:
+            body = b"\0" + http2.number(len(message)) + message
+            self.send(http2.frame(Kind.DATA, http2.END_STREAM, stream, body))
+        return stream
+
+    def _send_headers(self, stream: int, block: bytes) -> None:
+        parts = [block[start : start + http2.MAX_FRAME_BYTES] for start in range(0, len(block), http2.MAX_FRAME_BYTES)]
+        for number, part in enumerate(parts):
+            last = http2.END_HEADERS if number == len(parts) - 1 else 0
+            self.send(http2.frame(Kind.CONTINUATION if number else Kind.HEADERS, last, stream, part))
+
+    def send(self, data: bytes) -> None:
+        """Send bytes."""
+        self._writer.write(data)
+
+    async def answer(self, stream: int) -> dict[str, str]:
+        """Return what a call was answered in all its headers: ``grpc-status`` and the like; empty once it was reset."""
+        while "ended" not in self._answers.get(stream, {}):
+            await self._read()
+        return self._answers[stream]
+
+    async def closed(self) -> None:
+        """Wait until the server has closed the connection."""
+        while True:
+            try:
+                await self._read()
+            except (EOFError, OSError):
+                return
+
+    async def _read(self) -> None:
+        data = await self._reader.read(65_536)
+        if not data:
+            raise EOFError("the server has closed the connection")
+        for frame in self._frames.feed(data):
+            answer = self._answers.setdefault(frame.stream, {})
+            if frame.kind == Kind.HEADERS:
+                answer.update((str(name), str(value)) for name, value in self._decoder.decode(frame.payload))
+            if frame.kind == Kind.RST_STREAM or (frame.kind == Kind.HEADERS and frame.flags & http2.END_STREAM):
+                answer["ended"] = "yes"
+
+
+@asynccontextmanager
+async def connected(port: int, *, acknowledging: bool = True) -> AsyncIterator[RawConnection]:
+    """Connect to a server on this machine; ``acknowledging``: tell it that its settings are known."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    connection = RawConnection(reader, writer)
+    connection.send(http2.PREFACE + http2.settings({}))
+    if acknowledging:
+        connection.send(http2.frame(Kind.SETTINGS, http2.ACK, 0))
+    try:
+        yield connection
+    finally:
+        writer.transport.abort()
