@@ -5,13 +5,35 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 NAME: Final = "manifest.json"
 # Raised when an older version could no longer read what a newer one writes.
 FORMAT: Final = 1
 
-Count = Annotated[int, Field(ge=0)]
+
+def _printable(text: str) -> str:
+    """Let nothing into what a command says that a terminal would take for more than text."""
+    if not text.isprintable():
+        raise ValueError("not printable")
+    return text
+
+
+def _relative(name: str) -> str:
+    """Refuse a name that leads out of the folder into which an archive is unpacked."""
+    if name.startswith("/") or ".." in name.split("/"):
+        raise ValueError("not a name within the archive")
+    return name
+
+
+# Parts of one archive; a database has some tens of collections.
+MOST_PARTS: Final = 10_000
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Text = Annotated[str, Field(max_length=1_000), AfterValidator(_printable)]
+# Positions in logs may name many servers.
+LongText = Annotated[str, Field(max_length=65_536), AfterValidator(_printable)]
+Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_printable), AfterValidator(_relative)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -20,7 +42,7 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
+    name: Name
     """Its name in the archive; `.zst`: compressed."""
     bytes: Count
     """Its size in the archive."""
@@ -35,19 +57,21 @@ class Source(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    service: str
+    service: Text
     """`users-service` or `notifications-service`."""
-    database: str
+    database: Text
     """The name that the database had."""
-    server: str
+    server: Text
     """The database server's name and version."""
-    schema_revision: str
+    schema_revision: Text
     """The last migration that the database had."""
     taken_at: datetime
     """Everything acknowledged before this time is in the backup; by the clock of the machine that took it."""
-    counts: dict[str, Count]
+    counts: dict[Text, Count]
     """Rows or documents of each table or collection."""
-    position: dict[str, str] | None
+    checksums: dict[Text, Text] = Field(default_factory=dict)
+    """What the values of each table or collection add up to, whatever their order; older backups have none."""
+    position: dict[Text, LongText] | None
     """Where the server's log stood at the snapshot: what recovery to a point in time starts from; none: not known."""
 
 
@@ -56,9 +80,9 @@ class Manifest(Source):
 
     format: Literal[1] = FORMAT
     """Version of the archive's layout."""
-    service_version: str
+    service_version: Text
     """Version of the service that took the backup."""
     finished_at: datetime
     """When all was written."""
-    parts: list[Part]
+    parts: Annotated[list[Part], Field(max_length=MOST_PARTS)]
     """The other files of the archive."""

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 import tarfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from pydantic import ValidationError
 
 from chassis.backup import compression, manifest
 from chassis.backup.errors import Damaged, RestoreFailed
-from chassis.backup.manifest import FORMAT, Manifest
+from chassis.backup.manifest import FORMAT, MOST_PARTS, Manifest
 from chassis.backup.writing import CHECKSUMS
 from chassis.progress import progress
 
 _CHUNK: Final = 1 << 20
-# A manifest is some kilobytes.
-_LARGEST_TEXT: Final = 64 << 20
+# A manifest, the checksums and the description of a collection are some kilobytes each. JSON takes 20 times its size.
+_LARGEST_TEXT: Final = 1 << 20
+_NO_TAR: Final = "it is no tar file as backups are, or was cut off"
 
 Advance = Callable[[int], None]
 
@@ -53,7 +56,9 @@ class Archive:
         """Compare every part with its checksum and size. Raises ``Damaged``."""
         expected = self._checksums()
         named = {part.name: part for part in self.manifest.parts}
-        if {*named, manifest.NAME} != {*expected} or {*expected, CHECKSUMS} != {*self._members}:
+        if len(named) != len(self.manifest.parts) or {*named, manifest.NAME} != {*expected}:
+            raise Damaged(self.path, "its parts are not those of its manifest")
+        if {*expected, CHECKSUMS} != {*self._members}:
             raise Damaged(self.path, "its parts are not those of its manifest")
         with progress("checking", sum(self._members[name].size for name in expected)) as advance:
             for name, digest in expected.items():
@@ -65,18 +70,34 @@ class Archive:
         return [part.name for part in self.manifest.parts if part.name.endswith(suffix)]
 
     def text(self, name: str) -> str:
-        """Return a small part whole."""
-        return b"".join(self._raw(name)).decode()
+        """Return a small part whole. Raises ``Damaged``, also where it is not small."""
+        try:
+            return self._small(name).decode()
+        except UnicodeDecodeError:
+            raise Damaged(self.path, f"{name} is no text") from None
 
     def content(self, name: str, advance: Advance) -> Iterator[bytes]:
         """Give back the content of a compressed part in pieces; ``advance`` hears how much of the file was read.
 
         Raises ``Damaged`` where it is not what was written, also if nobody has verified it.
         """
+        left = self._content_bytes(name)
         try:
-            yield from compression.decompressed(self._raw(name, advance))
+            for piece in compression.decompressed(self._raw(name, advance)):
+                left -= len(piece)
+                if left < 0:
+                    break
+                yield piece
         except compression.NotCompressed:
             raise Damaged(self.path, f"{name} is broken") from None
+        if left:
+            raise Damaged(self.path, f"{name} does not hold as much as the manifest says")
+
+    def _content_bytes(self, name: str) -> int:
+        for part in self.manifest.parts:
+            if part.name == name:
+                return part.content_bytes
+        raise Damaged(self.path, f"{name} is missing")
 
     def _raw(self, name: str, advance: Advance = lambda _bytes: None) -> Iterator[bytes]:
         member = self._members.get(name)
@@ -105,8 +126,10 @@ class Archive:
 
     def _small(self, name: str) -> bytes:
         member = self._members.get(name)
-        if member is None or member.size > _LARGEST_TEXT:
+        if member is None:
             raise Damaged(self.path, f"it has no {name} (it was cut off, or never was a backup)")
+        if member.size > _LARGEST_TEXT:
+            raise Damaged(self.path, f"{name} is too long")
         return b"".join(self._raw(name))
 
     def _read_manifest(self) -> Manifest:
@@ -116,15 +139,46 @@ class Archive:
             if isinstance(written, int) and written != FORMAT:
                 raise RestoreFailed(f"{self.path} has format {written}; this version reads format {FORMAT}")
             return Manifest.model_validate(found)
-        except (ValueError, TypeError, KeyError, ValidationError):
+        except (ValueError, TypeError, KeyError, RecursionError, ValidationError):
             raise Damaged(self.path, "its manifest cannot be read") from None
 
 
 def _members(path: Path) -> dict[str, tarfile.TarInfo]:
+    """Find the members of an archive; raises ``Damaged``, or ``RestoreFailed`` where it cannot be read."""
     try:
-        with tarfile.open(path, "r:") as file:
-            return {member.name: member for member in file.getmembers()}
+        with path.open("rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise RestoreFailed(f"{path} is not a file")
+            return {member.name: member for member in _headers(path, file)}
     except OSError as error:
         raise RestoreFailed(f"{path} could not be read: {error.strerror or type(error).__name__}") from None
-    except tarfile.TarError:
-        raise Damaged(path, "it is no tar file, or was cut off") from None
+
+
+def _headers(path: Path, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    """Read the headers as ``writing`` writes them: one block each, files only, each name once.
+
+    Not ``tarfile.open``: it reads as much into memory as extended headers, sparse maps and long names ask for.
+    """
+    end, names = os.fstat(file.fileno()).st_size, set[str]()
+    start = 0
+    while any(block := file.read(tarfile.BLOCKSIZE)):
+        member = _header(path, block)
+        member.offset_data = start + tarfile.BLOCKSIZE
+        start = member.offset_data + member.size + -member.size % tarfile.BLOCKSIZE
+        if member.name in names or len(names) == MOST_PARTS or member.size < 0 or start > end:
+            raise Damaged(path, _NO_TAR)
+        names.add(member.name)
+        file.seek(start)
+        yield member
+    if not names or len(block) != tarfile.BLOCKSIZE:
+        raise Damaged(path, _NO_TAR)
+
+
+def _header(path: Path, block: bytes) -> tarfile.TarInfo:
+    try:
+        member = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+    except (tarfile.TarError, ValueError, OverflowError):
+        raise Damaged(path, _NO_TAR) from None
+    if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+        raise Damaged(path, "it holds something else than files")
+    return member

@@ -11,7 +11,7 @@ import io
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -26,6 +26,9 @@ CHECKSUMS: Final = "SHA256SUMS"
 DISTRIBUTION: Final = "vibework-services"
 # What is handed to the compressor at once.
 _CHUNK: Final = 1 << 20
+
+
+Check = Callable[[Path], None]
 
 
 class PartWriter:
@@ -126,9 +129,10 @@ def _header(name: str, size: int) -> bytes:
 
 
 @contextmanager
-def create(path: Path, *, overwrite: bool = False) -> Iterator[ArchiveWriter]:
+def create(path: Path, *, overwrite: bool = False, check: Check | None = None) -> Iterator[ArchiveWriter]:
     """Write an archive for as long as the context lasts; it gets its name at the end, on disk and with mode 600.
 
+    ``check``: looks at the whole file before it gets its name, and raises ``BackupFailed`` where it is not right.
     What fails leaves nothing behind. An existing file is refused unless ``overwrite``. Raises ``BackupFailed``.
     """
     if path.exists() and not overwrite:
@@ -138,6 +142,8 @@ def create(path: Path, *, overwrite: bool = False) -> Iterator[ArchiveWriter]:
             yield ArchiveWriter(file)
             file.flush()
             os.fsync(file.fileno())
+            if check is not None:
+                check(name)
             _publish(name, path, overwrite=overwrite)
     except OSError as error:
         raise BackupFailed(f"{path} could not be written: {error.strerror or type(error).__name__}") from error

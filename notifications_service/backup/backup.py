@@ -9,6 +9,7 @@ from chassis.backup import writing
 from chassis.backup.manifest import Source
 from chassis.backup.writing import ArchiveWriter
 from chassis.progress import progress
+from notifications_service.backup.bson_stream import Sum
 from notifications_service.backup.collections import METADATA
 from notifications_service.backup.snapshot import Snapshot, open_snapshot
 from notifications_service.settings import DatabaseSettings
@@ -21,7 +22,7 @@ async def backup(settings: DatabaseSettings, path: Path, *, overwrite: bool) -> 
     """Write a backup of the database to ``path``. Raises ``CommandFailed``."""
     with writing.create(path, overwrite=overwrite) as archive:
         async with open_snapshot(settings) as snapshot:
-            counts = await _write(snapshot, archive)
+            counts, sums = await _write(snapshot, archive)
         archive.finish(
             Source(
                 service=SERVICE,
@@ -30,24 +31,28 @@ async def backup(settings: DatabaseSettings, path: Path, *, overwrite: bool) -> 
                 schema_revision=snapshot.schema,
                 taken_at=snapshot.taken_at,
                 counts=counts,
+                checksums={name: str(total) for name, total in sums.items()},
                 position=snapshot.position,
             )
         )
 
 
-async def _write(snapshot: Snapshot, archive: ArchiveWriter) -> dict[str, int]:
+async def _write(snapshot: Snapshot, archive: ArchiveWriter) -> tuple[dict[str, int], dict[str, Sum]]:
     folder = snapshot.connection.name
     for collection in snapshot.collections:
         archive.add(f"{folder}/{collection.name}{METADATA}", collection.to_json().encode())
     counts = {collection.name: 0 for collection in snapshot.collections}
+    sums = {name: Sum() for name in counts}
     with progress("backing up", await _estimate(snapshot)) as advance:
         for name in counts:
             with archive.part(f"{folder}/{name}{DOCUMENTS}") as part:
                 async for documents in snapshot.documents(name):
                     part.write(b"".join([document.raw for document in documents]))
                     counts[name] += len(documents)
+                    for document in documents:
+                        sums[name].add(document)
                     advance(len(documents))
-    return counts
+    return counts, sums
 
 
 async def _estimate(snapshot: Snapshot) -> int:

@@ -17,6 +17,10 @@ METADATA: Final = ".metadata.json"
 _LEFT_OUT: Final = frozenset({LOCK})
 
 
+class NoCollection(Exception):
+    """A text does not describe a collection."""
+
+
 @dataclass(frozen=True, slots=True)
 class Collection:
     """One collection: its name, how it was created, its indexes, and the server's own id of it."""
@@ -39,9 +43,31 @@ class Collection:
 
     @classmethod
     def from_json(cls, text: str) -> Collection:
-        """Read a metadata file. Raises ``ValueError`` or ``KeyError`` where it is none."""
-        metadata = json_util.loads(text)
-        return cls(metadata["collectionName"], metadata.get("options", {}), metadata["indexes"])
+        """Read a metadata file. Raises ``NoCollection`` where it is none."""
+        try:
+            metadata = json_util.loads(text)
+            name, options, indexes = metadata["collectionName"], metadata.get("options", {}), metadata["indexes"]
+        except Exception as error:
+            # Each of some twenty BSON types has a parser of its own, with errors of its own.
+            raise NoCollection from error
+        if not _is_name(name) or not _are_options(options) or not _are_indexes(indexes):
+            raise NoCollection
+        return cls(name, options, indexes)
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and name.isprintable() and 0 < len(name) < 256 and not name.startswith("system.")
+
+
+def _are_options(options: object) -> bool:
+    # They become part of a command, whose name they must not take.
+    return isinstance(options, dict) and "create" not in options
+
+
+def _are_indexes(indexes: object) -> bool:
+    return isinstance(indexes, list) and all(
+        isinstance(index, dict) and isinstance(index.get("name"), str) for index in indexes
+    )
 
 
 async def read(connection: Connection) -> list[Collection]:

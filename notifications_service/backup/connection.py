@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pymongo
 from bson.codec_options import CodecOptions
+from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
@@ -23,6 +24,8 @@ from notifications_service.settings import DatabaseSettings
 
 # Seconds for one command: without an answer for so long, the server is gone.
 COMMAND_SECONDS: Final = 600
+# Documents of one answer; 16 MiB of them at most.
+BATCH: Final = 5_000
 _SNAPSHOT_TOO_OLD: Final = 239
 # Documents pass through as they are.
 RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
@@ -98,8 +101,8 @@ async def connected(settings: DatabaseSettings) -> AsyncIterator[Connection]:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn the driver's errors into ``MongoFailed``."""
+    """Turn the driver's errors, those of writing down a description for the server included, into ``MongoFailed``."""
     try:
         yield
-    except (PyMongoError, TimeoutError) as error:
+    except (PyMongoError, BSONError, OverflowError, RecursionError, TimeoutError) as error:
         raise MongoFailed(error) from error

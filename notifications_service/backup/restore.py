@@ -9,18 +9,18 @@ import pymongo
 from bson.raw_bson import RawBSONDocument
 
 from chassis.backup.command import RestoreOptions
-from chassis.backup.errors import Damaged, RestoreFailed, saying_how_to_go_on
-from chassis.backup.reading import Archive
+from chassis.backup.compression import SUFFIX
+from chassis.backup.errors import Damaged, saying_how_to_go_on
+from chassis.backup.reading import Advance, Archive
 from chassis.progress import progress
 from notifications_service.backup import target
 from notifications_service.backup.backup import DOCUMENTS, SERVICE
-from notifications_service.backup.collections import METADATA, Collection
+from notifications_service.backup.bson_stream import NoDocument, documents
+from notifications_service.backup.collections import METADATA, Collection, NoCollection
 from notifications_service.backup.connection import COMMAND_SECONDS, RAW, Connection, connected, translated
 from notifications_service.migrations import steps
 from notifications_service.settings import DatabaseSettings
 
-# Bytes of an empty document.
-_SHORTEST: Final = 5
 _BATCH_BYTES: Final = 8 << 20
 _BATCH_DOCUMENTS: Final = 5_000
 # An index of a big collection takes its time.
@@ -29,7 +29,7 @@ _INDEX_SECONDS: Final = 24 * 3_600
 
 async def check(settings: DatabaseSettings, archive: Archive, options: RestoreOptions) -> None:
     """Do all of a restore that changes nothing. Raises ``CommandFailed``."""
-    archive.accept(SERVICE, _known(), verify=options.verify)
+    _accept(archive, options)
     async with connected(settings) as connection:
         await target.check(connection, start_over=options.start_over)
 
@@ -39,8 +39,7 @@ async def restore(settings: DatabaseSettings, archive: Archive, options: Restore
 
     What goes wrong once it has begun leaves a database that is marked as unfinished.
     """
-    archive.accept(SERVICE, _known(), verify=options.verify)
-    found = _collections(archive)
+    found = _accept(archive, options)
     async with connected(settings) as connection:
         await target.prepare(connection, start_over=options.start_over)
         with saying_how_to_go_on(connection.name):
@@ -52,14 +51,32 @@ def _known() -> set[str]:
     return {f"{step.number:04d}" for step in steps.load()}
 
 
+def _accept(archive: Archive, options: RestoreOptions) -> dict[str, Collection]:
+    """Refuse a file before anything is changed, and return the collections by the names of their parts.
+
+    If it is to be verified, also for what its documents are.
+    """
+    archive.accept(SERVICE, _known(), verify=options.verify)
+    found = _collections(archive)
+    if options.verify:
+        for name in found:
+            for _document in _documents(archive, name, _unheard):
+                pass
+    return found
+
+
 def _collections(archive: Archive) -> dict[str, Collection]:
     """Return the collections by the names of their parts, without what tells the parts of one apart."""
-    try:
-        return {
-            name.removesuffix(METADATA): Collection.from_json(archive.text(name)) for name in archive.names(METADATA)
-        }
-    except (ValueError, KeyError, TypeError):
-        raise Damaged(archive.path, "the description of a collection cannot be read") from None
+    found = {}
+    for name in archive.names(METADATA):
+        text = archive.text(name)
+        try:
+            found[name.removesuffix(METADATA)] = Collection.from_json(text)
+        except NoCollection:
+            raise Damaged(archive.path, "the description of a collection cannot be read") from None
+    if len({collection.name for collection in found.values()}) < len(found):
+        raise Damaged(archive.path, "two collections have one name")
+    return found
 
 
 async def _load(
@@ -68,11 +85,11 @@ async def _load(
     with progress("restoring", sum(part.bytes for part in archive.manifest.parts)) as advance:
         for name, collection in found.items():
             await connection.command({"create": collection.name, **collection.options})
-            content = archive.content(f"{name}{DOCUMENTS}.zst", advance)
-            for batch in _batches(_documents(content)):
+            for batch in _batches(_documents(archive, name, advance)):
                 await _insert(connection, collection.name, batch)
     if options.verify:
         await target.compare_counts(connection, archive.manifest.counts)
+        await target.compare_values(connection, archive.manifest.checksums)
     # After the documents: quicker, and none expires before it was counted.
     for collection in found.values():
         await _create_indexes(connection, collection)
@@ -98,22 +115,17 @@ async def _create_indexes(connection: Connection, collection: Collection) -> Non
         await connection.command({"createIndexes": collection.name, "indexes": indexes}, seconds=_INDEX_SECONDS)
 
 
-def _documents(pieces: Iterable[bytes]) -> Iterator[RawBSONDocument]:
-    """Take BSON documents (bsonspec.org: each begins with its length) out of a stream."""
-    buffer = bytearray()
-    for piece in pieces:
-        buffer += piece
-        start = 0
-        while len(buffer) - start >= 4:
-            length = int.from_bytes(buffer[start : start + 4], "little")
-            if length < _SHORTEST:
-                raise RestoreFailed("the documents of the backup cannot be told apart")
-            end = start + length
-            if end > len(buffer):
-                break
-            yield RawBSONDocument(bytes(buffer[start:end]), RAW)
-            start = end
-        del buffer[:start]
+def _documents(archive: Archive, name: str, advance: Advance) -> Iterator[RawBSONDocument]:
+    """Give back the documents of a collection. Raises ``Damaged``."""
+    part = f"{name}{DOCUMENTS}{SUFFIX}"
+    try:
+        yield from documents(archive.content(part, advance))
+    except NoDocument:
+        raise Damaged(archive.path, f"{part} holds something else than documents") from None
+
+
+def _unheard(_bytes: int) -> None:
+    return
 
 
 def _batches(documents: Iterable[RawBSONDocument]) -> Iterator[list[RawBSONDocument]]:

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
 
 from bson import Timestamp
 from bson.raw_bson import RawBSONDocument
@@ -18,13 +17,10 @@ from bson.raw_bson import RawBSONDocument
 from chassis.backup.errors import BackupFailed
 from notifications_service.backup import collections
 from notifications_service.backup.collections import Collection
-from notifications_service.backup.connection import Connection, connected
+from notifications_service.backup.connection import BATCH, Connection, connected
 from notifications_service.migrations.lock import COLLECTION as LOCK
 from notifications_service.migrations.runner import COLLECTION as MIGRATIONS
 from notifications_service.settings import DatabaseSettings
-
-# Documents of one answer; 16 MiB of them at most.
-_BATCH: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +41,7 @@ class Snapshot:
 
     async def documents(self, collection: str) -> AsyncIterator[list[RawBSONDocument]]:
         """Give back the documents of a collection, some at a time."""
-        command = {"find": collection, "batchSize": _BATCH, "readConcern": _concern(self.time)}
+        command = {"find": collection, "batchSize": BATCH, "readConcern": _concern(self.time)}
         async for batch in self.connection.documents(command):
             yield batch
 

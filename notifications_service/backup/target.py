@@ -6,8 +6,9 @@ from typing import Final
 
 from chassis.backup.errors import RestoreFailed
 from notifications_service.backup import collections
+from notifications_service.backup.bson_stream import Sum
 from notifications_service.backup.collections import Collection
-from notifications_service.backup.connection import Connection, translated
+from notifications_service.backup.connection import BATCH, Connection, translated
 from notifications_service.documents import Document
 
 # A collection by which anyone can see that a restore did not finish.
@@ -49,6 +50,17 @@ async def compare_counts(connection: Connection, counts: dict[str, int]) -> None
         found = await _count(connection, name)
         if found != expected:
             raise RestoreFailed(f"{name} has {found} documents, and had {expected}")
+
+
+async def compare_values(connection: Connection, checksums: dict[str, str]) -> None:
+    """Compare every document, byte by byte; before the indexes, too. Raises ``RestoreFailed``."""
+    for name, expected in checksums.items():
+        found = Sum()
+        async for documents in connection.documents({"find": name, "batchSize": BATCH}):
+            for document in documents:
+                found.add(document)
+        if str(found) != expected:
+            raise RestoreFailed(f"{name} does not have the documents that it had")
 
 
 async def compare_schema(connection: Connection, expected: list[Collection]) -> None:

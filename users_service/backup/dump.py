@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from chassis.backup.errors import BackupFailed
+from users_service.backup.columns import BINARY, NUMBERS, columns
 from users_service.backup.snapshot import Snapshot
+from users_service.backup.statements import LONGEST_BYTES
 
 PROLOGUE: Final = b"""\
 SET NAMES utf8mb4;
@@ -21,8 +23,6 @@ SET unique_checks = 0;
 """
 # Bytes of one INSERT, about: below every server's max_allowed_packet.
 _STATEMENT_BYTES: Final = 512 * 1024
-_NUMBERS: Final = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "year"})
-_BINARY: Final = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "bit"})
 
 Write = Callable[[bytes], None]
 
@@ -46,11 +46,13 @@ async def dump(snapshot: Snapshot, write: Write, advance: Callable[[int], None])
 async def _dump_table(snapshot: Snapshot, table: str, write: Write, advance: Callable[[int], None]) -> int:
     create = (await snapshot.connection.rows(f"SHOW CREATE TABLE `{table}`"))[0][1]
     write(f"\n{create};\n".encode())
-    columns = await _columns(snapshot, table)
-    insert = f"INSERT INTO `{table}` ({', '.join(f'`{name}`' for name in columns)}) VALUES\n".encode()
+    stored = await columns(snapshot.connection, table)
+    insert = f"INSERT INTO `{table}` ({', '.join(f'`{name}`' for name in stored)}) VALUES\n".encode()
     number = pending = 0
-    async for rows in _rows(snapshot, table, columns):
+    async for rows in _rows(snapshot, table, stored):
         for row in rows:
+            if len(row) > LONGEST_BYTES - _STATEMENT_BYTES:
+                raise BackupFailed(f"a row of {table} is longer than a restore takes ({LONGEST_BYTES:,} bytes)")
             # Before a row: begin a statement, or go on with the one that is open.
             write(insert if not pending else b",\n")
             write(row)
@@ -65,8 +67,8 @@ async def _dump_table(snapshot: Snapshot, table: str, write: Write, advance: Cal
     return number
 
 
-async def _rows(snapshot: Snapshot, table: str, columns: dict[str, str]) -> AsyncIterator[list[bytes]]:
-    values = ", ".join(_literal(name, kind) for name, kind in columns.items())
+async def _rows(snapshot: Snapshot, table: str, stored: dict[str, str]) -> AsyncIterator[list[bytes]]:
+    values = ", ".join(_literal(name, kind) for name, kind in stored.items())
     query = f"SELECT CONCAT('(', CONCAT_WS(', ', {values}), ')') FROM `{table}`"  # noqa: S608 - names of the schema
     async for rows in snapshot.connection.stream(query):
         try:
@@ -76,20 +78,10 @@ async def _rows(snapshot: Snapshot, table: str, columns: dict[str, str]) -> Asyn
             raise BackupFailed(f"a row of {table} is longer than the server's max_allowed_packet") from None
 
 
-async def _columns(snapshot: Snapshot, table: str) -> dict[str, str]:
-    """Return the types of the columns that are stored, by their names."""
-    rows = await snapshot.connection.rows(
-        "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = DATABASE() "
-        "AND table_name = %s AND COALESCE(generation_expression, '') = '' ORDER BY ordinal_position",
-        table,
-    )
-    return {str(name): str(kind).lower() for name, kind in rows}
-
-
 def _literal(name: str, kind: str) -> str:
     """Return the expression by which the server writes a column's value as a literal."""
-    if kind in _NUMBERS:
+    if kind in NUMBERS:
         return f"IFNULL(`{name}`, 'NULL')"
-    if kind in _BINARY:
+    if kind in BINARY:
         return f"IFNULL(CONCAT('X''', HEX(`{name}`), ''''), 'NULL')"
     return f"QUOTE(`{name}`)"

@@ -8,15 +8,14 @@ from chassis.backup.reading import Archive
 from chassis.progress import progress
 from users_service import migration
 from users_service.backup import target
-from users_service.backup.backup import PART, SERVICE
+from users_service.backup.backup import SERVICE, contents
 from users_service.backup.connection import Connection, connected
-from users_service.backup.statements import statements
 from users_service.settings import DatabaseSettings
 
 
 async def check(settings: DatabaseSettings, archive: Archive, options: RestoreOptions) -> None:
     """Do all of a restore that changes nothing. Raises ``CommandFailed``."""
-    archive.accept(SERVICE, migration.known(), verify=options.verify)
+    _accept(archive, options)
     async with connected(settings) as connection:
         await target.check(connection, settings.mysql_database, start_over=options.start_over)
 
@@ -26,7 +25,7 @@ async def restore(settings: DatabaseSettings, archive: Archive, options: Restore
 
     What goes wrong once it has begun leaves a database that is marked as unfinished.
     """
-    archive.accept(SERVICE, migration.known(), verify=options.verify)
+    _accept(archive, options)
     async with connected(settings) as connection:
         await target.prepare(connection, settings.mysql_database, start_over=options.start_over)
         await target.mark(connection)
@@ -37,9 +36,16 @@ async def restore(settings: DatabaseSettings, archive: Archive, options: Restore
         await target.unmark(connection)
 
 
+def _accept(archive: Archive, options: RestoreOptions) -> None:
+    """Refuse a file before anything is changed; if it is to be verified, also for what its statements are."""
+    archive.accept(SERVICE, migration.known(), verify=options.verify)
+    if options.verify:
+        for _statement in contents(archive):
+            pass
+
+
 async def _load(connection: Connection, archive: Archive) -> None:
-    (name,) = archive.names(f"{PART}.zst")
     size = sum(part.bytes for part in archive.manifest.parts)
     with progress("restoring", size) as advance:
-        for statement in statements(archive.content(name, advance)):
+        for statement in contents(archive, advance):
             await connection.rows(statement)

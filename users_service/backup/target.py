@@ -7,6 +7,7 @@ from typing import Final
 from chassis.backup.errors import RestoreFailed
 from chassis.backup.manifest import Manifest
 from users_service import locks
+from users_service.backup import checksums
 from users_service.backup.connection import Connection
 from users_service.backup.snapshot import REVISION
 
@@ -49,7 +50,7 @@ async def tables(connection: Connection) -> set[str]:
 
 
 async def compare(connection: Connection, manifest: Manifest) -> None:
-    """Compare the tables, their rows, the schema's revision and the references. Raises ``RestoreFailed``."""
+    """Compare the tables, their rows and values, the schema's revision and the references. Raises ``RestoreFailed``."""
     found = {name: await _count(connection, name) for name in await tables(connection) - {MARKER}}
     for name in sorted(found.keys() | manifest.counts.keys()):
         if found.get(name) != manifest.counts.get(name):
@@ -58,6 +59,15 @@ async def compare(connection: Connection, manifest: Manifest) -> None:
     if revision != manifest.schema_revision:
         raise RestoreFailed(f"the schema has revision {revision}, and had {manifest.schema_revision}")
     await _compare_references(connection)
+    await _compare_values(connection, manifest)
+
+
+async def _compare_values(connection: Connection, manifest: Manifest) -> None:
+    # By the names that the database has: those of the file become part of no statement.
+    for name in await tables(connection) - {MARKER}:
+        expected = manifest.checksums.get(name)
+        if expected is not None and await checksums.of_table(connection, name) != expected:
+            raise RestoreFailed(f"{name} does not have the values that it had")
 
 
 async def _compare_references(connection: Connection) -> None:

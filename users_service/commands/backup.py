@@ -21,5 +21,5 @@ def backup(file: Path, overwrite: bool, verify: bool) -> None:
 
 
 async def _backup(settings: DatabaseSettings, file: Path, *, overwrite: bool, verify: bool) -> None:
-    await write_backup(settings, file, overwrite=overwrite)
+    await write_backup(settings, file, overwrite=overwrite, verify=verify)
     command.report(file, command.checked(file, verify=verify))

@@ -68,6 +68,21 @@ def test_everything_comes_back(filled: MongoDatabase, backup: Path, mongodb_empt
     assert Archive(backup).manifest.counts["notifications"] == NUMBER + 1
 
 
+def test_documents_are_compared_after_a_restore(
+    mongodb_database: MongoDatabase, tmp_path: Path, mongodb_empty_database: MongoDatabase
+) -> None:
+    """A server that stores another value than it is given, as it does for an empty timestamp, is noticed."""
+    with pymongo.MongoClient[dict[str, Any]](mongodb_database.url) as client:
+        rows = client.get_default_database()["notifications"]
+        made = rows.insert_one(_notification(1)).inserted_id
+        # Kept as it is by an update, replaced by the server's own time in an insertion.
+        rows.update_one({"_id": made}, {"$set": {"at": bson.Timestamp(0, 0)}}, bypass_document_validation=True)
+    assert notifications(mongodb_database, "backup", tmp_path / "x").exit_code == 0
+    line = one_line(notifications(mongodb_empty_database, "restore", tmp_path / "x"))
+    assert "notifications does not have the documents that it had" in line
+    assert "restore_unfinished" in mongodb_content(mongodb_empty_database)
+
+
 def test_motor_makes_no_difference(filled: MongoDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who serves over Motor takes the same backups."""
     monkeypatch.setenv("MONGODB_DRIVER", "motor")

@@ -161,8 +161,32 @@ def test_what_came_back_is_compared(filled: MySQLDatabase, tmp_path: Path, mysql
     assert users(mysql_empty_database, "restore", path, "--start-over", "--no-verify").exit_code == 0
 
 
-async def _back_up_with_counts(database: MySQLDatabase, path: Path, **counts: int) -> None:
-    """Take a backup whose manifest counts wrongly, and whose checksums are right."""
+def test_a_session_that_loses_characters_gives_no_backup(
+    filled: MySQLDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the server sends is compared with what it stores: an emoji that arrives as a question mark is noticed."""
+    monkeypatch.setattr("users_service.engines.init_command", lambda: "SET NAMES utf8mb3, time_zone = '+00:00'")
+    assert "the values read of users are not those that the server has" in one_line(
+        users(filled, "backup", tmp_path / "x.backup")
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_values_are_compared_after_a_restore(
+    filled: MySQLDatabase, tmp_path: Path, mysql_empty_database: MySQLDatabase
+) -> None:
+    """A restore after which a table has other values than it had fails, however many rows there are."""
+    path = tmp_path / "other.backup"
+    asyncio.run(_back_up_with_counts(filled, path, checksums={"sessions": "1"}))
+    line = one_line(users(mysql_empty_database, "restore", path))
+    assert "sessions does not have the values that it had" in line
+    assert "restore_unfinished" in mysql_content(mysql_empty_database)
+
+
+async def _back_up_with_counts(
+    database: MySQLDatabase, path: Path, checksums: dict[str, str] | None = None, **counts: int
+) -> None:
+    """Take a backup whose manifest counts or adds up wrongly, and whose parts have their checksums."""
     with writing.create(path) as archive:
         async with open_snapshot(settings_for(database)) as snapshot:
             with archive.part(PART) as part:
@@ -175,6 +199,7 @@ async def _back_up_with_counts(database: MySQLDatabase, path: Path, **counts: in
                 schema_revision=snapshot.schema,
                 taken_at=snapshot.taken_at,
                 counts=counted | counts,
+                checksums=checksums or {},
                 position=None,
             )
         )

@@ -1,0 +1,20 @@
+"""The columns of a table that are stored, and the kinds of their types."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from users_service.backup.connection import Connection
+
+NUMBERS: Final = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "year"})
+BINARY: Final = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "bit"})
+
+
+async def columns(connection: Connection, table: str) -> dict[str, str]:
+    """Return the types of the columns that are stored, by their names, in their order. Raises ``MySQLFailed``."""
+    rows = await connection.rows(
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = DATABASE() "
+        "AND table_name = %s AND COALESCE(generation_expression, '') = '' ORDER BY ordinal_position",
+        table,
+    )
+    return {str(name): str(kind).lower() for name, kind in rows}
