@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,10 @@ from vibework.notifications.v1 import notification_service_pb2 as service
 
 from chassis.lifecycle import Scope, StartFailed
 from notifications_service.app import build
-from notifications_service.database import Database
-from notifications_service.migrations.runner import Runner
 from script.local import mongodb_installation, ports
 from script.local.mongodb import LocalMongoDB
 from script.local.processes import Process
+from tests.fault.notifications.conftest import failing
 from tests.harness.databases import MongoDatabase
 from tests.harness.keeper import PROGRAM_CACHE
 from tests.harness.notifications import Notifications, running_notifications, settings_for
@@ -29,37 +27,6 @@ from tests.harness.users import reason, retry_seconds
 from tests.integration.notifications.building import content, create, items
 
 DRIVERS = pytest.mark.parametrize("driver", ["pymongo", "motor"])
-
-
-@pytest.fixture(scope="module")
-def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMongoDB]:
-    """A mongod of this module's own, which may be killed."""
-    server = LocalMongoDB(tmp_path_factory.mktemp("mongod"), program_cache=PROGRAM_CACHE)
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-async def database(mongod: LocalMongoDB) -> AsyncIterator[MongoDatabase]:
-    """A migrated database on it."""
-    found = MongoDatabase(mongod.url.replace("/?", "/away?"), "away")
-    connection = Database(settings_for(found))
-    await Runner(connection.default, lambda _: None).up(30)
-    yield found
-    await connection.close()
-
-
-@asynccontextmanager
-async def failing(mongod: LocalMongoDB, commands: list[str], **how: Any) -> AsyncIterator[None]:
-    """Let commands of the service fail, in the server itself."""
-    with pymongo.MongoClient[dict[str, Any]](mongod.url) as client:
-        data = {"failCommands": commands, "appName": "notifications-service", **how}
-        client.admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data})
-        try:
-            yield
-        finally:
-            client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
 
 
 async def restarted(mongod: LocalMongoDB) -> None:

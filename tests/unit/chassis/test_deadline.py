@@ -29,3 +29,15 @@ def test_a_call_past_its_cap_has_nothing_left() -> None:
     assert deadline.remaining() == 0
     call.close()
     assert deadline.remaining() is None
+
+
+def test_work_that_is_alone_has_limits_of_its_own() -> None:
+    """The end of the call that it began in is not its own, and is never told as such."""
+    call = calls.Call("/a/b", ())
+    call.cap = 0.0
+    calls.enter(call)
+    assert deadline.has_passed()
+    with deadline.alone(5):
+        assert 4 < deadline.timeout(60) <= 5
+        assert not deadline.has_passed()
+    call.close()

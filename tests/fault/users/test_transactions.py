@@ -1,0 +1,157 @@
+"""However a call ends, MySQL has nothing of its transaction open afterwards, and its request may come again."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Final
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis import calls
+from chassis.errors import ConflictRetry
+from tests.harness.database_fixtures import migrated_mysql
+from tests.harness.database_servers import MySQLServer, TestRun
+from tests.harness.rpcs_of_users import rpcs_of_users
+from tests.harness.storm import Rpc, call
+from tests.harness.users import UsersServer, users_service
+from users_service.database import Database
+
+OPEN: Final = (
+    "SELECT COUNT(*) FROM information_schema.innodb_trx AS t JOIN information_schema.processlist AS p "
+    "ON p.id = t.trx_mysql_thread_id WHERE p.db = DATABASE()"
+)
+# InnoDB makes its table anew only for those who have not looked at it for a tenth of a second.
+LOOK_SECONDS = 0.2
+# Of the test's server. What is held takes far longer.
+QUERY_TIMEOUT: Final = 1.5
+HELD_SECONDS: Final = 20.0
+CALL_SECONDS: Final = 0.3
+# How long a statement waits for a lock (users_service/session_state.py).
+LOCK_WAIT_SECONDS: Final = 2.0
+# Within these the server has nothing open any more: "at once", on a machine that does much else.
+AT_ONCE: Final = 2.0
+
+Work = Callable[[AsyncConnection], Awaitable[Any]]
+
+
+@dataclass
+class Holding:
+    """Stands in the transactions of a server: notes whose they are, and holds them open or lets them fail."""
+
+    of: set[str] = field(default_factory=set)
+    seconds: float = 0.0
+    error: Exception | None = None
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def around(self, work: Work) -> Work:
+        """Return work that does the like, in a transaction that has written a row."""
+        served = calls.current()
+        if served is None:
+            return work
+        self.of.add(served.method.rpartition("/")[2])
+
+        async def held(connection: AsyncConnection) -> Any:
+            row = {"subject": b"%d" % next(self._numbers)}
+            await connection.execute(text("INSERT INTO attempt_counters VALUES ('held', :subject, 1, NOW())"), row)
+            until = monotonic() + self.seconds
+            while monotonic() < until:
+                await connection.execute(text("SELECT SLEEP(0.05)"))
+            if self.error is not None:
+                raise self.error
+            return await work(connection)
+
+        return held
+
+
+@pytest.fixture
+def holding(monkeypatch: pytest.MonkeyPatch) -> Holding:
+    """Stand in every transaction."""
+    standing, transaction = Holding(), Database.transaction
+
+    async def stood_in(self: Database, work: Work) -> Any:
+        return await transaction(self, standing.around(work))
+
+    monkeypatch.setattr(Database, "transaction", stood_in)
+    return standing
+
+
+@pytest.fixture
+def server(test_run: TestRun, mysql_server: MySQLServer) -> Iterator[UsersServer]:
+    """Run the users service with short limits, and connections for all calls of a test at once."""
+    limits: dict[str, Any] = {"mysql_query_timeout_ms": int(QUERY_TIMEOUT * 1000), "mysql_pool_max_connections": 64}
+    with migrated_mysql(test_run, mysql_server) as database, users_service(database, **limits) as served:
+        yield served
+
+
+async def nothing_is_open(server: UsersServer, seconds: float) -> None:
+    """Fail unless MySQL has no transaction of the server open within so many seconds."""
+    until = monotonic() + seconds
+    while (found := await asyncio.to_thread(server.rows, OPEN)) != [(0,)]:
+        assert monotonic() < until, found
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def hurried(channel: Any, rpc: Rpc, request: bytes) -> str:
+    """Make a call whose deadline comes in the middle of its transaction."""
+    return await call(channel, rpc, request, CALL_SECONDS)
+
+
+async def cancelled(channel: Any, rpc: Rpc, request: bytes) -> str:
+    """Make a call and cancel it in the middle of its transaction."""
+    calling = asyncio.ensure_future(call(channel, rpc, request))
+    await asyncio.wait([calling], timeout=CALL_SECONDS)
+    calling.cancel()
+    await asyncio.wait([calling])
+    return "CANCELLED"
+
+
+async def test_no_rpc_leaves_a_transaction_open(server: UsersServer, holding: Holding) -> None:
+    """Deadline, cancellation, error, query timeout: each RPC with a transaction ends it, and may be repeated."""
+    with server.channel() as blocking:
+        rpcs = await asyncio.to_thread(rpcs_of_users, blocking)
+    async with server.aio_channel() as channel:
+        # Whichever begins a transaction is known once each was called; nothing is changed yet.
+        holding.error = ConflictRetry()
+        await asyncio.gather(*(call(channel, rpc, rpc.fresh()) for rpc in rpcs))
+        holding.error = None
+        writing = [rpc for rpc in rpcs if rpc.method.name in holding.of]
+        assert {"CreateUser", "DeleteUser", "RevokeAllSessions", "SignIn", "CreateVerification"} <= holding.of
+        requests = [rpc.fresh() for rpc in writing]
+
+        async def end(way: Callable[[Any, Rpc, bytes], Awaitable[str]], seconds: float) -> set[str]:
+            holding.seconds = seconds
+            ended = await asyncio.gather(*map(way, [channel] * len(writing), writing, requests))
+            await nothing_is_open(server, AT_ONCE)
+            return set(ended)
+
+        assert await end(hurried, HELD_SECONDS) == {"DEADLINE_EXCEEDED"}
+        assert await end(cancelled, HELD_SECONDS) == {"CANCELLED"}
+        assert await end(call, HELD_SECONDS) == {"UNAVAILABLE"}
+        holding.error = ConflictRetry()
+        assert await end(call, 0.0) == {"ABORTED"}
+        holding.error = None
+        # No request is taken for one that is still in flight.
+        assert await end(call, 0.0) & {"ABORTED", "UNAVAILABLE", "INTERNAL"} == set()
+
+
+async def test_a_statement_that_waits_for_a_lock_ends_soon_after_its_caller(server: UsersServer) -> None:
+    """Its caller gone, it has the rest of the time that a statement waits for a lock; then all of it is undone."""
+    with server.channel() as blocking:
+        update = next(
+            rpc for rpc in await asyncio.to_thread(rpcs_of_users, blocking) if rpc.method.name == "UpdateUser"
+        )
+    async with server.aio_channel() as channel:
+        with server.holding("SELECT * FROM users FOR UPDATE"):
+            assert await call(channel, update, update.fresh(), CALL_SECONDS) == "DEADLINE_EXCEEDED"
+            until = monotonic() + LOCK_WAIT_SECONDS + AT_ONCE
+            # The other one is the lock's.
+            while (found := await asyncio.to_thread(server.rows, OPEN)) != [(1,)]:
+                assert monotonic() < until, found
+                await asyncio.sleep(LOOK_SECONDS)
+        assert await call(channel, update, update.fresh()) == "OK"
