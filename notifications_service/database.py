@@ -230,12 +230,14 @@ class Database:
         with self._told({}):
             until = monotonic() + self._seconds()
             for attempt in range(1, ATTEMPTS):
+                pause = random.uniform(0.5, 1.0) * 0.005 * 2**attempt  # noqa: S311
                 try:
                     return await self._attempt(work, until)
                 except PyMongoError as error:
-                    if not error.has_error_label("TransientTransactionError"):
+                    # Timeouts have this label, too: what has no time left is not begun again.
+                    if not error.has_error_label("TransientTransactionError") or monotonic() + pause >= until:
                         raise
-                await asyncio.sleep(random.uniform(0.5, 1.0) * 0.005 * 2**attempt)  # noqa: S311
+                await asyncio.sleep(pause)
             return await self._attempt(work, until)
 
     async def _attempt(self, work: Callable[[Session], Awaitable[T]], until: float) -> T:
@@ -243,7 +245,8 @@ class Database:
         async with await self.driver.start_session() as session:
             await self.driver.begin(session)
             try:
-                with pymongo.timeout(max(0.0, until - monotonic())):
+                # 0 would mean for ever.
+                with pymongo.timeout(max(0.001, until - monotonic())):
                     result = await work(session)
                     proceed()
                     await session.commit_transaction()
