@@ -29,7 +29,8 @@ class DatabaseSettings(ServerSettings):
     """How long an operation may take, with looking for a primary and waiting for a free connection."""
 
     notifications_retention_days: Annotated[int, Field(ge=1, le=3_650)] = 30
-    """How long a notification is kept; applied by `migrate up`, read from the database by `serve`."""
+    """How long a notification is kept; applied by `migrate up`, which keeps what a database has where this is not set;
+    read from the database by `serve`."""
 
     @field_validator("mongodb_url")
     @classmethod

@@ -10,8 +10,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from structlog.testing import capture_logs
 
-from chassis.health import run_probe
+from chassis import tasks
+from chassis.health import Health, run_probe, watch_probe
+from chassis.schema import SchemaLacking
 from tests.unit.chassis.conftest import Running, Serve
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -100,6 +103,27 @@ async def test_a_probe_that_hangs_means_not_serving() -> None:
         await asyncio.Event().wait()
 
     assert await run_probe(hang, 0.01) == "TimeoutError"
+
+
+async def test_the_log_says_why_it_is_not_serving_once_for_each_reason() -> None:
+    """Also of a server that never served, and when the reason changes; a schema's own words, no others'."""
+    outcomes = [SchemaLacking("without 0002"), SchemaLacking("without 0002"), OSError("hunter2"), None, None]
+    ended = asyncio.Event()
+
+    async def probe() -> None:
+        await asyncio.sleep(0)
+        if not outcomes:
+            ended.set()
+            return
+        if (outcome := outcomes.pop(0)) is not None:
+            raise outcome
+
+    with capture_logs() as logs:
+        watching = asyncio.create_task(watch_probe(Health(()), probe, 0.001, 1))
+        await asyncio.wait_for(ended.wait(), 10)
+        await tasks.end([watching])
+    told = [entry.get("probe") for entry in logs if entry["event"] in ("serving", "not serving")]
+    assert told == ["without 0002", "OSError", None]
 
 
 async def test_reflection_lists_the_services(serve: Serve) -> None:
