@@ -11,6 +11,7 @@ import itertools
 import logging
 import sys
 import threading
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
@@ -130,10 +131,12 @@ class _Limit:
 
 def _event(record: logging.LogRecord) -> str:
     library = record.name.partition(".")[0]
-    if library in _WHOLE_TEXTS:
-        return record.getMessage()
     if not isinstance(record.msg, str):
         return WITHOUT_TEXT
+    if library in _WHOLE_TEXTS:
+        # Arguments that do not fit their template are the library's fault, and no reason to fail in its place.
+        with suppress(TypeError, ValueError, KeyError):
+            return record.getMessage()
     if not record.args and record.name.startswith(_NO_TEXTS):
         return next((words for words in _BEGINNINGS if record.msg.startswith(words)), WITHOUT_TEXT)
     return record.msg

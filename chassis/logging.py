@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import sys
 from collections.abc import Callable, MutableMapping, Sequence
 from functools import partial
@@ -132,7 +133,11 @@ def _remove_secrets(_: Any, __: str, event: EventDict) -> EventDict:
 
 
 def _json(_: Any, __: str, event: MutableMapping[str, Any]) -> bytes:
-    return orjson.dumps(event, default=repr)
+    try:
+        return orjson.dumps(event, default=repr)
+    except TypeError:
+        # Half of a surrogate pair, a number beyond 64 bits: what is logged never stops who logs it.
+        return json.dumps(event, default=repr, skipkeys=True).encode()
 
 
 def _console() -> Processor:

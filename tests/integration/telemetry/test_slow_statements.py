@@ -35,7 +35,7 @@ class Log:
     """What was logged so far."""
 
     stream: BytesIO
-    flush: Callable[[], None]
+    flush: Callable[[], object]
 
     @property
     def text(self) -> str:

@@ -70,6 +70,13 @@ def test_what_happened_is_still_told(log: Log) -> None:
     assert fourth["event"] == "code UNAVAILABLE, again in 2s"
 
 
+def test_a_library_that_logs_wrongly_is_no_failure(log: Log) -> None:
+    """Arguments that do not fit their template raise nothing where they are logged."""
+    record = standard.LogRecord("opentelemetry.x", standard.WARNING, "", 0, "again in %d s", ("soon",), None)
+    foreign_logs.Captured().emit(record)
+    assert log.lines[0]["event"] == "again in %d s"
+
+
 async def test_a_logger_writes_so_much_a_second(log: Log) -> None:
     """The first lines of a flood are written, the rest counted and told in one line, and other loggers go on."""
     flooding = standard.getLogger("a.flooding.library")

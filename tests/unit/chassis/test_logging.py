@@ -38,6 +38,13 @@ def test_warnings_of_libraries_come_through_without_exception_texts(log: Log) ->
     assert "hunter2" not in log.text
 
 
+@pytest.mark.parametrize("value", ["half \udcff of a pair", 1 << 70, {1, 2}, {5: object()}, float("nan")])
+def test_no_value_keeps_a_line_from_being_written(log: Log, value: object) -> None:
+    """What JSON has no form for is written somehow, and never raises where it is logged."""
+    logging.get("test").info("hello", value=value)
+    assert log.lines[0]["event"] == "hello"
+
+
 async def test_lines_wait_in_a_loop_and_warnings_do_not() -> None:
     """Lines of calls are written in batches; a warning takes all waiting lines with it, in order."""
     stream = BytesIO()
