@@ -102,6 +102,25 @@ async def test_a_slow_database_ends_calls_at_their_deadline(
 
 
 @DRIVERS
+async def test_a_pool_that_stays_full_is_told_as_our_limit(
+    mongod: LocalMongoDB, database: MongoDatabase, driver: str
+) -> None:
+    """Whoever gets no connection hears OVERLOADED: a breaker must not take it for a database that is away."""
+    limits = {"mongodb_driver": driver, "mongodb_query_timeout_ms": 400, "mongodb_connection_pool_size": 1}
+    async with running_notifications(database, **limits) as running:
+        # So many that each is a command of its own.
+        requests = [service.ListNotificationsRequest(user_id=f"user_{number}", page_size=100) for number in range(6)]
+        async with failing(mongod, ["find"], blockConnection=True, blockTimeMS=3_000):
+            errors = await asyncio.gather(*(refusal(running.feed.ListNotifications(each)) for each in requests))
+        told = {(error.code(), reason(error)) for error in errors}
+        assert (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED") in told
+        assert told <= {
+            (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
+            (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
+        }
+
+
+@DRIVERS
 async def test_a_transaction_that_always_loses_is_aborted(
     mongod: LocalMongoDB, database: MongoDatabase, driver: str
 ) -> None:
