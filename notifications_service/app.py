@@ -137,6 +137,7 @@ async def _check(database: Database, retention: Retention, known: Sequence[Step]
 @named
 async def _probe(database: Database, retention: Retention, known: Sequence[Step]) -> None:
     hello = await database.hello()
+    database.writability.tell()
     # Transactions and change streams need a replica set; a router (isdbgrid) stands before some.
     if "setName" not in hello and hello.get("msg") != "isdbgrid":
         raise StartFailed("MongoDB is not a replica set: start mongod with --replSet and initiate it")

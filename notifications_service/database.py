@@ -36,6 +36,7 @@ from chassis.statements import named
 from chassis.telemetry import shapes
 from chassis.telemetry.families import Family
 from chassis.telemetry.queries import Queries, Spans, Target
+from chassis.writability import Cause, Writability
 from notifications_service import documents, drivers
 from notifications_service.documents import Document
 from notifications_service.drivers import Collection, Pipeline, Session
@@ -55,8 +56,10 @@ _NO_SUCH_INDEX: Final = "hint provided does not correspond to an existing index"
 # Rows that an answer begins with, where the server's own choice is 101 and the rest takes another round trip. What does
 # not fit into an answer's 16 MiB still comes in a second one.
 _ONE_BATCH: Final = 10_000
-# Shutting down, stepping down, no primary: the server's own words for "not now".
-_UNAVAILABLE: Final = frozenset({91, 189, 10107, 11600, 11602, 13435, 13436})
+# The primary was told to refuse writes, or has no room; one that finds none for its own files stops.
+_REFUSING: Final[dict[int, Cause]] = {371: "read_only", 14031: "disk_full"}
+# Shutting down, stepping down, no primary, fewer members than a majority takes: the server's own words for "not now".
+_UNAVAILABLE: Final = frozenset({91, 100, 189, 10107, 11600, 11602, 13435, 13436, *_REFUSING})
 
 
 class Place(NamedTuple):
@@ -80,6 +83,7 @@ class Database:
         self._settings = settings
         self._pool = pool
         self._pool_timeouts = 0
+        self.writability = Writability()
         url = settings.mongodb_url.get_secret_value()
         self.queries = Queries(_target(url), settings.slow_query_ms, spans)
         listeners = [CommandSpans(self.queries)] if self.queries.traced else []
@@ -149,9 +153,15 @@ class Database:
         except PyMongoError as error:
             failure = type(error).__name__
             self._pool_timeouts += isinstance(error, WaitQueueTimeoutError)
+            self._note(error)
             raise translated(error) from error
         finally:
             self.queries.timed(started, lambda: shapes.of_command(parameters), failure=failure)
+
+    def _note(self, error: PyMongoError) -> None:
+        for code in _codes(error):
+            if code in _REFUSING:
+                self.writability.refused(_REFUSING[code], code)
 
     async def find(
         self,
@@ -285,7 +295,16 @@ def translated(error: PyMongoError) -> Exception:
 
 def _of_bulk(error: BulkWriteError) -> Exception:
     # Written, but not by a majority yet, and the primary is going: whether it stays is not known.
-    return DatabaseUnavailable() if error.details.get("writeConcernErrors") else error
+    unknown = error.details.get("writeConcernErrors")
+    return DatabaseUnavailable() if unknown or _UNAVAILABLE.intersection(_codes(error)) else error
+
+
+def _codes(error: PyMongoError) -> set[int]:
+    """Return the server's numbers in an error; those of a bulk are of its writes."""
+    details = getattr(error, "details", None)
+    if not isinstance(details, dict):
+        return set()
+    return {each.get("code") for each in (details, *details.get("writeErrors", ())) if each.get("code")}
 
 
 def _means_unavailable(error: PyMongoError) -> bool:

@@ -13,12 +13,14 @@ from notifications_service.watch.service import WatchService
 
 
 def of_databases(registry: Registry, databases: Sequence[Database]) -> None:
-    """Tell of the pools of several clients, and of slow statements."""
+    """Tell of the pools of several clients, of slow statements, and of the writes of the first."""
 
     def collect() -> Iterator[Family]:
         for families in zip(*(database.pool_metrics() for database in databases), strict=True):
             yield _together(families)
         yield _together([family for database in databases for family in database.queries.collect()])
+        # Only calls write.
+        yield from databases[0].writability.families("mongodb")
 
     registry.add(collect)
 

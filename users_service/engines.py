@@ -141,7 +141,7 @@ def _leave_old_primary(engine: AsyncEngine, writability: Writability) -> None:
 
     @event.listens_for(engine.sync_engine, "handle_error")
     def refused(context: ExceptionContext) -> None:
-        writability.refused(context.original_exception)
+        writability.note(context.original_exception)
 
     @event.listens_for(engine.sync_engine, "connect")
     def opened(_connection: Any, record: Any) -> None:

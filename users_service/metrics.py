@@ -15,8 +15,9 @@ from users_service.replicas.reads import ReplicaReads
 
 
 def of_database(registry: Registry, database: Database) -> None:
-    """Tell of the pools, and of slow statements."""
+    """Tell of the pools, of slow statements, and of whether the server takes writes."""
     registry.add(lambda: pools.families(database.pools()))
+    registry.add(lambda: database.writability.families("mysql"))
     registry.add(database.queries.collect)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from tests.harness.keeper import PROGRAM_CACHE
 from tests.harness.notifications import Notifications, running_notifications, settings_for
 from tests.harness.users import reason, retry_seconds
 from tests.integration.notifications.building import content, create, items
+from tests.integration.telemetry.scraping import metrics_port, scrape
 
 DRIVERS = pytest.mark.parametrize("driver", ["pymongo", "motor"])
 
@@ -171,3 +173,53 @@ async def test_a_mongod_that_is_no_replica_set_is_refused_at_the_start(tmp_path:
                 await build(settings, Scope(resources, asyncio.Event()))
     finally:
         alone.kill()
+
+
+@DRIVERS
+@pytest.mark.parametrize(("code", "cause"), [(371, "read_only"), (14031, "disk_full"), (10107, None), (100, None)])
+async def test_writes_that_the_server_refuses(
+    mongod: LocalMongoDB, database: MongoDatabase, driver: str, code: int, cause: str | None
+) -> None:
+    """They are told to come back, whatever the server's reason; reads and health go on; then writes succeed at once."""
+    port, metrics = metrics_port()
+    async with running_notifications(database, mongodb_driver=driver, **metrics) as running:
+        await running.feed.CreateNotification(create("user_refused"))
+        async with failing(mongod, ["insert", "update", "findAndModify"], errorCode=code):
+            for call in (
+                running.feed.CreateNotification(create("user_refused", request_id=str(uuid.uuid4()))),
+                running.feed.BatchCreateNotifications(items(("user_refused", content()), ("user_2", content()))),
+                running.feed.MarkAllNotifications(
+                    service.MarkAllNotificationsRequest(user_id="user_refused", mark=service.NOTIFICATION_MARK_READ)
+                ),
+            ):
+                error = await refusal(call)
+                assert (error.code(), reason(error)) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
+                assert retry_seconds(error)
+            request = service.ListNotificationsRequest(user_id="user_refused")
+            assert (await running.feed.ListNotifications(request)).notifications
+            await health_becomes(running, health_pb2.HealthCheckResponse.SERVING)
+            told = await scrape(port)
+            # A primary that is about to be none is health's to tell.
+            assert told.value("vibework_database_writable", driver="mongodb") == (cause is None)
+            assert cause is None or told.value("vibework_database_refusals_total", cause=cause) >= 3
+        await running.feed.CreateNotification(create("user_refused"))
+
+
+async def test_writes_while_the_server_is_locked(mongod: LocalMongoDB, database: MongoDatabase) -> None:
+    """A locked server lets writes wait and reads pass: waiting ends in time, and with the lock's end writes succeed."""
+    async with running_notifications(database, mongodb_query_timeout_ms=500) as running:
+        await running.feed.CreateNotification(create("user_locked"))
+        with pymongo.MongoClient[dict[str, Any]](mongod.url) as client:
+            await asyncio.to_thread(client.admin.command, {"fsync": 1, "lock": True})
+            try:
+                calls = [running.feed.CreateNotification(create("user_locked")) for _ in range(16)]
+                for error in await asyncio.gather(*map(refusal, calls)):
+                    assert error.code() is grpc.StatusCode.UNAVAILABLE
+                    assert reason(error) in ("DATABASE_UNAVAILABLE", "OVERLOADED")
+                request = service.ListNotificationsRequest(user_id="user_locked")
+                assert (await running.feed.ListNotifications(request)).notifications
+                await health_becomes(running, health_pb2.HealthCheckResponse.SERVING)
+            finally:
+                await asyncio.to_thread(client.admin.command, "fsyncUnlock")
+        async with asyncio.timeout(2):
+            await asyncio.gather(*(running.feed.CreateNotification(create("user_locked")) for _ in range(16)))
