@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from users_service.backup.columns import BINARY, NUMBERS, columns
+from users_service.backup.columns import BINARY, NUMBERS, columns, number
 from users_service.backup.connection import Connection
 
 _SEPARATOR: Final = ","
@@ -49,7 +49,7 @@ def of_statements(statements: Iterable[str]) -> dict[str, str]:
 
 def _hexadecimal(name: str, kind: str) -> str:
     if kind in NUMBERS:
-        return f"IFNULL(`{name}`, '{_NULL}')"
+        return number(name, kind)
     digits = f"HEX(`{name}`)" if kind in BINARY else f"HEX(CONVERT(`{name}` USING utf8mb4))"
     return f"IFNULL({digits}, '{_NULL}')"
 
@@ -59,13 +59,13 @@ def _number(row: str) -> int:
     return int(hashlib.sha256(values.encode()).hexdigest()[:_DIGITS], 16)
 
 
-def _digits(null: str, binary: str, text: str, number: str) -> str:
+def _digits(null: str, binary: str, text: str, numeral: str) -> str:
     if text:
         if "\\" in text:
             text = _ESCAPED.sub(_unescaped, text)
         return text.encode().hex().upper()
     # At most one of these is there; none of an empty text.
-    return null or binary or number
+    return null or binary or numeral
 
 
 def _unescaped(found: re.Match[str]) -> str:

@@ -6,8 +6,10 @@ from typing import Final
 
 from users_service.backup.connection import Connection
 
-NUMBERS: Final = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "year"})
-BINARY: Final = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "bit"})
+NUMBERS: Final = frozenset(
+    {"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "year", "bit"}
+)
+BINARY: Final = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
 
 
 async def columns(connection: Connection, table: str) -> dict[str, str]:
@@ -18,3 +20,9 @@ async def columns(connection: Connection, table: str) -> dict[str, str]:
         table,
     )
     return {str(name): str(kind).lower() for name, kind in rows}
+
+
+def number(name: str, kind: str) -> str:
+    """Return the expression by which the server writes a number, or NULL, as text."""
+    # Bits are bytes unless they are added to something.
+    return f"IFNULL(`{name}`{' + 0' if kind == 'bit' else ''}, 'NULL')"

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from chassis.backup.errors import BackupFailed
-from users_service.backup.columns import BINARY, NUMBERS, columns
+from users_service.backup.columns import BINARY, NUMBERS, columns, number
 from users_service.backup.snapshot import Snapshot
 from users_service.backup.statements import LONGEST_BYTES
 
@@ -48,7 +48,7 @@ async def _dump_table(snapshot: Snapshot, table: str, write: Write, advance: Cal
     write(f"\n{create};\n".encode())
     stored = await columns(snapshot.connection, table)
     insert = f"INSERT INTO `{table}` ({', '.join(f'`{name}`' for name in stored)}) VALUES\n".encode()
-    number = pending = 0
+    count = pending = 0
     async for rows in _rows(snapshot, table, stored):
         for row in rows:
             if len(row) > LONGEST_BYTES - _STATEMENT_BYTES:
@@ -60,11 +60,11 @@ async def _dump_table(snapshot: Snapshot, table: str, write: Write, advance: Cal
             if pending > _STATEMENT_BYTES:
                 write(b";\n")
                 pending = 0
-        number += len(rows)
+        count += len(rows)
         advance(len(rows))
     if pending:
         write(b";\n")
-    return number
+    return count
 
 
 async def _rows(snapshot: Snapshot, table: str, stored: dict[str, str]) -> AsyncIterator[list[bytes]]:
@@ -81,7 +81,8 @@ async def _rows(snapshot: Snapshot, table: str, stored: dict[str, str]) -> Async
 def _literal(name: str, kind: str) -> str:
     """Return the expression by which the server writes a column's value as a literal."""
     if kind in NUMBERS:
-        return f"IFNULL(`{name}`, 'NULL')"
+        return number(name, kind)
     if kind in BINARY:
         return f"IFNULL(CONCAT('X''', HEX(`{name}`), ''''), 'NULL')"
-    return f"QUOTE(`{name}`)"
+    # Of one character set, or columns of several would not stand beside each other in one text.
+    return f"QUOTE(CONVERT(`{name}` USING utf8mb4))"

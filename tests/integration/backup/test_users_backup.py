@@ -161,6 +161,30 @@ def test_what_came_back_is_compared(filled: MySQLDatabase, tmp_path: Path, mysql
     assert users(mysql_empty_database, "restore", path, "--start-over", "--no-verify").exit_code == 0
 
 
+def test_values_of_every_type_are_the_same_to_the_comparison(
+    filled: MySQLDatabase, tmp_path: Path, mysql_empty_database: MySQLDatabase
+) -> None:
+    """A table that somebody added, with types and character sets that the service has not, is no false alarm."""
+    rows(
+        filled,
+        "CREATE TABLE added (a FLOAT, b DOUBLE, c DECIMAL(30, 10), d BIT(9), e YEAR, f DATE, g TIME(3),"
+        " h ENUM('x', 'ß'), i SET('p', 'q'), j TEXT CHARACTER SET latin1, k VARCHAR(9) CHARACTER SET utf16, l JSON,"
+        " m LONGBLOB, n BIGINT UNSIGNED, o CHAR(5), p DATETIME(6), q INT AS (n + 1) STORED)",
+    )
+    rows(
+        filled,
+        "INSERT INTO added (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p) VALUES"
+        " (1.1, -2e-200, 12345678901234567890.5, b'101', 2026, '2026-01-02', '-12:34:56.789', 'ß', 'p,q',"
+        " 'é\\'\\n(,', '🎉', '{\"a\": [1, \"🎉\"]}', X'00FF27', 5, 'a', '2026-01-02 03:04:05.000006')",
+    )
+    rows(filled, "INSERT INTO added (a) VALUES (NULL)")
+    result = users(filled, "backup", tmp_path / "x.backup")
+    assert result.exit_code == 0, result.output
+    result = users(mysql_empty_database, "restore", tmp_path / "x.backup")
+    assert result.exit_code == 0, result.output
+    assert mysql_content(mysql_empty_database) == mysql_content(filled)
+
+
 def test_a_session_that_loses_characters_gives_no_backup(
     filled: MySQLDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
