@@ -33,6 +33,6 @@ USER 10001:10001
 WORKDIR /
 EXPOSE 50051 50052
 STOPSIGNAL SIGTERM
-# Asks the server on GRPC_PORT. The services report NOT_SERVING while their database is away.
+# Asks the server on GRPC_PORT, by TLS where the settings say so. The services report NOT_SERVING while their database is away.
 HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=3 CMD ["python", "-m", "chassis.probe"]
 CMD ["users-service", "serve"]

@@ -1,4 +1,9 @@
-"""A health check from the command line, for containers: ``python -m chassis.probe [ADDRESS]``."""
+"""A health check from the command line, for containers: ``python -m chassis.probe [ADDRESS]``.
+
+It reads the settings of the service that it asks, those of TLS included: the server is known by its own certificate
+(TLS_CERT_FILE), whoever signed it and whatever names are in it, and where it wants one of its callers
+(TLS_CLIENT_CA_FILE), it is shown that same pair, or PROBE_TLS_CERT_FILE and PROBE_TLS_KEY_FILE.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,14 +20,27 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 EXIT_SERVING = 0
 EXIT_NOT_SERVING = 1
+# What the settings are read for; without any of these the server is a plain one, and they need not be.
+_TLS_SETTINGS = ("TLS_CERT_FILE", "SECRETS_DIR")
+_ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}  # noqa: S104
 
 
-def probe(address: str, service: str, timeout: float, ca_file: Path | None = None) -> str:
+@dataclass(frozen=True)
+class Trust:
+    """How a server is known: by an authority, and under which name if not that of its address; and what it is shown."""
+
+    authority: Path
+    name: str = ""
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+def probe(address: str, service: str, timeout: float, trust: Trust | None = None) -> str:
     """Return ``SERVING`` or what the server answered instead; "" asks for the server as a whole.
 
-    ``timeout`` is in seconds. With ``ca_file`` the server is reached by TLS and its certificate checked against it.
+    ``timeout`` is in seconds. ``trust``: TLS; None: plain text. Raises OSError where a file cannot be read.
     """
-    with _channel(address, ca_file) as channel:
+    with _channel(address, trust) as channel:
         request = health_pb2.HealthCheckRequest(service=service)
         try:
             # The stubs' types know the asyncio form only.
@@ -32,23 +51,82 @@ def probe(address: str, service: str, timeout: float, ca_file: Path | None = Non
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the status; exit 0 when it is SERVING, else 1."""
+    """Print the status; exit 0 when it is SERVING, else 1, and 2 where a setting or a file is wrong."""
     parser = argparse.ArgumentParser(prog="python -m chassis.probe", description=__doc__)
-    port = os.environ.get("GRPC_PORT") or "50051"
-    parser.add_argument("address", nargs="?", default=f"127.0.0.1:{port}", help="default: this host, GRPC_PORT")
+    parser.add_argument("address", nargs="?", default=_own_address(), help="default: GRPC_PORT of this host")
     parser.add_argument("--service", default="", help="full name of one service; default: the whole server")
     parser.add_argument("--timeout", type=float, default=2.0, help="seconds; default: 2")
-    parser.add_argument("--ca-file", type=Path, help="use TLS and check the server's certificate against this file")
+    parser.add_argument("--ca-file", type=Path, help="use TLS, the server's certificate checked against this file")
+    parser.add_argument("--cert-file", type=Path, help="for mutual TLS: the certificate to show; needs --key-file")
+    parser.add_argument("--key-file", type=Path, help="its private key")
     options = parser.parse_args(arguments)
-    status = probe(options.address, options.service, options.timeout, options.ca_file)
+    if (options.cert_file is None) != (options.key_file is None):
+        parser.error("--cert-file and --key-file go together")
+    try:
+        status = probe(options.address, options.service, options.timeout, _trust(options))
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"cannot ask: {error}\n")
+        return 2
     sys.stdout.write(f"{status}\n")
     return EXIT_SERVING if status == "SERVING" else EXIT_NOT_SERVING
 
 
-def _channel(address: str, ca_file: Path | None) -> grpc.Channel:
-    if ca_file is None:
+def _own_address() -> str:
+    host = os.environ.get("GRPC_HOST", "")
+    return f"{_ANY_ADDRESS.get(host, host)}:{os.environ.get('GRPC_PORT') or '50051'}"
+
+
+def _trust(options: argparse.Namespace) -> Trust | None:
+    if options.ca_file is not None:
+        return Trust(options.ca_file, certificate=options.cert_file, key=options.key_file)
+    own = trust_of_settings()
+    if own is None or options.cert_file is None:
+        return own
+    return Trust(own.authority, own.name, options.cert_file, options.key_file)
+
+
+def trust_of_settings() -> Trust | None:
+    """Return how a server with the settings of this environment is asked; None: in plain text.
+
+    Ends the process where a setting is wrong.
+    """
+    if not any(os.environ.get(name) for name in _TLS_SETTINGS):
+        return None
+    from chassis.settings import ServerSettings, load
+
+    settings = load(ServerSettings)
+    if settings.tls_cert_file is None:
+        return None
+    pair = (settings.probe_tls_cert_file, settings.probe_tls_key_file)
+    if settings.tls_client_ca_file is not None and None in pair:
+        pair = (settings.tls_cert_file, settings.tls_key_file)
+    return Trust(settings.tls_cert_file, _name_in(settings.tls_cert_file), *pair)
+
+
+def _name_in(certificate: Path) -> str:
+    """Return a name that a certificate is good for: it was issued for callers from elsewhere, not for loopback."""
+    from cryptography import x509
+
+    leaf = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        common = leaf.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        return str(common[0].value) if common else ""
+    found = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+    return found[0].replace("*", "probe", 1) if found else ""
+
+
+def _channel(address: str, trust: Trust | None) -> grpc.Channel:
+    if trust is None:
         return grpc.insecure_channel(address)
-    return grpc.secure_channel(address, grpc.ssl_channel_credentials(ca_file.read_bytes()))
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=trust.authority.read_bytes(),
+        private_key=None if trust.key is None else trust.key.read_bytes(),
+        certificate_chain=None if trust.certificate is None else trust.certificate.read_bytes(),
+    )
+    options = [("grpc.ssl_target_name_override", trust.name)] if trust.name else []
+    return grpc.secure_channel(address, credentials, options)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,9 @@ class ServerSettings(BaseSettings):
     """How often the database is probed."""
     health_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 1_000
     """How long a probe may take."""
+    health_deaf_ms: Milliseconds = 60_000
+    """A process ends itself (exit code 3) when for so long its probes fail while the database answers new connections,
+    or its event loop does not turn; 0: never."""
 
     metrics_host: str = "127.0.0.1"
     """Address on which metrics are read (Prometheus, `/metrics`); `fd:N`: a listening socket of the parent process."""
@@ -78,6 +81,10 @@ class ServerSettings(BaseSettings):
     """Its private key (PEM)."""
     tls_client_ca_file: Path | None = None
     """Callers must present a certificate signed by this authority (mutual TLS)."""
+    probe_tls_cert_file: Path | None = None
+    """What `python -m chassis.probe` shows where callers must present one; none: `TLS_CERT_FILE`."""
+    probe_tls_key_file: Path | None = None
+    """Its private key (PEM)."""
     peer_tls_ca_file: Path | None = None
     """Call the other service over TLS, its certificate checked against this authority; ours is shown if set."""
 
@@ -88,6 +95,8 @@ class ServerSettings(BaseSettings):
     def _tls_is_whole(self) -> ServerSettings:
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise ValueError("TLS_CERT_FILE and TLS_KEY_FILE go together: set both or neither")
+        if (self.probe_tls_cert_file is None) != (self.probe_tls_key_file is None):
+            raise ValueError("PROBE_TLS_CERT_FILE and PROBE_TLS_KEY_FILE go together: set both or neither")
         if self.tls_client_ca_file is not None and self.tls_cert_file is None:
             raise ValueError("TLS_CLIENT_CA_FILE needs TLS_CERT_FILE and TLS_KEY_FILE")
         return self

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chassis.probe import probe
+from chassis.probe import probe, trust_of_settings
 from script.local import ports
 from script.local.problems import LocalProblem
 from script.local.processes import Process
@@ -46,7 +46,7 @@ class Service:
 
     def is_serving(self) -> bool:
         """Ask for its health."""
-        return probe(self.address, "", timeout=1.0) == "SERVING"
+        return probe(self.address, "", timeout=1.0, trust=trust_of_settings()) == "SERVING"
 
 
 def pair(databases: Mapping[str, str], credentials: Mapping[str, str]) -> tuple[Service, Service]:
