@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
@@ -19,6 +22,9 @@ from chassis.settings import ServerSettings
 from chassis.tracebacks import summary
 
 T = TypeVar("T")
+
+EXIT_INTERRUPTED: Final = 130
+CLEAN_UP_SECONDS: Final = 5.0
 
 
 class CommandFailed(Exception):
@@ -70,7 +76,7 @@ def serve(
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Carry out a command's work; what fails ends the process with one line and exit code 1."""
     try:
-        return asyncio.run(work)
+        return run_interruptibly(work)
     except (CommandFailed, SchemaLacking, ServiceError) as error:
         fail(str(error))
     except Exception as error:  # noqa: BLE001 - told in one line
@@ -84,6 +90,37 @@ def unforeseen(error: Exception) -> str:
         return f"failed: {error.strerror}{name}"
     frames = traceback.extract_tb(error.__traceback__)
     return f"failed unexpectedly: {summary(error)} at {frames[-1].filename}, line {frames[-1].lineno}"
+
+
+def run_interruptibly(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine as ``asyncio.run`` does; Ctrl-C ends the process, whatever it is doing.
+
+    The first one cancels the work, which has 5 seconds to clean up after itself: then the kernel ends the process. A
+    second one ends it at once, with 130.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return asyncio.run(work)
+    return asyncio.run(_interruptible(work))
+
+
+async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
+    cancel: Any = signal.getsignal(signal.SIGINT)  # asyncio's own, for as long as it runs
+    interrupts = 0
+
+    def interrupt(number: int, frame: Any) -> None:
+        nonlocal interrupts
+        interrupts += 1
+        if interrupts > 1 or not callable(cancel):
+            os._exit(EXIT_INTERRUPTED)
+        signal.setitimer(signal.ITIMER_REAL, CLEAN_UP_SECONDS)
+        cancel(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        return await work
+    finally:
+        # The timer goes on: what follows may hang, too.
+        signal.signal(signal.SIGINT, cancel)
 
 
 @contextmanager

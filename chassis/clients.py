@@ -48,7 +48,7 @@ def open_channel(
 ) -> grpc.aio.Channel:
     """Open a channel to ``host:port``; connects at the first call, and again after every loss.
 
-    ``idempotent``: full names (``package.Service/Method``) that gRPC may send again after UNAVAILABLE.
+    ``idempotent``: full names (``package.Service/Method``) that gRPC may send again.
     TLS is used when an ``authority`` is given; ``certificate`` and ``key`` make it mutual. ``interceptors``: around
     every call.
     """
@@ -146,7 +146,8 @@ def _service_config(idempotent: Iterable[str]) -> str:
     names = [_method_name(name) for name in idempotent]
     if names:
         config["methodConfig"] = [{"name": names, "retryPolicy": _RETRY_POLICY}]
-        config["retryThrottling"] = {"maxTokens": 10, "tokenRatio": 0.1}
+        # A server that ends fails what is in flight all at once; half of these may, before retries stop.
+        config["retryThrottling"] = {"maxTokens": 200, "tokenRatio": 0.1}
     return orjson.dumps(config).decode()
 
 
@@ -155,7 +156,8 @@ _RETRY_POLICY: Final = {
     "initialBackoff": "0.05s",
     "maxBackoff": "0.5s",
     "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
+    # CANCELLED, too: gRPC's core says so for a call that reaches a server in the moment in which it ends.
+    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
 }
 
 

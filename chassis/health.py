@@ -119,12 +119,19 @@ async def watch_probe(health: Health, probe: Probe, interval: float, limit: floa
 
 
 async def run_probe(probe: Probe, limit: float) -> str | None:
-    """Run a probe once; return None when it succeeded, else what went wrong (no driver text)."""
+    """Run a probe once; return None when it succeeded, else what went wrong (no driver text).
+
+    A probe that does not even end when it is cancelled is left behind: health must say so, not hang with it.
+    """
+    running = asyncio.ensure_future(probe())
     try:
-        async with asyncio.timeout(limit):
-            await probe()
-    except SchemaLacking as error:
+        await asyncio.wait((running,), timeout=limit)
+    finally:
+        ended = running.done()
+        running.cancel()
+    if not ended:
+        return "TimeoutError"
+    error = asyncio.CancelledError() if running.cancelled() else running.exception()
+    if isinstance(error, SchemaLacking):
         return str(error)
-    except Exception as error:  # noqa: BLE001 - whatever the driver raises means not serving
-        return tracebacks.summary(error)
-    return None
+    return None if error is None else tracebacks.summary(error)

@@ -1,7 +1,7 @@
 """Running a server from the first line to the last: start, wait for a signal, drain, close.
 
 The drain order: health NOT_SERVING → wait for balancers → end streams → stop with grace → wait for
-the calls in flight → close what was opened, newest first.
+the calls in flight → close what was opened, newest first. Whatever hangs in it, ``chassis/guard.py`` ends it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -19,13 +18,13 @@ from typing import Final
 import uvloop
 
 from chassis import foreign_logs, logging
+from chassis.guard import CLOSE_SECONDS, EXIT_DEAF, EXIT_STOPPED_AT_ONCE, Guard
 from chassis.server import Server
 from chassis.settings import ServerSettings
 
 EXIT_OK: Final = 0
 EXIT_START_FAILED: Final = 1
 EXIT_FAILED: Final = 1
-EXIT_STOPPED_AT_ONCE: Final = 130
 
 
 class StartFailed(Exception):
@@ -50,35 +49,44 @@ Build = Callable[[Scope], Awaitable[Server]]
 def run(settings: ServerSettings, build: Build) -> int:
     """Serve until SIGTERM or SIGINT and return the exit code.
 
-    0 after a drain; 1 when the start failed (one line on stderr), or when the server could accept no more calls;
-    130 when a second signal cut the drain short.
+    0 after a drain; 1 when the start failed (one line on stderr), or when the server could accept no more calls; 3 when
+    the process was deaf: the database answered new connections, but not ours; 130 when a second signal cut the drain
+    short. What hangs is ended by force, with 3 where the event loop does not turn, and 4 or 130 after a signal.
     """
+    patience = (settings.grpc_drain_ms + settings.grpc_grace_ms) / 1000 + CLOSE_SECONDS
+    guard = Guard(patience, deaf=settings.health_deaf_ms / 1000)
+    guard.start()
     sink = logging.configure(settings.log_level, settings.log_format)
+    guard.flush = sink.flush
     foreign_logs.capture_stderr_of_runtimes()
     try:
-        return uvloop.run(_serve(build))
+        return uvloop.run(_serve(build, guard))
     except (StartFailed, OSError) as error:
         sys.stderr.write(f"cannot start: {str(error).replace(chr(10), ' ')}\n")
         return EXIT_START_FAILED
     finally:
+        guard.detach()
         sink.flush()
 
 
-async def _serve(build: Build) -> int:
+async def _serve(build: Build, guard: Guard) -> int:
     log = logging.get("chassis.lifecycle")
-    stop, stop_now = _signals()
+    guard.attach()
     async with AsyncExitStack() as resources:
         server = await build(Scope(resources, asyncio.Event()))
         await server.start()
         _settle_memory()
         log.info("listening", address=server.address)
-        await _first_of(stop, server.failed)
+        await _first_of(guard.stop, server.failed, server.deaf)
+        guard.expect_end()
         log.info("draining", in_flight=server.in_flight.total)
-        drained = await _until(stop_now, _drain(server))
+        drained = await _until(guard.stop_now, _drain(server))
         log.info("stopped", drained=drained)
     if server.failed.is_set():
         return EXIT_FAILED
-    return EXIT_OK if drained else EXIT_STOPPED_AT_ONCE
+    if not drained:
+        return EXIT_STOPPED_AT_ONCE
+    return EXIT_DEAF if server.deaf.is_set() else EXIT_OK
 
 
 async def _first_of(*events: asyncio.Event) -> None:
@@ -106,19 +114,6 @@ async def _until(stop_now: asyncio.Event, drain: Awaitable[None]) -> bool:
         return False
     await draining
     return True
-
-
-def _signals() -> tuple[asyncio.Event, asyncio.Event]:
-    """Return events set by the first and by the second SIGTERM or SIGINT."""
-    stop, stop_now = asyncio.Event(), asyncio.Event()
-
-    def on_signal() -> None:
-        (stop_now if stop.is_set() else stop).set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    return stop, stop_now
 
 
 def _settle_memory() -> None:

@@ -20,6 +20,7 @@ from chassis import calls
 from chassis.calls import Call
 from chassis.connections import ENTRY_BYTES, MOST_METADATA_BYTES
 from chassis.errors import InvalidFields, MetadataTooLarge, ServiceError
+from chassis.goodbye import Goodbye
 from chassis.interceptors import Context, Handler, Interceptor, Method, compose
 from chassis.interceptors.envelope import Envelope, Prepare
 from chassis.interceptors.validation import Validation
@@ -69,8 +70,13 @@ class Router(grpc.GenericRpcHandler):
     """
 
     def __init__(self, handlers: Mapping[str, Any], envelope: Envelope) -> None:
-        self._find = dict(handlers).get
+        self._find: Callable[[str], Any] = dict(handlers).get
         self._too_large = refusal(envelope, MetadataTooLarge)
+
+    def hold(self, goodbye: Goodbye) -> None:
+        """Have calls that come from now on wait until goodbye was said."""
+        find = self._find
+        self._find = lambda name: goodbye.hold(find(name))
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Return the handler of the method called, or None."""

@@ -8,7 +8,9 @@ from typing import Final
 
 import grpc
 
-from chassis import infrastructure, logging, tasks
+from chassis import infrastructure, logging, ports, tasks
+from chassis.deafness import until_deaf
+from chassis.goodbye import Goodbye
 from chassis.health import Health, Probe, run_probe, watch_probe
 from chassis.interceptors import Interceptor
 from chassis.interceptors.access_log import AccessLog, JsonLines, write_readably
@@ -16,40 +18,44 @@ from chassis.interceptors.envelope import Envelope, Observer
 from chassis.interceptors.in_flight import InFlight, enforce_caps
 from chassis.interceptors.validation import Validation
 from chassis.listeners import Listeners
-from chassis.registration import Composer, Registration, record
+from chassis.registration import Composer, Registration, Router, record
 from chassis.settings import ServerSettings
 
 # At the end: how long calls that have begun may still take to send their message, of the grace that others get.
 UNSENT_SECONDS: Final = 1.0
+# At the end of the grace: time for the answers of calls that are given up.
+_ANSWER_SECONDS: Final = 0.2
 
 
 class Server:
     """A gRPC server with health that follows a probe, and a drain in the right order.
 
     ``draining`` is set when open streams should end; a streaming service waits for it beside its
-    own events.
+    own events. ``deaf`` is set when only a new process can reach the database again.
     """
 
     def __init__(
         self,
         listeners: Listeners,
+        router: Router,
         settings: ServerSettings,
         health: Health,
-        in_flight: InFlight,
+        in_flight: tuple[InFlight, InFlight],
         *,
-        checks: InFlight,
-        probe: Probe,
+        probes: tuple[Probe, Probe | None],
         draining: asyncio.Event,
         flush_log: Callable[[], None],
     ) -> None:
         self.health = health
-        self.in_flight = in_flight
+        # The calls, and apart from them the health checks.
+        self.in_flight, self._checks = in_flight
         self.draining = draining
+        self.deaf = asyncio.Event()
         self.port = 0
         self._listeners = listeners
-        self._checks = checks
+        self._router = router
         self._settings = settings
-        self._probe = probe
+        self._probe, self._fresh = probes
         self._flush_log = flush_log
         self._background: set[asyncio.Task[None]] = set()
 
@@ -79,7 +85,13 @@ class Server:
         self._background = {
             asyncio.create_task(watch),
             asyncio.create_task(enforce_caps((self.in_flight, self._checks))),
+            asyncio.create_task(self._watch_deafness()),
         }
+
+    async def _watch_deafness(self) -> None:
+        if self._fresh is not None and self._settings.health_deaf_ms:
+            await until_deaf(self.health, self._fresh, self._settings.health_deaf_ms / 1000)
+            self.deaf.set()
 
     async def drain(self) -> None:
         """Report NOT_SERVING and give balancers ``GRPC_DRAIN_MS`` to look elsewhere."""
@@ -89,15 +101,19 @@ class Server:
     async def stop(self, grace: float | None = None) -> None:
         """End streams, refuse new calls, and wait for those in flight.
 
-        ``grace`` in seconds, GRPC_GRACE_MS when None; calls still running after it are cancelled.
+        ``grace`` in seconds, GRPC_GRACE_MS when None; calls still running then are answered SHUTTING_DOWN.
         """
         seconds = self._settings.grpc_grace_ms / 1000 if grace is None else grace
         self.health.drain()
         self.health.close()
         self.draining.set()
         late = asyncio.get_running_loop().call_later(min(seconds, UNSENT_SECONDS), self._end_unsent)
+        if self._settings.grpc_so_reuseport:
+            ports.leave(self.port)
+        goodbye = Goodbye()
+        self._router.hold(goodbye)
         try:
-            await self._listeners.stop(seconds)
+            await goodbye.said_by(lambda: self._leave(seconds))
             # A cancelled handler still runs its ``finally``; the pools it uses must outlive it.
             await self.in_flight.wait_idle(5.0)
             await self._end_background()
@@ -110,6 +126,14 @@ class Server:
         self.in_flight.end_unsent()
         self._checks.end_unsent()
 
+    async def _leave(self, seconds: float) -> None:
+        answering = min(_ANSWER_SECONDS, seconds / 2)
+        giving_up = asyncio.get_running_loop().call_later(seconds - answering, self.in_flight.give_up)
+        try:
+            await self._listeners.stop(seconds)
+        finally:
+            giving_up.cancel()
+
     async def _end_background(self) -> None:
         await tasks.end(self._background)
         self._background.clear()
@@ -120,6 +144,7 @@ def build_server(
     services: Sequence[Registration],
     *,
     probe: Probe,
+    fresh: Probe | None = None,
     draining: asyncio.Event | None = None,
     interceptors: Sequence[Interceptor] = (),
     observers: Sequence[Observer] = (),
@@ -128,7 +153,8 @@ def build_server(
     """Put together a server; call it inside the event loop that will serve.
 
     ``services``: pairs of a generated ``add_XServicer_to_server`` and a servicer. ``probe``: fails or
-    hangs when the database is away. ``draining``: made by the caller when services need it too.
+    hangs when the database is away. ``fresh``: does the same over a new connection of its own (chassis/deafness.py);
+    None: a pool that is broken for good is not noticed. ``draining``: made by the caller when services need it too.
     ``interceptors``: around the servicers, with the decoded and valid request. ``observers``: told of
     every call that ended, and ``begin`` of every call that begins.
     """
@@ -139,20 +165,18 @@ def build_server(
     access_log = _access_log()
     noting = (access_log.add,) if access_log else ()
     envelope, validation = Envelope(in_flight, (*noting, *observers), begin), Validation()
-    handlers: list[grpc.GenericRpcHandler] = [
-        Composer(envelope, validation, interceptors).router(recorded),
-        infrastructure.health_checks(health, validation, checks),
-    ]
+    router = Composer(envelope, validation, interceptors).router(recorded)
+    handlers: list[grpc.GenericRpcHandler] = [router, infrastructure.health_checks(health, validation, checks)]
     if settings.reflection_enabled:
         handlers.append(infrastructure.contract(health, validation, in_flight))
     handlers.append(infrastructure.UnknownMethods(envelope))
     return Server(
         Listeners(settings, handlers),
+        router,
         settings,
         health,
-        in_flight,
-        checks=checks,
-        probe=probe,
+        (in_flight, checks),
+        probes=(probe, fresh),
         draining=draining or asyncio.Event(),
         flush_log=access_log.flush if access_log else _nothing,
     )

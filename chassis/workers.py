@@ -13,11 +13,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from chassis import logging, ports
+from chassis.guard import EXIT_STOPPED_AT_ONCE, SIGNALS, Guard
 from chassis.settings import EXIT_BAD_SETTING, ServerSettings
 from chassis.telemetry.endpoint import INHERITED, MetricsPortTaken
 from chassis.telemetry.of_workers import WorkerMetrics
@@ -30,11 +31,16 @@ GIVE_UP_AFTER: Final = 5
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 5.0
 # On top of the drain and the grace that every worker has by its settings.
-KILL_AFTER_SECONDS: Final = 5.0
+KILL_AFTER_SECONDS: Final = 4.5
+# And then this process, which waits for them.
+_OWN_SECONDS: Final = 0.2
+# A second signal leaves them so long to end by themselves.
+_AT_ONCE_SECONDS: Final = 0.8
 # Without an age, a client stays with the worker that its first connection met.
 CONNECTION_AGE_MS: Final = 300_000
 
 _PR_SET_PDEATHSIG: Final = 1
+_libc: Final = ctypes.CDLL(None)
 
 log = logging.get("chassis.workers")
 
@@ -56,23 +62,30 @@ def serve(command: Sequence[str], count: int, settings: ServerSettings, own: Map
     """Run ``count`` processes of ``command`` until SIGTERM or SIGINT, and return the exit code.
 
     ``own``: variables that they get on top of ours.
-    0 after all have drained; 2 when a setting is wrong; 1 when the port is taken or workers die again and again.
+    0 after all have drained; 2 when a setting is wrong; 1 when the port is taken or workers die again and again; 130
+    after a second signal.
     """
+    shared = settings.grpc_so_reuseport
     try:
-        reserved = ports.reserve(settings.grpc_host, settings.grpc_port)
+        reserved = ports.reserve(settings.grpc_host, settings.grpc_port, shared=shared)
     except OSError:
         address = f"{settings.grpc_host}:{settings.grpc_port}"
         return _fail(f"cannot listen on {address}: the port is taken or not ours")
+    patience = (settings.grpc_drain_ms + settings.grpc_grace_ms) / 1000 + KILL_AFTER_SECONDS
+    # What hangs in this process must not keep the signals from the workers.
+    guard = Guard(patience + _OWN_SECONDS)
+    guard.start()
     sink = logging.configure(settings.log_level, settings.log_format)
+    guard.flush = sink.flush
     with reserved:
         environment = {**worker_environment(settings, reserved.getsockname()[1]), **own}
-        patience = (settings.grpc_drain_ms + settings.grpc_grace_ms) / 1000 + KILL_AFTER_SECONDS
         try:
-            with WorkerMetrics(settings.metrics_host, settings.metrics_port, count) as metrics:
-                return asyncio.run(Supervisor(command, environment, count, patience, metrics).run())
+            with WorkerMetrics(settings.metrics_host, settings.metrics_port, count, shared=shared) as metrics:
+                return asyncio.run(Supervisor(command, environment, count, patience, metrics, guard).run())
         except MetricsPortTaken as error:
             return _fail(str(error))
         finally:
+            guard.detach()
             sink.flush()
 
 
@@ -99,6 +112,8 @@ class Supervisor:
     patience: float
     # Reads the metrics of all workers, each by a socket that it inherits.
     metrics: WorkerMetrics
+    # Hears the signals.
+    guard: Guard
     _running: set[asyncio.subprocess.Process] = field(default_factory=set)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _exit: int = 0
@@ -106,13 +121,14 @@ class Supervisor:
 
     async def run(self) -> int:
         """Start the workers, keep them, and return the exit code once all have ended."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._forward, number)
+        self.guard.attach()
         log.info("starting workers", count=self.count, port=self.environment["GRPC_PORT"])
         async with self.metrics.served(), asyncio.TaskGroup() as group:
             workers = [group.create_task(self._keep(place)) for place in range(self.count)]
             group.create_task(self._kill_late(workers))
+            hearing = group.create_task(self._hear())
+            await asyncio.wait(workers)
+            hearing.cancel()
         return self._exit
 
     async def _keep(self, place: int) -> None:
@@ -134,8 +150,13 @@ class Supervisor:
     async def _run_one(self, place: int) -> int:
         inherited = self.metrics.inherited(place)
         own = {"METRICS_HOST": f"{INHERITED}{inherited[0]}"} if inherited else {}
+        # In a group of its own: Ctrl-C in a terminal goes to this process alone, which passes it on once.
         process = await asyncio.create_subprocess_exec(
-            *self.command, env={**self.environment, **own}, pass_fds=inherited, preexec_fn=_end_with_parent
+            *self.command,
+            env={**self.environment, **own},
+            pass_fds=inherited,
+            preexec_fn=_end_with_parent(os.getpid()),
+            process_group=0,
         )
         self._running.add(process)
         if self._stopping.is_set():  # the signal came while it was being started
@@ -153,15 +174,25 @@ class Supervisor:
             log.error("workers die as soon as they start; giving up")
             self._give_up(EXIT_GIVEN_UP)
 
+    async def _hear(self) -> None:
+        """Pass the signals on; a second one ends the drain of every worker, as it does without workers."""
+        await self.guard.stop.wait()
+        self._tell()
+        await self.guard.stop_now.wait()
+        self._exit = EXIT_STOPPED_AT_ONCE
+        self._tell()
+        await asyncio.sleep(_AT_ONCE_SECONDS)
+        for process in self._running:
+            process.kill()
+
     def _give_up(self, code: int) -> None:
         self._exit = code
-        self._forward(signal.SIGTERM)
+        self._tell()
 
-    def _forward(self, number: int) -> None:
-        """Tell every worker; a second signal ends their drain, as it does without workers."""
+    def _tell(self) -> None:
         self._stopping.set()
         for process in self._running:
-            process.send_signal(number)
+            process.terminate()
 
     async def _kill_late(self, workers: Sequence[asyncio.Task[None]]) -> None:
         await self._stopping.wait()
@@ -183,7 +214,17 @@ def _words(code: int) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-def _end_with_parent() -> None:
-    """Have the kernel end this process when its parent is gone, however the parent ended (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _end_with_parent(parent: int) -> Callable[[], None]:
+    """Return what has the kernel end a new process when its parent is gone, however the parent ended (Linux).
+
+    It runs between fork and exec, so it imports and loads nothing.
+    """
+
+    def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        if sys.platform == "linux":
+            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent:  # it died before the kernel was asked
+                os._exit(EXIT_GIVEN_UP)
+
+    return prepare

@@ -85,6 +85,7 @@ async def build(settings: Settings, scope: Scope) -> Server:
             ),
         ],
         probe=lambda: _probe(database, retention, known),
+        fresh=lambda: _probe_anew(settings, known),
         draining=scope.draining,
         observers=telemetry.observers,
         begin=telemetry.begin,
@@ -145,6 +146,15 @@ async def _probe(database: Database, retention: Retention, known: Sequence[Step]
     found = await database.run(partial(state.indexes_of, database.default, documents.COLLECTION))
     retention.learn(found.get(schema.TTL_INDEX, {}))
     state.stand(known, records, found).require(state.SERVICE)
+
+
+async def _probe_anew(settings: Settings, known: Sequence[Step]) -> None:
+    """Probe over a client of its own, which shares nothing with that of the calls."""
+    database = Database(settings.model_copy(update={"mongodb_connection_pool_size": 1}), pool="fresh")
+    try:
+        await _probe(database, Retention(database.collection(documents.COLLECTION)), known)
+    finally:
+        await database.close()
 
 
 async def _recipients(settings: Settings, scope: Scope, telemetry: Telemetry) -> RecipientCheck:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, NoReturn
 
 from vibework.users.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
@@ -91,11 +92,18 @@ async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> 
         settings,
         services,
         probe=parts.database.ping,
+        fresh=partial(_ping_anew, settings),
         draining=scope.draining,
         observers=telemetry.observers,
         begin=telemetry.begin,
     )
     return telemetry.of_server(server)
+
+
+async def _ping_anew(settings: Settings) -> None:
+    """Ping over a connection of its own, as ``Database.ping`` does over the pool's."""
+    async with Database(settings) as database:
+        await database.ping()
 
 
 async def _parts(settings: Settings, scope: Scope, clock: Clock, telemetry: Telemetry) -> Parts:

@@ -95,6 +95,11 @@ class InFlight:
             if not call.received:
                 _end(call, ShuttingDown)
 
+    def give_up(self) -> None:
+        """End all unary calls, and streams that have not begun: the server ends, and others answer their callers."""
+        for call in (*self._unary, *self._opening):
+            _end(call, ShuttingDown)
+
     async def wait_idle(self, seconds: float) -> bool:
         """Wait until nothing is in flight; False when ``seconds`` were not enough."""
         end = monotonic() + seconds

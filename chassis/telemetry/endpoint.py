@@ -21,6 +21,7 @@ Read = Callable[[], Awaitable[str]]
 
 # Seconds within which a request must have come and its answer been taken.
 _PATIENCE: Final = 10.0
+_TRY_AGAIN_SECONDS: Final = 0.5
 _LONGEST_REQUEST: Final = 16 * 1024
 # A METRICS_HOST that begins so names a listening socket which this process was given by its parent.
 INHERITED: Final = "fd:"
@@ -60,6 +61,15 @@ def listener(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise MetricsPortTaken(f"cannot serve metrics on {host}:{port}: the port is taken or not ours") from error
+
+
+async def listener_once_free(host: str, port: int) -> socket.socket:
+    """Return the listening socket of an address as soon as the process that has it now has left it."""
+    while True:
+        try:
+            return listener(host, port)
+        except MetricsPortTaken:
+            await asyncio.sleep(_TRY_AGAIN_SECONDS)
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, read: Read) -> None:

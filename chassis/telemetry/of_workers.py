@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self
 
+from chassis import tasks
 from chassis.telemetry import endpoint
 from chassis.telemetry.exposition import merged, text_of
 from chassis.telemetry.families import Family, by, gauge
@@ -25,13 +26,15 @@ _LOOPBACK: Final = "127.0.0.1"
 class WorkerMetrics:
     """Opens the sockets, and serves what is read from them; open it as a context before the workers start.
 
-    ``port`` 0: nothing is opened. Raises MetricsPortTaken.
+    ``port`` 0: nothing is opened. ``shared``: the address may still be that of the processes that ours replace; it is
+    taken over once they have left it. Raises MetricsPortTaken.
     """
 
-    def __init__(self, host: str, port: int, count: int) -> None:
+    def __init__(self, host: str, port: int, count: int, *, shared: bool = False) -> None:
         self.restarts = [0] * count
         self._address = (host, port)
         self._count = count
+        self._shared = shared
         self._sockets: list[socket.socket] = []
         self._listener: socket.socket | None = None
 
@@ -42,12 +45,19 @@ class WorkerMetrics:
     @asynccontextmanager
     async def served(self) -> AsyncIterator[None]:
         """Answer for all workers for as long as the context lasts."""
-        if self._listener is None:
-            yield
-            return
-        server = await endpoint.serve_on(self._listener, self._read)
+        serving = asyncio.create_task(self._serve()) if self._sockets else None
         try:
             yield
+        finally:
+            if serving is not None:
+                await tasks.end([serving])
+
+    async def _serve(self) -> None:
+        if self._listener is None:
+            self._listener = await endpoint.listener_once_free(*self._address)
+        server = await endpoint.serve_on(self._listener, self._read)
+        try:
+            await asyncio.Event().wait()
         finally:
             server.close()
 
@@ -73,7 +83,11 @@ class WorkerMetrics:
     def __enter__(self) -> Self:
         host, port = self._address
         if port:
-            self._listener = endpoint.listener(host, port)
+            try:
+                self._listener = endpoint.listener(host, port)
+            except endpoint.MetricsPortTaken:
+                if not self._shared:
+                    raise
             self._sockets = [socket.create_server((_LOOPBACK, 0)) for _ in range(self._count)]
         return self
 

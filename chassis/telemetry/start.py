@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -120,9 +121,24 @@ def _log() -> Iterator[Family]:
 
 
 async def _listen(telemetry: Telemetry, settings: ServerSettings, scope: Scope) -> None:
-    server = await endpoint.serve(
-        settings.metrics_host, settings.metrics_port, lambda: endpoint.render(telemetry.registry)
-    )
+    address = (settings.metrics_host, settings.metrics_port)
+    try:
+        await _serve(telemetry, endpoint.listener(*address), settings, scope)
+    except endpoint.MetricsPortTaken:
+        if not settings.grpc_so_reuseport:
+            raise
+        # The process that this one replaces still has it; calls do not wait for that.
+        taking_over = asyncio.create_task(_take_over(telemetry, settings, scope))
+        scope.resources.push_async_callback(tasks.end, [taking_over])
+
+
+async def _take_over(telemetry: Telemetry, settings: ServerSettings, scope: Scope) -> None:
+    listening = await endpoint.listener_once_free(settings.metrics_host, settings.metrics_port)
+    await _serve(telemetry, listening, settings, scope)
+
+
+async def _serve(telemetry: Telemetry, listening: socket.socket, settings: ServerSettings, scope: Scope) -> None:
+    server = await endpoint.serve_on(listening, lambda: endpoint.render(telemetry.registry))
     scope.resources.callback(server.close)
     logging.get(__name__).info("metrics", host=settings.metrics_host, port=settings.metrics_port)
 

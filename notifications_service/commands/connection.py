@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from pymongo.errors import OperationFailure, PyMongoError
 
 from chassis import tracebacks
-from chassis.cli import CommandFailed, fail, unforeseen
+from chassis.cli import CommandFailed, fail, run_interruptibly, unforeseen
 from chassis.errors import ServiceError
 from chassis.schema import SchemaLacking
 from notifications_service.database import Database
@@ -29,7 +28,7 @@ def run(settings: DatabaseSettings, work: Callable[[Database], Awaitable[T]]) ->
             await database.close()
 
     try:
-        return asyncio.run(connected())
+        return run_interruptibly(connected())
     except (CommandFailed, SchemaLacking, ServiceError) as error:
         fail(str(error))
     except PyMongoError as error:

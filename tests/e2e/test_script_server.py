@@ -129,6 +129,7 @@ def test_users_outlive_a_restart_and_processes_do_not(tmp_path: Path) -> None:
         assert answer.user.email == EMAIL
         run.end(signal.SIGKILL)
         assert until_empty(run) == []
+        assert not any(ports.is_taken(port) for port in (users_port, notifications_port))
 
 
 def test_only_one_run_on_a_folder_and_a_dead_service_ends_it(tmp_path: Path) -> None:

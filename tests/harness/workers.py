@@ -71,8 +71,8 @@ def serving(port: int) -> bool:
 
 @contextmanager
 def workers(database: MySQLDatabase, number: int, **settings: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Run the users service with so many workers, all serving; yield it and its port."""
-    port = free_port()
+    """Run the users service with so many workers, all serving; yield it and its port, a free one unless set."""
+    port = int(settings.get("GRPC_PORT") or free_port())
     command = [sys.executable, "-m", "users_service", "serve", "--workers", str(number)]
     variables = environment(database, port) | settings
     process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, text=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,12 +24,14 @@ from tests.harness.workers import (
     PATIENCE_SECONDS,
     children,
     environment,
+    free_port,
     healthy,
     own_channel,
     serving,
     wait_for,
     workers,
 )
+from tests.unit.chassis.test_rolling_restart import Load
 
 
 def connections(pid: int, port: int) -> int:
@@ -94,6 +99,46 @@ def test_workers_end_with_their_parent(mysql_database: MySQLDatabase) -> None:
     with workers(mysql_database, 2) as (process, _):
         processes = children(process.pid)
         process.kill()
+        wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in processes), "the end of the workers")
+
+
+@pytest.mark.long
+async def test_a_second_service_takes_over_beside_the_first(mysql_database: MySQLDatabase) -> None:
+    """With GRPC_SO_REUSEPORT all workers can be replaced at once: no call fails, and the metrics change hands."""
+    metrics_port = free_port()
+    shared = {"GRPC_SO_REUSEPORT": "true", "METRICS_PORT": str(metrics_port)}
+    with ExitStack() as stack:
+        first, port = await asyncio.to_thread(stack.enter_context, workers(mysql_database, 2, **shared))
+        load = Load(f"{LOOPBACK}:{port}", ("vibework.users.v1.SessionService/ValidateSession",))
+        async with load.running(channels=4, callers=4):
+            again = workers(mysql_database, 2, GRPC_PORT=str(port), **shared)
+            second, _ = await asyncio.to_thread(stack.enter_context, again)
+            first.terminate()
+            assert await asyncio.to_thread(first.wait, PATIENCE_SECONDS) == 0
+            await asyncio.sleep(1)
+        assert {code.partition(":")[0] for code in load.codes} == {"UNAUTHENTICATED"}, load.codes
+        await asyncio.to_thread(wait_for, lambda: "vibework_workers 2" in metrics_of(metrics_port), "the metrics")
+        assert second.poll() is None
+
+
+def metrics_of(port: int) -> str:
+    """Read the metrics of a port; nothing where nobody listens."""
+    try:
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/metrics", timeout=10) as answer:
+            return str(answer.read().decode())
+    except OSError:
+        return ""
+
+
+@pytest.mark.long
+def test_a_second_signal_ends_all_workers_at_once(mysql_database: MySQLDatabase) -> None:
+    """Ctrl-C twice does not wait for the drain of any worker."""
+    with workers(mysql_database, 2, GRPC_DRAIN_MS="60000") as (process, _):
+        processes = children(process.pid)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_SECONDS) == 130
         wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in processes), "the end of the workers")
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -26,10 +27,11 @@ SCRIPT = Path(__file__).with_name("echo_server.py")
 
 @dataclass
 class Served:
-    """A server process and its address."""
+    """A server process, its address, and what it prints, which is read as it comes."""
 
     process: asyncio.subprocess.Process
-    address: str
+    reading: asyncio.Task[list[str]]
+    address: str = ""
 
     def validate(self, channel: grpc.aio.Channel) -> Any:
         """Start a call that takes half a second."""
@@ -37,29 +39,49 @@ class Served:
         return stub.ValidateSession(pb.ValidateSessionRequest(session_token="a" * 43))
 
     async def rest_of_output(self) -> list[str]:
-        """Wait for the end of the process and return the lines it still printed."""
-        output, _ = await asyncio.wait_for(self.process.communicate(), 20)
-        return output.decode().splitlines()
+        """Wait for the end of the process and return the lines that it printed after "listening"."""
+        lines = await asyncio.wait_for(self.reading, 60)
+        await self.process.wait()
+        return lines
 
 
-async def _start(**settings: str) -> asyncio.subprocess.Process:
+async def _start(stderr: int | None = asyncio.subprocess.PIPE, **settings: str) -> asyncio.subprocess.Process:
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}", "LOG_FORMAT": "json"} | settings
     return await asyncio.create_subprocess_exec(
-        sys.executable, str(SCRIPT), env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        sys.executable, str(SCRIPT), env=environment, stdout=asyncio.subprocess.PIPE, stderr=stderr
     )
+
+
+async def _read(output: asyncio.StreamReader, listening: asyncio.Future[str]) -> list[str]:
+    lines = []
+    while line := (await output.readline()).decode().rstrip():
+        if listening.done():
+            lines.append(line)
+        elif (event := json.loads(line))["event"] == "listening":
+            listening.set_result(event["address"])
+    return lines
+
+
+@asynccontextmanager
+async def serving(**settings: str) -> AsyncIterator[Served]:
+    """Start a server and wait until it listens; it is killed afterwards, should it still be there."""
+    process = await _start(None, **settings)
+    assert process.stdout is not None
+    listening = asyncio.get_running_loop().create_future()
+    reading = asyncio.create_task(_read(process.stdout, listening))
+    try:
+        yield Served(process, reading, await asyncio.wait_for(listening, 60))
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await asyncio.gather(process.wait(), reading)
 
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     """Start the server and wait until it listens."""
-    process = await _start(GRPC_DRAIN_MS="700", GRPC_GRACE_MS="5000")
-    assert process.stdout is not None
-    line = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
-    assert line["event"] == "listening"
-    yield Served(process, line["address"])
-    if process.returncode is None:
-        process.kill()
-        await process.communicate()
+    async with serving(GRPC_DRAIN_MS="700", GRPC_GRACE_MS="5000") as started:
+        yield started
 
 
 async def test_sigterm_drains_before_it_ends(served: Served) -> None:
@@ -107,7 +129,7 @@ async def test_a_taken_port_is_one_line() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         process = await _start(GRPC_PORT=str(port))
-        _, errors = await asyncio.wait_for(process.communicate(), 20)
+        _, errors = await asyncio.wait_for(process.communicate(), 60)
     lines = [line for line in errors.decode().splitlines() if "cannot start" in line]
     assert lines == [f"cannot start: cannot listen on 127.0.0.1:{port}: the port is taken or not ours"]
     assert "Traceback" not in errors.decode()
@@ -117,7 +139,7 @@ async def test_a_taken_port_is_one_line() -> None:
 async def test_a_wrong_setting_is_one_line() -> None:
     """The start fails with exit code 2 and a line that names the variable and its rule."""
     process = await _start(GRPC_PORT="many")
-    _, errors = await asyncio.wait_for(process.communicate(), 20)
+    _, errors = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 2
     (line,) = errors.decode().splitlines()
     assert line.startswith("wrong setting: GRPC_PORT: ")

@@ -1,0 +1,131 @@
+"""The end of a process in which something hangs: by signals, and by itself where nobody can reach it any more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+from time import monotonic
+
+import pytest
+
+from chassis.deafness import until_deaf
+from chassis.guard import EXIT_DEAF, EXIT_STOPPED_AT_ONCE, EXIT_STUCK
+from chassis.health import Health
+from tests.unit.chassis.echo_server import SOON
+from tests.unit.chassis.test_lifecycle import Served, serving
+
+SHORT = {"GRPC_DRAIN_MS": "0", "GRPC_GRACE_MS": "0"}
+# What the product promises after drain and grace, both none here.
+PROMISED_SECONDS = 5.0
+
+
+async def end_of(served: Served) -> tuple[int, list[str]]:
+    """Wait for the end; return the exit code and the events of the log."""
+    output = await served.rest_of_output()
+    assert served.process.returncode is not None
+    return served.process.returncode, [json.loads(line)["event"] for line in output if line.startswith("{")]
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    "hangs", ["sleep", *(pytest.param(name, marks=pytest.mark.long) for name in ("close", "task", "python"))]
+)
+async def test_one_signal_ends_what_hangs(hangs: str) -> None:
+    """Within drain, grace and five seconds, whatever hangs: the log says so, and the port of the metrics is free."""
+    port = _free_port()
+    async with serving(HANGS=hangs, METRICS_PORT=str(port), **SHORT) as served:
+        await asyncio.sleep(SOON)
+        signalled = monotonic()
+        served.process.terminate()
+        code, events = await end_of(served)
+        assert monotonic() - signalled < PROMISED_SECONDS
+    assert code == EXIT_STUCK
+    assert events[-1] == "did not end in time"
+    socket.create_server(("127.0.0.1", port)).close()
+
+
+@pytest.mark.parametrize(
+    "hangs", ["sleep", *(pytest.param(name, marks=pytest.mark.long) for name in ("close", "python"))]
+)
+async def test_a_second_signal_ends_what_hangs_at_once(hangs: str) -> None:
+    """Whoever sends it twice does not wait, not even for an event loop that is blocked."""
+    async with serving(HANGS=hangs, GRPC_DRAIN_MS="60000") as served:
+        await asyncio.sleep(SOON)
+        served.process.send_signal(signal.SIGINT)
+        await asyncio.sleep(0.3)
+        signalled = monotonic()
+        served.process.send_signal(signal.SIGINT)
+        assert (await end_of(served))[0] == EXIT_STOPPED_AT_ONCE
+        assert monotonic() - signalled < PROMISED_SECONDS
+
+
+@pytest.mark.long
+async def test_one_signal_ends_a_process_whose_interpreter_is_held() -> None:
+    """C code that keeps all threads of Python from running is ended by the kernel, on time as well."""
+    async with serving(HANGS="interpreter", GRPC_DRAIN_MS="0", GRPC_GRACE_MS="10000") as served:
+        await asyncio.sleep(SOON)
+        signalled = monotonic()
+        served.process.terminate()
+        code, _ = await end_of(served)
+        assert monotonic() - signalled < 10 + PROMISED_SECONDS
+    assert code == -signal.SIGPROF
+
+
+@pytest.mark.long
+async def test_a_hung_loop_ends_the_process() -> None:
+    """Nobody has to send a signal: a loop that does not turn for HEALTH_DEAF_MS ends, and the log says where it is."""
+    async with serving(HANGS="sleep", HEALTH_DEAF_MS="1500") as served:
+        output = await served.rest_of_output()
+    last = json.loads(output[-1])
+    assert (served.process.returncode, last["event"]) == (EXIT_DEAF, "the event loop hangs")
+    assert any("echo_server.py" in place for place in last["at"])
+
+
+@pytest.mark.long
+async def test_a_stopped_process_is_not_deaf() -> None:
+    """SIGSTOP for longer than HEALTH_DEAF_MS (a paused container) costs nothing but the pause."""
+    async with serving(HEALTH_DEAF_MS="600") as served:
+        served.process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(1.5)
+        served.process.send_signal(signal.SIGCONT)
+        await asyncio.sleep(0.8)
+        assert served.process.returncode is None
+
+
+async def test_a_broken_pool_ends_the_process() -> None:
+    """Probes that fail while the database answers new connections are this process's fault: exit code 3."""
+    async with serving(HANGS="pool", HEALTH_DEAF_MS="600", **SHORT) as served:
+        code, events = await end_of(served)
+    assert code == EXIT_DEAF
+    assert events[-3:] == ["deaf: ending, so that a new process takes over", "draining", "stopped"]
+    assert "the database answers new connections, but not ours" in events
+
+
+@pytest.mark.long
+async def test_a_database_that_is_away_ends_nothing() -> None:
+    """Where new connections fail, too, a new process would help nobody."""
+    async with serving(HANGS="database", HEALTH_DEAF_MS="300", HEALTH_INTERVAL_MS="50") as served:
+        await asyncio.sleep(1.2)
+        assert served.process.returncode is None
+
+
+async def test_only_an_unbroken_time_counts() -> None:
+    """A database that comes and goes is away now and then; that is not this process's fault."""
+    tried = 0
+
+    async def fresh() -> None:
+        nonlocal tried
+        tried += 1
+        if tried % 3 == 0:
+            raise OSError("away")
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.5):
+            await until_deaf(Health(()), fresh, 0.3)
+    assert tried > 3
