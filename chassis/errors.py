@@ -136,6 +136,13 @@ class MetadataTooLarge(ResourceExhausted):
     default_message = "the metadata of the call is larger than 16 KiB, with 32 bytes for each entry"
 
 
+class AnswerTooLarge(ResourceExhausted):
+    """The answer is larger than a message of this server may be; repeating the call does not help."""
+
+    reason = "ANSWER_TOO_LARGE"
+    default_message = "the answer is larger than a message may be; ask for less"
+
+
 class RateLimited(ResourceExhausted):
     """One caller or one account asks too often."""
 

@@ -16,10 +16,10 @@ from typing import Any, NoReturn, TypeAlias, cast
 import grpc
 from google.protobuf.message import DecodeError
 
-from chassis import calls
+from chassis import calls, nesting
 from chassis.calls import Call
 from chassis.connections import ENTRY_BYTES, MOST_METADATA_BYTES
-from chassis.errors import InvalidFields, MetadataTooLarge, ServiceError
+from chassis.errors import AnswerTooLarge, InvalidFields, MetadataTooLarge, ServiceError
 from chassis.goodbye import Goodbye
 from chassis.interceptors import Context, Handler, Interceptor, Method, compose
 from chassis.interceptors.envelope import Envelope, Prepare
@@ -109,6 +109,8 @@ class Composer:
     envelope: Envelope
     validation: Validation
     interceptors: Sequence[Interceptor] = ()
+    # Bytes of the largest message that gRPC sends: beyond, it would fail the call after the envelope has called it OK.
+    max_message_bytes: int = 1 << 30
 
     def router(self, services: Mapping[str, Mapping[str, Any]]) -> Router:
         """Compose every method of every service."""
@@ -129,27 +131,38 @@ class Composer:
     def _unary(self, name: str, registered: Any) -> Any:
         handler = compose(Method(name), registered.unary_unary, self.interceptors)
         prepare = self.prepare(registered.request_deserializer)
-        composed = self.envelope.unary(prepare, handler, registered.response_serializer)
+        composed = self.envelope.unary(prepare, handler, self._encode(registered.response_serializer))
         return grpc.stream_unary_rpc_method_handler(cast("Any", Asynchronous(composed)))
 
     def _stream(self, name: str, registered: Any) -> Any:
         method = Method(name, streaming=True)
         handler = compose(method, writing(registered.unary_stream), self.interceptors)
         composed = self.envelope.stream(self.prepare(registered.request_deserializer), handler)
-        return grpc.stream_stream_rpc_method_handler(
-            cast("Any", composed), response_serializer=registered.response_serializer
-        )
+        encode = self._encode(registered.response_serializer)
+        return grpc.stream_stream_rpc_method_handler(cast("Any", composed), response_serializer=encode)
+
+    def _encode(self, encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+        most = self.max_message_bytes
+
+        def bounded(response: Any) -> bytes:
+            content = encode(response)
+            if len(content) > most:
+                raise AnswerTooLarge
+            return content
+
+        return bounded
 
     def prepare(self, decode: Callable[[bytes], Any]) -> Prepare:
         """Return what turns the bytes of a request into a valid message, or raises ``InvalidFields``."""
-        check = self.validation.check(type(decode(b"")))
+        kind = type(decode(b""))
+        check = self.validation.check(kind)
 
         def prepare(request: bytes) -> Any:
             # Decoded here and not by gRPC, which would answer a malformed request with UNKNOWN.
             try:
                 message = decode(request)
             except DecodeError:
-                raise InvalidFields(()) from None
+                raise InvalidFields(nesting.violations(kind.DESCRIPTOR, request)) from None
             check(message)
             return message
 

@@ -165,7 +165,7 @@ def build_server(
     access_log = _access_log()
     noting = (access_log.add,) if access_log else ()
     envelope, validation = Envelope(in_flight, (*noting, *observers), begin), Validation()
-    router = Composer(envelope, validation, interceptors).router(recorded)
+    router = Composer(envelope, validation, interceptors, settings.grpc_max_message_bytes).router(recorded)
     handlers: list[grpc.GenericRpcHandler] = [router, infrastructure.health_checks(health, validation, checks)]
     if settings.reflection_enabled:
         handlers.append(infrastructure.contract(health, validation, in_flight))

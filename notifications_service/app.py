@@ -25,6 +25,7 @@ from chassis.telemetry.start import Telemetry
 from chassis.telemetry.start import start as start_telemetry
 from notifications_service import documents, metrics, schema
 from notifications_service.database import Database
+from notifications_service.feed.answers import Answers
 from notifications_service.feed.paging import FeedPages
 from notifications_service.feed.repository import FeedRepository
 from notifications_service.feed.service import FeedService
@@ -46,6 +47,8 @@ from notifications_service.watch.limits import Limits
 # What a document of the first answers to a batch may take, whatever GRPC_MAX_MESSAGE_BYTES says: MongoDB's limit
 # is 16 MiB, and a stored notification is a little larger than one in an answer.
 MAX_BATCH_BYTES = 12 * 1024 * 1024
+# What a gRPC client takes unless told otherwise. Whoever sends a larger batch takes its answer; reads are for everyone.
+CLIENT_MESSAGE_BYTES = 4 * 1024 * 1024
 # Reads at the start of watches that run at once.
 _SNAPSHOT_CONNECTIONS = 5
 
@@ -67,10 +70,11 @@ async def build(settings: Settings, scope: Scope) -> Server:
     shared = SharedCommands(repository, settings.mongodb_query_timeout_ms / 1000)
     feed = FeedService(database, repository, shared, IdempotencyKeys(database), recipients)
     limit = min(settings.grpc_max_message_bytes, MAX_BATCH_BYTES)
-    watch = watch_service(watching, retention.cutoff, keyring, _watch_limits(settings), scope.draining)
+    made = Answers(min(settings.grpc_max_message_bytes, CLIENT_MESSAGE_BYTES))
+    watch = watch_service(watching, retention.cutoff, keyring, _watch_limits(settings), scope.draining, made=made)
     watches = await scope.resources.enter_async_context(watch)
     metrics.of_watches(telemetry.registry, watches)
-    servicer = NotificationServicer(feed, FeedPages(PageTokens(keyring)), watches, limit)
+    servicer = NotificationServicer(feed, FeedPages(PageTokens(keyring)), watches, made, limit)
     server = build_server(
         settings,
         [

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import pymongo
 from bson import Timestamp
+from bson.errors import InvalidBSON
 from pymongo.errors import (
     AutoReconnect,
     BulkWriteError,
@@ -37,7 +38,7 @@ from chassis.telemetry import shapes
 from chassis.telemetry.families import Family
 from chassis.telemetry.queries import Queries, Spans, Target
 from chassis.writability import Cause, Writability
-from notifications_service import documents, drivers
+from notifications_service import documents, drivers, undecoded
 from notifications_service.documents import Document
 from notifications_service.drivers import Collection, Pipeline, Session
 from notifications_service.observing import CommandSpans, families, use_of
@@ -56,6 +57,8 @@ _NO_SUCH_INDEX: Final = "hint provided does not correspond to an existing index"
 # Rows that an answer begins with, where the server's own choice is 101 and the rest takes another round trip. What does
 # not fit into an answer's 16 MiB still comes in a second one.
 _ONE_BATCH: Final = 10_000
+# Names, ids and words are compared byte for byte, also where the collection was made with another collation.
+BYTEWISE: Final[Document] = {"locale": "simple"}
 # The primary was told to refuse writes, or has no room; one that finds none for its own files stops.
 _REFUSING: Final[dict[int, Cause]] = {371: "read_only", 14031: "disk_full"}
 # Shutting down, stepping down, no primary, fewer members than a majority takes: the server's own words for "not now".
@@ -67,6 +70,13 @@ class Place(NamedTuple):
 
     preference: Any
     after: Timestamp
+
+
+class Found(NamedTuple):
+    """Rows of a query; ``cut``: their 16 MiB were full, and there may be more that match."""
+
+    rows: list[Document]
+    cut: bool = False
 
 
 class Database:
@@ -173,59 +183,57 @@ class Database:
         sort: Document | None = None,
         projection: Document | None = None,
         place: Place | None = None,
-    ) -> list[Document]:
-        """Run a query with a result of one batch and return all of it; repeat it once where the connection broke.
+        **options: Any,
+    ) -> Found:
+        """Run a query and return what fits into one batch of 16 MiB; repeat it once where the connection broke.
 
         As a plain command: the driver's cursors take a third longer for it. Without ``place`` the primary answers.
+        ``options``: of the command. Rows of other writers may be so large that the batch is cut: see ``Found``.
         """
-        command: Document = {"find": collection, "filter": query, "limit": limit, "hint": hint, "singleBatch": True}
-        # One batch takes 16 MiB at most; the server begins each with 101 rows unless told otherwise.
+        command: Document = {"find": collection, "filter": query, "limit": limit, "hint": hint, "collation": BYTEWISE}
+        # The server begins with 101 rows unless told otherwise.
         command["batchSize"] = limit
         if sort is not None:
             command["sort"] = sort
         if projection is not None:
             command["projection"] = projection
-        options: dict[str, Any] = {"codec_options": documents.CODEC_OPTIONS}
+        command.update(options)
+        return await self._first_batch(collection, command, place)
+
+    async def aggregate(self, collection: str, pipeline: Pipeline, *, hint: str, place: Place | None = None) -> Found:
+        """Run an aggregation as ``find`` does a query."""
+        command: Document = {"aggregate": collection, "pipeline": pipeline, "hint": hint, "collation": BYTEWISE}
+        command["cursor"] = {"batchSize": _ONE_BATCH}
+        return await self._first_batch(collection, command, place)
+
+    async def _first_batch(self, collection: str, command: Document, place: Place | None) -> Found:
+        options: dict[str, Any] = {}
         if place is not None:
             command["readConcern"] = {"afterClusterTime": place.after}
             options["read_preference"] = place.preference
-        answer = await self.run(partial(self._command, command, options), command)
-        found: list[Document] = answer["cursor"]["firstBatch"]
-        return found
+        return await self.run(partial(self._batch, collection, command, options), command)
 
-    async def _command(self, command: Document, options: dict[str, Any]) -> Document:
+    async def _batch(self, collection: str, command: Document, options: dict[str, Any]) -> Found:
         try:
-            answer: Document = await self.default.command(command, **options)
+            cursor = (await self._command(command, documents.CODEC_OPTIONS, options))["cursor"]
+            rows = cursor["firstBatch"]
+        except InvalidBSON:
+            # A value that the driver cannot decode spoils no more than its row.
+            cursor = (await self._command(command, undecoded.CODEC_OPTIONS, options))["cursor"]
+            rows = [undecoded.decoded(row) for row in cursor["firstBatch"]]
+        if not cursor["id"]:
+            return Found(rows)
+        # The rest would have to be asked for in the session of this command, which the driver keeps to itself.
+        await self.default.command({"killCursors": collection, "cursors": [cursor["id"]]}, **options)
+        return Found(rows, cut=True)
+
+    async def _command(self, command: Document, codec: Any, options: dict[str, Any]) -> Any:
+        try:
+            return await self.default.command(command, codec_options=codec, **options)
         except AutoReconnect as error:
             if error.timeout or isinstance(error, ServerSelectionTimeoutError):
                 raise
-            answer = await self.default.command(command, **options)
-        return answer
-
-    async def aggregate(
-        self, collection: Collection, pipeline: Pipeline, *, place: Place | None = None, **options: Any
-    ) -> list[Document]:
-        """Run an aggregation with a small result and return all of it; without ``place`` the primary answers."""
-        work = partial(self._aggregate, place, collection, pipeline, options)
-        return await self.run(work, {"pipeline": pipeline})
-
-    async def _aggregate(
-        self, place: Place | None, collection: Collection, pipeline: Pipeline, options: dict[str, Any]
-    ) -> list[Document]:
-        if place is not None:
-            return await self._aggregate_at(place, collection, pipeline, **options)
-        cursor = await self.driver.aggregate(collection, pipeline, batchSize=_ONE_BATCH, **options)
-        return await cursor.to_list(None)
-
-    async def _aggregate_at(
-        self, place: Place, collection: Collection, pipeline: Pipeline, **options: Any
-    ) -> list[Document]:
-        chosen = collection.with_options(read_preference=place.preference)
-        async with await self.driver.start_session() as session:
-            # Its reads are causally consistent: they wait for this time.
-            session.advance_operation_time(place.after)
-            cursor = await self.driver.aggregate(chosen, pipeline, session=session, batchSize=_ONE_BATCH, **options)
-            return await cursor.to_list(None)
+            return await self.default.command(command, codec_options=codec, **options)
 
     async def transaction(self, work: Callable[[Session], Awaitable[T]]) -> T:
         """Carry out ``work`` in one transaction and commit it.

@@ -127,7 +127,9 @@ def etag(document: Mapping[str, Any]) -> str:
     """
     updated = document.get("updatedAt")
     mark = f"{milliseconds(updated):x}" if isinstance(updated, datetime) else ""
-    return f"{document.get('rev') or 0}-{mark}"
+    rev = document.get("rev")
+    # What another writer spoilt counts as none.
+    return f"{rev if isinstance(rev, int) and rev > 0 else 0:d}-{mark}"
 
 
 def etag_query(etag: str) -> Document | None:
@@ -139,7 +141,7 @@ def etag_query(etag: str) -> Document | None:
         return None
     if not dash:
         return None
-    query: Document = {"rev": number or {"$in": [0, None]}}
+    query: Document = {"rev": number or {"$not": {"$gt": 0}}}
     query["updatedAt"] = {"$not": {"$type": "date"}} if updated is None else _from_ms(updated)
     return query
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from bson import ObjectId
+from bson import DBRef, ObjectId
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from vibework.notifications.v1 import notification_pb2 as pb
@@ -42,7 +42,19 @@ Convert = Callable[[Document], Any]
 
 
 class Unreadable(Exception):
-    """A stored document has not the form of a notification; the text names its id and the fields, never a value."""
+    """A stored document has not the form of a notification; the text names its id and the fields, never a value.
+
+    ``is_hidden``: the conditions of ``unreadable`` do not tell; it takes a look into the document.
+    """
+
+    def __init__(self, document: Document, broken: Collection[str], *, is_hidden: bool) -> None:
+        super().__init__(f"{document.get('_id')!r}: {', '.join(broken)}")
+        self.is_hidden = is_hidden
+
+
+def too_large(document: Document) -> Unreadable:
+    """Return the error for a notification that is larger than an answer may be."""
+    return Unreadable(document, ["larger than a message"], is_hidden=True)
 
 
 def to_message(document: Document, fields: Iterable[str] | None = None) -> pb.Notification:
@@ -59,8 +71,9 @@ def to_message(document: Document, fields: Iterable[str] | None = None) -> pb.No
     try:
         return pb.Notification(**{name: _CONVERTERS[name](document) for name in names})
     except _WRONG:
-        broken = ", ".join(name for name in names if not _converts(name, document))
-        raise Unreadable(f"{document.get('_id')!r}: {broken}") from None
+        broken = [name for name in names if not _converts(name, document)]
+        is_hidden = broken == ["data"] and isinstance(document["data"], dict | DBRef)
+        raise Unreadable(document, broken, is_hidden=is_hidden) from None
 
 
 def append(messages: RepeatedCompositeFieldContainer[pb.Notification], document: Document) -> None:
@@ -76,7 +89,7 @@ def append(messages: RepeatedCompositeFieldContainer[pb.Notification], document:
         messages.append(to_message(document))
 
 
-def _whole(document: Document, make: Callable[..., pb.Notification]) -> pb.Notification:
+def _whole(document: Document, make: Callable[..., pb.Notification]) -> pb.Notification:  # noqa: C901 - flat: fast
     """Convert all fields at once: by the table below it takes more than twice as long, and pages are full of them.
 
     A test holds it to that table, which also says what is wrong when this fails.
@@ -87,26 +100,41 @@ def _whole(document: Document, make: Callable[..., pb.Notification]) -> pb.Notif
         raise TypeError
     read = read or archived or False
     seen = seen or read
-    delivery: Any = get("delivery") or _NO_DELIVERY
+    delivery: Any = get("delivery")
+    if delivery is None:
+        delivery = _NO_DELIVERY
     user_id, title, message = document["userId"], document["title"], document["message"]
+    category = get("category")
+    if category is None:
+        category = ""
+    # To the constructor None is a field that was not given, and bytes are a text.
+    if not (type(user_id) is type(title) is type(message) is type(category) is str):
+        raise TypeError
     created, updated, sent = document["createdAt"], get("updatedAt"), get("sentAt")
-    if user_id is None or title is None or message is None or created is None:
-        # To the constructor None is a field that was not given.
+    if created is None:
         raise TypeError
     created_at = _parts(created)
+    # Looked at also where the state does not hold: what is wrong is wrong in any state.
+    seen_at, read_at, archived_at = get("seenAt"), get("readAt"), get("archivedAt")
+    if seen_at is not None:
+        seen_at = _parts(seen_at)
+    if read_at is not None:
+        read_at = _parts(read_at)
+    if archived_at is not None:
+        archived_at = _parts(archived_at)
     made = make(
         id=_id(document),
         user_id=user_id,
         title=title,
         message=message,
         type=TYPE_TO_PROTO[document["type"]],
-        category=get("category") or "",
+        category=category,
         seen=seen,
         read=read,
         archived=archived or False,
-        seen_at=_parts(get("seenAt")) if seen else None,
-        read_at=_parts(get("readAt")) if read else None,
-        archived_at=_parts(get("archivedAt")) if archived else None,
+        seen_at=seen_at if seen else None,
+        read_at=read_at if read else None,
+        archived_at=archived_at if archived else None,
         # Most were never changed, and sent when they were created.
         sent_at=created_at if sent == created else _parts(sent),
         scheduled_at=_parts(delivery.get("scheduledAt")),
@@ -207,8 +235,13 @@ def _is_seen(document: Document) -> bool:
 
 
 def _while(holds: Callable[[Document], bool], name: str) -> Convert:
-    convert = _time(name)
-    return lambda document: convert(document) if holds(document) else None
+    read = _time(name)
+
+    def convert(document: Document) -> Timestamp | None:
+        time = read(document)
+        return time if holds(document) else None
+
+    return convert
 
 
 def _id(document: Document) -> str:
@@ -218,13 +251,24 @@ def _id(document: Document) -> str:
     return str(value)
 
 
+def _delivery(document: Document) -> Document:
+    value = document.get("delivery")
+    # As in data, an object that begins with `$ref` is an object to us.
+    found: Any = value.as_doc() if isinstance(value, DBRef) else value
+    if found is None:
+        return _NO_DELIVERY
+    if not isinstance(found, dict):
+        raise TypeError("delivery is no object")
+    return found
+
+
 def _scheduled_at(document: Document) -> Timestamp | None:
-    value = (document.get("delivery") or {}).get("scheduledAt")
+    value = _delivery(document).get("scheduledAt")
     return None if value is None else _checked_timestamp(value, "delivery.scheduledAt")
 
 
 def _delivery_state(document: Document) -> pb.DeliveryState.ValueType:
-    return DELIVERY_STATE_TO_PROTO[(document.get("delivery") or {}).get("state")]
+    return DELIVERY_STATE_TO_PROTO[_delivery(document).get("state")]
 
 
 def _data(document: Document) -> Struct | None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from notifications_service import documents
+from notifications_service import documents, unreadable
 from notifications_service.documents import Document
 
 IDEMPOTENCY_KEYS: Final = "idempotency_keys"
 # Names of the indexes that queries ask for, so that no planner has to guess.
 FEED_INDEX: Final = "feed"
+UNREADABLE_INDEX: Final = "unreadable"
 TTL_INDEX: Final = "createdAt_1"
 # Without these no query is served.
 NAMED: Final = frozenset({FEED_INDEX, TTL_INDEX})
@@ -52,6 +53,7 @@ INDEXES: Final[dict[str, tuple[Index, ...]]] = {
                 ("category", 1),
             ),
         ),
+        Index(UNREADABLE_INDEX, (("userId", 1), ("_id", 1)), options=(("partialFilterExpression", unreadable.FILTER),)),
     ),
     IDEMPOTENCY_KEYS: (_PRIMARY, Index("createdAt_1", (("createdAt", 1),), (("expireAfterSeconds", 86_400),))),
 }

@@ -17,9 +17,9 @@ from chassis.breaker import CircuitBreaker, CircuitOpen
 from chassis.coalesce import Coalescer
 from chassis.errors import CallDeadlineExceeded, DatabaseUnavailable
 from chassis.statements import naming
-from notifications_service.database import Database, Place
+from notifications_service.database import Database, Found, Place
 from notifications_service.documents import Document
-from notifications_service.drivers import Collection, Pipeline
+from notifications_service.drivers import Pipeline
 
 T = TypeVar("T")
 Preference: TypeAlias = Literal["primary", "secondaryPreferred", "nearest"]
@@ -44,11 +44,12 @@ class Reader(Protocol):
         hint: str,
         sort: Document | None = None,
         projection: Document | None = None,
-    ) -> list[Document]:
+        **options: Any,
+    ) -> Found:
         """Run a query as ``Database.find``."""
         ...
 
-    async def aggregate(self, collection: Collection, pipeline: Pipeline, **options: Any) -> list[Document]:
+    async def aggregate(self, collection: str, pipeline: Pipeline, *, hint: str) -> Found:
         """Run an aggregation as ``Database.aggregate``."""
         ...
 
@@ -114,16 +115,16 @@ class SecondaryReader:
         self._secondaries = secondaries
         self._preference = preference
 
-    async def find(self, collection: str, query: Document, **options: Any) -> list[Document]:
+    async def find(self, collection: str, query: Document, **options: Any) -> Found:
         """Run a query as ``Database.find``."""
         return await self._secondaries.read(
             self._preference, lambda place: self._database.find(collection, query, place=place, **options)
         )
 
-    async def aggregate(self, collection: Collection, pipeline: Pipeline, **options: Any) -> list[Document]:
+    async def aggregate(self, collection: str, pipeline: Pipeline, *, hint: str) -> Found:
         """Run an aggregation as ``Database.aggregate``."""
         return await self._secondaries.read(
-            self._preference, lambda place: self._database.aggregate(collection, pipeline, place=place, **options)
+            self._preference, lambda place: self._database.aggregate(collection, pipeline, hint=hint, place=place)
         )
 
 

@@ -59,11 +59,6 @@ class Explainer(Database):
         """Return a collection that explains."""
         return cast("Collection", ExplainingCollection(name, self))
 
-    async def aggregate(self, collection: Collection, pipeline: Any, **options: Any) -> list[Document]:
-        """Explain an aggregation; ``place`` is where, and changes no plan."""
-        hint = {"hint": options["hint"]} if "hint" in options else {}
-        return await self.explain({"aggregate": collection.name, "pipeline": list(pipeline), "cursor": {}, **hint})
-
     async def transaction(self, work: Callable[[Any], Awaitable[T]]) -> T:
         """Call ``work`` without a session."""
         return await work(None)
@@ -96,7 +91,7 @@ class _Default:
     async def command(self, command: Any, *_arguments: Any, **_options: Any) -> Document:
         """Explain a command."""
         rows = await self._explainer.explain({command: 1} if isinstance(command, str) else command)
-        return {"ok": 1.0, "operationTime": _NOW, "cursor": {"firstBatch": rows, "atClusterTime": _NOW}}
+        return {"ok": 1.0, "operationTime": _NOW, "cursor": {"id": 0, "firstBatch": rows, "atClusterTime": _NOW}}
 
 
 class _Changed:
@@ -129,21 +124,23 @@ class ExplainingCollection:
         rows = await self._explainer.explain(_find(self.name, query, projection, {"limit": 1, **options}))
         return rows[0] if rows else None
 
-    async def find_one_and_update(self, query: Document, update: Any, **_options: Any) -> Document | None:
+    async def find_one_and_update(
+        self, query: Document, update: Any, *, collation: Any, **_options: Any
+    ) -> Document | None:
         """Explain a change of one document that is answered."""
-        rows = await self._explainer.explain({"findAndModify": self.name, "query": query, "update": update})
+        command = {"findAndModify": self.name, "query": query, "update": update, "collation": collation}
+        rows = await self._explainer.explain(command)
         return rows[0] if rows else None
 
-    async def update_many(self, query: Document, update: Any, *, hint: Any = None) -> _Changed:
+    async def update_many(self, query: Document, update: Any, **options: Any) -> _Changed:
         """Explain a change of many documents."""
-        hinted = {} if hint is None else {"hint": hint}
-        one = {"q": query, "u": update, "multi": True, **hinted}
+        one = {"q": query, "u": update, "multi": True, **options}
         await self._explainer.explain({"update": self.name, "updates": [one]})
         return _Changed()
 
-    async def delete_one(self, query: Document) -> _Changed:
+    async def delete_one(self, query: Document, **options: Any) -> _Changed:
         """Explain the deletion of one document."""
-        await self._explainer.explain({"delete": self.name, "deletes": [{"q": query, "limit": 1}]})
+        await self._explainer.explain({"delete": self.name, "deletes": [{"q": query, "limit": 1, **options}]})
         return _Changed()
 
     async def delete_many(self, query: Document) -> _Changed:

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+import bson
+from bson import ObjectId
 from google.protobuf.field_mask_pb2 import FieldMask
 from vibework.notifications.v1 import notification_pb2
-from vibework.notifications.v1.notification_service_pb2 import GetNotificationStatsResponse
+from vibework.notifications.v1.notification_service_pb2 import (
+    BatchCreateNotificationsResponse,
+    GetNotificationStatsResponse,
+    ListNotificationsResponse,
+)
 
 from chassis import fieldmask, logging
 from notifications_service import messages
 from notifications_service.documents import Document
-from notifications_service.errors import NotificationUnreadable
 from notifications_service.feed import states
+from notifications_service.feed.requests import answer_too_large
 from notifications_service.feed.states import State
+from notifications_service.unreadable import FLAG
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
-Answers: TypeAlias = "RepeatedCompositeFieldContainer[notification_pb2.Notification]"
+Notifications: TypeAlias = "RepeatedCompositeFieldContainer[notification_pb2.Notification]"
 TypeStats = GetNotificationStatsResponse.TypeStats
+
+# What an answer has beside its notifications: a token, a total, the length of each part.
+ENVELOPE_BYTES: Final = 512
+
+# More than any notification takes that the contract lets in: 16 KiB of zeros and commas are 90 KiB as a Struct.
+LARGEST: Final = 128 * 1024
+# Bytes of an answer that MongoDB can remember whole, in a document of 16 MiB, however much more it takes there: empty
+# lists are three times as large in BSON.
+_SURELY_STORED: Final = 5 * 1024 * 1024
+_MOST_STORED: Final = 15 * 1024 * 1024
 
 _DESCRIPTOR: Final = notification_pb2.Notification.DESCRIPTOR
 
@@ -41,7 +59,7 @@ class ReadMask:
         fieldmask.prune(message, self._paths)
         return message
 
-    def append(self, answers: Answers, document: Document) -> None:
+    def append(self, answers: Notifications, document: Document) -> None:
         """Convert a document into a new message at the end. Raises ``messages.Unreadable``."""
         if self._fields is None:
             messages.append(answers, document)
@@ -52,22 +70,116 @@ class ReadMask:
 EVERYTHING: Final = ReadMask(FieldMask())
 
 
-def one(document: Document, mask: ReadMask = EVERYTHING) -> notification_pb2.Notification:
-    """Convert a document. Raises NotificationUnreadable, and logs what is wrong with it."""
-    try:
-        return mask.apply(document)
-    except messages.Unreadable as error:
-        logging.get(__name__).error("notification unreadable", document=str(error))
-        raise NotificationUnreadable from None
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What became of rows: how many were ``taken``, shown or left out, and which of them ask for a note.
+
+    ``hidden``: unreadable, which only a look into them tells; ``restored``: noted as such, and readable.
+    """
+
+    taken: int
+    hidden: list[ObjectId] = field(default_factory=list)
+    restored: list[ObjectId] = field(default_factory=list)
 
 
-def fill(answers: Answers, rows: Iterable[Document], mask: ReadMask = EVERYTHING) -> None:
-    """Convert documents; one that cannot be read is left out and logged, so that it never hides the others."""
+class Answers:
+    """Makes answers; none is larger than ``limit`` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit - ENVELOPE_BYTES
+
+    def check(self, new: Sequence[Document]) -> None:
+        """Raise InvalidFields for a notification to be stored that no answer could hold."""
+        if self._limit >= LARGEST:
+            return
+        for document in new:
+            if (size := messages.to_message(document).ByteSize()) > self._limit:
+                raise answer_too_large("data" if "data" in document else "message", size, self._limit)
+
+    def one(self, document: Document, mask: ReadMask = EVERYTHING) -> notification_pb2.Notification:
+        """Convert a document. Raises ``messages.Unreadable``, also for one that no answer can hold."""
+        message = mask.apply(document)
+        if message.ByteSize() > self._limit:
+            raise messages.too_large(document)
+        return message
+
+    def fill(self, response: ListNotificationsResponse, owner: str, rows: Sequence[Document], mask: ReadMask) -> Filled:
+        """Convert a user's rows into an answer, as many as it can hold.
+
+        One that cannot be read is left out and logged, so that it never hides the others.
+        """
+        answers = response.notifications
+        filled = self._fill(answers, owner, rows, mask)
+        if response.ByteSize() <= self._limit:
+            return filled
+        del answers[:]
+        return self._fill_measured(answers, owner, rows, mask)
+
+    def _fill(self, answers: Notifications, owner: str, rows: Sequence[Document], mask: ReadMask) -> Filled:
+        filled = Filled(len(rows))
+        for row in rows:
+            if row["userId"] != owner:
+                continue
+            try:
+                mask.append(answers, row)
+            except messages.Unreadable as error:
+                _note(row, error, filled)
+                continue
+            if FLAG in row:
+                filled.restored.append(row["_id"])
+        return filled
+
+    def _fill_measured(self, answers: Notifications, owner: str, rows: Sequence[Document], mask: ReadMask) -> Filled:
+        """Convert rows one by one until the answer is full."""
+        filled, left = Filled(0), self._limit
+        for taken, row in enumerate(rows):
+            part = ListNotificationsResponse()
+            one = self._fill(part.notifications, owner, [row], mask)
+            if (size := part.ByteSize()) > self._limit:
+                _note(row, messages.too_large(row), one)
+            elif size > left:
+                return replace(filled, taken=taken)
+            else:
+                answers.extend(part.notifications)
+                left -= size
+            filled.hidden.extend(one.hidden)
+            filled.restored.extend(one.restored)
+        return replace(filled, taken=len(rows))
+
+
+class BatchAnswer:
+    """The answer to a batch of creates, made before anything is stored; ``field``: blamed if it is too large."""
+
+    def __init__(self, field: str, limit: int) -> None:
+        self._field = field
+        self._limit = limit - ENVELOPE_BYTES
+        self._new: Sequence[Document] = ()
+        self._response = BatchCreateNotificationsResponse()
+
+    def fill(self, new: Sequence[Document]) -> None:
+        """Convert what is to be stored. Raises InvalidFields where the answer is too large to give or to remember."""
+        self._new, self._response = new, _batch(new)
+        if (size := self._response.ByteSize()) > self._limit:
+            raise answer_too_large(self._field, size, self._limit)
+        if size > _SURELY_STORED and (stored := sum(len(bson.encode(document)) for document in new)) > _MOST_STORED:
+            raise answer_too_large(self._field, stored, _MOST_STORED)
+
+    def of(self, created: Sequence[Document]) -> BatchCreateNotificationsResponse:
+        """Return the answer: the one made, or that of an earlier call with the same ``request_id``."""
+        return self._response if created is self._new else _batch(created)
+
+
+def _batch(rows: Sequence[Document]) -> BatchCreateNotificationsResponse:
+    response = BatchCreateNotificationsResponse()
     for row in rows:
-        try:
-            mask.append(answers, row)
-        except messages.Unreadable as error:
-            logging.get(__name__).error("notification unreadable", document=str(error))
+        EVERYTHING.append(response.notifications, row)
+    return response
+
+
+def _note(row: Document, error: messages.Unreadable, filled: Filled) -> None:
+    logging.get(__name__).error("notification unreadable", document=str(error))
+    if error.is_hidden and row.get(FLAG) is not True:
+        filled.hidden.append(row["_id"])
 
 
 def stats(groups: Sequence[Document]) -> GetNotificationStatsResponse:
@@ -75,15 +187,16 @@ def stats(groups: Sequence[Document]) -> GetNotificationStatsResponse:
     by_type: dict[notification_pb2.NotificationType.ValueType, TypeStats] = {}
     total = TypeStats()
     for group in groups:
-        channel = messages.TYPE_TO_PROTO.get(group["_id"].get("type"))
-        if channel is None:
+        channel = messages.TYPE_TO_PROTO.get(str(group["_id"].get("type")))
+        if channel is None or not isinstance(group["_id"]["userId"], str):
             # Such rows are in no list either; each is logged where it is read.
             continue
         entry = by_type.setdefault(channel, TypeStats(type=channel))
         state = states.state_of(group["_id"])
         _add(entry, state, group["n"])
         _add(total, state, group["n"])
-    return GetNotificationStatsResponse(types=[by_type[channel] for channel in sorted(by_type)], total=total)
+    types = [by_type[channel] for channel in sorted(by_type) if by_type[channel].total]
+    return GetNotificationStatsResponse(types=types, total=total)
 
 
 def _add(entry: TypeStats, state: State, number: int) -> None:

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from bson import ObjectId
+from bson import MaxKey, MinKey, ObjectId
 from bson.datetime_ms import DatetimeMS
 from pymongo import ReturnDocument
 from pymongo.errors import BulkWriteError, WriteError
+from pymongo.results import UpdateResult
 
 from chassis.statements import named
-from notifications_service import documents
-from notifications_service.database import Database
+from notifications_service import documents, unreadable
+from notifications_service.database import BYTEWISE, Database, Found
 from notifications_service.documents import Document
 from notifications_service.drivers import Session
 from notifications_service.feed import filters, states
 from notifications_service.feed.filters import Filter
 from notifications_service.feed.states import Change
 from notifications_service.retention import Retention
-from notifications_service.schema import FEED_INDEX
+from notifications_service.schema import FEED_INDEX, UNREADABLE_INDEX
 from notifications_service.secondaries import Reader
 
 NEWEST_FIRST: Final = {"createdAt": -1, "_id": -1}
 # Rows that one command deletes: each finishes well within the query timeout.
 DELETE_BATCH: Final = 5_000
+
+# Unreadable rows looked for at once, among all the users of a count, or of one; and how many of them one command
+# takes off.
+UNREADABLE_LOOK: Final = 100
+UNREADABLE_BATCH: Final = 10_000
+OFF_BATCH: Final = 10_000
+
+_IDS: Final = {"_id": 1}
+# Rows without a place in the order of lists: a list in place of a user or a time matches by any of its elements, and
+# ids of other types lie on either side of all others of their millisecond.
+_LIST_OF_USERS: Final = {"userId": {"$type": "array"}}
+_PLACELESS: Final = (_LIST_OF_USERS, {"createdAt": {"$type": "array"}}, {"_id": {"$not": {"$type": "objectId"}}})
+
+_BELOW: Final = MinKey()
+_ABOVE: Final = MaxKey()
 
 # Milliseconds since 1970 and id of a row. No datetime: a spoilt row may bear a year that Python does not know.
 Position = tuple[int, ObjectId]
@@ -75,44 +91,110 @@ class FeedRepository:
     @named
     async def get_many(self, keys: Sequence[ObjectId]) -> dict[ObjectId, Document]:
         """Return those of the notifications that are there."""
-        query = {"_id": {"$in": list(keys)}}
-        found = await self._database.find(documents.COLLECTION, query, limit=len(keys), hint="_id_")
-        return {row["_id"]: row for row in found if self._is_kept(row)}
+        left, rows = sorted(keys), dict[ObjectId, Document]()
+        while left:
+            query = {"_id": {"$in": left}}
+            found = await self._database.find(documents.COLLECTION, query, limit=len(left), hint="_id_")
+            rows |= {row["_id"]: row for row in found.rows if self._is_kept(row)}
+            # In order of the index, so what is missing lies behind the last one.
+            left = [key for key in left if key > found.rows[-1]["_id"]] if found.cut else []
+        return rows
 
     @named
     async def page(
         self, user_id: str, chosen: Filter, after: Position | None, limit: int, projection: Document | None
-    ) -> list[Document]:
-        """Return up to ``limit`` of a user's notifications that match, newest first, beyond ``after``."""
+    ) -> Found:
+        """Return up to ``limit`` of a user's notifications that match, newest first, beyond ``after``.
+
+        With a projection unreadable rows are passed by, since what is left of them may not tell. The rows are cut
+        where they are so large that MongoDB ends its answer.
+        """
         query = self._query_beyond(user_id, chosen, after)
+        if projection is not None:
+            query["$nor"] += unreadable.CONDITIONS
         return await self._lists.find(
             documents.COLLECTION, query, limit=limit, hint=FEED_INDEX, sort=NEWEST_FIRST, projection=projection
         )
 
     @named
-    async def pages(self, asked: Mapping[str, Beginning], limit: int) -> dict[str, list[Document]]:
+    async def pages(self, asked: Mapping[str, Beginning], limit: int) -> dict[str, Found]:
         """Return a page of up to ``limit`` rows of each of several users in one command (``asked``: user → which).
 
         The filters say nothing of states: no index can be named for each part of such a command, and none but the
         right one fits then (docs/decisions/0012).
         """
-        if len(asked) == 1:
-            [(user_id, beginning)] = asked.items()
-            # The command for one page can name its index, and the driver has less to do.
-            return {user_id: await self.page(user_id, *beginning, limit, None)}
+        if len(asked) > 1 and (found := await self._pages(asked, limit)) is not None:
+            return found
+        # The command for one page can name its index, and the driver has less to do.
+        return {user_id: await self.page(user_id, *beginning, limit, None) for user_id, beginning in asked.items()}
+
+    async def _pages(self, asked: Mapping[str, Beginning], limit: int) -> dict[str, Found] | None:
+        """Return the pages; None where rows are missing."""
         parts = [self._page(user_id, *beginning, limit) for user_id, beginning in asked.items()]
         rest = [{"$unionWith": {"coll": documents.COLLECTION, "pipeline": part}} for part in parts[1:]]
-        found: dict[str, list[Document]] = {user_id: [] for user_id in asked}
-        for row in await self._lists.aggregate(self._rows, parts[0] + rest, hint=FEED_INDEX):
-            found[row["userId"]].append(row)
-        return found
+        found = await self._lists.aggregate(documents.COLLECTION, parts[0] + rest, hint=FEED_INDEX)
+        if found.cut:
+            return None
+        pages = {user_id: Found([]) for user_id in asked}
+        for row in found.rows:
+            pages[row["userId"]].rows.append(row)
+        return pages
 
     @named
     async def group(self, users: Sequence[str], by: Document, chosen: Filter = filters.EVERYTHING) -> list[Document]:
-        """Count users' notifications that match by user and ``by``: rows of ``_id`` (their values) and ``n``."""
+        """Count users' notifications that match by user and ``by``: rows of ``_id`` (their values) and ``n``.
+
+        What cannot be read is counted with the rest, from keys alone, and then off, in rows whose ``n`` is negative.
+        """
         query = self._query("", chosen) | {"userId": {"$in": list(users)}}
+        off = await self._unreadable(users)
+        counted = await self._grouped(query, by, FEED_INDEX)
+        for part, hint in _taken_off(off):
+            counted += [row | {"n": -row["n"]} for row in await self._grouped(query | part, by, hint)]
+        return counted
+
+    async def _grouped(self, query: Document, by: Document, hint: str) -> list[Document]:
         pipeline = [{"$match": query}, {"$group": {"_id": {"userId": "$userId", **by}, "n": {"$sum": 1}}}]
-        return await self._counts.aggregate(self._rows, pipeline, hint=FEED_INDEX)
+        found = await self._counts.aggregate(documents.COLLECTION, pipeline, hint=hint)
+        if found.cut:
+            raise RuntimeError("groups have few values each")
+        return found.rows
+
+    async def _unreadable(self, users: Sequence[str]) -> list[Any]:
+        """Return the ids of users' rows that cannot be read, as the database knows them; from keys alone."""
+        if len(users) > 1:
+            # One look at all that lies between them, which is hardly ever more than nothing.
+            found = await self._listed_unreadable(min(users), _BELOW, max(users), limit=UNREADABLE_LOOK)
+            if len(found.rows) < UNREADABLE_LOOK:
+                return [row["_id"] for row in found.rows]
+        return [key for user_id in users for key in await self._unreadable_of(user_id)]
+
+    async def _unreadable_of(self, user_id: str) -> list[Any]:
+        ids: list[Any] = []
+        found = await self._listed_unreadable(user_id, _BELOW, user_id, limit=UNREADABLE_BATCH)
+        while found.rows:
+            ids += [row["_id"] for row in found.rows]
+            found = await self._listed_unreadable(user_id, ids[-1], user_id, limit=UNREADABLE_BATCH)
+            del found.rows[:1]
+        return ids
+
+    async def _listed_unreadable(self, first: str, beyond: Any, last: str, *, limit: int) -> Found:
+        # By bounds, not by a query: the planner would want to find the index's whole filter in it.
+        bounds: dict[str, Any] = {"min": {"userId": first, "_id": beyond}, "max": {"userId": last, "_id": _ABOVE}}
+        return await self._counts.find(
+            documents.COLLECTION, {}, limit=limit, hint=UNREADABLE_INDEX, projection=_IDS, **bounds
+        )
+
+    @named
+    async def flag(self, keys: Sequence[ObjectId]) -> None:
+        """Note in rows that they cannot be read, where only a look into them tells."""
+        await self._update_many({"_id": {"$in": list(keys)}}, {"$set": {unreadable.FLAG: True}}, "_id_")
+
+    @named
+    async def unflag(self, keys: Sequence[ObjectId]) -> None:
+        """Take that note off rows that were put right."""
+        query = {"_id": {"$in": list(keys)}, unreadable.FLAG: True}
+        await self._update_many(query, {"$unset": {unreadable.FLAG: ""}}, "_id_")
 
     @named
     async def update(self, key: ObjectId, changes: Document, conditions: Document) -> Document | None:
@@ -120,9 +202,8 @@ class FeedRepository:
         query = {"_id": key, **self._kept(), **conditions}
         literal = {name: {"$literal": value} for name, value in changes.items()}
         update = _pipeline(literal, documents.now())
-        return await self._database.run(
-            lambda: self._rows.find_one_and_update(query, update, return_document=ReturnDocument.AFTER), query
-        )
+        options: dict[str, Any] = {"return_document": ReturnDocument.AFTER, "collation": BYTEWISE}
+        return await self._database.run(lambda: self._rows.find_one_and_update(query, update, **options), query)
 
     @named
     async def mark(self, user_id: str, ids: Sequence[ObjectId], change: Change) -> int:
@@ -141,14 +222,15 @@ class FeedRepository:
     async def delete(self, key: ObjectId, conditions: Document) -> bool:
         """Delete a notification that meets the conditions; say whether there was one."""
         query = {"_id": key, **self._kept(), **conditions}
-        result = await self._database.run(lambda: self._rows.delete_one(query), query)
+        result = await self._database.run(lambda: self._rows.delete_one(query, collation=BYTEWISE), query)
         return result.deleted_count == 1
 
     @named
     async def delete_of_user(self, user_id: str) -> int:
         """Delete everything of a user, in batches; return how many visible rows that were."""
-        visible = await self._delete_batches(self._query(user_id, filters.EVERYTHING))
-        await self._delete_batches({"userId": user_id})
+        visible = await self._delete_batches(self._query(user_id, filters.EVERYTHING) | unreadable.PASSED_BY)
+        # Not the lists of other writers that hold the user, too.
+        await self._delete_batches({"userId": user_id, "$nor": [_LIST_OF_USERS]})
         return visible
 
     def _page(self, user_id: str, chosen: Filter, after: Position | None, limit: int) -> list[Document]:
@@ -158,10 +240,15 @@ class FeedRepository:
     async def _mark(self, query: Document, change: Change, hint: str) -> int:
         # What is in that state already does not match, so what matched is what changed.
         query["$and"] = [*query.get("$and", ()), *states.one_of(change.sources)] or [{}]
+        query |= unreadable.PASSED_BY
         at = documents.now()
         update = _pipeline(states.transition(change.target, at), at)
-        result = await self._database.run(lambda: self._rows.update_many(query, update, hint=hint), query)
-        return result.modified_count
+        return (await self._update_many(query, update, hint)).modified_count
+
+    async def _update_many(self, query: Document, update: Any, hint: str) -> UpdateResult:
+        return await self._database.run(
+            lambda: self._rows.update_many(query, update, hint=hint, collation=BYTEWISE), query
+        )
 
     async def _delete_batches(self, query: Document) -> int:
         deleted = 0
@@ -173,18 +260,20 @@ class FeedRepository:
 
     async def _delete_batch(self, query: Document) -> tuple[int, int]:
         """Delete a batch; return how many rows were found, and how many were deleted."""
-        ids = [row["_id"] async for row in self._rows.find(query, {"_id": 1}, limit=DELETE_BATCH, hint=FEED_INDEX)]
+        rows = self._rows.find(query, _IDS, limit=DELETE_BATCH, hint=FEED_INDEX, collation=BYTEWISE)
+        ids = [row["_id"] async for row in rows]
         gone = (await self._rows.delete_many({"_id": {"$in": ids}})).deleted_count if ids else 0
         return len(ids), gone
 
     def _query_beyond(self, user_id: str, chosen: Filter, after: Position | None) -> Document:
         query = self._query(user_id, chosen)
+        query["$nor"] = [*_PLACELESS]
         if after is not None:
             time, key = DatetimeMS(after[0]), after[1]
             query["createdAt"]["$lte"] = time
             # Of its own millisecond only what is beyond the id. By what it is not: an `$or` would offer the planner the
             # indexes of its branches, and where pages share a command none can be named.
-            query["$nor"] = [{"createdAt": time, "_id": {"$not": {"$lt": key}}}]
+            query["$nor"].append({"createdAt": time, "_id": {"$not": {"$lt": key}}})
         return query
 
     def _query(self, user_id: str, chosen: Filter) -> Document:
@@ -198,6 +287,16 @@ class FeedRepository:
         # A row without a date is never swept; that it is unreadable is told where it is converted.
         created = document.get("createdAt")
         return not isinstance(created, datetime) or created > self._retention.cutoff()
+
+
+def _taken_off(ids: Sequence[Any]) -> Iterator[tuple[Document, str]]:
+    """Yield the conditions, and the index for each, that together find the rows with these ids."""
+    proper = [key for key in ids if isinstance(key, ObjectId)]
+    for start in range(0, len(proper), OFF_BATCH):
+        yield {"_id": {"$in": proper[start : start + OFF_BATCH]}}, "_id_"
+    if len(proper) < len(ids):
+        # All others are unreadable, and what the driver makes of them may be none that the database knows.
+        yield {"_id": {"$not": {"$type": "objectId"}}}, FEED_INDEX
 
 
 def _pipeline(changes: Document, at: datetime) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
@@ -14,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from vibework.notifications.v1 import notification_pb2, notification_service_pb2
 
 from chassis.errors import FieldViolation, InvalidFields
+from chassis.nesting import MAX_LEVELS, too_deep
 from notifications_service import documents
 from notifications_service.documents import Draft, Type
 from notifications_service.feed import filters
@@ -21,8 +23,6 @@ from notifications_service.feed.filters import Filter
 from notifications_service.feed.states import Mark
 
 MAX_DATA_BYTES: Final = 16 * 1024
-# What id, user id, states and times add to a notification in an answer, at most.
-_ANSWER_OVERHEAD: Final = 480
 MAX_SCHEDULE: Final = timedelta(days=30)
 # Beyond it a number is no whole one any more in JSON's own arithmetic.
 _MAX_WHOLE: Final = 2**53
@@ -67,8 +67,8 @@ class Content(Protocol):
 def draft(user_id: str, content: Content, prefix: str = "") -> Draft:
     """Convert what is to be created; ``prefix`` leads the field names in violations.
 
-    Raises InvalidFields for data over 16 KiB as JSON or with a number that JSON lacks, and for a schedule more
-    than 30 days ahead.
+    Raises InvalidFields for data over 16 KiB as JSON, of more than 32 levels or with a number that JSON lacks, and for
+    a schedule more than 30 days ahead.
     """
     data = _data(content.data, f"{prefix}data") if content.HasField("data") else None
     scheduled = _schedule(content.scheduled_at, f"{prefix}scheduled_at") if content.HasField("scheduled_at") else None
@@ -79,7 +79,8 @@ def draft(user_id: str, content: Content, prefix: str = "") -> Draft:
 def drafts(request: notification_service_pb2.BatchCreateNotificationsRequest, max_bytes: int) -> dict[str, Draft]:
     """Convert a batch: request field that names the user → what is to be created for them.
 
-    Raises InvalidFields as ``draft``, and for a batch that would not fit into an answer of ``max_bytes``.
+    Raises InvalidFields as ``draft``, and for a batch whose contents alone would not fit into an answer of
+    ``max_bytes``: the answer itself is measured before anything is stored (``answers.BatchAnswer``).
     """
     if request.WhichOneof("batch") == "fan_out":
         _check_size("fan_out", [request.fan_out.content.ByteSize()] * len(request.fan_out.user_ids), max_bytes)
@@ -96,9 +97,13 @@ def drafts(request: notification_service_pb2.BatchCreateNotificationsRequest, ma
 
 
 def _check_size(field: str, sizes: list[int], max_bytes: int) -> None:
-    needed = sum(sizes) + len(sizes) * _ANSWER_OVERHEAD
-    if needed > max_bytes:
-        raise InvalidFields.of(field, f"the answer would take {needed} bytes, and {max_bytes} is the most")
+    if sum(sizes) > max_bytes:
+        raise answer_too_large(field, sum(sizes), max_bytes)
+
+
+def answer_too_large(field: str, needed: int, most: int) -> InvalidFields:
+    """Return the error for what would be stored and could not be answered."""
+    return InvalidFields.of(field, f"the answer would take {needed} bytes, and {most} is the most", "ANSWER_BYTES")
 
 
 def filter_of(message: notification_service_pb2.NotificationFilter, prefix: str = "filter.") -> Filter:
@@ -160,7 +165,7 @@ def _schedule(time: Timestamp, field: str) -> datetime:
 
 def _data(struct: Struct, field: str) -> dict[str, Any]:
     violations: list[FieldViolation] = []
-    data = _object(struct, field, violations)
+    data = _object(struct, field, violations, MAX_LEVELS)
     if violations:
         raise InvalidFields(violations)
     size = len(orjson.dumps(data))
@@ -169,20 +174,36 @@ def _data(struct: Struct, field: str) -> dict[str, Any]:
     return data
 
 
-def _object(struct: Struct, path: str, violations: list[FieldViolation]) -> dict[str, Any]:
+def _object(struct: Struct, path: str, violations: list[FieldViolation], levels: int) -> dict[str, Any]:
+    if not levels:
+        _too_deep(path, violations)
+        return {}
     if any("\0" in key for key in struct.fields):
         violations.append(FieldViolation(path, "a key must not hold the character U+0000"))
-    return {key: _value(value, path, violations) for key, value in struct.fields.items()}
+    return {key: _value(value, path, violations, levels - 1) for key, value in struct.fields.items()}
 
 
-def _value(value: Value, path: str, violations: list[FieldViolation]) -> Any:
+def _list(values: Iterable[Value], path: str, violations: list[FieldViolation], levels: int) -> list[Any]:
+    if not levels:
+        _too_deep(path, violations)
+        return []
+    return [_value(item, path, violations, levels - 1) for item in values]
+
+
+def _too_deep(path: str, violations: list[FieldViolation]) -> None:
+    found = too_deep(path)
+    if found not in violations:
+        violations.append(found)
+
+
+def _value(value: Value, path: str, violations: list[FieldViolation], levels: int) -> Any:
     kind = value.WhichOneof("kind")
     if kind == "number_value":
         return _number(value.number_value, path, violations)
     if kind == "struct_value":
-        return _object(value.struct_value, path, violations)
+        return _object(value.struct_value, path, violations, levels)
     if kind == "list_value":
-        return [_value(item, path, violations) for item in value.list_value.values]
+        return _list(value.list_value.values, path, violations, levels)
     return None if kind in {None, "null_value"} else getattr(value, kind)
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
 from bson import ObjectId
+from bson.errors import InvalidBSON
+from pymongo.errors import PyMongoError
 
-from chassis.errors import EtagMismatch
+from chassis import logging
+from chassis.errors import EtagMismatch, ServiceError
 from notifications_service import documents
 from notifications_service.database import Database
 from notifications_service.documents import Document, Draft
 from notifications_service.drivers import Session
-from notifications_service.errors import NotificationNotFound
+from notifications_service.errors import NotificationNotFound, NotificationUnreadable
 from notifications_service.feed import filters
 from notifications_service.feed.filters import Filter
 from notifications_service.feed.repository import FeedRepository, Position
@@ -22,7 +25,8 @@ from notifications_service.feed.sharing import SharedCommands
 from notifications_service.feed.states import Mark
 from notifications_service.idempotency import IdempotencyKeys, RequestKey
 
-_FIRST_ID: Final = ObjectId(bytes(12))
+# Looks at what is to be created, and raises what speaks against it.
+Check = Callable[[Sequence[Document]], None]
 
 
 class Recipients(Protocol):
@@ -37,12 +41,22 @@ class Recipients(Protocol):
         ...
 
 
+def _accept(_: Sequence[Document]) -> None:
+    """Refuse nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows in order, and where the next page begins; None on the last page."""
+    """Rows in order; ``is_last``: none come after them."""
 
     rows: list[Document]
-    next: Position | None
+    is_last: bool
+
+    def end(self, taken: int) -> Position | None:
+        """Return where the next page begins if the first ``taken`` rows are shown; None for none."""
+        if self.is_last and taken == len(self.rows):
+            return None
+        return _position(self.rows[taken - 1])
 
 
 class FeedService:
@@ -62,25 +76,29 @@ class FeedService:
         self._keys = keys
         self._recipients = recipients
 
-    async def create(self, draft: Draft, key: RequestKey | None) -> Document:
-        """Create a notification.
+    async def create(self, draft: Draft, key: RequestKey | None, check: Check = _accept) -> Document:
+        """Create a notification, once ``check`` has found that it can be answered.
 
         Raises RecipientNotFound, UsersServiceUnavailable, RequestIdReused or RequestInFlight.
         """
         if key is None:
             await self._recipients.check({"user_id": draft.user_id})
             document = documents.new(draft, documents.now())
+            check([document])
             await self._shared.insert(document)
             return document
-        return (await self.create_batch({"user_id": draft}, key))[0]
+        return (await self.create_batch({"user_id": draft}, key, check))[0]
 
-    async def create_batch(self, drafts: Mapping[str, Draft], key: RequestKey | None) -> Sequence[Document]:
+    async def create_batch(
+        self, drafts: Mapping[str, Draft], key: RequestKey | None, check: Check = _accept
+    ) -> Sequence[Document]:
         """Create notifications, all or none (``drafts``: field that names the user → draft); errors as ``create``."""
         if key is not None and (first := await self._keys.answered(key)) is not None:
             return first
         await self._recipients.check({field: draft.user_id for field, draft in drafts.items()})
         at = documents.now()
         new = [documents.new(draft, at) for draft in drafts.values()]
+        check(new)
 
         async def write(session: Session) -> None:
             await self._repository.insert_in(session, new)
@@ -100,19 +118,21 @@ class FeedService:
     async def page(
         self, user_id: str, chosen: Filter, after: Position | None, size: int, projection: Document | None
     ) -> Page:
-        """Return ``size`` of a user's notifications that match, newest first, beyond ``after``."""
+        """Return ``size`` of a user's notifications that match, newest first, beyond ``after``.
+
+        There are fewer, and more to come, where they are too large for one answer of the database.
+        """
         if chosen.is_contradiction:
-            return Page([], None)
+            return Page([], is_last=True)
         # One row more tells whether there is a next page.
-        rows = None
+        found = None
         if projection is None:
-            rows = await self._shared.page(user_id, chosen, after, size + 1)
-        if rows is None:
-            fields = projection and projection | {"createdAt": 1}
-            rows = await self._repository.page(user_id, chosen, after, size + 1, fields)
-        if len(rows) <= size:
-            return Page(rows, None)
-        return Page(rows[:size], _position(rows[size - 1]))
+            found = await self._shared.page(user_id, chosen, after, size + 1)
+        if found is None:
+            fields = projection and projection | {"createdAt": 1, "userId": 1}
+            found = await self._repository.page(user_id, chosen, after, size + 1, fields)
+        rows, cut = found
+        return Page(rows[:size], is_last=len(rows) <= size and not cut)
 
     async def count(self, user_id: str, chosen: Sequence[Filter]) -> list[int]:
         """Return how many of a user's notifications match each filter, all read at once."""
@@ -125,10 +145,26 @@ class FeedService:
         key = {"type": "$type", "archived": "$archived", "read": "$read", "seen": "$seen"}
         return await self._repository.group([user_id], key, chosen)
 
+    async def note(self, hidden: Sequence[ObjectId], restored: Sequence[ObjectId]) -> None:
+        """Note which rows turned out unreadable, or readable again, so that counts agree with lists.
+
+        What cannot be noted now is met again: no call fails for it.
+        """
+        try:
+            if hidden:
+                await self._repository.flag(hidden)
+            if restored:
+                await self._repository.unflag(restored)
+        except (ServiceError, PyMongoError) as error:
+            logging.get(__name__).warning("unreadable rows not noted", kind=type(error).__name__)
+
     async def update(self, key: ObjectId, user_id: str, changes: Document, etag: str) -> Document:
         """Change fields. Raises NotificationNotFound, or EtagMismatch if it changed since ``etag`` was read."""
         conditions = _conditions(user_id, etag)
-        changed = None if conditions is None else await self._repository.update(key, changes, conditions)
+        try:
+            changed = None if conditions is None else await self._repository.update(key, changes, conditions)
+        except InvalidBSON:
+            raise NotificationUnreadable from None
         return changed or await self._raise_why(key, user_id, etag)
 
     async def delete(self, key: ObjectId, user_id: str, etag: str) -> None:
@@ -158,15 +194,14 @@ class FeedService:
 
 
 def _position(row: Document) -> Position:
-    created, key = row["createdAt"], row["_id"]
-    milliseconds = documents.milliseconds(created) if isinstance(created, datetime) else int(created)
-    # A spoilt id, a text say, comes after all good ones of its millisecond: the page ends behind them.
-    return milliseconds, key if isinstance(key, ObjectId) else _FIRST_ID
+    created = row["createdAt"]
+    return documents.milliseconds(created) if isinstance(created, datetime) else int(created), row["_id"]
 
 
 def _conditions(user_id: str, etag: str) -> Document | None:
     """Return what must hold of the row beside its id; None if nothing can have such an etag."""
-    conditions: Document = {"userId": user_id} if user_id else {}
+    # A list that holds the user is another writer's, and nobody's.
+    conditions: Document = {"userId": {"$eq": user_id, "$not": {"$type": "array"}}} if user_id else {}
     if not etag:
         return conditions
     unchanged = documents.etag_query(etag)

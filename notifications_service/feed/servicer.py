@@ -9,15 +9,20 @@ from bson import ObjectId
 from google.protobuf.message import Message
 from vibework.notifications.v1 import notification_service_pb2 as pb
 from vibework.notifications.v1 import notification_service_pb2_grpc as pb_grpc
+from vibework.notifications.v1.notification_pb2 import Notification
 
-from chassis import fieldmask
+from chassis import fieldmask, logging
 from chassis.errors import InvalidFields
 from chassis.idempotency import request_fingerprint
 from chassis.pagetokens import page_size
+from notifications_service.documents import Document
+from notifications_service.errors import NotificationUnreadable
 from notifications_service.feed import answers, requests
 from notifications_service.feed.paging import FeedPages
 from notifications_service.feed.service import FeedService
 from notifications_service.idempotency import RequestKey
+from notifications_service.messages import Unreadable
+from notifications_service.unreadable import FLAG
 
 Context = Any
 Write = Callable[[pb.WatchNotificationsResponse], Awaitable[None]]
@@ -34,12 +39,18 @@ class Watch(Protocol):
 
 
 class NotificationServicer(pb_grpc.NotificationServiceServicer):
-    """Answers the calls. ``max_batch_bytes``: what the answer to a batch may take."""
+    """Answers the calls.
 
-    def __init__(self, service: FeedService, pages: FeedPages, watch: Watch, max_batch_bytes: int) -> None:
+    ``made``: makes the answers of reads; ``max_batch_bytes``: what the answer to a batch may take.
+    """
+
+    def __init__(
+        self, service: FeedService, pages: FeedPages, watch: Watch, made: answers.Answers, max_batch_bytes: int
+    ) -> None:
         self._service = service
         self._pages = pages
         self._watch = watch
+        self._answers = made
         self._max_batch_bytes = max_batch_bytes
 
     async def CreateNotification(
@@ -47,22 +58,23 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
     ) -> pb.CreateNotificationResponse:
         """Create a notification for one user."""
         draft = requests.draft(request.user_id, request)
-        document = await self._service.create(draft, _key("CreateNotification", request))
-        return pb.CreateNotificationResponse(notification=answers.one(document))
+        document = await self._service.create(draft, _key("CreateNotification", request), self._answers.check)
+        return pb.CreateNotificationResponse(notification=await self._shown(document))
 
     async def BatchCreateNotifications(
         self, request: pb.BatchCreateNotificationsRequest, context: Context
     ) -> pb.BatchCreateNotificationsResponse:
         """Create several notifications, all or none."""
         drafts = requests.drafts(request, self._max_batch_bytes)
-        created = await self._service.create_batch(drafts, _key("BatchCreateNotifications", request))
-        return pb.BatchCreateNotificationsResponse(notifications=[answers.one(document) for document in created])
+        answer = answers.BatchAnswer(str(request.WhichOneof("batch")), self._max_batch_bytes)
+        created = await self._service.create_batch(drafts, _key("BatchCreateNotifications", request), answer.fill)
+        return answer.of(created)
 
     async def GetNotification(self, request: pb.GetNotificationRequest, context: Context) -> pb.GetNotificationResponse:
         """Read one notification."""
         mask = answers.ReadMask(request.read_mask)
         document = await self._service.get(ObjectId(request.id), request.user_id)
-        return pb.GetNotificationResponse(notification=answers.one(document, mask))
+        return pb.GetNotificationResponse(notification=await self._shown(document, mask))
 
     async def ListNotifications(
         self, request: pb.ListNotificationsRequest, context: Context
@@ -71,11 +83,13 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         chosen, mask = requests.filter_of(request.filter), answers.ReadMask(request.read_mask)
         after, size = self._pages.after(request), page_size(request.page_size)
         page = await self._service.page(request.user_id, chosen, after, size, mask.projection)
-        counts = await self._service.count(request.user_id, [chosen]) if request.include_total else [None]
-        response = pb.ListNotificationsResponse(
-            next_page_token=self._pages.token(request, page.next), total_size=counts[0]
-        )
-        answers.fill(response.notifications, page.rows, mask)
+        response = pb.ListNotificationsResponse()
+        filled = self._answers.fill(response, request.user_id, page.rows, mask)
+        response.next_page_token = self._pages.token(request, page.end(filled.taken))
+        if filled.hidden or filled.restored:
+            await self._service.note(filled.hidden, filled.restored)
+        if request.include_total:
+            [response.total_size] = await self._service.count(request.user_id, [chosen])
         return response
 
     async def CountNotifications(
@@ -97,7 +111,7 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         """Change title or message."""
         changes = _changes(request)
         document = await self._service.update(ObjectId(request.id), request.user_id, changes, request.etag)
-        return pb.UpdateNotificationResponse(notification=answers.one(document))
+        return pb.UpdateNotificationResponse(notification=await self._shown(document))
 
     async def MarkNotifications(
         self, request: pb.MarkNotificationsRequest, context: Context
@@ -133,6 +147,18 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
     ) -> None:
         """Stream what happens to a user's notifications."""
         await self._watch.watch(request, context.write)
+
+    async def _shown(self, document: Document, mask: answers.ReadMask = answers.EVERYTHING) -> Notification:
+        try:
+            shown = self._answers.one(document, mask)
+        except Unreadable as error:
+            logging.get(__name__).error("notification unreadable", document=str(error))
+            if error.is_hidden:
+                await self._service.note([document["_id"]], [])
+            raise NotificationUnreadable from None
+        if FLAG in document and mask is answers.EVERYTHING:
+            await self._service.note([], [document["_id"]])
+        return shown
 
 
 def _key(method: str, request: Message) -> RequestKey | None:

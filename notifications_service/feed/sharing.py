@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from bson import ObjectId
 
 from chassis.coalesce import Coalescer
+from notifications_service.database import Found
 from notifications_service.documents import Document
 from notifications_service.feed import filters
 from notifications_service.feed.filters import Filter
@@ -33,6 +34,7 @@ PAGE_ROWS: Final = 21
 IN_FLIGHT: Final = 1
 # Seconds that a command may take longer than its own limit before it is given up.
 _MARGIN: Final = 0.5
+_NONE: Final = Found([])
 
 
 class Pending:
@@ -53,7 +55,7 @@ class SharedCommands:
         self._gets: Coalescer[ObjectId, Document] = Coalescer(
             repository.get_many, max_in_flight=IN_FLIGHT, timeout=limit
         )
-        self._pages: Coalescer[tuple[str, Beginning], list[Document]] = Coalescer(
+        self._pages: Coalescer[tuple[str, Beginning], Found] = Coalescer(
             self._read_pages, max_batch=PAGE_BATCH, max_in_flight=IN_FLIGHT, timeout=limit
         )
         self._inserts: Coalescer[Pending, Exception] = Coalescer(self._insert, max_in_flight=IN_FLIGHT, timeout=limit)
@@ -65,11 +67,12 @@ class SharedCommands:
         """Return a notification, or None."""
         return await self._gets.get(key)
 
-    async def page(self, user_id: str, chosen: Filter, after: Position | None, limit: int) -> list[Document] | None:
+    async def page(self, user_id: str, chosen: Filter, after: Position | None, limit: int) -> Found | None:
         """Return the newest rows that match, beyond ``after``; None for a page that must have a command of its own."""
         if limit > PAGE_ROWS or not chosen.is_any_state:
             return None
-        return (await self._pages.get((user_id, (chosen, after))) or [])[:limit]
+        rows, cut = await self._pages.get((user_id, (chosen, after))) or _NONE
+        return Found(rows[:limit], cut and len(rows) < limit)
 
     async def insert(self, document: Document) -> None:
         """Store a notification."""
@@ -80,7 +83,7 @@ class SharedCommands:
         """Return how many of a user's notifications match each filter."""
         return await self._counts.get((user_id, asked)) or [0] * len(asked)
 
-    async def _read_pages(self, keys: list[tuple[str, Beginning]]) -> dict[tuple[str, Beginning], list[Document]]:
+    async def _read_pages(self, keys: list[tuple[str, Beginning]]) -> dict[tuple[str, Beginning], Found]:
         # Rows are told apart by their user, so each user is once in a command.
         rounds: list[dict[str, Beginning]] = []
         for user_id, beginning in keys:
@@ -91,9 +94,9 @@ class SharedCommands:
                 free[user_id] = beginning
         found = await _all([self._repository.pages(asked, PAGE_ROWS) for asked in rounds])
         return {
-            (user_id, asked[user_id]): rows
+            (user_id, asked[user_id]): page
             for asked, pages in zip(rounds, found, strict=True)
-            for user_id, rows in pages.items()
+            for user_id, page in pages.items()
         }
 
     async def _insert(self, pending: list[Pending]) -> dict[Pending, Exception]:
@@ -111,11 +114,16 @@ class SharedCommands:
         groups = await self._repository.group(users, filters.group_key(asked))
         counts = {user_id: [0] * len(asked) for user_id in users}
         for group in groups:
-            mine = counts[group["_id"]["userId"]]
+            user_id = group["_id"]["userId"]
+            if not isinstance(user_id, str):
+                # A list of users, of another writer: nobody's.
+                continue
+            mine = counts[user_id]
             for number, item in enumerate(asked):
                 if filters.matches(number, item, group["_id"]):
                     mine[number] += group["n"]
-        return {(user_id, asked): found for user_id, found in counts.items()}
+        # What was written in between may have been counted off and not in.
+        return {(user_id, asked): [max(0, number) for number in found] for user_id, found in counts.items()}
 
 
 async def _all(commands: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

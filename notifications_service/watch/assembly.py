@@ -11,6 +11,7 @@ from typing import Final
 
 from chassis.keyring import Keyring
 from notifications_service.database import Database
+from notifications_service.feed.answers import Answers
 from notifications_service.watch import change_stream
 from notifications_service.watch.events import Events
 from notifications_service.watch.history import History
@@ -27,7 +28,13 @@ _WAIT: Final = 1.0
 
 @asynccontextmanager
 async def watch_service(
-    database: Database, cutoff: Callable[[], datetime], keyring: Keyring, limits: Limits, draining: asyncio.Event
+    database: Database,
+    cutoff: Callable[[], datetime],
+    keyring: Keyring,
+    limits: Limits,
+    draining: asyncio.Event,
+    *,
+    made: Answers,
 ) -> AsyncIterator[WatchService]:
     """Run the watches of a process; every watch has ended when the context is left.
 
@@ -36,7 +43,7 @@ async def watch_service(
     ``draining``: once set, every watch ends with SHUTTING_DOWN.
     """
     tokens = ResumeTokens(keyring)
-    events = Events(tokens, cutoff)
+    events = Events(tokens, cutoff, made)
     snapshots = Snapshots(database, cutoff)
     hub = Hub(partial(change_stream.opened, database, wait=_WAIT), snapshots.now, events.of, limits, draining)
     sources = Sources(hub, History(database, limits.catch_ups, limits.chunk), snapshots, events)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pymongo
+from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure
 
 from chassis.statements import named
-from notifications_service import documents, drivers
+from notifications_service import documents, drivers, undecoded
 from notifications_service.database import Database
 from notifications_service.documents import Document
+from notifications_service.drivers import Collection
 from notifications_service.watch.changes import OPERATIONS, Change, HistoryLost, Position, parse, position_of, time_of
 
 # The place lies before the history that is kept (286) or is none of it (260, 280); or the stream cannot pass an event
 # that is too large for it (10334), which another system's row of some 16 MB may make.
 _LOST: Final = frozenset({260, 280, 286, 10334})
+_IMAGES: Final = frozenset({"fullDocument", "fullDocumentBeforeChange"})
 # Seconds beyond the server's own waiting after which a read counts as failed.
 _STALLED: Final = 5.0
 
@@ -44,7 +47,7 @@ class ChangeStream:
                 event: Any = await self._stream.try_next()
         before = self.position
         self._advance()
-        change = None if event is None else parse(event)
+        change = None if event is None else parse(_inflated(event))
         # The stream begins with the whole moment of its position, of which a part may have been read before.
         return None if change is None or change.position <= before else change
 
@@ -86,7 +89,9 @@ async def opened(
 @named
 async def _open(database: Database, pipeline: list[Document], options: dict[str, Any]) -> drivers.ChangeStream:
     with pymongo.timeout(_STALLED):
-        stream = await database.driver.watch(database.collection(documents.COLLECTION), pipeline, **options)
+        # Decoded here: a row that the driver cannot decode would end the stream of everybody.
+        collection = database.collection(documents.COLLECTION).with_options(codec_options=undecoded.CODEC_OPTIONS)
+        stream = await database.driver.watch(cast("Collection", collection), pipeline, **options)
         await stream.__aenter__()
         return stream
 
@@ -99,6 +104,13 @@ async def _close(stream: drivers.ChangeStream) -> None:
     except (pymongo.errors.PyMongoError, TimeoutError):
         # The server drops the cursor by itself once it has been idle.
         return
+
+
+def _inflated(event: Mapping[str, Any]) -> Document:
+    return {
+        name: undecoded.decoded(value) if name in _IMAGES and isinstance(value, RawBSONDocument) else value
+        for name, value in event.items()
+    }
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from vibework.notifications.v1 import notification_service_pb2 as pb
 from chassis import logging
 from notifications_service import messages
 from notifications_service.documents import Document
+from notifications_service.feed.answers import Answers
 from notifications_service.watch.changes import Change, Kind, Place
 from notifications_service.watch.tokens import ResumeTokens
 from notifications_service.watch.watcher import Event
@@ -19,8 +20,9 @@ from notifications_service.watch.watcher import Event
 class Events:
     """Makes responses; what cannot be shown is left out, and logged where it cannot be read."""
 
-    def __init__(self, tokens: ResumeTokens, cutoff: Callable[[], datetime]) -> None:
+    def __init__(self, tokens: ResumeTokens, cutoff: Callable[[], datetime], made: Answers) -> None:
         """``cutoff``: the time (naive UTC) up to which notifications are past their retention."""
+        self._made = made
         self._tokens = tokens
         self._cutoff = cutoff
         self._log = logging.get(__name__)
@@ -59,7 +61,7 @@ class Events:
         if isinstance(created, datetime) and created <= self._cutoff():
             return None
         try:
-            return messages.to_message(document)
+            return self._made.one(document)
         except messages.Unreadable as error:
             self._log.warning("notification unreadable", problem=str(error))
             return None

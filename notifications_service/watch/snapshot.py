@@ -6,26 +6,29 @@ The moment is what makes the stream fit: it holds exactly what was committed by 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from bson import ObjectId, Timestamp
 from pymongo.errors import OperationFailure
 
 from chassis.coalesce import Coalescer
 from chassis.statements import named
-from notifications_service import documents, schema
-from notifications_service.database import Database
+from notifications_service import documents, schema, unreadable
+from notifications_service.database import BYTEWISE, Database, Found
 from notifications_service.documents import Document
 from notifications_service.feed import filters
 from notifications_service.feed.filters import Filter
 from notifications_service.feed.states import State
 from notifications_service.watch.errors import WatchInterrupted
 
+T = TypeVar("T")
+
 _UNREAD: Final = Filter(highest=State.SEEN)
-# Documents fetched at a time: at some 50 KB at most they stay well below a reply's 16 MiB.
+# Documents fetched at a time.
 _PART: Final = 100
 # The database no longer has that moment: drawing the snapshot took minutes.
 _TOO_OLD: Final = 239
@@ -73,7 +76,7 @@ class Snapshots:
     async def draw(self, user_id: str, limit: int, after: Timestamp | None) -> Snapshot:
         """Choose the newest unread notifications of a user, at most ``limit``."""
         query = {
-            "filter": filters.query(user_id, _UNREAD, self._cutoff()),
+            "filter": filters.query(user_id, _UNREAD, self._cutoff()) | unreadable.PASSED_BY,
             "projection": {"_id": 1},
             "sort": {"createdAt": -1, "_id": -1},
             "hint": schema.FEED_INDEX,
@@ -90,29 +93,29 @@ class Snapshots:
 
     @named
     async def _read_part(self, ids: list[ObjectId], at: Timestamp) -> list[Document]:
-        query = {"filter": {"_id": {"$in": ids}}, "limit": len(ids)}
-        cursor = await self._find(query, _concern(at=at))
-        found = {document["_id"]: document for document in cursor["firstBatch"]}
+        found: dict[ObjectId, Document] = {}
+        left = ids
+        while left:
+            rows, cut = await _repeated(partial(self._read, left, at))
+            found |= {row["_id"]: row for row in rows}
+            left = [identity for identity in left if identity not in found] if cut else []
         return [found[identity] for identity in ids if identity in found]
 
+    async def _read(self, ids: list[ObjectId], at: Timestamp) -> Found:
+        query, concern = {"_id": {"$in": ids}}, _concern(at=at)
+        return await self._database.find(documents.COLLECTION, query, limit=len(ids), hint="_id_", readConcern=concern)
+
     async def _find(self, query: Document, concern: Document) -> Document:
+        """Find rows of which only the id is asked for: they fit into one batch."""
         command = {
             "find": documents.COLLECTION,
             **query,
             "batchSize": query["limit"],
             "singleBatch": True,
             "readConcern": concern,
+            "collation": BYTEWISE,
         }
-        for _ in range(_ATTEMPTS):
-            try:
-                return await self._run(command)
-            except OperationFailure as error:
-                if error.code == _TOO_OLD:
-                    raise WatchInterrupted from None
-                if error.code != _NOT_YET:
-                    raise
-            await asyncio.sleep(_PAUSE)
-        raise WatchInterrupted
+        return await _repeated(partial(self._run, command))
 
     async def _run(self, command: Document) -> Document:
         database = self._database.default
@@ -121,6 +124,19 @@ class Snapshots:
         )
         cursor: Document = answer["cursor"]
         return cursor
+
+
+async def _repeated(read: Callable[[], Awaitable[T]]) -> T:
+    for _ in range(_ATTEMPTS):
+        try:
+            return await read()
+        except OperationFailure as error:
+            if error.code == _TOO_OLD:
+                raise WatchInterrupted from None
+            if error.code != _NOT_YET:
+                raise
+        await asyncio.sleep(_PAUSE)
+    raise WatchInterrupted
 
 
 def _concern(*, after: Timestamp | None = None, at: Timestamp | None = None) -> Document:

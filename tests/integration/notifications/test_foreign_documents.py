@@ -78,7 +78,7 @@ async def test_a_row_of_the_source_is_changed_and_deleted_like_ours(
 async def test_a_spoilt_row_hides_nothing_but_itself(
     notifications: Notifications, raw: Any, user_id: str, spoilt: str
 ) -> None:
-    """It is left out of lists with a line in the log that names it; a get of it says DATA_LOSS."""
+    """It is left out of lists with a line in the log that names it, if it has an id; a get of it says DATA_LOSS."""
     bad, good = row(user_id) | SPOILT[spoilt], row(user_id)
     bad["_id"] = bad["_id"] or f"id of {user_id}"
     _insert(raw, [bad, good])
@@ -86,8 +86,8 @@ async def test_a_spoilt_row_hides_nothing_but_itself(
         page = await notifications.feed.ListNotifications(service.ListNotificationsRequest(user_id=user_id))
     assert [item.id for item in page.notifications] == [str(good["_id"])]
     named = [line["document"] for line in lines if line["event"] == "notification unreadable"]
-    assert len(named) == 1
-    assert str(bad["_id"]) in named[0]
+    assert len(named) == isinstance(bad["_id"], ObjectId)
+    assert all(str(bad["_id"]) in line for line in named)
     if isinstance(bad["_id"], ObjectId):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await notifications.feed.GetNotification(service.GetNotificationRequest(id=str(bad["_id"])))
@@ -98,12 +98,12 @@ async def test_a_spoilt_row_hides_nothing_but_itself(
 async def test_a_spoilt_row_can_be_marked_over_and_deleted(
     notifications: Notifications, raw: Any, user_id: str
 ) -> None:
-    """It stops neither a mark of its neighbours nor its own end, also without a date or with a spoilt revision."""
+    """It stops neither a mark of its neighbours, and is not counted among them, nor its own end."""
     bad = [row(user_id, rev="x"), row(user_id, title=7), row(user_id, createdAt="once", type="sms")]
     good = row(user_id)
     _insert(raw, [*bad, good])
     mark = service.MarkAllNotificationsRequest(user_id=user_id, mark=service.NOTIFICATION_MARK_READ)
-    assert (await notifications.feed.MarkAllNotifications(mark)).changed_count == 3
+    assert (await notifications.feed.MarkAllNotifications(mark)).changed_count == 2
     assert raw.notifications.find_one({"_id": good["_id"]})["read"] is True
     for document in bad:
         await notifications.feed.DeleteNotification(service.DeleteNotificationRequest(id=str(document["_id"])))

@@ -331,3 +331,15 @@ async def test_work_that_outlives_its_call_has_no_deadline(serve: Serve) -> None
     ended.set()
     await tasks[0]
     assert left == [None]
+
+
+async def test_an_answer_larger_than_a_message_is_told_as_such(log: Log, serve: Serve) -> None:
+    """gRPC would fail the call by itself, without a reason, after the log has called it OK."""
+
+    async def huge(_: Any, __: Any) -> Any:
+        return sessions_pb2.ValidateSessionResponse(session=sessions_pb2.Session(id="x" * 5_000_000))
+
+    failure = await failure_of((await serve(huge)).validate())
+    assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "ANSWER_TOO_LARGE")
+    assert failure.retry_after is None
+    assert [line["reason"] for line in await log.wait_for("rpc")] == ["ANSWER_TOO_LARGE"]

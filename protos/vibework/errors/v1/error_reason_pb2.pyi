@@ -62,6 +62,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED: the caller may not use this method."""
     ERROR_REASON_METADATA_TOO_LARGE: _ErrorReason.ValueType  # 19
     """RESOURCE_EXHAUSTED: the call's metadata is larger than 16 KiB. A smaller one passes; the same again does not."""
+    ERROR_REASON_ANSWER_TOO_LARGE: _ErrorReason.ValueType  # 20
+    """RESOURCE_EXHAUSTED: the answer is larger than the server's largest message. Ask for less: repeating the same call
+    does not help.
+    """
     ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 100
     """Users. NOT_FOUND: no such user."""
     ERROR_REASON_EMAIL_TAKEN: _ErrorReason.ValueType  # 101
@@ -179,6 +183,10 @@ ERROR_REASON_CALLER_FORBIDDEN: ErrorReason.ValueType  # 18
 """PERMISSION_DENIED: the caller may not use this method."""
 ERROR_REASON_METADATA_TOO_LARGE: ErrorReason.ValueType  # 19
 """RESOURCE_EXHAUSTED: the call's metadata is larger than 16 KiB. A smaller one passes; the same again does not."""
+ERROR_REASON_ANSWER_TOO_LARGE: ErrorReason.ValueType  # 20
+"""RESOURCE_EXHAUSTED: the answer is larger than the server's largest message. Ask for less: repeating the same call
+does not help.
+"""
 ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 100
 """Users. NOT_FOUND: no such user."""
 ERROR_REASON_EMAIL_TAKEN: ErrorReason.ValueType  # 101

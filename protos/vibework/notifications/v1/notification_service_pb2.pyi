@@ -151,7 +151,7 @@ class NotificationContent(_message.Message):
     """The caller's own grouping, at most 64 characters. Optional."""
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
-        """The caller's own JSON object, at most 16 KiB as JSON. Optional."""
+        """The caller's own JSON object, at most 16 KiB as JSON and 32 levels deep. Optional."""
 
     @_builtins.property
     def scheduled_at(self) -> _timestamp_pb2.Timestamp:
@@ -203,7 +203,7 @@ class CreateNotificationRequest(_message.Message):
     """UUID that makes the call idempotent for 24 hours (AIP-155). Optional."""
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
-        """The caller's own JSON object, at most 16 KiB as JSON. Optional."""
+        """The caller's own JSON object, at most 16 KiB as JSON and 32 levels deep. Optional."""
 
     @_builtins.property
     def scheduled_at(self) -> _timestamp_pb2.Timestamp:

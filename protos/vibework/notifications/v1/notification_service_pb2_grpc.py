@@ -28,9 +28,10 @@ if _version_not_supported:
 class NotificationServiceStub:
     """Keeps every user's feed of notifications.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with a reason of
-    `vibework.errors.v1.ErrorReason`. A notification past its retention is not shown, counted or changed by any call.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED,
+    ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with
+    a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention is not shown, counted or changed by
+    any call.
     """
 
     def __init__(self, channel):
@@ -104,9 +105,10 @@ class NotificationServiceStub:
 class NotificationServiceServicer:
     """Keeps every user's feed of notifications.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with a reason of
-    `vibework.errors.v1.ErrorReason`. A notification past its retention is not shown, counted or changed by any call.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED,
+    ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with
+    a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention is not shown, counted or changed by
+    any call.
     """
 
     def CreateNotification(self, request, context):
@@ -142,7 +144,9 @@ class NotificationServiceServicer:
 
     def ListNotifications(self, request, context):
         """Lists a user's notifications, newest first, a page at a time (AIP-158). The pages hold while notifications come,
-        go and expire. A stored row that cannot be read is left out and logged.
+        go and expire. A page has fewer rows, and a token, where as many as asked for would not fit into a message of 4 MiB.
+        A stored row that cannot be read, or not fit into one, is left out and logged; counts, totals and statistics leave
+        it out, too.
 
         INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
         """
@@ -291,9 +295,10 @@ def add_NotificationServiceServicer_to_server(servicer, server):
 class NotificationService:
     """Keeps every user's feed of notifications.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with a reason of
-    `vibework.errors.v1.ErrorReason`. A notification past its retention is not shown, counted or changed by any call.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED,
+    ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with
+    a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention is not shown, counted or changed by
+    any call.
     """
 
     @staticmethod

@@ -29,9 +29,10 @@ GRPC_VERSION: str
 class NotificationServiceStub:
     """Keeps every user's feed of notifications.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with a reason of
-    `vibework.errors.v1.ErrorReason`. A notification past its retention is not shown, counted or changed by any call.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED,
+    ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with
+    a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention is not shown, counted or changed by
+    any call.
     """
 
     @_typing.overload
@@ -59,7 +60,9 @@ class NotificationServiceStub:
     """
     ListNotifications: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.ListNotificationsRequest, _notification_service_pb2.ListNotificationsResponse]
     """Lists a user's notifications, newest first, a page at a time (AIP-158). The pages hold while notifications come,
-    go and expire. A stored row that cannot be read is left out and logged.
+    go and expire. A page has fewer rows, and a token, where as many as asked for would not fit into a message of 4 MiB.
+    A stored row that cannot be read, or not fit into one, is left out and logged; counts, totals and statistics leave
+    it out, too.
 
     INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
     """
@@ -100,9 +103,10 @@ class NotificationServiceStub:
 class NotificationServiceAsyncStub(NotificationServiceStub):
     """Keeps every user's feed of notifications.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with a reason of
-    `vibework.errors.v1.ErrorReason`. A notification past its retention is not shown, counted or changed by any call.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED,
+    ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with
+    a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention is not shown, counted or changed by
+    any call.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -127,7 +131,9 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     """
     ListNotifications: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.ListNotificationsRequest, _notification_service_pb2.ListNotificationsResponse]  # type: ignore[assignment]
     """Lists a user's notifications, newest first, a page at a time (AIP-158). The pages hold while notifications come,
-    go and expire. A stored row that cannot be read is left out and logged.
+    go and expire. A page has fewer rows, and a token, where as many as asked for would not fit into a message of 4 MiB.
+    A stored row that cannot be read, or not fit into one, is left out and logged; counts, totals and statistics leave
+    it out, too.
 
     INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
     """
@@ -167,9 +173,10 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
 class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps every user's feed of notifications.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with a reason of
-    `vibework.errors.v1.ErrorReason`. A notification past its retention is not shown, counted or changed by any call.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED,
+    ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with
+    a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention is not shown, counted or changed by
+    any call.
     """
 
     @_abc_1.abstractmethod
@@ -216,7 +223,9 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.ListNotificationsResponse, _abc.Awaitable[_notification_service_pb2.ListNotificationsResponse]]:
         """Lists a user's notifications, newest first, a page at a time (AIP-158). The pages hold while notifications come,
-        go and expire. A stored row that cannot be read is left out and logged.
+        go and expire. A page has fewer rows, and a token, where as many as asked for would not fit into a message of 4 MiB.
+        A stored row that cannot be read, or not fit into one, is left out and logged; counts, totals and statistics leave
+        it out, too.
 
         INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
         """
