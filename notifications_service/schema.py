@@ -18,7 +18,7 @@ FEED_INDEX: Final = "feed"
 UNREADABLE_INDEX: Final = "unreadable"
 TTL_INDEX: Final = "createdAt_1"
 # Without these no query is served.
-NAMED: Final = frozenset({FEED_INDEX, TTL_INDEX})
+NAMED: Final = frozenset({FEED_INDEX, UNREADABLE_INDEX, TTL_INDEX})
 
 
 @dataclass(frozen=True, slots=True)

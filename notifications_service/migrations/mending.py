@@ -81,4 +81,6 @@ def _of_options(database: Any, name: str, expected: Document, found: Document) -
 
 
 async def _make(collection: Any, index: Index) -> None:
-    await collection.create_index(list(index.keys), name=index.name, **dict(index.options))
+    # Queries compare byte for byte, whatever the collation that the collection was made with.
+    simple = {"locale": "simple"}
+    await collection.create_index(list(index.keys), name=index.name, collation=simple, **dict(index.options))
