@@ -33,14 +33,16 @@ from tests.harness.workers import (
 )
 from tests.unit.chassis.test_rolling_restart import Load
 
+ESTABLISHED, LISTENING = "01", "0A"
 
-def connections(pid: int, port: int) -> int:
-    """Count the established connections that a process has accepted on a port."""
+
+def connections(pid: int, port: int, state: str = ESTABLISHED) -> int:
+    """Count the connections that a process has accepted on a port, or the sockets by which it listens there."""
     tables = [Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
     inodes = set()
     for line in [line for table in tables for line in table]:
         fields = line.split()
-        if fields[1].endswith(f":{port:04X}") and fields[3] == "01":
+        if fields[1].endswith(f":{port:04X}") and fields[3] == state:
             inodes.add(fields[9])
     found = 0
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
@@ -113,6 +115,9 @@ async def test_a_second_service_takes_over_beside_the_first(mysql_database: MySQ
         async with load.running(channels=4, callers=4):
             again = workers(mysql_database, 2, GRPC_PORT=str(port), **shared)
             second, _ = await asyncio.to_thread(stack.enter_context, again)
+            # That the port answers says nothing yet: the first service does.
+            joined = lambda: all(connections(worker, port, LISTENING) for worker in children(second.pid))  # noqa: E731
+            await asyncio.to_thread(wait_for, joined, "the second service's listeners")
             first.terminate()
             assert await asyncio.to_thread(first.wait, PATIENCE_SECONDS) == 0
             await asyncio.sleep(1)
