@@ -1,6 +1,6 @@
 """Domain errors: facts that a caller can act on, named by a reason and free of any transport.
 
-A kind (``NotFound``, ``Aborted`` …) says how a caller should react; ``chassis.status`` turns it into
+A kind (``NotFound``, ``Aborted`` …) says how a caller should react; ``chassis.interceptors.status`` turns it into
 a gRPC code. A service subclasses a kind and names the fact::
 
     class EmailTaken(AlreadyExists):

@@ -12,32 +12,33 @@ from vibework.notifications.v1 import (
     preference_service_pb2_grpc,
 )
 
-from chassis import logging
-from chassis.clients import open_peer_channel
+from chassis.context.statements import named
+from chassis.contract.pagetokens import PageTokens
 from chassis.errors import DatabaseUnavailable
 from chassis.keyring import Keyring
-from chassis.lifecycle import Scope, StartFailed
-from chassis.pagetokens import PageTokens
+from chassis.logs import logging
+from chassis.peers.clients import open_peer_channel
 from chassis.schema import SchemaLacking
-from chassis.server import Server, build_server
-from chassis.statements import named
+from chassis.serving.lifecycle import Scope, StartFailed
+from chassis.serving.server import Server, build_server
 from chassis.telemetry.start import Telemetry
 from chassis.telemetry.start import start as start_telemetry
-from notifications_service import documents, metrics, schema
-from notifications_service.database import Database
+from notifications_service import metrics, schema
 from notifications_service.feed.answers import Answers
+from notifications_service.feed.batching import SharedCommands
 from notifications_service.feed.paging import FeedPages
 from notifications_service.feed.repository import FeedRepository
 from notifications_service.feed.service import FeedService
 from notifications_service.feed.service import Recipients as RecipientCheck
 from notifications_service.feed.servicer import NotificationServicer
-from notifications_service.feed.sharing import SharedCommands
 from notifications_service.idempotency import IdempotencyKeys
 from notifications_service.migrations import state, steps
 from notifications_service.migrations.steps import Step
+from notifications_service.mongodb.database import Database
+from notifications_service.mongodb.secondaries import Secondaries, reader
+from notifications_service.notification import documents
+from notifications_service.notification.retention import Retention
 from notifications_service.recipients import Anyone, Recipients
-from notifications_service.retention import Retention
-from notifications_service.secondaries import Secondaries, reader
 from notifications_service.settings import Settings
 from notifications_service.unbuilt import unbuilt
 from notifications_service.users_client import BATCH_GET_USERS, UsersClient

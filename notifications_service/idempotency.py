@@ -12,14 +12,15 @@ from typing import Final
 from bson import Binary
 from pymongo.errors import DuplicateKeyError
 
-from chassis.detached import proceed
+from chassis.context.statements import named
+from chassis.contract.idempotency import RequestIdReused, RequestInFlight
 from chassis.errors import ConflictRetry
-from chassis.idempotency import RequestIdReused, RequestInFlight
-from chassis.statements import named
-from notifications_service import documents, schema
-from notifications_service.database import Database
-from notifications_service.documents import Document
-from notifications_service.drivers import Session
+from chassis.pooling.detached import proceed
+from notifications_service import schema
+from notifications_service.mongodb.database import Database
+from notifications_service.mongodb.drivers import Session
+from notifications_service.notification import documents
+from notifications_service.notification.documents import Document
 
 Write = Callable[[Session], Awaitable[None]]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from chassis.breaker import CircuitBreaker
+from chassis.peers.breaker import CircuitBreaker
 from chassis.telemetry.families import Distribution, Family, Labels, by, gauge
 from chassis.telemetry.registry import Registry
-from notifications_service.database import Database
-from notifications_service.secondaries import Secondaries
+from notifications_service.mongodb.database import Database
+from notifications_service.mongodb.secondaries import Secondaries
 from notifications_service.watch.service import WatchService
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from chassis.statements import named
-from notifications_service import documents, schema
-from notifications_service.database import Database
-from notifications_service.drivers import Collection
+from chassis.context.statements import named
+from notifications_service import schema
 from notifications_service.idempotency import KEPT_HOURS
-from notifications_service.retention import Retention
+from notifications_service.mongodb.database import Database
+from notifications_service.mongodb.drivers import Collection
+from notifications_service.notification import documents
+from notifications_service.notification.retention import Retention
 
 # Rows that one command deletes.
 BATCH: Final = 5_000

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
-from chassis import logging
-from chassis.coalesce import Coalescer
+from chassis.batching.coalesce import Coalescer
+from chassis.logs import logging
 from notifications_service.errors import RecipientNotFound, UsersServiceUnavailable
 from notifications_service.users_client import MAX_IDS
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from notifications_service import documents, unreadable
-from notifications_service.documents import Document
+from notifications_service.notification import documents, unreadable
+from notifications_service.notification.documents import Document
 
 IDEMPOTENCY_KEYS: Final = "idempotency_keys"
 # Names of the indexes that queries ask for, so that no planner has to guess.

@@ -9,9 +9,9 @@ import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 from vibework.users.v1 import user_service_pb2, user_service_pb2_grpc
 
-from chassis import logging
-from chassis.breaker import CircuitBreaker
-from chassis.clients import Client
+from chassis.logs import logging
+from chassis.peers.breaker import CircuitBreaker
+from chassis.peers.clients import Client
 from notifications_service.errors import UsersServiceUnavailable
 
 # Full name of the method, for the retries that gRPC does by itself: it only reads.

@@ -14,24 +14,24 @@ from vibework.users.v1.session_service_pb2_grpc import add_SessionServiceService
 from vibework.users.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 from vibework.users.v1.verification_service_pb2_grpc import add_VerificationServiceServicer_to_server
 
+from chassis.background import repeat, running
+from chassis.clock import Clock, utc_now
+from chassis.contract.pagetokens import PageTokens
 from chassis.keyring import Keyring
-from chassis.lifecycle import Scope
-from chassis.pagetokens import PageTokens
-from chassis.server import Server, build_server
+from chassis.serving.lifecycle import Scope
+from chassis.serving.server import Server, build_server
 from chassis.telemetry.start import Telemetry
 from chassis.telemetry.start import start as start_telemetry
 from users_service import metrics
-from users_service.accounts.credentials import Credentials
+from users_service.accounts.password_changes import Credentials
+from users_service.accounts.provider_sign_in import AccountSignIn
 from users_service.accounts.rotation import TokenRotation
 from users_service.accounts.service import AccountService
 from users_service.accounts.servicer import AccountServicer
-from users_service.accounts.signing_in import AccountSignIn
 from users_service.accounts.tokens import TokenCipher
 from users_service.attempts.limiter import Attempts
-from users_service.background import repeat, running
-from users_service.clock import Clock, utc_now
-from users_service.database import Database
 from users_service.idempotency import Idempotency
+from users_service.mysql.database import Database
 from users_service.notifications_client import NotificationsClient
 from users_service.outbox.model import DELETE_USER_NOTIFICATIONS
 from users_service.outbox.relay import Handler, Relay
@@ -39,10 +39,10 @@ from users_service.passwords.hasher import Passwords
 from users_service.purge import Purge, PurgeRunning
 from users_service.replicas.reads import Query, ReplicaReads
 from users_service.sessions.creation import SessionCreation
-from users_service.sessions.lookup import SessionLookup
+from users_service.sessions.password_sign_in import SignIn
+from users_service.sessions.reads import SessionLookup
 from users_service.sessions.service import SessionService
 from users_service.sessions.servicer import SessionServicer
-from users_service.sessions.sign_in import SignIn
 from users_service.settings import Settings
 from users_service.users.reads import UserReads
 from users_service.users.service import UserService

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chassis.cli import LazyGroup
+from chassis.commands.cli import LazyGroup
 
 main = LazyGroup(
     name="users-service",

@@ -15,13 +15,13 @@ from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.idempotency import RequestIdReused, RequestInFlight, request_fingerprint
+from chassis.clock import Clock
+from chassis.context.statements import named
+from chassis.contract.idempotency import RequestIdReused, RequestInFlight, request_fingerprint
 from chassis.keyring import KeyMissing, Keyring
-from chassis.statements import named
-from users_service.clock import Clock
-from users_service.database import Database
-from users_service.driver_errors import DUPLICATE_KEY, LOCK_WAIT_TIMEOUT, error_number
 from users_service.errors import EncryptionKeyMissing
+from users_service.mysql.database import Database
+from users_service.mysql.driver_errors import DUPLICATE_KEY, LOCK_WAIT_TIMEOUT, error_number
 from users_service.tables import idempotency_keys as keys
 
 R = TypeVar("R", bound=Message)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
+from chassis.clock import Clock
 from chassis.telemetry.families import Family, by, gauge
 from chassis.telemetry.registry import Registry
-from users_service import pools
-from users_service.clock import Clock
-from users_service.database import Database
+from users_service.mysql import pools
+from users_service.mysql.database import Database
 from users_service.outbox import repository as outbox
 from users_service.passwords.hasher import Passwords
 from users_service.replicas.reads import ReplicaReads

@@ -10,8 +10,8 @@ import grpc
 from vibework.notifications.v1.notification_service_pb2 import DeleteUserNotificationsRequest
 from vibework.notifications.v1.notification_service_pb2_grpc import NotificationServiceStub
 
-from chassis.calls import REQUEST_ID_KEY
-from chassis.clients import open_peer_channel
+from chassis.context.calls import REQUEST_ID_KEY
+from chassis.peers.clients import open_peer_channel
 from users_service.settings import Settings
 
 DELETE_SECONDS: Final = 10.0

@@ -6,9 +6,9 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from chassis.pagetokens import PageTokens
-from chassis.timestamps import from_micros, micros
-from users_service.rows import key
+from chassis.contract.pagetokens import PageTokens
+from chassis.contract.timestamps import from_micros, micros
+from users_service.mysql.rows import key
 
 # (created_at, id) of the last row of the page before.
 Position = tuple[datetime, str]

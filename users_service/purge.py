@@ -14,11 +14,11 @@ from sqlalchemy import CursorResult, TextClause, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.cli import CommandFailed
-from chassis.statements import named
-from users_service import locks
-from users_service.database import Database
-from users_service.driver_errors import DEADLOCK, LOCK_WAIT_TIMEOUT, error_number
+from chassis.commands.cli import CommandFailed
+from chassis.context.statements import named
+from users_service.mysql import locks
+from users_service.mysql.database import Database
+from users_service.mysql.driver_errors import DEADLOCK, LOCK_WAIT_TIMEOUT, error_number
 
 BATCH: Final = 1_000
 # One batch may take this long, and is tried this often where live traffic holds the rows.

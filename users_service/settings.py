@@ -8,9 +8,9 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from chassis.keyring import Keyring
 from chassis.settings import Milliseconds, Port, ServerSettings
+from users_service import endpoints
+from users_service.endpoints import Endpoint
 from users_service.passwords.cores import MOST
-from users_service.replicas import endpoints
-from users_service.replicas.endpoints import Endpoint
 
 
 class DatabaseSettings(ServerSettings):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from chassis.cli import CommandFailed
+from chassis.commands.cli import CommandFailed
 
 
 class BackupFailed(CommandFailed):

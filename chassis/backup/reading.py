@@ -17,7 +17,7 @@ from chassis.backup import compression, manifest
 from chassis.backup.errors import Damaged, RestoreFailed
 from chassis.backup.manifest import FORMAT, MOST_PARTS, Manifest
 from chassis.backup.writing import CHECKSUMS
-from chassis.progress import progress
+from chassis.commands.progress import progress
 
 _CHUNK: Final = 1 << 20
 # A manifest, the checksums and the description of a collection are some kilobytes each. JSON takes 20 times its size.

@@ -13,8 +13,8 @@ from typing import Final
 
 import orjson
 
-from chassis import logging
-from chassis.calls import Call
+from chassis.context.calls import Call
+from chassis.logs import logging
 
 _WRITE_AFTER_SECONDS: Final = 0.1
 _WRITE_AT: Final = 128
@@ -75,7 +75,7 @@ class JsonLines:
     """Writes entries as JSON lines, put together by hand: half the cost of a dictionary and a serialiser.
 
     Methods, codes and reasons are names of ours, and a request id has safe characters only
-    (``chassis.calls``), so the peer is all that needs escaping.
+    (``chassis.context.calls``), so the peer is all that needs escaping.
     """
 
     def __init__(self, write: Callable[[bytes], None]) -> None:

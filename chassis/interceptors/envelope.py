@@ -13,8 +13,8 @@ from typing import Any, Final, NoReturn
 
 from grpc.aio import EOF
 
-from chassis import calls
-from chassis.calls import REQUEST_ID_KEY, Call
+from chassis.context import calls
+from chassis.context.calls import REQUEST_ID_KEY, Call
 from chassis.errors import InvalidFields
 from chassis.interceptors import Context, Handler
 from chassis.interceptors.errors import fail

@@ -11,12 +11,12 @@ from typing import NoReturn
 
 import grpc
 
-from chassis import logging
-from chassis.calls import REQUEST_ID_KEY, Call
+from chassis.context.calls import REQUEST_ID_KEY, Call
 from chassis.errors import InternalError, ServiceError
 from chassis.interceptors import Context
 from chassis.interceptors.in_flight import taken_back
-from chassis.status import DETAILS_KEY, code_of, to_status
+from chassis.interceptors.status import DETAILS_KEY, code_of, to_status
+from chassis.logs import logging
 
 
 async def fail(call: Call, context: Context, error: BaseException) -> NoReturn:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Any, Final
 
-from chassis.calls import Call
+from chassis.context.calls import Call
 from chassis.errors import CallDeadlineExceeded, Overloaded, ServiceError, ShuttingDown
 
 _SWEEP_SECONDS: Final = 0.05

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
-from chassis import logging
+from chassis.logs import logging
 from chassis.telemetry.exposition import CONTENT_TYPE, text_of
 from chassis.telemetry.registry import Registry
 

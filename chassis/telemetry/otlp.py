@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chassis.ids import new_id
-from chassis.lifecycle import StartFailed
+from chassis.contract.ids import new_id
+from chassis.serving.lifecycle import StartFailed
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource

@@ -1,6 +1,6 @@
 """Statements of a database as they end: the slow ones are logged and counted, and those of a traced call are spans.
 
-A statement is called by its name (``chassis.statements``), its parameters are described by types and sizes
+A statement is called by its name (``chassis.context.statements``), its parameters are described by types and sizes
 (``shapes``): neither SQL nor a value gets into a log or a trace.
 """
 
@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Final, Protocol
 
-from chassis import logging, statements, trace
+from chassis.context import statements, trace
+from chassis.context.trace import Position
+from chassis.logs import logging
 from chassis.telemetry.families import Family, by
-from chassis.trace import Position
 
 # Returns what is told of a statement's parameters; asked only for a slow one.
 Shapes = Callable[[], Any]

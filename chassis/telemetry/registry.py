@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
-from chassis import logging
 from chassis.errors import ServiceError
+from chassis.logs import logging
 from chassis.telemetry.families import Collect, CollectAsync, Family
 
 # Seconds that those may take who must ask a database; without an answer their metrics are absent.

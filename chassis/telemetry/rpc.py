@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import Final
 
-from chassis.calls import Call
+from chassis.context.calls import Call
 from chassis.interceptors.in_flight import InFlight
 from chassis.telemetry.families import Distribution, Family, Labels, by
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from chassis import logging, tasks
+from chassis import tasks
 from chassis.interceptors.envelope import Observer
-from chassis.lifecycle import Scope
-from chassis.server import Server
+from chassis.logs import logging
+from chassis.serving.lifecycle import Scope
+from chassis.serving.server import Server
 from chassis.settings import ServerSettings
 from chassis.telemetry import endpoint, otlp, process, rpc
 from chassis.telemetry.families import Family, counter, gauge

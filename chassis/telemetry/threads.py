@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from chassis import logging
+from chassis.logs import logging
 
 
 async def in_thread(work: Callable[[], object], seconds: float) -> bool:

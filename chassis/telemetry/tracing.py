@@ -26,10 +26,10 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from chassis import trace
-from chassis.calls import Call
+from chassis.context import trace
+from chassis.context.calls import Call
+from chassis.context.trace import Position
 from chassis.telemetry.queries import Statement, Target
-from chassis.trace import Position
 
 _CONTEXT_KEYS: Final = ("traceparent", "tracestate")
 # The codes that are a server's fault (semantic conventions for gRPC); the others are answers like any other.

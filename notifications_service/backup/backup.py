@@ -8,7 +8,7 @@ from typing import Final
 from chassis.backup import writing
 from chassis.backup.manifest import Source
 from chassis.backup.writing import ArchiveWriter
-from chassis.progress import progress
+from chassis.commands.progress import progress
 from notifications_service.backup.bson_stream import Sum
 from notifications_service.backup.collections import METADATA
 from notifications_service.backup.snapshot import Snapshot, open_snapshot

@@ -9,8 +9,8 @@ import bson
 from bson import json_util
 
 from notifications_service.backup.connection import Connection
-from notifications_service.documents import Document
 from notifications_service.migrations.lock import COLLECTION as LOCK
+from notifications_service.notification.documents import Document
 
 METADATA: Final = ".metadata.json"
 # A process that migrates writes here; a lock must not come back with a backup.

@@ -18,8 +18,8 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
-from chassis.cli import CommandFailed
-from notifications_service.documents import Document
+from chassis.commands.cli import CommandFailed
+from notifications_service.notification.documents import Document
 from notifications_service.settings import DatabaseSettings
 
 # Seconds for one command: without an answer for so long, the server is gone.

@@ -12,7 +12,7 @@ from chassis.backup.command import RestoreOptions
 from chassis.backup.compression import SUFFIX
 from chassis.backup.errors import Damaged, saying_how_to_go_on
 from chassis.backup.reading import Advance, Archive
-from chassis.progress import progress
+from chassis.commands.progress import progress
 from notifications_service.backup import target
 from notifications_service.backup.backup import DOCUMENTS, SERVICE
 from notifications_service.backup.bson_stream import NoDocument, documents

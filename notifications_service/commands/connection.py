@@ -7,11 +7,11 @@ from typing import TypeVar
 
 from pymongo.errors import OperationFailure, PyMongoError
 
-from chassis import tracebacks
-from chassis.cli import CommandFailed, fail, run_interruptibly, unforeseen
+from chassis.commands.cli import CommandFailed, fail, run_interruptibly, unforeseen
 from chassis.errors import ServiceError
+from chassis.logs import tracebacks
 from chassis.schema import SchemaLacking
-from notifications_service.database import Database
+from notifications_service.mongodb.database import Database
 from notifications_service.settings import DatabaseSettings
 
 T = TypeVar("T")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from chassis import cli
-from chassis.report import Section, table
+from chassis.commands import cli
+from chassis.commands.report import Section, table
 from chassis.settings import load
 from notifications_service.commands.connection import run
 from notifications_service.explain.examples import names

@@ -6,13 +6,13 @@ from typing import Final
 
 import click
 
-from chassis.cli import CommandFailed, fail
-from chassis.migrations import Limits, drop_data_option, limits_options
+from chassis.commands.cli import CommandFailed, fail
+from chassis.commands.migrations import Limits, drop_data_option, limits_options
 from chassis.settings import load
 from notifications_service.commands.connection import run
-from notifications_service.database import Database
 from notifications_service.migrations import steps
 from notifications_service.migrations.runner import Report, Runner, Status
+from notifications_service.mongodb.database import Database
 from notifications_service.settings import DatabaseSettings
 
 RETENTION: Final = "notifications_retention_days"

@@ -7,14 +7,14 @@ from typing import Final
 
 import click
 
-from chassis.cli import CommandFailed
-from chassis.clients import open_peer_channel
-from chassis.progress import progress
-from chassis.seeding import MOST, options, unhurried
+from chassis.commands.cli import CommandFailed
+from chassis.commands.progress import progress
+from chassis.commands.seeding import MOST, options, unhurried
+from chassis.peers.clients import open_peer_channel
 from chassis.settings import load
-from notifications_service import documents, retention
 from notifications_service.commands.connection import run
-from notifications_service.database import Database
+from notifications_service.mongodb.database import Database
+from notifications_service.notification import documents, retention
 from notifications_service.seed.recipients import UserList
 from notifications_service.seed.repository import SeedRepository
 from notifications_service.seed.service import Plan, Seeding

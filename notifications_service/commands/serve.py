@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from chassis import cli
+from chassis.commands import cli
 from chassis.settings import load
 from notifications_service.settings import Settings
 

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from chassis import cli
+from chassis.commands import cli
 from chassis.settings import load
 from notifications_service.settings import DatabaseSettings
 from notifications_service.status.report import status as look
@@ -14,7 +14,7 @@ from notifications_service.status.report import status as look
 
 @click.command()
 @click.option(
-    "--json", "as_json", is_flag=True, help="The same as JSON, in the shape that chassis/report.py documents."
+    "--json", "as_json", is_flag=True, help="The same as JSON, in the shape that chassis/commands/report.py documents."
 )
 def status(as_json: bool) -> None:
     """Show versions, migrations, connections, sizes, index usage, replication and slow commands.

@@ -9,16 +9,15 @@ from typing import Any, Final
 
 from bson import ObjectId, Timestamp
 
-from notifications_service import documents
-from notifications_service.documents import Document, Draft, Type
 from notifications_service.explain.explainer import Explainer
-from notifications_service.feed import filters
-from notifications_service.feed.filters import Filter
 from notifications_service.feed.repository import FeedRepository
-from notifications_service.feed.states import Mark, State
 from notifications_service.idempotency import IdempotencyKeys, RequestKey
+from notifications_service.notification import documents, filters
+from notifications_service.notification.documents import Document, Draft, Type
+from notifications_service.notification.filters import Filter
+from notifications_service.notification.retention import Retention
+from notifications_service.notification.states import Mark, State
 from notifications_service.purge import purge
-from notifications_service.retention import Retention
 from notifications_service.seed.repository import SeedRepository
 from notifications_service.watch.snapshot import Snapshot, Snapshots
 

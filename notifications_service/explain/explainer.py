@@ -13,10 +13,10 @@ from typing import Any, Final, TypeVar, cast
 from bson import Timestamp
 from pymongo.errors import OperationFailure
 
-from chassis import statements
-from notifications_service.database import Database
-from notifications_service.documents import Document
-from notifications_service.drivers import Collection
+from chassis.context import statements
+from notifications_service.mongodb.database import Database
+from notifications_service.mongodb.drivers import Collection
+from notifications_service.notification.documents import Document
 from notifications_service.settings import DatabaseSettings
 
 T = TypeVar("T")

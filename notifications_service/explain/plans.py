@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from chassis.report import Row
+from chassis.commands.report import Row
 from notifications_service.explain.explainer import NOT_ALLOWED, Plan
 
 COLLECTION_SCAN: Final = "full scan!"

@@ -8,13 +8,13 @@ from typing import Any
 import pymongo
 from bson import ObjectId, json_util
 
-from chassis.cli import CommandFailed
-from chassis.report import Report, Row, Section
-from notifications_service import documents
+from chassis.commands.cli import CommandFailed
+from chassis.commands.report import Report, Row, Section
 from notifications_service.explain import plans
 from notifications_service.explain.examples import EXAMPLES, WITHOUT_PLAN, Example, Values, names
 from notifications_service.explain.explainer import Explainer
-from notifications_service.retention import Retention
+from notifications_service.notification import documents
+from notifications_service.notification.retention import Retention
 from notifications_service.settings import DatabaseSettings
 from notifications_service.status.shapes import shape
 

@@ -16,13 +16,13 @@ from vibework.notifications.v1.notification_service_pb2 import (
     ListNotificationsResponse,
 )
 
-from chassis import fieldmask, logging
-from notifications_service import messages
-from notifications_service.documents import Document
-from notifications_service.feed import states
+from chassis.contract import fieldmask
+from chassis.logs import logging
 from notifications_service.feed.requests import answer_too_large
-from notifications_service.feed.states import State
-from notifications_service.unreadable import FLAG
+from notifications_service.notification import messages, states
+from notifications_service.notification.documents import Document
+from notifications_service.notification.states import State
+from notifications_service.notification.unreadable import FLAG
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer

@@ -7,7 +7,7 @@ import hashlib
 from bson import ObjectId
 from vibework.notifications.v1.notification_service_pb2 import ListNotificationsRequest
 
-from chassis.pagetokens import InvalidPageToken, PageTokens
+from chassis.contract.pagetokens import InvalidPageToken, PageTokens
 from notifications_service.feed.repository import Position
 
 

@@ -12,17 +12,16 @@ from pymongo import ReturnDocument
 from pymongo.errors import BulkWriteError, WriteError
 from pymongo.results import UpdateResult
 
-from chassis.statements import named
-from notifications_service import documents, unreadable
-from notifications_service.database import BYTEWISE, Database, Found
-from notifications_service.documents import Document
-from notifications_service.drivers import Session
-from notifications_service.feed import filters, states
-from notifications_service.feed.filters import Filter
-from notifications_service.feed.states import Change
-from notifications_service.retention import Retention
+from chassis.context.statements import named
+from notifications_service.mongodb.database import BYTEWISE, Database, Found
+from notifications_service.mongodb.drivers import Session
+from notifications_service.mongodb.secondaries import Reader
+from notifications_service.notification import documents, filters, states, unreadable
+from notifications_service.notification.documents import Document
+from notifications_service.notification.filters import Filter
+from notifications_service.notification.retention import Retention
+from notifications_service.notification.states import Change
 from notifications_service.schema import FEED_INDEX, UNREADABLE_INDEX
-from notifications_service.secondaries import Reader
 
 NEWEST_FIRST: Final = {"createdAt": -1, "_id": -1}
 # Rows that one command deletes: each finishes well within the query timeout.

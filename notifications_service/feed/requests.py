@@ -14,13 +14,12 @@ from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from vibework.notifications.v1 import notification_pb2, notification_service_pb2
 
+from chassis.contract.nesting import MAX_LEVELS, too_deep
 from chassis.errors import FieldViolation, InvalidFields
-from chassis.nesting import MAX_LEVELS, too_deep
-from notifications_service import documents
-from notifications_service.documents import Draft, Type
-from notifications_service.feed import filters
-from notifications_service.feed.filters import Filter
-from notifications_service.feed.states import Mark
+from notifications_service.notification import documents, filters
+from notifications_service.notification.documents import Draft, Type
+from notifications_service.notification.filters import Filter
+from notifications_service.notification.states import Mark
 
 MAX_DATA_BYTES: Final = 16 * 1024
 MAX_SCHEDULE: Final = timedelta(days=30)

@@ -11,19 +11,18 @@ from bson import ObjectId
 from bson.errors import InvalidBSON
 from pymongo.errors import PyMongoError
 
-from chassis import logging
 from chassis.errors import EtagMismatch, ServiceError
-from notifications_service import documents
-from notifications_service.database import Database
-from notifications_service.documents import Document, Draft
-from notifications_service.drivers import Session
+from chassis.logs import logging
 from notifications_service.errors import NotificationNotFound, NotificationUnreadable
-from notifications_service.feed import filters
-from notifications_service.feed.filters import Filter
+from notifications_service.feed.batching import SharedCommands
 from notifications_service.feed.repository import FeedRepository, Position
-from notifications_service.feed.sharing import SharedCommands
-from notifications_service.feed.states import Mark
 from notifications_service.idempotency import IdempotencyKeys, RequestKey
+from notifications_service.mongodb.database import Database
+from notifications_service.mongodb.drivers import Session
+from notifications_service.notification import documents, filters
+from notifications_service.notification.documents import Document, Draft
+from notifications_service.notification.filters import Filter
+from notifications_service.notification.states import Mark
 
 # Looks at what is to be created, and raises what speaks against it.
 Check = Callable[[Sequence[Document]], None]

@@ -11,18 +11,19 @@ from vibework.notifications.v1 import notification_service_pb2 as pb
 from vibework.notifications.v1 import notification_service_pb2_grpc as pb_grpc
 from vibework.notifications.v1.notification_pb2 import Notification
 
-from chassis import fieldmask, logging
+from chassis.contract import fieldmask
+from chassis.contract.idempotency import request_fingerprint
+from chassis.contract.pagetokens import page_size
 from chassis.errors import InvalidFields
-from chassis.idempotency import request_fingerprint
-from chassis.pagetokens import page_size
-from notifications_service.documents import Document
+from chassis.logs import logging
 from notifications_service.errors import NotificationUnreadable
 from notifications_service.feed import answers, requests
 from notifications_service.feed.paging import FeedPages
 from notifications_service.feed.service import FeedService
 from notifications_service.idempotency import RequestKey
-from notifications_service.messages import Unreadable
-from notifications_service.unreadable import FLAG
+from notifications_service.notification.documents import Document
+from notifications_service.notification.messages import Unreadable
+from notifications_service.notification.unreadable import FLAG
 
 Context = Any
 Write = Callable[[pb.WatchNotificationsResponse], Awaitable[None]]

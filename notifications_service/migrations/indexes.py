@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from chassis.cli import CommandFailed
+from chassis.commands.cli import CommandFailed
 from notifications_service.schema import TTL_INDEX, Index
 
 # The index's own business, and options whose absence means the same as false.

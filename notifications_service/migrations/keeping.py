@@ -10,11 +10,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
-from chassis.cli import CommandFailed
-from notifications_service import documents, retention, schema
+from chassis.commands.cli import CommandFailed
+from notifications_service import schema
 from notifications_service.migrations import indexes
 from notifications_service.migrations.indexes import Indexes
-from notifications_service.retention import DAY
+from notifications_service.notification import documents, retention
+from notifications_service.notification.retention import DAY
 from notifications_service.schema import Index
 
 SETTING: Final = "NOTIFICATIONS_RETENTION_DAYS"

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from chassis.cli import CommandFailed
+from chassis.commands.cli import CommandFailed
 
 COLLECTION: Final = "migration_lock"
 LEASE: Final = 30.0

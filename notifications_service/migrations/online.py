@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pymongo.operations import DeleteMany, UpdateMany
 
-from chassis.migrations import Limits, WouldLock, WouldLose
+from chassis.commands.migrations import Limits, WouldLock, WouldLose
 
 # They hold the collection, or write another one whole.
 _HOLDING: Final = frozenset(

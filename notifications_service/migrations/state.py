@@ -7,13 +7,14 @@ from typing import Any, Final
 
 from pymongo.errors import OperationFailure
 
+from chassis.context.statements import named
 from chassis.schema import SchemaState
-from chassis.statements import named
-from notifications_service import documents, schema
-from notifications_service.documents import Document
+from notifications_service import schema
 from notifications_service.migrations import indexes
 from notifications_service.migrations.indexes import Indexes
 from notifications_service.migrations.steps import Step
+from notifications_service.notification import documents
+from notifications_service.notification.documents import Document
 
 SERVICE: Final = "notifications-service"
 RECORDS: Final = "migrations"

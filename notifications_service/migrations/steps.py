@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from chassis.cli import CommandFailed
-from chassis.migrations import place_of
-from chassis.tracebacks import summary
+from chassis.commands.cli import CommandFailed
+from chassis.commands.migrations import place_of
+from chassis.logs.tracebacks import summary
 
 PACKAGE: Final = "migrations.mongodb"
 _FILE: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.py")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from chassis.fake_people import full_name
-from notifications_service.documents import Draft, Type
+from chassis.commands.fake_people import full_name
+from notifications_service.notification.documents import Draft, Type
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from typing import Final
 
 from bson import ObjectId
 
-from chassis.fake_people import moment
-from notifications_service import documents
-from notifications_service.documents import DeliveryState, Document, Draft, Type
-from notifications_service.feed.states import FIELDS, State
+from chassis.commands.fake_people import moment
+from notifications_service.notification import documents
+from notifications_service.notification.documents import DeliveryState, Document, Draft, Type
+from notifications_service.notification.states import FIELDS, State
 
 _DAY: Final = timedelta(days=1)
 

@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 from vibework.users.v1 import user_service_pb2, user_service_pb2_grpc
 
-from chassis.clients import Client
+from chassis.peers.clients import Client
 from notifications_service.errors import UsersServiceUnavailable
 
 PAGE_SIZE: Final = 100

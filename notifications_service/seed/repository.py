@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chassis.statements import named
-from notifications_service import documents
-from notifications_service.database import Database
-from notifications_service.documents import Document
+from chassis.context.statements import named
+from notifications_service.mongodb.database import Database
+from notifications_service.notification import documents
+from notifications_service.notification.documents import Document
 
 
 class SeedRepository:

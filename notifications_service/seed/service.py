@@ -9,10 +9,10 @@ from typing import Final
 
 from pymongo.errors import BulkWriteError
 
-from chassis import fake_people
-from chassis.cli import CommandFailed
-from chassis.seeding import store_all
-from notifications_service.documents import Document
+from chassis.commands import fake_people
+from chassis.commands.cli import CommandFailed
+from chassis.commands.seeding import store_all
+from notifications_service.notification.documents import Document
 from notifications_service.seed import content, history
 from notifications_service.seed.recipients import Recipients
 from notifications_service.seed.repository import SeedRepository

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from bson import Timestamp
 
-from chassis.report import NotAvailable, Section
-from notifications_service.database import Database
+from chassis.commands.report import NotAvailable, Section
+from notifications_service.mongodb.database import Database
 
 _PRIMARY: Final = 1
 _OPLOG: Final = "oplog.rs"

@@ -10,13 +10,13 @@ from typing import Final
 import pymongo
 from pymongo.errors import OperationFailure, PyMongoError
 
-from chassis.cli import CommandFailed
+from chassis.commands.cli import CommandFailed
+from chassis.commands.pools_report import pools
+from chassis.commands.report import NotAvailable, Report, Section
 from chassis.errors import ServiceError
-from chassis.pools_report import pools
-from chassis.report import NotAvailable, Report, Section
-from notifications_service.database import Database
 from notifications_service.migrations import mending
 from notifications_service.migrations.runner import Runner, Status
+from notifications_service.mongodb.database import Database
 from notifications_service.settings import DatabaseSettings, Settings
 from notifications_service.status import replication, server, slow_commands, storage
 

@@ -6,8 +6,8 @@ import platform
 
 from pymongo.errors import OperationFailure
 
-from chassis.report import Row, Section, version_of
-from notifications_service.database import Database
+from chassis.commands.report import Row, Section, version_of
+from notifications_service.mongodb.database import Database
 
 
 async def versions(database: Database) -> Section:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from chassis.report import Section
-from notifications_service.database import Database
+from chassis.commands.report import Section
+from notifications_service.mongodb.database import Database
 from notifications_service.status.shapes import shape
 
 SHOWN: Final = 10

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from pymongo.errors import OperationFailure
 
-from chassis.report import Row, Section
+from chassis.commands.report import Row, Section
 from notifications_service import schema
-from notifications_service.database import Database
+from notifications_service.mongodb.database import Database
 
 _KEPT_OUT: Final = "system."
 

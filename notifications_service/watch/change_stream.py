@@ -11,11 +11,12 @@ import pymongo
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure
 
-from chassis.statements import named
-from notifications_service import documents, drivers, undecoded
-from notifications_service.database import Database
-from notifications_service.documents import Document
-from notifications_service.drivers import Collection
+from chassis.context.statements import named
+from notifications_service.mongodb import drivers, undecoded
+from notifications_service.mongodb.database import Database
+from notifications_service.mongodb.drivers import Collection
+from notifications_service.notification import documents
+from notifications_service.notification.documents import Document
 from notifications_service.watch.changes import OPERATIONS, Change, HistoryLost, Position, parse, position_of, time_of
 
 # The place lies before the history that is kept (286) or is none of it (260, 280); or the stream cannot pass an event

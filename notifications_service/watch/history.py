@@ -12,9 +12,9 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
-from chassis.coalesce import Coalescer
-from notifications_service.database import Database, translated
-from notifications_service.documents import Document
+from chassis.batching.coalesce import Coalescer
+from notifications_service.mongodb.database import Database, translated
+from notifications_service.notification.documents import Document
 from notifications_service.watch.change_stream import opened
 from notifications_service.watch.changes import Change, HistoryLost, Position, time_of
 from notifications_service.watch.errors import ResumeTokenExpired, WatchInterrupted

@@ -17,8 +17,9 @@ from typing import Final
 from bson import Timestamp
 from pymongo.errors import PyMongoError
 
-from chassis import logging, tasks
+from chassis import tasks
 from chassis.errors import DatabaseUnavailable, ServiceError, ShuttingDown, Unavailable
+from chassis.logs import logging
 from notifications_service.watch import changes
 from notifications_service.watch.change_stream import ChangeStream
 from notifications_service.watch.changes import Change, HistoryLost, Position

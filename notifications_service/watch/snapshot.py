@@ -15,14 +15,14 @@ from typing import Any, Final, TypeVar
 from bson import ObjectId, Timestamp
 from pymongo.errors import OperationFailure
 
-from chassis.coalesce import Coalescer
-from chassis.statements import named
-from notifications_service import documents, schema, unreadable
-from notifications_service.database import BYTEWISE, Database, Found
-from notifications_service.documents import Document
-from notifications_service.feed import filters
-from notifications_service.feed.filters import Filter
-from notifications_service.feed.states import State
+from chassis.batching.coalesce import Coalescer
+from chassis.context.statements import named
+from notifications_service import schema
+from notifications_service.mongodb.database import BYTEWISE, Database, Found
+from notifications_service.notification import documents, filters, unreadable
+from notifications_service.notification.documents import Document
+from notifications_service.notification.filters import Filter
+from notifications_service.notification.states import State
 from notifications_service.watch.errors import WatchInterrupted
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from script.local.problems import LocalProblem
-from users_service.engines import connect_arguments
+from users_service.mysql.engines import connect_arguments
 from users_service.settings import DatabaseSettings
 
 T = TypeVar("T")

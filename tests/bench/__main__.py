@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from chassis.progress import progress
+from chassis.commands.progress import progress
 from script.local.problems import LocalProblem
 from tests.bench import record as records
 from tests.bench import scenarios, watch_bench

@@ -8,8 +8,8 @@ from typing import Any
 import pymongo
 from pymongo import WriteConcern
 
-from notifications_service import documents
-from notifications_service.documents import Draft, Type
+from notifications_service.notification import documents
+from notifications_service.notification.documents import Draft, Type
 from tests.bench import plan as planned
 from tests.bench.plan import Plan
 

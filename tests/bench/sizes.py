@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from chassis.report import table
+from chassis.commands.report import table
 from script.local import ports
 from script.local.mongodb import LocalMongoDB
 from script.local.mysql import LocalMySQL, MySQLAccount

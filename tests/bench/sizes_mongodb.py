@@ -11,11 +11,10 @@ from typing import Any, Final
 import pymongo
 from bson import ObjectId
 
-from chassis.ids import new_id
-from notifications_service import documents
-from notifications_service.documents import Document, Draft, Type
-from notifications_service.feed import states
-from notifications_service.feed.states import State
+from chassis.contract.ids import new_id
+from notifications_service.notification import documents, states
+from notifications_service.notification.documents import Document, Draft, Type
+from notifications_service.notification.states import State
 
 PER_CALL: Final = 1_000
 # Rows that are changed and deleted, for what that leaves in the logs.

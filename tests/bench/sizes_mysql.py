@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from chassis.ids import new_id
+from chassis.contract.ids import new_id
 from tests.bench.seed_mysql import connect
 
 ROWS_PER_STATEMENT = 1_000

@@ -18,8 +18,8 @@ import pymongo
 import uvloop
 from pydantic import SecretStr
 
-from notifications_service import documents
-from notifications_service.database import Database
+from notifications_service.mongodb.database import Database
+from notifications_service.notification import documents
 from notifications_service.settings import DatabaseSettings
 from notifications_service.watch import changes
 from notifications_service.watch.change_stream import opened

@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from chassis.health import LIVENESS
+from chassis.serving.health import LIVENESS
 from chassis.settings import ServerSettings
 from notifications_service.settings import Settings as NotificationsSettings
 from users_service.settings import Settings as UsersSettings

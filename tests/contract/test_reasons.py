@@ -13,7 +13,7 @@ from vibework.errors.v1 import ErrorReason
 import notifications_service
 import users_service
 from chassis.errors import ServiceError
-from chassis.status import code_of
+from chassis.interceptors.status import code_of
 from tests.contract.rendering import answers, comments_of
 
 PREFIX = "ERROR_REASON_"

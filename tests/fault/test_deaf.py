@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import notifications_service.app
-from notifications_service.database import Database as MongoDB
+from notifications_service.mongodb.database import Database as MongoDB
 from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.notifications import serving
 from tests.harness.users import users_service as serving_users

@@ -15,8 +15,8 @@ from vibework.notifications.v1.delivery_service_pb2_grpc import DeliveryServiceS
 from vibework.notifications.v1.notification_service_pb2_grpc import NotificationServiceStub
 from vibework.notifications.v1.preference_service_pb2_grpc import PreferenceServiceStub
 
-from chassis.lifecycle import Scope
-from chassis.server import Server
+from chassis.serving.lifecycle import Scope
+from chassis.serving.server import Server
 from notifications_service.app import build
 from notifications_service.settings import Settings
 from tests.harness.databases import MongoDatabase

@@ -15,7 +15,7 @@ _WRITTEN = re.compile(r"(?:PointRead\(\w+, |\bnaming\(|\b_ask\()\"([a-z_]+\.[a-z
 
 
 def statement_names(package: str) -> set[str]:
-    """Return the names that ``chassis.statements`` gives in a package."""
+    """Return the names that ``chassis.context.statements`` gives in a package."""
     return {*_of_functions(package), *_written(package)}
 
 

@@ -31,8 +31,8 @@ from vibework.users.v1.session_service_pb2_grpc import SessionServiceStub
 from vibework.users.v1.user_service_pb2_grpc import UserServiceStub
 from vibework.users.v1.verification_service_pb2_grpc import VerificationServiceStub
 
-from chassis.lifecycle import Scope
-from chassis.server import Server
+from chassis.serving.lifecycle import Scope
+from chassis.serving.server import Server
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import MySQLDatabase, in_own_thread

@@ -10,8 +10,8 @@ from io import BytesIO, StringIO
 import pytest
 import structlog
 
-from chassis import logging
-from chassis.logsink import LogSink
+from chassis.logs import logging
+from chassis.logs.sink import LogSink
 
 # One thread logs while another replaces `sys.stdout`: what a test with `capsys` beside a server does.
 LOGGING_WHILE_STDOUT_CHANGES_HANDS = """

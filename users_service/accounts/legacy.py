@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.statements import named
+from chassis.context.statements import named
 from users_service.tables import users
 
 

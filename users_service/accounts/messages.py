@@ -7,8 +7,8 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 from vibework.users.v1 import account_service_pb2 as pb
 
+from chassis.contract.timestamps import assign
 from chassis.errors import InvalidFields
-from chassis.timestamps import assign
 from users_service.accounts.model import Account, NewAccount, PasswordChange, Profile, SignedIn, SignIn, Tokens
 from users_service.sessions.messages import client_details
 from users_service.sessions.messages import fill as fill_session

@@ -12,14 +12,14 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.ids import new_id
-from chassis.statements import named
+from chassis.clock import utc
+from chassis.context.statements import named
+from chassis.contract.ids import new_id
 from users_service.accounts.model import CREDENTIAL, Account
-from users_service.clock import utc
-from users_service.driver_errors import FOREIGN_KEY_MISSING, duplicate_key, error_number
 from users_service.errors import AccountAlreadyLinked, UserNotFound
+from users_service.mysql.driver_errors import FOREIGN_KEY_MISSING, duplicate_key, error_number
+from users_service.mysql.rows import UNFIT, as_integer, as_text, readable, unreadable
 from users_service.paging import Position
-from users_service.rows import UNFIT, as_integer, as_text, readable, unreadable
 from users_service.tables import accounts
 
 COLUMNS = tuple(accounts.c[name] for name in Account.__dataclass_fields__)

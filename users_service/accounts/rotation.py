@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from chassis import logging
 from chassis.errors import Aborted, Unavailable
+from chassis.logs import logging
 from users_service.accounts import repository
 from users_service.accounts.model import Account
 from users_service.accounts.tokens import TokenCipher
-from users_service.database import Database
 from users_service.errors import EncryptionKeyMissing
+from users_service.mysql.database import Database
 
 BATCH = 500
 

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.users.v1.account_service_pb2 import LinkAccountRequest, LinkAccountResponse
 
+from chassis.clock import Clock
+from chassis.contract.pagetokens import PageTokens
 from chassis.errors import EtagMismatch, InvalidFields
-from chassis.pagetokens import PageTokens
 from users_service.accounts import legacy, messages, repository
 from users_service.accounts.linking import insert_linked, store_tokens
 from users_service.accounts.model import CREDENTIAL, Account, Tokens
 from users_service.accounts.rotation import TokenRotation
 from users_service.accounts.tokens import TokenCipher
-from users_service.clock import Clock
-from users_service.database import Database
 from users_service.errors import AccountNotFound, LastAccount, TokensNotFound, UserNotFound
 from users_service.idempotency import Idempotency
+from users_service.mysql.database import Database
+from users_service.mysql.rows import readable
 from users_service.paging import position, token_behind
 from users_service.replicas.reads import Query
-from users_service.rows import readable
 from users_service.users import repository as users
 from users_service.users.model import User
 from users_service.verifications import repository as verifications

@@ -5,12 +5,12 @@ from __future__ import annotations
 from vibework.users.v1 import account_service_pb2 as pb
 from vibework.users.v1 import account_service_pb2_grpc
 
+from chassis.contract.pagetokens import page_size
 from chassis.interceptors import Context
-from chassis.pagetokens import page_size
 from users_service.accounts import messages
-from users_service.accounts.credentials import Credentials
+from users_service.accounts.password_changes import Credentials
+from users_service.accounts.provider_sign_in import AccountSignIn
 from users_service.accounts.service import AccountService
-from users_service.accounts.signing_in import AccountSignIn
 
 
 class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):

@@ -14,8 +14,8 @@ from chassis.errors import RateLimited
 from chassis.keyring import Keyring, Mac
 from users_service.attempts import repository
 from users_service.attempts.repository import Counter
-from users_service.database import Database
 from users_service.errors import NOT_HASHED
+from users_service.mysql.database import Database
 from users_service.settings import Settings
 
 IPV6_NETWORK = 64

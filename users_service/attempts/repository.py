@@ -10,9 +10,9 @@ from functools import cache
 from sqlalchemy import Boolean, ColumnElement, and_, bindparam, case, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.statements import named
-from users_service.clock import utc
-from users_service.prepared import Prepared
+from chassis.clock import utc
+from chassis.context.statements import named
+from users_service.mysql.compiled import Prepared
 from users_service.tables import attempt_counters as table
 
 

@@ -13,7 +13,7 @@ from chassis.backup.compression import SUFFIX
 from chassis.backup.errors import BackupFailed, Damaged
 from chassis.backup.manifest import Source
 from chassis.backup.reading import Advance, Archive
-from chassis.progress import progress
+from chassis.commands.progress import progress
 from users_service.backup import checksums
 from users_service.backup.dump import dump, estimate
 from users_service.backup.omissions import omissions

@@ -11,9 +11,9 @@ import asyncmy
 import asyncmy.errors
 from asyncmy.cursors import Cursor, SSCursor
 
-from chassis.cli import CommandFailed
-from users_service.driver_errors import error_number
-from users_service.engines import connect_arguments
+from chassis.commands.cli import CommandFailed
+from users_service.mysql.driver_errors import error_number
+from users_service.mysql.engines import connect_arguments
 from users_service.settings import DatabaseSettings
 
 # Seconds for one statement, and for the next rows of one: without an answer for so long, the server is gone.

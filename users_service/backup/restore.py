@@ -5,11 +5,11 @@ from __future__ import annotations
 from chassis.backup.command import RestoreOptions
 from chassis.backup.errors import saying_how_to_go_on
 from chassis.backup.reading import Archive
-from chassis.progress import progress
-from users_service import migration
+from chassis.commands.progress import progress
 from users_service.backup import target
 from users_service.backup.backup import SERVICE, contents
 from users_service.backup.connection import Connection, connected
+from users_service.migrations import runner
 from users_service.settings import DatabaseSettings
 
 
@@ -38,7 +38,7 @@ async def restore(settings: DatabaseSettings, archive: Archive, options: Restore
 
 def _accept(archive: Archive, options: RestoreOptions) -> None:
     """Refuse a file before anything is changed; if it is to be verified, also for what its statements are."""
-    archive.accept(SERVICE, migration.known(), verify=options.verify)
+    archive.accept(SERVICE, runner.known(), verify=options.verify)
     if options.verify:
         for _statement in contents(archive):
             pass

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from chassis.backup.errors import BackupFailed
-from users_service import locks
 from users_service.backup.connection import Connection, MySQLFailed, connected
+from users_service.mysql import locks
 from users_service.settings import DatabaseSettings
 
 VERSIONS: Final = "alembic_version"

@@ -6,10 +6,10 @@ from typing import Final
 
 from chassis.backup.errors import RestoreFailed
 from chassis.backup.manifest import Manifest
-from users_service import locks
 from users_service.backup import checksums
 from users_service.backup.connection import Connection
 from users_service.backup.snapshot import REVISION
+from users_service.mysql import locks
 
 # A table by which anyone can see that a restore did not finish.
 MARKER: Final = "restore_unfinished"

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from chassis.backup import command
-from chassis.cli import run
+from chassis.commands.cli import run
 from chassis.settings import load
 from users_service.backup.backup import backup as write_backup
 from users_service.settings import DatabaseSettings

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from chassis.cli import CommandFailed, fail, run
-from chassis.migrations import Limits, drop_data_option, limits_options
+from chassis.commands.cli import CommandFailed, fail, run
+from chassis.commands.migrations import Limits, drop_data_option, limits_options
 from chassis.settings import load
-from users_service import migration
+from users_service.migrations import runner
 from users_service.settings import DatabaseSettings
 
 
@@ -25,7 +25,7 @@ def migrate_up(revision: str, allow_locking: bool, big_table: int) -> None:
     A statement that would lock a table of over a million rows is refused. Where no revision is missing, keys, indexes
     and tables that have gone since are put back. A database that a newer version has migrated is left as it is.
     """
-    run(migration.up(load(DatabaseSettings), revision, click.echo, Limits(allow_locking, big_table)))
+    run(runner.up(load(DatabaseSettings), revision, click.echo, Limits(allow_locking, big_table)))
 
 
 @migrate.command("down", context_settings={"ignore_unknown_options": True})
@@ -38,13 +38,13 @@ def migrate_down(revision: str, allow_locking: bool, big_table: int, drop_data: 
     Where that would drop tables that hold rows, it is refused.
     """
     limits = Limits(allow_locking, big_table)
-    run(migration.down(load(DatabaseSettings), revision, click.echo, limits, drop_data=drop_data))
+    run(runner.down(load(DatabaseSettings), revision, click.echo, limits, drop_data=drop_data))
 
 
 @migrate.command("status")
 def migrate_status() -> None:
     """List the revisions and whether the database has them."""
-    for revision in run(migration.status(load(DatabaseSettings))):
+    for revision in run(runner.status(load(DatabaseSettings))):
         click.echo(f"{revision.number}  {_state(revision)}  {revision.name}")
 
 
@@ -53,12 +53,12 @@ def migrate_status() -> None:
 def migrate_new(name: str) -> None:
     """Write an empty revision called NAME after the last one."""
     try:
-        click.echo(migration.new(name))
+        click.echo(runner.new(name))
     except CommandFailed as error:
         fail(str(error))
 
 
-def _state(revision: migration.Revision) -> str:
+def _state(revision: runner.Revision) -> str:
     if not revision.known:
         return "unknown"
     return "applied" if revision.applied else "missing"

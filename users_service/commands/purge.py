@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import click
 
-from chassis.cli import run
-from chassis.progress import progress
+from chassis.clock import utc_now
+from chassis.commands.cli import run
+from chassis.commands.progress import progress
 from chassis.settings import load
-from users_service.clock import utc_now
-from users_service.database import Database
+from users_service.mysql.database import Database
 from users_service.purge import BATCH, Purge
 from users_service.settings import DatabaseSettings
 

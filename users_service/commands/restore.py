@@ -9,7 +9,7 @@ import click
 from chassis.backup import command
 from chassis.backup.command import RestoreOptions
 from chassis.backup.reading import Archive
-from chassis.cli import run
+from chassis.commands.cli import run
 from chassis.settings import load
 from users_service.backup import restore as restoring
 from users_service.settings import DatabaseSettings

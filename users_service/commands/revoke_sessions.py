@@ -6,11 +6,11 @@ from functools import partial
 
 import click
 
-from chassis.cli import run
-from chassis.progress import progress
+from chassis.clock import utc_now
+from chassis.commands.cli import run
+from chassis.commands.progress import progress
 from chassis.settings import load
-from users_service.clock import utc_now
-from users_service.database import Database
+from users_service.mysql.database import Database
 from users_service.sessions import repository
 from users_service.sessions.mass_revocation import revoke_everyone
 from users_service.sessions.service import REVOKED

@@ -6,13 +6,13 @@ import sys
 
 import click
 
-from chassis.cli import run
+from chassis.commands.cli import run
+from chassis.commands.progress import progress
 from chassis.keyring import Keyring
-from chassis.progress import progress
 from chassis.settings import load
 from users_service.accounts.rotation import Rotated, TokenRotation
 from users_service.accounts.tokens import TokenCipher
-from users_service.database import Database
+from users_service.mysql.database import Database
 from users_service.settings import Settings
 
 

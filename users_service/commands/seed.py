@@ -10,13 +10,13 @@ from typing import Final
 
 import click
 
-from chassis.cli import CommandFailed, run
+from chassis.commands.cli import CommandFailed, run
+from chassis.commands.progress import progress
+from chassis.commands.seeding import MOST, options, unhurried
 from chassis.keyring import Keyring
-from chassis.progress import progress
-from chassis.seeding import MOST, options, unhurried
 from chassis.settings import load
 from users_service.accounts.tokens import TokenCipher
-from users_service.database import Database
+from users_service.mysql.database import Database
 from users_service.passwords.hasher import LONGEST, Passwords
 from users_service.seed.accounts import Accounts
 from users_service.seed.service import Plan, Seeding

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from chassis import cli
+from chassis.commands import cli
 from chassis.settings import load
 from users_service.passwords.cores import processes_for
 from users_service.settings import Settings

@@ -10,18 +10,18 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.users.v1 import session_service_pb2 as pb
 
+from chassis.clock import utc_now
 from chassis.keyring import Keyring
 from users_service.accounts import legacy
 from users_service.accounts import repository as accounts
 from users_service.attempts import repository as attempts
 from users_service.attempts.repository import Counter
-from users_service.clock import utc_now
-from users_service.database import Database
+from users_service.credentials import repository as passwords
+from users_service.credentials.repository import Credential
 from users_service.explain.examples import Example
 from users_service.explain.values import Values
 from users_service.idempotency import Idempotency
-from users_service.passwords import repository as passwords
-from users_service.passwords.repository import Credential
+from users_service.mysql.database import Database
 from users_service.verifications import repository as verifications
 
 ACCOUNTS: Final = (

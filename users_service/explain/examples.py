@@ -10,15 +10,15 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from users_service.database import Database
 from users_service.explain.values import Values
+from users_service.mysql.database import Database
+from users_service.mysql.point_reads import PointRead
 from users_service.outbox import repository as outbox
 from users_service.outbox.model import DELETE_USER_NOTIFICATIONS, Entry
-from users_service.point_reads import PointRead
 from users_service.purge import Purge
 from users_service.seed import repository as seed
 from users_service.sessions import repository as sessions
-from users_service.sessions.lookup import BY_REPLACED_TOKEN, BY_TOKEN
+from users_service.sessions.reads import BY_REPLACED_TOKEN, BY_TOKEN
 from users_service.tables import users as users_table
 from users_service.users import deletion
 from users_service.users import repository as users

@@ -15,9 +15,9 @@ import asyncmy.errors
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import statements
-from users_service.database import Database
-from users_service.driver_errors import DENIED, NothingSent, error_number
+from chassis.context import statements
+from users_service.mysql.database import Database
+from users_service.mysql.driver_errors import DENIED, NothingSent, error_number
 
 T = TypeVar("T")
 

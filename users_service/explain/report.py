@@ -8,13 +8,13 @@ from typing import Any, Final, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.cli import CommandFailed
-from chassis.report import Report, Row, Section
-from users_service.database import Database
+from chassis.commands.cli import CommandFailed
+from chassis.commands.report import Report, Row, Section
 from users_service.explain.catalog import EXAMPLES, TOGETHER, WITHOUT_PLAN, names
 from users_service.explain.examples import Example
 from users_service.explain.explainer import Explainer, ExplainingDatabase, Plan
 from users_service.explain.values import pick
+from users_service.mysql.database import Database
 from users_service.settings import DatabaseSettings
 
 FULL_SCAN: Final = "full scan!"

@@ -10,10 +10,10 @@ from typing import Final, NoReturn
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import logging
-from users_service.background import repeat
-from users_service.clock import Clock
-from users_service.database import Database
+from chassis.background import repeat
+from chassis.clock import Clock
+from chassis.logs import logging
+from users_service.mysql.database import Database
 from users_service.outbox import repository
 from users_service.outbox.model import Entry
 

@@ -13,10 +13,10 @@ from typing import Final
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.ids import new_id
-from chassis.statements import named
-from users_service.clock import utc
-from users_service.driver_text import marked
+from chassis.clock import utc
+from chassis.context.statements import named
+from chassis.contract.ids import new_id
+from users_service.mysql.driver_text import marked
 from users_service.outbox.model import Entry
 from users_service.tables import outbox
 

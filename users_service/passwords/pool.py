@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from chassis import logging
 from chassis.errors import ShuttingDown
+from chassis.logs import logging
 from users_service.errors import PasswordHashingBusy, PasswordHashingUnavailable
 from users_service.passwords import frames
 from users_service.passwords.child import Child, Listener

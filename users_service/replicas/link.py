@@ -10,8 +10,8 @@ from typing import Any, Final
 import asyncmy
 import asyncmy.errors
 
-from chassis.statements import naming
-from users_service.engines import limited_arguments
+from chassis.context.statements import naming
+from users_service.mysql.engines import limited_arguments
 from users_service.replicas.errors import ReplicaFailed
 from users_service.replicas.positions import Position, parse
 from users_service.settings import DatabaseSettings

@@ -15,13 +15,14 @@ from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import deadline, logging
-from chassis.coalesce import Coalescer
+from chassis.background import repeat
+from chassis.batching.coalesce import Coalescer
+from chassis.context import deadline
+from chassis.context.statements import naming
 from chassis.errors import DatabaseUnavailable
-from chassis.statements import naming
-from users_service.background import repeat
-from users_service.database import Database
-from users_service.driver_errors import TextUnreadable, translated
+from chassis.logs import logging
+from users_service.mysql.database import Database
+from users_service.mysql.driver_errors import TextUnreadable, translated
 from users_service.replicas import staleness
 from users_service.replicas.errors import NoneInUse, NotAnswered
 from users_service.replicas.link import PRIMARY_POSITION

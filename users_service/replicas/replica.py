@@ -12,17 +12,17 @@ from typing import Final, Literal, TypeVar
 from sqlalchemy import exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import logging
-from chassis.breaker import CircuitBreaker
-from chassis.detached import Detached
+from chassis.context.statements import naming
 from chassis.errors import Overloaded
-from chassis.gate import Gate
-from chassis.statements import naming
+from chassis.logs import logging
+from chassis.peers.breaker import CircuitBreaker
+from chassis.pooling.detached import Detached
+from chassis.pooling.gate import Gate
 from chassis.telemetry.queries import Queries
-from users_service.driver_errors import STATEMENT_TIMEOUTS, error_number
-from users_service.engines import new_engine
-from users_service.observing import observe
-from users_service.replicas.endpoints import Endpoint
+from users_service.endpoints import Endpoint
+from users_service.mysql.driver_errors import STATEMENT_TIMEOUTS, error_number
+from users_service.mysql.engines import new_engine
+from users_service.mysql.observing import observe
 from users_service.replicas.errors import ReplicaBehind, ReplicaBusy, ReplicaFailed
 from users_service.replicas.link import CONNECTIONS, LINK_ERRORS, Link
 from users_service.replicas.positions import NEVER, NOWHERE, Log, Position

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from chassis import calls
+from chassis.context import calls
 
 # Request metadata: whole milliseconds.
 METADATA_KEY: Final = "vibework-max-staleness-ms"

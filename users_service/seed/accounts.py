@@ -6,8 +6,8 @@ import random
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from chassis.fake_people import moment
-from chassis.ids import id_at
+from chassis.commands.fake_people import moment
+from chassis.contract.ids import id_at
 from users_service.accounts.model import CREDENTIAL, Tokens
 from users_service.accounts.tokens import TokenCipher
 from users_service.users.model import User

@@ -7,8 +7,8 @@ import unicodedata
 from datetime import datetime, timedelta
 from typing import Final
 
-from chassis.fake_people import full_name, moment
-from chassis.ids import id_at
+from chassis.commands.fake_people import full_name, moment
+from chassis.contract.ids import id_at
 from users_service.users.model import User
 
 # RFC 2606 keeps these for examples: a message that escapes reaches nobody.

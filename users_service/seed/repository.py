@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Table, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.statements import named
+from chassis.context.statements import named
 from users_service.tables import users
 
 

@@ -12,11 +12,11 @@ from typing import Any, Final
 from sqlalchemy import Table
 from sqlalchemy.exc import IntegrityError
 
-from chassis import fake_people
-from chassis.cli import CommandFailed
-from chassis.seeding import store_all
+from chassis.commands import fake_people
+from chassis.commands.cli import CommandFailed
+from chassis.commands.seeding import store_all
 from users_service import tables
-from users_service.database import Database
+from users_service.mysql.database import Database
 from users_service.seed import people, repository, sessions
 from users_service.seed.accounts import Accounts
 from users_service.seed.verifications import Verifications

@@ -6,8 +6,8 @@ import random
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from chassis.fake_people import moment
-from chassis.ids import id_at
+from chassis.commands.fake_people import moment
+from chassis.contract.ids import id_at
 from users_service.seed import people
 from users_service.sessions import lifetime
 from users_service.sessions.service import REVOKED, SIGNED_OUT

@@ -6,8 +6,8 @@ import random
 from datetime import datetime, timedelta
 from typing import Any
 
-from chassis.fake_people import moment
-from chassis.ids import id_at
+from chassis.commands.fake_people import moment
+from chassis.contract.ids import id_at
 from users_service.users.email import normalize
 from users_service.users.model import User
 from users_service.verifications import secrets

@@ -8,9 +8,9 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.users.v1 import session_service_pb2 as pb
 
+from chassis.clock import Clock
 from users_service.accounts import repository as accounts
 from users_service.attempts.limiter import Attempts, address
-from users_service.clock import Clock
 from users_service.errors import UserNotFound
 from users_service.idempotency import Idempotency
 from users_service.passwords.hasher import Passwords

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.ids import new_id
+from chassis.contract.ids import new_id
 from users_service.sessions import lifetime, repository, tokens
 from users_service.sessions.model import ClientDetails, Session
 

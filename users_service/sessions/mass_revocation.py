@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from users_service.database import Database
+from users_service.mysql.database import Database
 from users_service.sessions import repository
 from users_service.sessions.service import REVOKED
 

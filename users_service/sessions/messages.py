@@ -7,7 +7,7 @@ from datetime import datetime
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import user_pb2
 
-from chassis.timestamps import assign
+from chassis.contract.timestamps import assign
 from users_service.sessions import lifetime
 from users_service.sessions.model import ClientDetails, Session
 

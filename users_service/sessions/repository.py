@@ -10,14 +10,14 @@ from sqlalchemy import ColumnElement, Row, and_, bindparam, func, insert, join, 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.statements import named
-from users_service.clock import utc
-from users_service.driver_errors import FOREIGN_KEY_MISSING, error_number
+from chassis.clock import utc
+from chassis.context.statements import named
+from users_service.credentials.repository import UNCHANGED
 from users_service.errors import UserNotFound
+from users_service.mysql.compiled import Prepared
+from users_service.mysql.driver_errors import FOREIGN_KEY_MISSING, error_number
+from users_service.mysql.rows import UNFIT, as_text, unreadable
 from users_service.paging import Position
-from users_service.passwords.repository import UNCHANGED
-from users_service.prepared import Prepared
-from users_service.rows import UNFIT, as_text, unreadable
 from users_service.sessions.lifetime import EXTENSION_DUE, SLIDING
 from users_service.sessions.model import Session
 from users_service.tables import accounts, sessions, users

@@ -9,17 +9,17 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import logging
-from chassis.pagetokens import PageTokens
-from users_service.clock import Clock
-from users_service.database import Database
+from chassis.clock import Clock
+from chassis.contract.pagetokens import PageTokens
+from chassis.logs import logging
 from users_service.errors import SessionInvalid, SessionNotFound
+from users_service.mysql.database import Database
+from users_service.mysql.rows import readable
 from users_service.paging import position, token_behind
 from users_service.replicas.reads import Query
-from users_service.rows import readable
 from users_service.sessions import lifetime, repository, tokens
-from users_service.sessions.lookup import Found, SessionLookup, Standing
 from users_service.sessions.model import Session
+from users_service.sessions.reads import Found, SessionLookup, Standing
 from users_service.users.model import User
 
 log = logging.get(__name__)

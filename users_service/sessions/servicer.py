@@ -5,13 +5,13 @@ from __future__ import annotations
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
+from chassis.contract.pagetokens import page_size
 from chassis.interceptors import Context
-from chassis.pagetokens import page_size
 from users_service.sessions import lifetime
 from users_service.sessions.creation import SessionCreation
 from users_service.sessions.messages import client_details, fill
+from users_service.sessions.password_sign_in import SignIn
 from users_service.sessions.service import SessionService
-from users_service.sessions.sign_in import SignIn
 from users_service.users.messages import fill as fill_user
 
 

@@ -9,10 +9,10 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.commands.report import NotAvailable, Row, Section
 from chassis.errors import ServiceError
-from chassis.report import NotAvailable, Row, Section
-from users_service.database import Database
-from users_service.driver_errors import error_number
+from users_service.mysql.database import Database
+from users_service.mysql.driver_errors import error_number
 from users_service.settings import DatabaseSettings
 from users_service.status.server import is_mariadb
 

@@ -10,14 +10,14 @@ from typing import Final
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.cli import CommandFailed
+from chassis.commands.cli import CommandFailed
+from chassis.commands.pools_report import pools
+from chassis.commands.report import NotAvailable, Report, Section
 from chassis.errors import ServiceError
-from chassis.pools_report import pools
-from chassis.report import NotAvailable, Report, Section
 from chassis.schema import listed
-from users_service import migration
-from users_service.database import Database
-from users_service.driver_errors import DENIED, error_number
+from users_service.migrations import runner
+from users_service.mysql.database import Database
+from users_service.mysql.driver_errors import DENIED, error_number
 from users_service.settings import DatabaseSettings, Settings
 from users_service.status import replication, server, slow_queries, storage
 
@@ -66,7 +66,7 @@ def _parts(settings: DatabaseSettings) -> list[Part]:
 
 async def _migrations(settings: DatabaseSettings, report: Report) -> None:
     try:
-        found = await migration.look(settings)
+        found = await runner.look(settings)
     except CommandFailed as error:
         report.problems.append(str(error))
         report.sections.append(Section("migrations", reason="the database did not answer"))

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.report import Row, Section, version_of
+from chassis.commands.report import Row, Section, version_of
 
 _CONNECTIONS_OF_MARIADB: Final = "information_schema.processlist"
 _CONNECTIONS_OF_MYSQL: Final = "performance_schema.processlist"

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.report import NotAvailable, Section
+from chassis.commands.report import NotAvailable, Section
 from users_service.status.server import is_mariadb
 from users_service.status.shapes import shape
 

@@ -8,8 +8,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.report import Section
-from users_service.driver_errors import error_number
+from chassis.commands.report import Section
+from users_service.mysql.driver_errors import error_number
 from users_service.status.server import is_mariadb
 
 # MySQL shows what it knew up to a day ago, unless told otherwise.

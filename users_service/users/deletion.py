@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.statements import named
+from chassis.context.statements import named
 from users_service.keys import as_foreign_key
 from users_service.outbox import repository as outbox
 from users_service.outbox.model import DELETE_USER_NOTIFICATIONS

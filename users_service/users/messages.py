@@ -8,9 +8,9 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 from vibework.users.v1 import user_pb2, user_service_pb2
 
+from chassis.contract.fieldmask import prune, update_paths
+from chassis.contract.timestamps import assign, from_proto
 from chassis.errors import InvalidFields
-from chassis.fieldmask import prune, update_paths
-from chassis.timestamps import assign, from_proto
 from users_service.users.model import User, UserChanges, UserFilter
 
 CHANGEABLE: Final = ("email", "name", "image", "email_verified")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from chassis.ids import new_id
+from chassis.contract.ids import new_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from chassis.coalesce import Coalescer
-from users_service.database import Database
+from chassis.batching.coalesce import Coalescer
 from users_service.errors import RecordUnreadable
-from users_service.point_reads import PointRead
-from users_service.rows import key, or_error
+from users_service.mysql.database import Database
+from users_service.mysql.point_reads import PointRead
+from users_service.mysql.rows import key, or_error
 from users_service.users.model import User
 from users_service.users.repository import COLUMNS, user_of
 

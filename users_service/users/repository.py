@@ -10,13 +10,13 @@ from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, delete
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.clock import utc
+from chassis.context.statements import named
 from chassis.errors import ConflictRetry
-from chassis.statements import named
-from users_service.clock import utc
-from users_service.driver_errors import duplicate_key
 from users_service.errors import EmailTaken
+from users_service.mysql.driver_errors import duplicate_key
+from users_service.mysql.rows import UNFIT, as_integer, as_text, unreadable
 from users_service.paging import Position
-from users_service.rows import UNFIT, as_integer, as_text, unreadable
 from users_service.tables import users
 from users_service.users.email import normalize
 from users_service.users.model import User, UserChanges, UserFilter

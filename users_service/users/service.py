@@ -13,17 +13,17 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.users.v1.user_service_pb2 import CreateUserRequest, CreateUserResponse
 
+from chassis.clock import Clock
+from chassis.contract.pagetokens import PageTokens
 from chassis.errors import EtagMismatch
-from chassis.pagetokens import PageTokens
 from users_service.accounts import repository as accounts
-from users_service.clock import Clock
-from users_service.database import Database
 from users_service.errors import RecordUnreadable, UserNotFound
 from users_service.idempotency import Idempotency
+from users_service.mysql.database import Database
+from users_service.mysql.rows import readable
 from users_service.paging import position, token_behind
 from users_service.passwords.hasher import Passwords
 from users_service.replicas.reads import Query
-from users_service.rows import readable
 from users_service.users import repository
 from users_service.users.deletion import delete_everything
 from users_service.users.email import folded, normalize

@@ -5,9 +5,9 @@ from __future__ import annotations
 from vibework.users.v1 import user_pb2, user_service_pb2_grpc
 from vibework.users.v1 import user_service_pb2 as pb
 
-from chassis.fieldmask import read_paths
+from chassis.contract.fieldmask import read_paths
+from chassis.contract.pagetokens import page_size
 from chassis.interceptors import Context
-from chassis.pagetokens import page_size
 from users_service.users import messages
 from users_service.users.service import UserService
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vibework.users.v1 import verification_service_pb2 as pb
 
-from chassis.timestamps import assign
+from chassis.contract.timestamps import assign
 from users_service.verifications import secrets
 from users_service.verifications.model import Kind, Purpose, Verification
 from users_service.verifications.secrets import Code, Token

@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Row, and_, case, delete, null, select, upd
 from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.statements import named
-from users_service.clock import utc
+from chassis.clock import utc
+from chassis.context.statements import named
 from users_service.tables import verifications
 from users_service.users.email import folded
 from users_service.verifications.model import MAX_ATTEMPTS, Kind, Purpose, Verification

@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Final
 
-from chassis.ids import SUFFIX_PATTERN
+from chassis.contract.ids import SUFFIX_PATTERN
 from chassis.keyring import Keyring
 from users_service.errors import VerificationInvalid
 from users_service.users.email import normalize

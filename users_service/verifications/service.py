@@ -10,16 +10,16 @@ from typing import TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.users.v1 import verification_service_pb2 as pb
 
+from chassis.clock import Clock
+from chassis.contract.ids import new_id
 from chassis.errors import NotImplementedYet, ServiceError
-from chassis.ids import new_id
-from users_service.accounts import credentials
+from users_service.accounts import password_changes
 from users_service.attempts.limiter import Attempts, Subject, account, address
-from users_service.clock import Clock
-from users_service.database import Database
 from users_service.errors import UserNotFound
 from users_service.idempotency import Idempotency
+from users_service.mysql.database import Database
 from users_service.passwords.hasher import Passwords
-from users_service.sessions import sign_in
+from users_service.sessions import password_sign_in
 from users_service.users import repository as users
 from users_service.users.email import normalize
 from users_service.users.model import User, UserChanges
@@ -145,9 +145,9 @@ class VerificationService:
 
         async def reset(connection: AsyncConnection, consumed: Consumed, now: datetime) -> tuple[str, int]:
             user = _known(consumed.user)
-            ended = await credentials.reset(connection, user, hashed, now)
+            ended = await password_changes.reset(connection, user, hashed, now)
             # Whoever was locked out by somebody's guesses may sign in with the new password.
-            await self.attempts.clear(connection, [account(sign_in.ACTION, consumed.verification.identifier)])
+            await self.attempts.clear(connection, [account(password_sign_in.ACTION, consumed.verification.identifier)])
             return user.id, ended
 
         return await self._consume_and(attempt, reset)

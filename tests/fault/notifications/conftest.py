@@ -9,8 +9,8 @@ from typing import Any
 import pymongo
 import pytest
 
-from notifications_service.database import Database
 from notifications_service.migrations.runner import Runner
+from notifications_service.mongodb.database import Database
 from script.local.mongodb import LocalMongoDB
 from tests.harness.databases import MongoDatabase
 from tests.harness.keeper import PROGRAM_CACHE

@@ -15,7 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from vibework.notifications.v1 import notification_service_pb2 as service
 
-from chassis.lifecycle import Scope, StartFailed
+from chassis.serving.lifecycle import Scope, StartFailed
 from notifications_service.app import build
 from script.local import mongodb_installation, ports
 from script.local.mongodb import LocalMongoDB

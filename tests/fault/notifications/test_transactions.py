@@ -11,11 +11,11 @@ from typing import Any, Final
 import pymongo
 import pytest
 
-from chassis import calls
-from chassis.detached import proceed
+from chassis.context import calls
 from chassis.errors import ConflictRetry
-from notifications_service.database import Database
-from notifications_service.drivers import Session
+from chassis.pooling.detached import proceed
+from notifications_service.mongodb.database import Database
+from notifications_service.mongodb.drivers import Session
 from script.local.mongodb import LocalMongoDB
 from tests.contract.requests import NOTIFICATIONS
 from tests.fault.notifications.conftest import failing

@@ -13,14 +13,14 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import calls
+from chassis.context import calls
 from chassis.errors import ConflictRetry
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.rpcs_of_users import rpcs_of_users
 from tests.harness.storm import Rpc, call
 from tests.harness.users import UsersServer, users_service
-from users_service.database import Database
+from users_service.mysql.database import Database
 
 OPEN: Final = (
     "SELECT COUNT(*) FROM information_schema.innodb_trx AS t JOIN information_schema.processlist AS p "
@@ -32,7 +32,7 @@ LOOK_SECONDS = 0.2
 QUERY_TIMEOUT: Final = 1.5
 HELD_SECONDS: Final = 20.0
 CALL_SECONDS: Final = 0.3
-# How long a statement waits for a lock (users_service/session_state.py).
+# How long a statement waits for a lock (users_service/mysql/session_state.py).
 LOCK_WAIT_SECONDS: Final = 2.0
 # Within these the server has nothing open any more: "at once", on a machine that does much else.
 AT_ONCE: Final = 2.0

@@ -13,7 +13,7 @@ import pytest
 from pymongo import AsyncMongoClient
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from notifications_service import documents
+from notifications_service.notification import documents
 from script.local.mongodb import LocalMongoDB
 from tests.harness.database_servers import ROOT, MongoServer
 from tests.harness.databases import MongoDatabase, new_mongodb_database

@@ -19,11 +19,11 @@ from tests.harness.statements import holding
 from tests.harness.users import settings_for
 from tests.integration.backup.commands import mysql_content, notifications, one_line, rows, users
 from tests.integration.backup.cut import cut_after
-from users_service import locks
 from users_service.backup.backup import PART, SERVICE
 from users_service.backup.connection import connected
 from users_service.backup.dump import dump
 from users_service.backup.snapshot import lock_against_writes, open_snapshot
+from users_service.mysql import locks
 
 # What text and bytes can do to SQL that quotes them badly, and rows enough to be in the middle of something.
 AWKWARD = r"""
@@ -189,7 +189,7 @@ def test_a_session_that_loses_characters_gives_no_backup(
     filled: MySQLDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the server sends is compared with what it stores: an emoji that arrives as a question mark is noticed."""
-    monkeypatch.setattr("users_service.engines.init_command", lambda: "SET NAMES utf8mb3, time_zone = '+00:00'")
+    monkeypatch.setattr("users_service.mysql.engines.init_command", lambda: "SET NAMES utf8mb3, time_zone = '+00:00'")
     assert "the values read of users are not those that the server has" in one_line(
         users(filled, "backup", tmp_path / "x.backup")
     )

@@ -12,11 +12,11 @@ import pymongo
 import pytest
 from pymongo import UpdateMany
 
-from chassis.migrations import Limits, MigrationRefused
+from chassis.commands.migrations import Limits, MigrationRefused
 from migrations.mongodb import backfill
-from notifications_service.database import Database
 from notifications_service.migrations.runner import Runner
 from notifications_service.migrations.steps import Step, load
+from notifications_service.mongodb.database import Database
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import settings_for
 from tests.integration.notifications.building import row

@@ -17,11 +17,11 @@ import pytest
 from pymongo.errors import WriteError
 
 from notifications_service import schema
-from notifications_service.database import Database
 from notifications_service.migrations import lock as lock_module
 from notifications_service.migrations import steps
 from notifications_service.migrations.lock import Locked, LockLost, lock
 from notifications_service.migrations.runner import Runner, StepFailed
+from notifications_service.mongodb.database import Database
 from tests.harness.database_servers import ROOT
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import settings_for

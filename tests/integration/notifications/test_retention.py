@@ -10,8 +10,8 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from vibework.notifications.v1 import notification_service_pb2 as service
 
-from notifications_service.database import Database
 from notifications_service.migrations.runner import Runner
+from notifications_service.mongodb.database import Database
 from notifications_service.purge import purge
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications, settings_for

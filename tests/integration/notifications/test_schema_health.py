@@ -14,8 +14,8 @@ from structlog.testing import LogCapture
 from vibework.notifications.v1 import notification_service_pb2 as service
 from vibework.notifications.v1.notification_pb2 import NOTIFICATION_TYPE_IN_APP
 
-from notifications_service.database import Database
 from notifications_service.migrations.runner import Runner
+from notifications_service.mongodb.database import Database
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications, settings_for
 from tests.harness.users import reason

@@ -19,7 +19,7 @@ from tests.harness.mysql_replication import Replication, another_replica
 from tests.harness.proxy import proxy_to
 from tests.harness.users import Stubs
 from tests.integration.replicas.conftest import Replicated, Serve, until
-from users_service.replicas.endpoints import Endpoint
+from users_service.endpoints import Endpoint
 from users_service.replicas.staleness import METADATA_KEY
 
 pytestmark = pytest.mark.xdist_group("replication")

@@ -12,7 +12,7 @@ import pytest
 from vibework.notifications.v1 import notification_service_pb2 as pb
 from vibework.notifications.v1.notification_service_pb2_grpc import NotificationServiceStub
 
-from notifications_service.feed.states import state_of
+from notifications_service.notification.states import state_of
 from notifications_service.seed.service import Plan, batches
 from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.notifications import threaded_notifications

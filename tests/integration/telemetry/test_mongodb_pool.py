@@ -9,7 +9,7 @@ from pymongo.errors import WaitQueueTimeoutError
 from vibework.notifications.v1 import notification_service_pb2
 
 from chassis.errors import DatabaseUnavailable
-from notifications_service.database import Database
+from notifications_service.mongodb.database import Database
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import running_notifications, settings_for
 from tests.harness.proxy import proxy_to

@@ -16,8 +16,8 @@ from vibework.notifications.v1 import notification_pb2
 from vibework.notifications.v1 import notification_service_pb2 as notifications_pb2
 from vibework.users.v1 import session_service_pb2, user_pb2, user_service_pb2
 
-from chassis import logging
-from chassis.statements import UNNAMED
+from chassis.context.statements import UNNAMED
+from chassis.logs import logging
 from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.notifications import running_notifications
 from tests.harness.statements import holding

@@ -17,7 +17,7 @@ from vibework.notifications.v1 import notification_pb2
 from vibework.notifications.v1 import notification_service_pb2 as notifications_pb2
 from vibework.users.v1 import user_service_pb2
 
-from chassis import logging
+from chassis.logs import logging
 from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.notifications import running_notifications
 from tests.harness.proxy import Proxy, proxy_to

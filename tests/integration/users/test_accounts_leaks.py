@@ -13,7 +13,7 @@ import pytest_asyncio
 from vibework.users.v1 import account_service_pb2 as pb
 from vibework.users.v1 import verification_service_pb2 as verifications_pb
 
-from chassis import logging
+from chassis.logs import logging
 from tests.harness.databases import MySQLDatabase
 from tests.harness.users import Stubs, UsersServer, users_service
 from tests.integration.users.ways_to_sign_in import (

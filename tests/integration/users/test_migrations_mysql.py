@@ -21,8 +21,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import migrations.mysql
 from tests.harness.database_servers import ROOT
 from tests.harness.databases import MySQLDatabase, in_own_thread
-from users_service import locks, migration
 from users_service.cli import main
+from users_service.migrations import runner
+from users_service.mysql import locks
 from users_service.settings import DatabaseSettings
 from users_service.tables import metadata
 
@@ -212,6 +213,6 @@ async def test_the_runner_reports_what_it_did(mysql_empty_database: MySQLDatabas
     environment = mysql_empty_database.environment()
     values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
     settings = DatabaseSettings(**values)
-    done = await migration.up(settings, "head", print)
+    done = await runner.up(settings, "head", print)
     assert done[0] == "0001"
-    assert await migration.down(settings, "base", print) == done[::-1]
+    assert await runner.down(settings, "base", print) == done[::-1]

@@ -19,7 +19,7 @@ from tests.harness.clocks import FrozenClock
 from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.notifications import threaded_notifications
 from tests.harness.users import BlockingStubs, UsersServer, VirtualClock, settings_for, users_service
-from users_service.database import Database
+from users_service.mysql.database import Database
 from users_service.outbox import relay as relaying
 from users_service.outbox import repository
 from users_service.outbox.model import Entry

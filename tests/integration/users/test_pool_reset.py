@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tests.harness.databases import MySQLDatabase
 from tests.harness.statements import query
 from tests.harness.users import settings_for
-from users_service.database import Database
+from users_service.mysql.database import Database
 
 INSERT = "INSERT INTO attempt_counters (scope, subject, attempts, window_ends_at) VALUES ('s', 'x', 1, '2030-01-01')"
 LOOK = "SELECT COUNT(*) FROM attempt_counters"

@@ -15,16 +15,16 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
+from chassis.clock import utc_now
+from chassis.context.statements import named
 from chassis.errors import DatabaseUnavailable
-from chassis.statements import named
 from tests.harness.databases import MySQLDatabase
 from tests.harness.statements import query
 from tests.harness.users import settings_for
 from users_service.attempts import repository as attempts
 from users_service.attempts.repository import Counter
-from users_service.clock import utc_now
-from users_service.database import RETRIES, Database
-from users_service.prepared import Prepared
+from users_service.mysql.compiled import Prepared
+from users_service.mysql.database import RETRIES, Database
 
 INSERT = Prepared(
     text("INSERT INTO attempt_counters (scope, subject, attempts, window_ends_at) VALUES ('s', :key, 1, '2030-01-01')")

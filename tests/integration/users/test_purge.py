@@ -18,9 +18,9 @@ from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MySQLDatabase, run_mysql
 from tests.harness.statements import holding, query
 from tests.harness.users import BlockingStubs, settings_for, users_service
-from users_service import locks
 from users_service.cli import main
-from users_service.database import Database
+from users_service.mysql import locks
+from users_service.mysql.database import Database
 from users_service.purge import Purge, PurgeRunning
 
 DAY = timedelta(days=1)

@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 from vibework.users.v1 import session_service_pb2 as pb
 
+from chassis.clock import utc_now
 from tests.harness.users import SECRET_KEYS, Stubs, UsersServer, reason
 from users_service.cli import main
-from users_service.clock import utc_now
-from users_service.database import Database
+from users_service.mysql.database import Database
 from users_service.sessions.mass_revocation import revoke_everyone
 
 

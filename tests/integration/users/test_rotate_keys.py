@@ -19,7 +19,7 @@ from tests.integration.users.ways_to_sign_in import NEW_KEY, link, new_user, pro
 from users_service.accounts import rotation
 from users_service.accounts.rotation import Rotated, TokenRotation
 from users_service.accounts.tokens import TokenCipher
-from users_service.database import Database
+from users_service.mysql.database import Database
 
 UNDER = "SELECT COUNT(*) FROM accounts WHERE token_key_id = %s"
 

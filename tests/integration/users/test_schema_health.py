@@ -21,8 +21,9 @@ from tests.harness.databases import MySQLDatabase, run_mysql
 from tests.harness.users import Stubs, UsersServer
 from tests.harness.users import users_service as serving
 from tests.integration.users.other_systems import SOURCE
-from users_service import revisions, tables
+from users_service import tables
 from users_service.cli import main
+from users_service.mysql import revisions
 
 CURE = "run `users-service migrate up`"
 

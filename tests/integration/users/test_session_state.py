@@ -21,10 +21,10 @@ from tests.harness.proxy import LOOPBACK
 from tests.harness.schema_templates import migrate
 from tests.harness.users import BlockingStubs, settings_for, users_service
 from tests.integration.backup.commands import users
-from users_service import migration
 from users_service.backup.connection import connected
-from users_service.database import Database
-from users_service.replicas.endpoints import Endpoint
+from users_service.endpoints import Endpoint
+from users_service.migrations import runner
+from users_service.mysql.database import Database
 from users_service.replicas.link import Link
 from users_service.replicas.positions import Log
 from users_service.replicas.replica import Replica
@@ -156,7 +156,7 @@ async def link(settings: DatabaseSettings, work: Work) -> list[Row]:
 
 async def migrations(settings: DatabaseSettings, work: Work) -> list[Row]:
     """`migrate`."""
-    async with migration._connected(settings) as connection:
+    async with runner._connected(settings) as connection:
         return await work(of(connection))
 
 
@@ -172,8 +172,8 @@ async def backups(settings: DatabaseSettings, work: Work) -> list[Row]:
 
 # Where the code connects, and the ways that begin there.
 WAYS: Final[dict[str, tuple[Way, ...]]] = {
-    "users_service/engines.py": (transactions, reads, replica, migrations),
-    "users_service/pools.py": (points,),
+    "users_service/mysql/engines.py": (transactions, reads, replica, migrations),
+    "users_service/mysql/pools.py": (points,),
     "users_service/replicas/link.py": (link,),
     "users_service/backup/connection.py": (backups,),
 }

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import user_service_pb2
 
-from chassis.timestamps import from_proto
+from chassis.contract.timestamps import from_proto
 from tests.harness.clocks import FrozenClock
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun

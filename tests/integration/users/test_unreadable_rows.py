@@ -34,8 +34,8 @@ from vibework.users.v1 import (
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import run_mysql
 from tests.harness.users import Stubs, UsersServer, reason, settings_for
-from users_service.database import Database
 from users_service.errors import RecordUnreadable
+from users_service.mysql.database import Database
 from users_service.outbox import repository as outbox
 
 NEIGHBOURS: Final = 12

@@ -13,7 +13,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from vibework.users.v1 import session_service_pb2
 from vibework.users.v1 import user_service_pb2 as pb
 
-from chassis.idempotency import request_fingerprint
+from chassis.contract.idempotency import request_fingerprint
 from tests.harness.users import Stubs, UsersServer, reason, retry_seconds, violations
 
 BCRYPT = "$2b$04$abcdefghijklmnopqrstuuBqhhQhW1ZfPOVPFvgNqPWOvBP.JKXGu"

@@ -25,10 +25,10 @@ from tests.harness.databases import MySQLDatabase, in_own_thread
 from tests.harness.proxy import LOOPBACK, Proxy, proxy_to
 from tests.harness.statements import query
 from tests.harness.users import Stubs, UsersServer, reason, retry_seconds, users_service
-from users_service import database as users_database
-from users_service import migration
-from users_service.database import Database
-from users_service.prepared import Prepared
+from users_service.migrations import runner
+from users_service.mysql import database as users_database
+from users_service.mysql.compiled import Prepared
+from users_service.mysql.database import Database
 
 CREATES = ["INSERT INTO idempotency_keys", "INSERT INTO users", "INSERT INTO accounts", "UPDATE idempotency_keys"]
 DELETES = ["DELETE FROM sessions", "DELETE FROM accounts", "DELETE FROM verifications", "DELETE FROM users", "outbox"]
@@ -209,7 +209,7 @@ async def test_a_server_waits_for_its_schema(mysql_empty_database: MySQLDatabase
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await call
                 assert reason(caught.value) == "DATABASE_UNAVAILABLE"
-            await migration.up(served.settings, "head", lambda _line: None)
+            await runner.up(served.settings, "head", lambda _line: None)
             await until_health_is(served, wanted=True)
             await stubs.users.CreateUser(create_request())
     finally:

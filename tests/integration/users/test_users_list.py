@@ -15,7 +15,7 @@ from sqlalchemy.dialects import mysql
 from vibework.users.v1 import user_service_pb2 as pb
 from vibework.users.v1.user_pb2 import User
 
-from chassis.timestamps import to_proto
+from chassis.contract.timestamps import to_proto
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import run_mysql

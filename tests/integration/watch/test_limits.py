@@ -13,7 +13,7 @@ from pymongo import AsyncMongoClient
 from structlog.testing import capture_logs
 from vibework.notifications.v1.notification_service_pb2_grpc import NotificationServiceStub
 
-from notifications_service import documents
+from notifications_service.notification import documents
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
 from tests.harness.watching import Watching, create, watching

@@ -15,7 +15,7 @@ from pymongo import AsyncMongoClient
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from chassis.keyring import Keyring
-from notifications_service import documents
+from notifications_service.notification import documents
 from notifications_service.watch import changes
 from notifications_service.watch.changes import Place
 from notifications_service.watch.tokens import ResumeTokens

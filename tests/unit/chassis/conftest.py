@@ -19,9 +19,9 @@ from vibework.notifications.v1 import notification_service_pb2_grpc as notificat
 from vibework.users.v1 import session_service_pb2 as sessions_pb2
 from vibework.users.v1 import session_service_pb2_grpc as sessions_grpc
 
-from chassis import logging
-from chassis.registration import Registration
-from chassis.server import Server, build_server
+from chassis.logs import logging
+from chassis.serving.registration import Registration
+from chassis.serving.server import Server, build_server
 from chassis.settings import ServerSettings
 
 Unary = Callable[[Any, Any], Awaitable[Any]]

@@ -15,15 +15,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-# First, as in the services: it says how gRPC is to be loaded.
-from chassis import lifecycle  # isort: split
-
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
 from chassis import tasks
-from chassis.registration import Registration
-from chassis.server import Server, build_server
+
+# First, as in the services: it says how gRPC is to be loaded.
+from chassis.serving import lifecycle
+from chassis.serving.registration import Registration
+from chassis.serving.server import Server, build_server
 from chassis.settings import ServerSettings, load
 from chassis.telemetry.start import start as start_telemetry
 

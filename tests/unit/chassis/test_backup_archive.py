@@ -19,7 +19,7 @@ from chassis.backup import writing
 from chassis.backup.errors import BackupFailed, Damaged, RestoreFailed
 from chassis.backup.manifest import Source
 from chassis.backup.reading import Archive
-from chassis.cli import CommandFailed
+from chassis.commands.cli import CommandFailed
 from tests.harness.database_servers import ROOT
 
 TAKEN_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

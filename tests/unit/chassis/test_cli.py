@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chassis import cli
+from chassis.commands import cli
 from chassis.errors import DatabaseUnavailable
 from chassis.schema import SchemaLacking
 

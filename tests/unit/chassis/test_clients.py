@@ -10,11 +10,11 @@ import pytest
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
-from chassis import breaker as breaker_module
-from chassis import calls, deadline
-from chassis.breaker import CircuitBreaker, CircuitOpen
-from chassis.clients import Client, open_channel
+from chassis.context import calls, deadline
 from chassis.errors import NotFound, Overloaded, Unavailable
+from chassis.peers import breaker as breaker_module
+from chassis.peers.breaker import CircuitBreaker, CircuitOpen
+from chassis.peers.clients import Client, open_channel
 from tests.unit.chassis.conftest import Serve
 
 REQUEST = pb.ValidateSessionRequest(session_token="a" * 43)

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from chassis import calls, coalesce, deadline
-from chassis.coalesce import CROWD, Coalescer
+from chassis.batching import coalesce
+from chassis.batching.coalesce import CROWD, Coalescer
+from chassis.batching.lull import Lull
+from chassis.context import calls, deadline
 from chassis.errors import DatabaseUnavailable
-from chassis.lull import Lull
 
 
 class Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chassis import calls, deadline
+from chassis.context import calls, deadline
 
 
 def test_outside_of_a_call_nothing_is_limited() -> None:

@@ -8,10 +8,10 @@ from contextvars import ContextVar
 
 import pytest
 
-from chassis import calls, deadline
-from chassis.detached import CallerLeft, Detached, proceed
+from chassis.context import calls, deadline
 from chassis.errors import CallDeadlineExceeded, Overloaded
-from chassis.gate import Gate
+from chassis.pooling.detached import CallerLeft, Detached, proceed
+from chassis.pooling.gate import Gate
 
 name: ContextVar[str] = ContextVar("name")
 
@@ -147,7 +147,7 @@ async def test_an_error_that_nobody_waits_for_is_nobodys(work: Detached) -> None
 
 async def test_closing_ends_what_hangs(work: Detached, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that stops waits for a moment, then cancels; whoever still waits is not left waiting."""
-    monkeypatch.setattr("chassis.detached.CLOSING_SECONDS", 0.01)
+    monkeypatch.setattr("chassis.pooling.detached.CLOSING_SECONDS", 0.01)
     step = Step()
     caller = asyncio.create_task(work.run(step))
     await step.begun.wait()

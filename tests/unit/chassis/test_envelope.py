@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from vibework.notifications.v1 import notification_service_pb2 as notifications_pb2
 from vibework.users.v1 import session_service_pb2 as sessions_pb2
 
-from chassis import calls, deadline
+from chassis.context import calls, deadline
 from chassis.errors import AlreadyExists, RateLimited
 from tests.unit.chassis.conftest import Log, Serve, failure_of
 

@@ -17,7 +17,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from chassis import foreign_logs
+from chassis.logs import foreign_logs
 from tests.unit.chassis import raw_calls
 from tests.unit.chassis.conftest import Log
 

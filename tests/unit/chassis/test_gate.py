@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from chassis import deadline
+from chassis.context import deadline
 from chassis.errors import CallDeadlineExceeded, Overloaded
-from chassis.gate import Gate
+from chassis.pooling.gate import Gate
 
 
 async def test_places_are_handed_on_in_order() -> None:

@@ -10,9 +10,9 @@ from time import monotonic
 
 import pytest
 
-from chassis.deafness import until_deaf
-from chassis.guard import EXIT_DEAF, EXIT_STOPPED_AT_ONCE, EXIT_STUCK
-from chassis.health import Health
+from chassis.serving.deafness import until_deaf
+from chassis.serving.guard import EXIT_DEAF, EXIT_STOPPED_AT_ONCE, EXIT_STUCK
+from chassis.serving.health import Health
 from tests.unit.chassis.echo_server import SOON
 from tests.unit.chassis.test_lifecycle import Served, serving
 

@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from vibework.notifications.v1 import notification_service_pb2 as notifications_pb2
 from vibework.users.v1 import session_service_pb2 as pb
 
-from chassis import infrastructure
+from chassis.serving import infrastructure
 from tests.bench import http2
 from tests.bench.http2 import Code, Kind
 from tests.unit.chassis.conftest import TOKEN, Log, Running, Serve

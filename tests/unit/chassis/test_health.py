@@ -13,8 +13,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import capture_logs
 
 from chassis import tasks
-from chassis.health import Health, run_probe, watch_probe
 from chassis.schema import SchemaLacking
+from chassis.serving.health import Health, run_probe, watch_probe
 from tests.unit.chassis.conftest import Running, Serve
 
 SERVING = health_pb2.HealthCheckResponse.SERVING

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chassis import ids
+from chassis.contract import ids
 
 
 def test_ids_grow_and_never_repeat() -> None:

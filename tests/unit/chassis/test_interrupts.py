@@ -39,7 +39,7 @@ async def work():
 
 
 def _begun(work: str) -> subprocess.Popen[str]:
-    code = f"import asyncio, time\nfrom chassis import cli\n{work}\ncli.run(work())"
+    code = f"import asyncio, time\nfrom chassis.commands import cli\n{work}\ncli.run(work())"
     command = [sys.executable, "-c", code]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None

@@ -13,8 +13,8 @@ from vibework.notifications.v1 import notification_service_pb2 as notifications_
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
-from chassis import listeners, method_names
-from chassis.listeners import LISTENERS
+from chassis.serving import listeners, method_names
+from chassis.serving.listeners import LISTENERS
 from tests.unit.chassis.conftest import Log, Running, Serve
 from tests.unit.chassis.deaths import die_at_the_next_call
 from tests.unit.chassis.raw_connection import connected
@@ -157,7 +157,7 @@ async def test_calls_in_flight_outlive_their_listener(serve: Serve) -> None:
 
 
 async def test_what_cannot_be_replaced_is_told(log: Log, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that cannot come back to its port says so, and its process ends by that (chassis/lifecycle.py)."""
+    """A server that cannot come back to its port says so, and its process ends by that (chassis/serving/lifecycle.py)."""
     monkeypatch.setattr(listeners, "LOOK_SECONDS", 0.01)
     running = await serve()
 

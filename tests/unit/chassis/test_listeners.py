@@ -16,8 +16,8 @@ import pytest
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
-from chassis import ports
-from chassis.listeners import LISTENERS, PortTaken
+from chassis.serving import ports
+from chassis.serving.listeners import LISTENERS, PortTaken
 from tests.unit.chassis.conftest import TOKEN, Serve
 
 CALLERS = 2 * LISTENERS

@@ -8,7 +8,8 @@ from io import BytesIO
 
 import pytest
 
-from chassis import calls, logging
+from chassis.context import calls
+from chassis.logs import logging
 from tests.unit.chassis.conftest import Log
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chassis import lull
+from chassis.batching import lull
 
 QUIET = 0.001
 FAR: ContextVar[str] = ContextVar("FAR", default="elsewhere")

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vibework.users.v1 import session_service_pb2 as sessions_pb2
 
-from chassis import fieldmask, timestamps
-from chassis.fingerprint import fingerprint
-from chassis.idempotency import RequestIdReused, check_repeat, request_fingerprint
+from chassis.contract import fieldmask, timestamps
+from chassis.contract.fingerprint import fingerprint
+from chassis.contract.idempotency import RequestIdReused, check_repeat, request_fingerprint
 
 FIELDS = ("email", "name", "password")
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chassis.contract.pagetokens import InvalidPageToken, PageTokenFilterMismatch, PageTokens, page_size
 from chassis.errors import InvalidFields
 from chassis.keyring import Keyring
-from chassis.pagetokens import InvalidPageToken, PageTokenFilterMismatch, PageTokens, page_size
 
 KEY = base64.b64encode(b"k" * 32).decode()
 FILTER, OTHER = b"f" * 32, b"o" * 32

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pytest
 
-from chassis.report import Report, Row, Section, shown, version_of
+from chassis.commands.report import Report, Row, Section, shown, version_of
 
 
 def test_a_report_is_one_shape_for_programs() -> None:

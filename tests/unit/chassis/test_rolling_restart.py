@@ -1,4 +1,4 @@
-"""Restarts under load: callers with the retry policy of `chassis/clients.py` notice nothing."""
+"""Restarts under load: callers with the retry policy of `chassis/peers/clients.py` notice nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
-from chassis.clients import open_channel
+from chassis.peers.clients import open_channel
 from tests.harness.workers import free_port
 from tests.unit.chassis.test_lifecycle import Served, serving
 
@@ -87,7 +87,7 @@ async def _taking_turns(times: int, load: Load, ports: tuple[int, int]) -> None:
                 running[place].process.terminate()
                 await running[place].rest_of_output()
                 running[place] = await _restarted(stack, ports[place])
-                # The longest that callers wait before they connect anew (`chassis/clients.py`).
+                # The longest that callers wait before they connect anew (`chassis/peers/clients.py`).
                 await asyncio.sleep(6)
 
 

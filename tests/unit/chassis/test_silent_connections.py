@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from chassis import connections
+from chassis.serving import connections
 from tests.bench import http2
 from tests.bench.http2 import Kind
 from tests.unit.chassis.conftest import Serve

@@ -22,7 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
-from chassis.logwriter import LogWriter
+from chassis.logs.writer import LogWriter
 from tests.harness.workers import free_port, serving, wait_for
 
 ROOT = Path(__file__).parents[3]
@@ -110,7 +110,7 @@ def test_the_end_does_not_wait_for_a_stalled_reader(full_pipe: FullPipe, form: s
 
 _MANY_LINES = """
 import asyncio, sys
-from chassis import logging
+from chassis.logs import logging
 logging.configure("info", sys.argv[1])
 log = logging.get("x")
 
@@ -143,7 +143,7 @@ def test_the_end_loses_nothing(form: str, where: str, end: str, code: int) -> No
 
 _LONG_LINES = """
 import sys
-from chassis import logging
+from chassis.logs import logging
 sink = logging.configure("info", "json")
 for number in range(200):
     logging.get("x").info("line", text=sys.argv[1] * 9_000)

@@ -7,7 +7,7 @@ import pytest
 from google.rpc import error_details_pb2
 
 from chassis import errors
-from chassis.status import code_of, to_status
+from chassis.interceptors.status import code_of, to_status
 
 KINDS = [
     getattr(errors, name)

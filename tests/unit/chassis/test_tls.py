@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
-from chassis import listeners
-from chassis.clients import open_channel, open_peer_channel
+from chassis.peers.clients import open_channel, open_peer_channel
+from chassis.serving import listeners
 from chassis.settings import ServerSettings
 from tests.unit.chassis.conftest import Serve
 from tests.unit.chassis.deaths import die_at_the_next_call

@@ -17,10 +17,10 @@ from pymongo.errors import (
     WaitQueueTimeoutError,
 )
 
-from chassis import deadline
+from chassis.context import deadline
 from chassis.errors import CallDeadlineExceeded, ConflictRetry, DatabaseUnavailable
 from chassis.settings import describe
-from notifications_service.database import translated
+from notifications_service.mongodb.database import translated
 from notifications_service.settings import Settings
 
 RIGHT: dict[str, Any] = {

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vibework.notifications.v1 import notification_pb2 as pb
 
-from notifications_service import documents, messages
-from notifications_service.documents import Draft, Type
+from notifications_service.notification import documents, messages
+from notifications_service.notification.documents import Draft, Type
 
 
 def test_now_is_a_whole_millisecond() -> None:

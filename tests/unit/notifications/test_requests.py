@@ -10,9 +10,9 @@ from vibework.notifications.v1 import notification_pb2 as pb
 from vibework.notifications.v1 import notification_service_pb2 as service
 
 from chassis.errors import InvalidFields
-from notifications_service.documents import Type
 from notifications_service.feed import requests
-from notifications_service.feed.states import Mark
+from notifications_service.notification.documents import Type
+from notifications_service.notification.states import Mark
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chassis.lifecycle import StartFailed
+from chassis.serving.lifecycle import StartFailed
 from chassis.telemetry.otlp import Wanted, wanted
 
 COLLECTOR = "http://127.0.0.1:4317"

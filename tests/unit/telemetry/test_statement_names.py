@@ -15,11 +15,11 @@ import pytest
 
 import notifications_service
 import users_service
-from chassis import statements
-from chassis.statements import name_of, named
+from chassis.context import statements
+from chassis.context.statements import name_of, named
 
 # Modules beside the repositories whose public functions are statements.
-OTHERS = ("users_service.accounts.legacy", "users_service.users.deletion", "users_service.locks")
+OTHERS = ("users_service.accounts.legacy", "users_service.users.deletion", "users_service.mysql.locks")
 
 
 def repositories() -> list[ModuleType]:

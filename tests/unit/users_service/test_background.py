@@ -7,8 +7,8 @@ from typing import NoReturn
 
 import pytest
 
+from chassis.background import repeat, running
 from chassis.errors import DatabaseUnavailable
-from users_service.background import repeat, running
 
 
 @pytest.mark.parametrize("error", [DatabaseUnavailable(), RuntimeError("a defect"), TimeoutError()])

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import exc
 
 from chassis.errors import DatabaseUnavailable
-from users_service.driver_errors import (
+from users_service.mysql.driver_errors import (
     RESET_WHILE_CONNECTING,
     TextUnreadable,
     ends_all_connections,

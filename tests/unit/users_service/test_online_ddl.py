@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from users_service.online_ddl import Kind, kind_of, without_lock
+from users_service.migrations.online import Kind, kind_of, without_lock
 
 
 @pytest.mark.parametrize(

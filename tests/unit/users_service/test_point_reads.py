@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from users_service.database import Database
-from users_service.point_reads import LENGTHS, PointRead
+from users_service.mysql.database import Database
+from users_service.mysql.point_reads import LENGTHS, PointRead
 
 
 class Reader:

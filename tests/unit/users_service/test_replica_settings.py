@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from chassis import calls
-from chassis.calls import Call
+from chassis.context import calls
+from chassis.context.calls import Call
 from tests.harness.databases import MySQLDatabase
 from tests.harness.users import settings_for
+from users_service.endpoints import Endpoint, parse
 from users_service.replicas import staleness
-from users_service.replicas.endpoints import Endpoint, parse
 
 DATABASE = MySQLDatabase("127.0.0.1", 3307, "user", "password", "name")
 

@@ -7,14 +7,14 @@ from typing import cast
 
 import pytest
 
+from chassis.clock import utc_now
 from chassis.keyring import Keyring
 from users_service.attempts.limiter import Attempts
-from users_service.clock import utc_now
-from users_service.database import Database
 from users_service.errors import PasswordHashingBusy
+from users_service.mysql.database import Database
 from users_service.passwords.hasher import Passwords
 from users_service.sessions.model import ClientDetails
-from users_service.sessions.sign_in import SignIn
+from users_service.sessions.password_sign_in import SignIn
 
 # Whoever asks it anything fails otherwise than expected.
 NO_DATABASE = cast("Database", object())

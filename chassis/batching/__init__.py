@@ -1,0 +1,1 @@
+"""One database query for many calls that ask at the same time."""

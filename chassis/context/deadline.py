@@ -1,0 +1,73 @@
+"""How much time the current work has left, for the timeouts of what it calls in turn.
+
+Inside a call that is the caller's deadline or the server's cap, whichever is first. Work that belongs to no single
+caller (``chassis.batching.coalesce``), or that its caller may leave (``chassis.pooling.detached``), has limits of its own alone. Asked
+lazily, because a call that needs no timeout should not pay for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from time import monotonic
+from typing import Final
+
+from chassis.context import calls
+
+_own: Final[ContextVar[float | None]] = ContextVar("deadline", default=None)
+_alone: Final[ContextVar[bool]] = ContextVar("alone", default=False)
+
+is_alone: Final = _alone.get
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Limit what ``remaining`` answers inside the block to ``seconds`` from now."""
+    until, outer = monotonic() + seconds, _own.get()
+    token = _own.set(until if outer is None else min(until, outer))
+    try:
+        yield
+    finally:
+        _own.reset(token)
+
+
+@contextmanager
+def alone(seconds: float) -> Iterator[None]:
+    """Limit the work inside the block to ``seconds``, whatever call it is in: no caller's end reaches it."""
+    token = _alone.set(True)
+    try:
+        with within(seconds):
+            yield
+    finally:
+        _alone.reset(token)
+
+
+def leave_caller() -> None:
+    """Let the current task have the limits of ``within`` alone from here on, not those of the call it began in."""
+    _alone.set(True)
+
+
+def remaining() -> float | None:
+    """Return the seconds left (0 when past), or None when nothing limits the current work."""
+    at = _own.get()
+    own = None if at is None else max(0.0, at - monotonic())
+    if _alone.get():
+        return own
+    call = calls.current()
+    of_call = None if call is None else call.remaining()
+    if own is None or of_call is None:
+        return of_call if own is None else own
+    return min(own, of_call)
+
+
+def timeout(limit: float) -> float:
+    """Return the smaller of ``limit`` and the seconds left: the timeout of one call further down."""
+    left = remaining()
+    return limit if left is None else min(limit, left)
+
+
+def has_passed() -> bool:
+    """Say whether a caller's time is up; work that is alone has no caller."""
+    left = None if _alone.get() else remaining()
+    return left is not None and left <= 0.001

@@ -1,0 +1,1 @@
+"""Rules that every RPC of both services keeps: masks, page tokens, idempotency, ids, times."""

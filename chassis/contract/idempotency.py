@@ -1,0 +1,36 @@
+"""Idempotent requests (AIP-155), as far as they do not depend on where answers are kept."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from google.protobuf.message import Message
+
+from chassis.contract.fingerprint import fingerprint
+from chassis.errors import Aborted, InvalidArgument
+
+
+class RequestIdReused(InvalidArgument):
+    """The request id was used before, with another body."""
+
+    reason = "REQUEST_ID_REUSED"
+    default_message = "request_id was used for a different request"
+
+
+class RequestInFlight(Aborted):
+    """The first request with this id has not finished; the caller repeats in a moment."""
+
+    reason = "REQUEST_IN_FLIGHT"
+    default_message = "a request with this request_id is still in progress"
+    default_retry_after = timedelta(milliseconds=200)
+
+
+def request_fingerprint(request: Message) -> bytes:
+    """Return what must be equal (32 bytes) for two requests with one ``request_id`` to be repeats."""
+    return fingerprint(request, without=("request_id",))
+
+
+def check_repeat(stored: bytes, request: Message) -> None:
+    """Raise ``RequestIdReused`` unless ``request`` has the fingerprint stored with its id."""
+    if stored != request_fingerprint(request):
+        raise RequestIdReused

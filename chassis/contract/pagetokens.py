@@ -1,0 +1,78 @@
+"""Page tokens and page sizes (AIP-158): opaque, authenticated and bound to the filter.
+
+A token holds the position of the last row (keyset), so it stays good after that row is gone.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any, Final
+
+import orjson
+
+from chassis.errors import InvalidArgument, InvalidFields
+from chassis.keyring import Cipher, CiphertextInvalid, KeyMissing, Keyring
+
+DEFAULT_PAGE_SIZE: Final = 20
+MAX_PAGE_SIZE: Final = 100
+_FINGERPRINT_BYTES: Final = 16
+_MAX_TOKEN_CHARACTERS: Final = 2_048
+
+
+class InvalidPageToken(InvalidArgument):
+    """The page token was not made by this service, or was changed."""
+
+    reason = "PAGE_TOKEN_INVALID"
+    default_message = "page_token is not a token of this list"
+
+
+class PageTokenFilterMismatch(InvalidArgument):
+    """The page token belongs to a list with another filter or order."""
+
+    reason = "PAGE_TOKEN_FILTER_MISMATCH"
+    default_message = "page_token belongs to a request with another filter; start again without it"
+
+
+class PageTokens:
+    """Issues and reads the tokens of one service."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._cipher: Cipher = keyring.cipher("page-tokens")
+
+    def issue(self, fingerprint: bytes, position: Any) -> str:
+        """Return the token for the page after ``position`` (JSON-able) of the list ``fingerprint``.
+
+        ``fingerprint``: of the request without page size and token (``chassis.contract.fingerprint``).
+        """
+        content = fingerprint[:_FINGERPRINT_BYTES] + orjson.dumps(position)
+        return base64.urlsafe_b64encode(self._cipher.encrypt(content)).rstrip(b"=").decode()
+
+    def read(self, token: str, fingerprint: bytes) -> Any:
+        """Return the position in a token.
+
+        Raises ``InvalidPageToken`` and ``PageTokenFilterMismatch``.
+        """
+        content = self._open(token)
+        if content[:_FINGERPRINT_BYTES] != fingerprint[:_FINGERPRINT_BYTES]:
+            raise PageTokenFilterMismatch
+        return orjson.loads(content[_FINGERPRINT_BYTES:])
+
+    def _open(self, token: str) -> bytes:
+        if len(token) > _MAX_TOKEN_CHARACTERS:
+            raise InvalidPageToken
+        try:
+            sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            return self._cipher.decrypt(sealed)
+        except (binascii.Error, ValueError, CiphertextInvalid, KeyMissing):
+            raise InvalidPageToken from None
+
+
+def page_size(requested: int, default: int = DEFAULT_PAGE_SIZE, maximum: int = MAX_PAGE_SIZE) -> int:
+    """Return the size to use: 0 means ``default``, more than ``maximum`` is coerced to it.
+
+    Raises ``InvalidFields`` when negative (AIP-158).
+    """
+    if requested < 0:
+        raise InvalidFields.of("page_size", "must not be negative", "INT32_GTE")
+    return min(requested or default, maximum)

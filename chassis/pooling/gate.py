@@ -1,0 +1,87 @@
+"""A gate of as many places as a pool has connections: whoever is let in never waits inside of the driver.
+
+Drivers wait for a connection in ways that a cancellation at the wrong moment breaks (docs/decisions/0056). Whoever
+waits here may leave at any time, and a pool that stays full is told as what it is: ``Overloaded``, not a database
+that is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from chassis.context import deadline
+from chassis.errors import CallDeadlineExceeded, Overloaded
+
+_FULL: Final = "all connections to the database are in use"
+
+
+class Gate:
+    """Lets ``size`` in at once, the others in the order in which they came.
+
+    For metrics: ``limit`` and ``inside``, ``waiting`` and ``timeouts`` (those who waited in vain so far).
+    """
+
+    def __init__(self, size: int, patience: float) -> None:
+        """``patience``: seconds that one waits at most."""
+        self.limit: Final = size
+        self.inside = self.timeouts = 0
+        self._patience = patience
+        self._waiters: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait to be let in."""
+        return sum(not waiter.done() for waiter in self._waiters)
+
+    async def enter(self) -> None:
+        """Take a place, for which ``leave`` must be called; the usual case waits for nothing.
+
+        Raises Overloaded after ``patience``, or CallDeadlineExceeded where less time than that is left.
+        """
+        if self.inside < self.limit:
+            self.inside += 1
+        else:
+            await self._wait()
+
+    def leave(self) -> None:
+        """Give a place back, or hand it to whoever has waited longest."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self.inside -= 1
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Hold a place for as long as the context lasts; errors as ``enter``."""
+        await self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
+
+    async def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        left = deadline.timeout(self._patience)
+        timer = loop.call_later(left, self._give_up, waiter, left < self._patience)
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                # The place came in the same turn of the loop as the cancellation.
+                self.leave()
+            raise
+        finally:
+            timer.cancel()
+
+    def _give_up(self, waiter: asyncio.Future[None], call_ends: bool) -> None:
+        if not waiter.done():
+            self.timeouts += 1
+            waiter.set_exception(CallDeadlineExceeded() if call_ends else Overloaded(_FULL))

@@ -1,0 +1,1 @@
+"""The gRPC server: listeners, routing, health, TLS, and its life from start to drain."""

@@ -1,0 +1,84 @@
+"""What is served beside the services: health, reflection, and the refusal of methods that nobody knows.
+
+Health and reflection are neither logged nor measured, and health is answered when calls are refused. But nothing may
+be opened without limits (docs/decisions/0054-admission-from-the-headers-on.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import Any, Final, cast
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+
+from chassis.context import calls
+from chassis.context.calls import Call
+from chassis.errors import MethodUnknown
+from chassis.interceptors import Context
+from chassis.interceptors.envelope import Envelope, Prepare
+from chassis.interceptors.in_flight import InFlight, ProbesInFlight
+from chassis.interceptors.validation import Validation
+from chassis.serving.health import SERVICE_NAME as HEALTH
+from chassis.serving.health import Health, HealthServicer
+from chassis.serving.registration import Composer, Router, record, refusal, writing
+
+# A check is answered at once, so these are about those that never say what they ask: the oldest gives way to a new one.
+MAX_CHECKS: Final = 1_000
+CHECK_SECONDS: Final = 5.0
+
+
+def checks_in_flight(max_watches: int, cap: float) -> ProbesInFlight:
+    """Return the place in which health checks are counted; ``cap``: of other calls, in seconds."""
+    return ProbesInFlight(MAX_CHECKS, max_watches, min(cap, CHECK_SECONDS))
+
+
+def health_checks(health: Health, validation: Validation, checks: ProbesInFlight) -> Router:
+    """Return what answers ``grpc.health.v1``."""
+    recorded = record([(health_pb2_grpc.add_HealthServicer_to_server, HealthServicer(health))])
+    return Composer(Envelope(checks), validation).router(recorded)
+
+
+def contract(health: Health, validation: Validation, in_flight: InFlight) -> Router:
+    """Return what answers ``grpc.reflection.v1alpha``, within the limits of calls."""
+    names = (*sorted(health.services - {""}), HEALTH, reflection.SERVICE_NAME)
+    servicer = reflection.aio.ReflectionServicer(names)
+    ((service, handlers),) = record([(reflection_pb2_grpc.add_ServerReflectionServicer_to_server, servicer)]).items()
+    envelope = Envelope(in_flight)
+    composer = Composer(envelope, validation)
+    return Router(
+        {
+            f"/{service}/{name}": _conversation(envelope, composer.prepare(handler.request_deserializer), handler)
+            for name, handler in handlers.items()
+        },
+        envelope,
+    )
+
+
+def _conversation(envelope: Envelope, prepare: Prepare, registered: Any) -> Any:
+    handler = writing(registered.stream_stream)
+
+    async def converse(requests: AsyncIterable[bytes], context: Context) -> None:
+        await handler(_prepared(requests, prepare), context)
+
+    return grpc.stream_stream_rpc_method_handler(
+        cast("Any", envelope.conversation(converse)), response_serializer=registered.response_serializer
+    )
+
+
+async def _prepared(requests: AsyncIterable[bytes], prepare: Prepare) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield prepare(request)
+
+
+class UnknownMethods(grpc.GenericRpcHandler):
+    """Answers what no other handler knows with UNIMPLEMENTED and its reason; registered last."""
+
+    def __init__(self, envelope: Envelope) -> None:
+        self._handler = refusal(envelope, MethodUnknown)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Return the refusing handler; the name is the caller's to choose, so it is not logged."""
+        calls.enter(Call("unknown", handler_call_details.invocation_metadata))
+        return self._handler

@@ -1,0 +1,156 @@
+"""Several gRPC servers of one event loop on one port, so that calls are accepted several at a time.
+
+A ``grpc.aio`` server asks gRPC's core for one new call, and for the next one only in a later turn of the event loop,
+when another thread has handed over the last: of a crowd, one call a turn gets in. Servers of their own do so beside
+each other, each for the connections that the kernel gives it (docs/decisions/0052-several-listeners.md).
+
+One whose accept loop has failed serves nobody any more, and another one takes its place
+(docs/decisions/0053-listeners-watched.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Final
+
+import grpc
+
+from chassis.logs import logging, tracebacks
+from chassis.serving import connections, method_names, ports, tls
+from chassis.settings import ServerSettings
+
+# Together they take half a MiB and as many file descriptors.
+LISTENERS: Final = 16
+# How often they are looked at; gRPC tells nobody when one has died. 0.02 ms each.
+LOOK_SECONDS: Final = 0.2
+# So many failures to put another one in the place of a dead one, in a row, and the port is given up.
+GIVE_UP_AFTER: Final = 15
+_START_SECONDS: Final = 5.0
+
+log = logging.get("chassis.serving.listeners")
+
+
+class PortTaken(OSError):
+    """The address to serve on cannot be bound."""
+
+
+class StoppedServing(Exception):
+    """A listener has ended, and gRPC names no cause."""
+
+
+class Listeners:
+    """Servers with the same handlers on one port; call it inside the event loop that will serve.
+
+    ``restarts``: how many have died and been replaced. ``failed``: set when that could not be done.
+    """
+
+    def __init__(self, settings: ServerSettings, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        method_names.tolerate()
+        self.restarts = 0
+        self.failed = asyncio.Event()
+        self._settings = settings
+        self._handlers = handlers
+        self._servers = [self._server() for _ in range(LISTENERS)]
+        # Held while listeners change, so that the end meets none that is half started.
+        self._changing = asyncio.Lock()
+        self._watching: asyncio.Task[None] | None = None
+        self._dying: dict[grpc.aio.Server, asyncio.Task[None]] = {}
+        self._held = ExitStack()
+
+    def bind(self) -> int:
+        """Bind the port for all of them, and return it. Raises ``PortTaken``."""
+        host, port = self._settings.grpc_host, self._settings.grpc_port
+        self._credentials = tls.server_credentials(self._settings)
+        try:
+            if not self._settings.grpc_so_reuseport:
+                # Kept to the end: the port stays ours while none of the listeners lives.
+                port = self._held.enter_context(ports.reserve(host, port)).getsockname()[1]
+            for server in self._servers:
+                port = self._bind(server, port)
+        except (OSError, RuntimeError) as error:
+            self._held.close()
+            raise PortTaken(f"cannot listen on {host}:{port}: the port is taken or not ours") from error
+        self._port = port
+        return port
+
+    async def start(self) -> None:
+        """Accept calls."""
+        await asyncio.gather(*(server.start() for server in self._servers))
+        self._watching = asyncio.create_task(self._watch())
+
+    async def stop(self, grace: float) -> None:
+        """Refuse new calls; those in flight are cancelled after ``grace`` seconds."""
+        async with self._changing:
+            if self._watching is not None:
+                self._watching.cancel()
+        await asyncio.gather(*(_stop(server, grace) for server in (*self._servers, *self._dying)))
+        self._held.close()
+
+    def _server(self) -> grpc.aio.Server:
+        server = grpc.aio.server(options=connections.options(self._settings))
+        server.add_generic_rpc_handlers(self._handlers)
+        return server
+
+    def _bind(self, server: grpc.aio.Server, port: int) -> int:
+        address = f"{self._settings.grpc_host}:{port}"
+        if self._credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, self._credentials())
+
+    async def _watch(self) -> None:
+        """Replace whichever has died, until that fails again and again."""
+        failures = 0
+        while failures < GIVE_UP_AFTER:
+            await asyncio.sleep(LOOK_SECONDS)
+            async with self._changing:
+                failures = 0 if await self._replace_dead() else failures + 1
+        log.error("listeners that died cannot be replaced; giving up")
+        self.failed.set()
+
+    async def _replace_dead(self) -> bool:
+        """Return whether all listeners live now."""
+        for place, server in enumerate(self._servers):
+            if (cause := await _cause_of_death(server)) is not None and not await self._replace(place, cause):
+                return False
+        return True
+
+    async def _replace(self, place: int, cause: Exception) -> bool:
+        dead, server = self._servers[place], self._server()
+        try:
+            self._bind(server, self._port)
+            async with asyncio.timeout(_START_SECONDS):
+                await server.start()
+        except Exception as error:  # noqa: BLE001 - whatever is in the way now may be gone at the next attempt
+            log.error("a listener died and cannot be replaced", cause=tracebacks.summary(error))  # noqa: TRY400
+            return False
+        self._servers[place] = server
+        self.restarts += 1
+        log.warning("a listener died; another one took its place", cause=tracebacks.summary(cause))
+        self._dying[dead] = asyncio.create_task(self._let_end(dead))
+        return True
+
+    async def _let_end(self, dead: grpc.aio.Server) -> None:
+        """Give the calls of a dead listener, which go on, the time that those of an old connection get."""
+        try:
+            await _stop(dead, self._settings.grpc_max_connection_age_grace_ms / 1000)
+        finally:
+            del self._dying[dead]
+
+
+async def _stop(server: grpc.aio.Server, grace: float) -> None:
+    try:
+        await server.stop(grace)
+    except Exception:  # noqa: BLE001 - what its accept loop has failed with: anything
+        # Of a server that died a moment ago, the first request to stop does no more than raise that.
+        await server.stop(grace)
+
+
+async def _cause_of_death(server: grpc.aio.Server) -> Exception | None:
+    """Return what has ended a server; None: it lives."""
+    try:
+        lives = await server.wait_for_termination(0)
+    except Exception as error:  # noqa: BLE001 - gRPC raises what its accept loop has failed with: anything
+        return error
+    return None if lives else StoppedServing()

@@ -1,0 +1,183 @@
+"""From generated ``add_…Servicer_to_server`` functions to composed handlers and one router.
+
+The handlers are served through a generic handler, not registered one by one: grpcio 1.85.1 makes a
+waiter for every registered method on every call (grpc#41796).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NoReturn, TypeAlias, cast
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from chassis.context import calls
+from chassis.context.calls import Call
+from chassis.contract import nesting
+from chassis.errors import AnswerTooLarge, InvalidFields, MetadataTooLarge, ServiceError
+from chassis.interceptors import Context, Handler, Interceptor, Method, compose
+from chassis.interceptors.envelope import Envelope, Prepare
+from chassis.interceptors.validation import Validation
+from chassis.serving.connections import ENTRY_BYTES, MOST_METADATA_BYTES
+from chassis.serving.goodbye import Goodbye
+
+# ``add_UserServiceServicer_to_server`` and the servicer to pass to it.
+Registration: TypeAlias = tuple[Callable[[Any, Any], None], object]
+
+
+class Asynchronous(partial[Awaitable[Any]]):
+    """A unary handler of which gRPC sees at once that it is asynchronous.
+
+    It asks twice for every call, and looks for an awaitable first: of a plain function it learns by eight calls of
+    ``inspect``, which cost more than waiting for the message ourselves does.
+    """
+
+    def __await__(self) -> NoReturn:
+        raise TypeError("a handler is called")
+
+
+@dataclass
+class Recorder:
+    """Stands in for a server and keeps what the generated functions register."""
+
+    services: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def add_generic_rpc_handlers(self, _: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Ignore the generic form: the same handlers come with their names in the other one."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Keep the handlers of one service."""
+        self.services[service] = handlers
+
+
+def record(registrations: Iterable[Registration]) -> dict[str, Mapping[str, Any]]:
+    """Return the method handlers of each service, by full service name."""
+    recorder = Recorder()
+    for add, servicer in registrations:
+        add(servicer, recorder)
+    return recorder.services
+
+
+class Router(grpc.GenericRpcHandler):
+    """Finds the handler of a method by its full name and opens the record of the call.
+
+    ``envelope``: goes around the refusal of calls with too much metadata. gRPC's core refuses them, too, but before
+    its peer has said that it knows the limit, as which it need not, it takes 16 MiB.
+    """
+
+    def __init__(self, handlers: Mapping[str, Any], envelope: Envelope) -> None:
+        self._find: Callable[[str], Any] = dict(handlers).get
+        self._too_large = refusal(envelope, MetadataTooLarge)
+
+    def hold(self, goodbye: Goodbye) -> None:
+        """Have calls that come from now on wait until goodbye was said."""
+        find = self._find
+        self._find = lambda name: goodbye.hold(find(name))
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Return the handler of the method called, or None."""
+        name = handler_call_details.method
+        handler = self._find(name)
+        if handler is None:
+            return None
+        metadata = handler_call_details.invocation_metadata
+        # The look-up runs in the task of the call, so the handler sees what is set here.
+        calls.enter(Call(name, metadata))
+        size = ENTRY_BYTES * len(metadata)
+        for key, value in metadata:
+            size += len(key) + len(value)
+        return handler if size < MOST_METADATA_BYTES else self._too_large
+
+
+def refusal(envelope: Envelope, error: type[ServiceError]) -> Any:
+    """Return a handler that answers with an error whatever the shape of the call, and before its first message."""
+
+    async def refuse(_: Any, __: Context) -> NoReturn:
+        raise error
+
+    return grpc.stream_stream_rpc_method_handler(cast("Any", envelope.conversation(refuse)))
+
+
+@dataclass(frozen=True)
+class Composer:
+    """Builds the handler of a method: envelope, decoding, validation, interceptors, servicer."""
+
+    envelope: Envelope
+    validation: Validation
+    interceptors: Sequence[Interceptor] = ()
+    # Bytes of the largest message that gRPC sends: beyond, it would fail the call after the envelope has called it OK.
+    max_message_bytes: int = 1 << 30
+
+    def router(self, services: Mapping[str, Mapping[str, Any]]) -> Router:
+        """Compose every method of every service."""
+        return Router(
+            {
+                f"/{service}/{name}": self._compose(f"/{service}/{name}", handler)
+                for service, handlers in services.items()
+                for name, handler in handlers.items()
+            },
+            self.envelope,
+        )
+
+    def _compose(self, name: str, registered: Any) -> Any:
+        if registered.request_streaming:
+            raise TypeError(f"{name}: request streams are not supported")
+        return self._stream(name, registered) if registered.response_streaming else self._unary(name, registered)
+
+    def _unary(self, name: str, registered: Any) -> Any:
+        handler = compose(Method(name), registered.unary_unary, self.interceptors)
+        prepare = self.prepare(registered.request_deserializer)
+        composed = self.envelope.unary(prepare, handler, self._encode(registered.response_serializer))
+        return grpc.stream_unary_rpc_method_handler(cast("Any", Asynchronous(composed)))
+
+    def _stream(self, name: str, registered: Any) -> Any:
+        method = Method(name, streaming=True)
+        handler = compose(method, writing(registered.unary_stream), self.interceptors)
+        composed = self.envelope.stream(self.prepare(registered.request_deserializer), handler)
+        encode = self._encode(registered.response_serializer)
+        return grpc.stream_stream_rpc_method_handler(cast("Any", composed), response_serializer=encode)
+
+    def _encode(self, encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+        most = self.max_message_bytes
+
+        def bounded(response: Any) -> bytes:
+            content = encode(response)
+            if len(content) > most:
+                raise AnswerTooLarge
+            return content
+
+        return bounded
+
+    def prepare(self, decode: Callable[[bytes], Any]) -> Prepare:
+        """Return what turns the bytes of a request into a valid message, or raises ``InvalidFields``."""
+        kind = type(decode(b""))
+        check = self.validation.check(kind)
+
+        def prepare(request: bytes) -> Any:
+            # Decoded here and not by gRPC, which would answer a malformed request with UNKNOWN.
+            try:
+                message = decode(request)
+            except DecodeError:
+                raise InvalidFields(nesting.violations(kind.DESCRIPTOR, request)) from None
+            check(message)
+            return message
+
+        return prepare
+
+
+def writing(stream: Callable[[Any, Context], Any]) -> Handler:
+    """Turn an async generator into a handler that writes its responses to the context."""
+    if not inspect.isasyncgenfunction(stream):
+        return stream
+
+    async def handle(request: Any, context: Context) -> None:
+        async with aclosing(stream(request, context)) as responses:
+            async for response in responses:
+                await context.write(response)
+
+    return handle

@@ -1,0 +1,200 @@
+"""The server factory: the same server for production and for tests, put together in one place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import grpc
+
+from chassis import tasks
+from chassis.interceptors import Interceptor
+from chassis.interceptors.access_log import AccessLog, JsonLines, write_readably
+from chassis.interceptors.envelope import Envelope, Observer
+from chassis.interceptors.in_flight import InFlight, enforce_caps
+from chassis.interceptors.validation import Validation
+from chassis.logs import logging
+from chassis.serving import infrastructure, ports
+from chassis.serving.deafness import until_deaf
+from chassis.serving.goodbye import Goodbye
+from chassis.serving.health import Health, Probe, run_probe, watch_probe
+from chassis.serving.listeners import Listeners
+from chassis.serving.registration import Composer, Registration, Router, record
+from chassis.settings import ServerSettings
+
+# At the end: how long calls that have begun may still take to send their message, of the grace that others get.
+UNSENT_SECONDS: Final = 1.0
+# At the end of the grace: time for the answers of calls that are given up.
+_ANSWER_SECONDS: Final = 0.2
+
+
+class Server:
+    """A gRPC server with health that follows a probe, and a drain in the right order.
+
+    ``draining`` is set when open streams should end; a streaming service waits for it beside its
+    own events. ``deaf`` is set when only a new process can reach the database again.
+    """
+
+    def __init__(
+        self,
+        listeners: Listeners,
+        router: Router,
+        settings: ServerSettings,
+        health: Health,
+        in_flight: tuple[InFlight, InFlight],
+        *,
+        probes: tuple[Probe, Probe | None],
+        draining: asyncio.Event,
+        flush_log: Callable[[], None],
+    ) -> None:
+        self.health = health
+        # The calls, and apart from them the health checks.
+        self.in_flight, self._checks = in_flight
+        self.draining = draining
+        self.deaf = asyncio.Event()
+        self.port = 0
+        self._listeners = listeners
+        self._router = router
+        self._settings = settings
+        self._probe, self._fresh = probes
+        self._flush_log = flush_log
+        self._background: set[asyncio.Task[None]] = set()
+
+    @property
+    def address(self) -> str:
+        """Return ``host:port`` as a caller dials it."""
+        return f"{self._settings.grpc_host}:{self.port}"
+
+    @property
+    def failed(self) -> asyncio.Event:
+        """Return what is set when the server can no longer accept calls, for good."""
+        return self._listeners.failed
+
+    @property
+    def listener_restarts(self) -> int:
+        """Return how many listeners have died and been replaced."""
+        return self._listeners.restarts
+
+    async def start(self) -> None:
+        """Bind the port, probe once, then serve. Raises ``PortTaken`` or OSError."""
+        self.port = self._listeners.bind()
+        timeout = self._settings.health_timeout_ms / 1000
+        interval = self._settings.health_interval_ms / 1000
+        self.health.set_serving(await run_probe(self._probe, timeout) is None)
+        await self._listeners.start()
+        watch = watch_probe(self.health, self._probe, interval, timeout)
+        self._background = {
+            asyncio.create_task(watch),
+            asyncio.create_task(enforce_caps((self.in_flight, self._checks))),
+            asyncio.create_task(self._watch_deafness()),
+        }
+
+    async def _watch_deafness(self) -> None:
+        if self._fresh is not None and self._settings.health_deaf_ms:
+            await until_deaf(self.health, self._fresh, self._settings.health_deaf_ms / 1000)
+            self.deaf.set()
+
+    async def drain(self) -> None:
+        """Report NOT_SERVING and give balancers ``GRPC_DRAIN_MS`` to look elsewhere."""
+        self.health.drain()
+        await asyncio.sleep(self._settings.grpc_drain_ms / 1000)
+
+    async def stop(self, grace: float | None = None) -> None:
+        """End streams, refuse new calls, and wait for those in flight.
+
+        ``grace`` in seconds, GRPC_GRACE_MS when None; calls still running then are answered SHUTTING_DOWN.
+        """
+        seconds = self._settings.grpc_grace_ms / 1000 if grace is None else grace
+        self.health.drain()
+        self.health.close()
+        self.draining.set()
+        late = asyncio.get_running_loop().call_later(min(seconds, UNSENT_SECONDS), self._end_unsent)
+        if self._settings.grpc_so_reuseport:
+            ports.leave(self.port)
+        goodbye = Goodbye()
+        self._router.hold(goodbye)
+        try:
+            await goodbye.said_by(lambda: self._leave(seconds))
+            # A cancelled handler still runs its ``finally``; the pools it uses must outlive it.
+            await self.in_flight.wait_idle(5.0)
+            await self._end_background()
+        finally:
+            late.cancel()
+            self._flush_log()
+
+    def _end_unsent(self) -> None:
+        """End what still has not sent its message, instead of waiting out the grace for it."""
+        self.in_flight.end_unsent()
+        self._checks.end_unsent()
+
+    async def _leave(self, seconds: float) -> None:
+        answering = min(_ANSWER_SECONDS, seconds / 2)
+        giving_up = asyncio.get_running_loop().call_later(seconds - answering, self.in_flight.give_up)
+        try:
+            await self._listeners.stop(seconds)
+        finally:
+            giving_up.cancel()
+
+    async def _end_background(self) -> None:
+        await tasks.end(self._background)
+        self._background.clear()
+
+
+def build_server(
+    settings: ServerSettings,
+    services: Sequence[Registration],
+    *,
+    probe: Probe,
+    fresh: Probe | None = None,
+    draining: asyncio.Event | None = None,
+    interceptors: Sequence[Interceptor] = (),
+    observers: Sequence[Observer] = (),
+    begin: Observer | None = None,
+) -> Server:
+    """Put together a server; call it inside the event loop that will serve.
+
+    ``services``: pairs of a generated ``add_XServicer_to_server`` and a servicer. ``probe``: fails or
+    hangs when the database is away. ``fresh``: does the same over a new connection of its own (chassis/serving/deafness.py);
+    None: a pool that is broken for good is not noticed. ``draining``: made by the caller when services need it too.
+    ``interceptors``: around the servicers, with the decoded and valid request. ``observers``: told of
+    every call that ended, and ``begin`` of every call that begins.
+    """
+    recorded = record(services)
+    health = Health(recorded)
+    in_flight = _in_flight(settings)
+    checks = infrastructure.checks_in_flight(settings.grpc_max_streams, in_flight.cap)
+    access_log = _access_log()
+    noting = (access_log.add,) if access_log else ()
+    envelope, validation = Envelope(in_flight, (*noting, *observers), begin), Validation()
+    router = Composer(envelope, validation, interceptors, settings.grpc_max_message_bytes).router(recorded)
+    handlers: list[grpc.GenericRpcHandler] = [router, infrastructure.health_checks(health, validation, checks)]
+    if settings.reflection_enabled:
+        handlers.append(infrastructure.contract(health, validation, in_flight))
+    handlers.append(infrastructure.UnknownMethods(envelope))
+    return Server(
+        Listeners(settings, handlers),
+        router,
+        settings,
+        health,
+        (in_flight, checks),
+        probes=(probe, fresh),
+        draining=draining or asyncio.Event(),
+        flush_log=access_log.flush if access_log else _nothing,
+    )
+
+
+def _in_flight(settings: ServerSettings) -> InFlight:
+    cap = settings.grpc_max_deadline_ms / 1000
+    return InFlight(settings.grpc_max_in_flight, settings.grpc_max_streams, cap)
+
+
+def _access_log() -> AccessLog | None:
+    if not logging.is_enabled("info"):
+        return None
+    write = logging.json_writer()
+    return AccessLog(write_readably if write is None else JsonLines(write))
+
+
+def _nothing() -> None:
+    return

@@ -1,0 +1,83 @@
+"""TLS for the server's port; certificates are read again when their files change."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from chassis.logs import logging
+from chassis.settings import ServerSettings
+
+
+def server_credentials(settings: ServerSettings) -> Callable[[], grpc.ServerCredentials] | None:
+    """Return what makes the credentials named by the settings, once for each listener; None stands for plain text.
+
+    Raises OSError when a file cannot be read. Later failures keep the last good pair, also for listeners made then.
+    """
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
+    authority = settings.tls_client_ca_file
+    files = _CertificateFiles((settings.tls_cert_file, settings.tls_key_file, authority))
+    return lambda: grpc.dynamic_ssl_server_credentials(
+        files.newest, _Fetcher(files), require_client_authentication=authority is not None
+    )
+
+
+class _CertificateFiles:
+    """The newest certificate that could be read, asked for at every handshake: one for all listeners."""
+
+    def __init__(self, files: tuple[Path, Path, Path | None]) -> None:
+        self._files = files
+        self._stamp = self._mtimes()
+        # Handshakes are made in gRPC's own threads.
+        self._lock = threading.Lock()
+        self.newest = self._load()
+
+    def refresh(self) -> Any:
+        """Return the newest configuration, read again if a file changed."""
+        with self._lock:
+            try:
+                if (stamp := self._mtimes()) != self._stamp:
+                    self.newest = self._load()
+                    self._stamp = stamp
+            except OSError as error:
+                logging.get("chassis.serving.tls").warning("certificate not read again", exc_info=error)
+            return self.newest
+
+    def _load(self) -> Any:
+        certificate, key, authority = self._files
+        return grpc.ssl_server_certificate_configuration(
+            [(key.read_bytes(), certificate.read_bytes())],
+            root_certificates=None if authority is None else authority.read_bytes(),
+        )
+
+    def _mtimes(self) -> tuple[int, ...]:
+        return tuple(file.stat().st_mtime_ns for file in self._files if file is not None)
+
+
+class _Fetcher:
+    """Tells one listener of each new configuration once; None otherwise: gRPC keeps the last one."""
+
+    def __init__(self, files: _CertificateFiles) -> None:
+        self._files = files
+        self._told = files.newest
+
+    def __call__(self) -> Any:
+        newest = self._files.refresh()
+        if newest is self._told:
+            return None
+        self._told = newest
+        return newest
+
+
+def channel_credentials(authority: Path, certificate: Path | None, key: Path | None) -> grpc.ChannelCredentials:
+    """Return client credentials: the authority to trust and, for mutual TLS, our own pair."""
+    return grpc.ssl_channel_credentials(
+        root_certificates=authority.read_bytes(),
+        private_key=None if key is None else key.read_bytes(),
+        certificate_chain=None if certificate is None else certificate.read_bytes(),
+    )

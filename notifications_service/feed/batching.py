@@ -1,0 +1,131 @@
+"""Calls that arrive together share a command: reads by id, pages, counts, and single creates.
+
+A command costs the driver far more than what it carries (docs/decisions/0012). While a few are under way the next
+calls gather, so that under load one command serves many; a lone call waits for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, TypeVar
+
+from bson import ObjectId
+
+from chassis.batching.coalesce import Coalescer
+from notifications_service.feed.repository import Beginning, FeedRepository, Position
+from notifications_service.mongodb.database import Found
+from notifications_service.notification import filters
+from notifications_service.notification.documents import Document
+from notifications_service.notification.filters import Filter
+
+T = TypeVar("T")
+
+Asked = tuple[Filter, ...]
+
+# A count takes the database about a microsecond a row, and there it is carried out by one processor: several at a
+# time, and few users to each, so that one with very many rows keeps few others waiting.
+COUNT_BATCH: Final = 8
+COUNTS_IN_FLIGHT: Final = 4
+# Lists of one command, and rows of each: together far below the 16 MiB of an answer of MongoDB.
+PAGE_BATCH: Final = 8
+PAGE_ROWS: Final = 21
+# One command of a kind at a time: with two, each carries half as much, and the driver's share of a call doubles.
+IN_FLIGHT: Final = 1
+# Seconds that a command may take longer than its own limit before it is given up.
+_MARGIN: Final = 0.5
+_NONE: Final = Found([])
+
+
+class Pending:
+    """A document to be stored; each is itself alone."""
+
+    __slots__ = ("document",)
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+
+
+class SharedCommands:
+    """Gathers calls into commands of the repository; ``timeout``: its limit for one, in seconds."""
+
+    def __init__(self, repository: FeedRepository, timeout: float) -> None:
+        self._repository = repository
+        limit = timeout + _MARGIN
+        self._gets: Coalescer[ObjectId, Document] = Coalescer(
+            repository.get_many, max_in_flight=IN_FLIGHT, timeout=limit
+        )
+        self._pages: Coalescer[tuple[str, Beginning], Found] = Coalescer(
+            self._read_pages, max_batch=PAGE_BATCH, max_in_flight=IN_FLIGHT, timeout=limit
+        )
+        self._inserts: Coalescer[Pending, Exception] = Coalescer(self._insert, max_in_flight=IN_FLIGHT, timeout=limit)
+        self._counts: Coalescer[tuple[str, Asked], list[int]] = Coalescer(
+            self._count, max_batch=COUNT_BATCH, max_in_flight=COUNTS_IN_FLIGHT, timeout=limit
+        )
+
+    async def get(self, key: ObjectId) -> Document | None:
+        """Return a notification, or None."""
+        return await self._gets.get(key)
+
+    async def page(self, user_id: str, chosen: Filter, after: Position | None, limit: int) -> Found | None:
+        """Return the newest rows that match, beyond ``after``; None for a page that must have a command of its own."""
+        if limit > PAGE_ROWS or not chosen.is_any_state:
+            return None
+        rows, cut = await self._pages.get((user_id, (chosen, after))) or _NONE
+        return Found(rows[:limit], cut and len(rows) < limit)
+
+    async def insert(self, document: Document) -> None:
+        """Store a notification."""
+        if (error := await self._inserts.get(Pending(document))) is not None:
+            raise error
+
+    async def count(self, user_id: str, asked: Asked) -> list[int]:
+        """Return how many of a user's notifications match each filter."""
+        return await self._counts.get((user_id, asked)) or [0] * len(asked)
+
+    async def _read_pages(self, keys: list[tuple[str, Beginning]]) -> dict[tuple[str, Beginning], Found]:
+        # Rows are told apart by their user, so each user is once in a command.
+        rounds: list[dict[str, Beginning]] = []
+        for user_id, beginning in keys:
+            free = next((asked for asked in rounds if user_id not in asked), None)
+            if free is None:
+                rounds.append({user_id: beginning})
+            else:
+                free[user_id] = beginning
+        found = await _all([self._repository.pages(asked, PAGE_ROWS) for asked in rounds])
+        return {
+            (user_id, asked[user_id]): page
+            for asked, pages in zip(rounds, found, strict=True)
+            for user_id, page in pages.items()
+        }
+
+    async def _insert(self, pending: list[Pending]) -> dict[Pending, Exception]:
+        errors = await self._repository.insert_each([item.document for item in pending])
+        return {pending[index]: error for index, error in errors.items()}
+
+    async def _count(self, keys: list[tuple[str, Asked]]) -> dict[tuple[str, Asked], list[int]]:
+        users: dict[Asked, list[str]] = {}
+        for user_id, asked in keys:
+            users.setdefault(asked, []).append(user_id)
+        counted = await _all([self._count_alike(names, asked) for asked, names in users.items()])
+        return {key: counts for part in counted for key, counts in part.items()}
+
+    async def _count_alike(self, users: Sequence[str], asked: Asked) -> dict[tuple[str, Asked], list[int]]:
+        groups = await self._repository.group(users, filters.group_key(asked))
+        counts = {user_id: [0] * len(asked) for user_id in users}
+        for group in groups:
+            user_id = group["_id"]["userId"]
+            if not isinstance(user_id, str):
+                # A list of users, of another writer: nobody's.
+                continue
+            mine = counts[user_id]
+            for number, item in enumerate(asked):
+                if filters.matches(number, item, group["_id"]):
+                    mine[number] += group["n"]
+        # What was written in between may have been counted off and not in.
+        return {(user_id, asked): [max(0, number) for number in found] for user_id, found in counts.items()}
+
+
+async def _all(commands: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    # One, as most are, needs no task of its own.
+    return [await commands[0]] if len(commands) == 1 else await asyncio.gather(*commands)

@@ -1,0 +1,1 @@
+"""How MongoDB is reached: clients, drivers, secondaries, observation."""

@@ -1,0 +1,345 @@
+"""Access to MongoDB: one client, limits on time, transactions, and driver errors turned into ours.
+
+What callers do, leaving above all, the driver does not see (``chassis.pooling.detached``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from time import monotonic
+from typing import Any, Final, NamedTuple, TypeVar
+
+import pymongo
+from bson import Timestamp
+from bson.errors import InvalidBSON
+from pymongo.errors import (
+    AutoReconnect,
+    BulkWriteError,
+    ConnectionFailure,
+    DuplicateKeyError,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WaitQueueTimeoutError,
+)
+from pymongo.uri_parser import parse_uri
+
+from chassis.context import deadline
+from chassis.context.statements import named
+from chassis.errors import CallDeadlineExceeded, ConflictRetry, DatabaseUnavailable
+from chassis.logs import logging
+from chassis.pooling.detached import Detached, proceed
+from chassis.pooling.gate import Gate
+from chassis.pooling.writability import Cause, Writability
+from chassis.telemetry import shapes
+from chassis.telemetry.families import Family
+from chassis.telemetry.queries import Queries, Spans, Target
+from notifications_service.mongodb import drivers, undecoded
+from notifications_service.mongodb.drivers import Collection, Pipeline, Session
+from notifications_service.mongodb.observing import CommandSpans, families, use_of
+from notifications_service.notification import documents
+from notifications_service.notification.documents import Document
+from notifications_service.settings import DatabaseSettings
+
+T = TypeVar("T")
+
+# How often a transaction that lost to another one is carried out; the pauses between add up to about 0.2 s.
+ATTEMPTS: Final = 6
+# Seconds that the server has to end a transaction, whatever has become of the time of the transaction itself.
+ABORT_SECONDS: Final = 2.0
+
+WRITE_CONFLICT: Final = 112
+# The server's words for an index that a query names and that is not there; the code beside them means any bad value.
+_NO_SUCH_INDEX: Final = "hint provided does not correspond to an existing index"
+# Rows that an answer begins with, where the server's own choice is 101 and the rest takes another round trip. What does
+# not fit into an answer's 16 MiB still comes in a second one.
+_ONE_BATCH: Final = 10_000
+# Names, ids and words are compared byte for byte, also where the collection was made with another collation.
+BYTEWISE: Final[Document] = {"locale": "simple"}
+# The primary was told to refuse writes, or has no room; one that finds none for its own files stops.
+_REFUSING: Final[dict[int, Cause]] = {371: "read_only", 14031: "disk_full"}
+# Shutting down, stepping down, no primary, fewer members than a majority takes: the server's own words for "not now".
+_UNAVAILABLE: Final = frozenset({91, 100, 189, 10107, 11600, 11602, 13435, 13436, *_REFUSING})
+
+
+class Place(NamedTuple):
+    """Which members may answer a read, and the cluster time that they must have reached."""
+
+    preference: Any
+    after: Timestamp
+
+
+class Found(NamedTuple):
+    """Rows of a query; ``cut``: their 16 MiB were full, and there may be more that match."""
+
+    rows: list[Document]
+    cut: bool = False
+
+
+class Database:
+    """MongoDB as the services use it; every access of a call happens inside ``run()``, of others in ``limits()``."""
+
+    def __init__(
+        self, settings: DatabaseSettings, spans: Spans | None = None, *, pool: str = "calls", streams: int = 0
+    ) -> None:
+        """``spans``: takes the commands of traced calls; ``pool``: what metrics call the pool.
+
+        ``streams``: connections that change streams hold all the time; the others are lent.
+        """
+        self._query_timeout = settings.mongodb_query_timeout_ms / 1000
+        self._settings = settings
+        self._pool = pool
+        self._pool_timeouts = 0
+        self.writability = Writability()
+        url = settings.mongodb_url.get_secret_value()
+        self.queries = Queries(_target(url), settings.slow_query_ms, spans)
+        listeners = [CommandSpans(self.queries)] if self.queries.traced else []
+        options = _options(settings) | {"event_listeners": listeners}
+        self.driver = drivers.connect(settings.mongodb_driver, url, options)
+        self.default = self.driver.client.get_default_database()
+        self._work = Detached(Gate(settings.mongodb_connection_pool_size - streams, self._query_timeout))
+
+    def collection(self, name: str) -> Collection:
+        """Return a collection; its documents decode by ``documents.CODEC_OPTIONS``."""
+        return self.default.get_collection(name, codec_options=documents.CODEC_OPTIONS)
+
+    def pool_metrics(self) -> Iterator[Family]:
+        """Yield the metrics of the pool."""
+        labels = {"driver": self._settings.mongodb_driver, "pool": self._pool}
+        limit, gate = self._settings.mongodb_connection_pool_size, self._work.gate
+        use = use_of(self.driver.client)
+        use = replace(use, waiting=use.waiting + gate.waiting)
+        return families(use, labels, limit=limit, timeouts=self._pool_timeouts + gate.timeouts)
+
+    async def close(self) -> None:
+        """Close every connection, once what was left behind has ended or is cancelled."""
+        await self._work.close()
+        await self.driver.close()
+
+    @named
+    async def hello(self) -> Document:
+        """Ask the server who it is; also the cheapest ping. Raises DatabaseUnavailable."""
+        return await self.run(lambda: self.default.command("hello"))
+
+    async def run(self, work: Callable[[], Awaitable[T]], parameters: Document | None = None) -> T:
+        """Carry out ``work``, such as one command, to its end within ``limits``, even if its caller leaves meanwhile.
+
+        Errors as ``limits``, or Overloaded where all connections stay in use.
+        """
+        return await self._work.run(partial(self._limited, work, parameters))
+
+    async def _limited(self, work: Callable[[], Awaitable[T]], parameters: Document | None) -> T:
+        with self.limits(parameters):
+            return await work()
+
+    @contextmanager
+    def limits(self, parameters: Document | None = None) -> Iterator[None]:
+        """Bound all that is inside to the query timeout or the call's deadline, and translate driver errors.
+
+        ``parameters``: of these, the log tells the sizes if this turns out slow. Raises DatabaseUnavailable,
+        CallDeadlineExceeded or ConflictRetry; DuplicateKeyError passes.
+        """
+        with self._told(parameters or {}), pymongo.timeout(self._seconds()):
+            yield
+
+    def _seconds(self) -> float:
+        """Return how long what begins now may take. Raises CallDeadlineExceeded, or DatabaseUnavailable: no time."""
+        seconds = deadline.timeout(self._query_timeout)
+        if seconds <= 0:
+            raise CallDeadlineExceeded if deadline.has_passed() else DatabaseUnavailable
+        return seconds
+
+    @contextmanager
+    def _told(self, parameters: Document) -> Iterator[None]:
+        """Translate driver errors, and tell of what was slow."""
+        started, failure = monotonic(), ""
+        try:
+            yield
+        except DuplicateKeyError:
+            raise
+        except PyMongoError as error:
+            failure = type(error).__name__
+            self._pool_timeouts += isinstance(error, WaitQueueTimeoutError)
+            self._note(error)
+            raise translated(error) from error
+        finally:
+            self.queries.timed(started, lambda: shapes.of_command(parameters), failure=failure)
+
+    def _note(self, error: PyMongoError) -> None:
+        for code in _codes(error):
+            if code in _REFUSING:
+                self.writability.refused(_REFUSING[code], code)
+
+    async def find(
+        self,
+        collection: str,
+        query: Document,
+        *,
+        limit: int,
+        hint: str,
+        sort: Document | None = None,
+        projection: Document | None = None,
+        place: Place | None = None,
+        **options: Any,
+    ) -> Found:
+        """Run a query and return what fits into one batch of 16 MiB; repeat it once where the connection broke.
+
+        As a plain command: the driver's cursors take a third longer for it. Without ``place`` the primary answers.
+        ``options``: of the command. Rows of other writers may be so large that the batch is cut: see ``Found``.
+        """
+        command: Document = {"find": collection, "filter": query, "limit": limit, "hint": hint, "collation": BYTEWISE}
+        # The server begins with 101 rows unless told otherwise.
+        command["batchSize"] = limit
+        if sort is not None:
+            command["sort"] = sort
+        if projection is not None:
+            command["projection"] = projection
+        command.update(options)
+        return await self._first_batch(collection, command, place)
+
+    async def aggregate(self, collection: str, pipeline: Pipeline, *, hint: str, place: Place | None = None) -> Found:
+        """Run an aggregation as ``find`` does a query."""
+        command: Document = {"aggregate": collection, "pipeline": pipeline, "hint": hint, "collation": BYTEWISE}
+        command["cursor"] = {"batchSize": _ONE_BATCH}
+        return await self._first_batch(collection, command, place)
+
+    async def _first_batch(self, collection: str, command: Document, place: Place | None) -> Found:
+        options: dict[str, Any] = {}
+        if place is not None:
+            command["readConcern"] = {"afterClusterTime": place.after}
+            options["read_preference"] = place.preference
+        return await self.run(partial(self._batch, collection, command, options), command)
+
+    async def _batch(self, collection: str, command: Document, options: dict[str, Any]) -> Found:
+        try:
+            cursor = (await self._command(command, documents.CODEC_OPTIONS, options))["cursor"]
+            rows = cursor["firstBatch"]
+        except InvalidBSON:
+            # A value that the driver cannot decode spoils no more than its row.
+            cursor = (await self._command(command, undecoded.CODEC_OPTIONS, options))["cursor"]
+            rows = [undecoded.decoded(row) for row in cursor["firstBatch"]]
+        if not cursor["id"]:
+            return Found(rows)
+        # The rest would have to be asked for in the session of this command, which the driver keeps to itself.
+        await self.default.command({"killCursors": collection, "cursors": [cursor["id"]]}, **options)
+        return Found(rows, cut=True)
+
+    async def _command(self, command: Document, codec: Any, options: dict[str, Any]) -> Any:
+        try:
+            return await self.default.command(command, codec_options=codec, **options)
+        except AutoReconnect as error:
+            if error.timeout or isinstance(error, ServerSelectionTimeoutError):
+                raise
+            return await self.default.command(command, codec_options=codec, **options)
+
+    async def transaction(self, work: Callable[[Session], Awaitable[T]]) -> T:
+        """Carry out ``work`` in one transaction and commit it.
+
+        ``work`` runs again after a conflict with another transaction: it must have no other effects. Raises
+        ConflictRetry when ``ATTEMPTS`` did not help; DuplicateKeyError passes. However it ends, the server has nothing
+        of it open afterwards; where its caller leaves, it is aborted after the statement that is under way.
+        """
+        return await self._work.run(partial(self._transaction, work))
+
+    async def _transaction(self, work: Callable[[Session], Awaitable[T]]) -> T:
+        with self._told({}):
+            until = monotonic() + self._seconds()
+            for attempt in range(1, ATTEMPTS):
+                pause = random.uniform(0.5, 1.0) * 0.005 * 2**attempt  # noqa: S311
+                try:
+                    return await self._attempt(work, until)
+                except PyMongoError as error:
+                    # Timeouts have this label, too: what has no time left is not begun again.
+                    if not error.has_error_label("TransientTransactionError") or monotonic() + pause >= until:
+                        raise
+                await asyncio.sleep(pause)
+            return await self._attempt(work, until)
+
+    async def _attempt(self, work: Callable[[Session], Awaitable[T]], until: float) -> T:
+        proceed()
+        async with await self.driver.start_session() as session:
+            await self.driver.begin(session)
+            try:
+                # 0 would mean for ever.
+                with pymongo.timeout(max(0.001, until - monotonic())):
+                    result = await work(session)
+                    proceed()
+                    await session.commit_transaction()
+            except BaseException:
+                await self._end(session)
+                raise
+        return result
+
+    async def _end(self, session: Session) -> None:
+        """Leave nothing of a transaction that failed open on the server, on time of its own."""
+        with suppress(PyMongoError), pymongo.timeout(ABORT_SECONDS):
+            if session.in_transaction:
+                await session.abort_transaction()
+            else:
+                # Its commit failed, or was not answered, and may never have come; what is committed stays so.
+                await self.driver.client.admin.command({"killSessions": [session.session_id]})
+
+
+def translated(error: PyMongoError) -> Exception:
+    """Return the error that a caller may see for a driver's; a defect of ours comes back as it is."""
+    if error.timeout and deadline.has_passed():
+        return CallDeadlineExceeded()
+    if isinstance(error, BulkWriteError):
+        return _of_bulk(error)
+    if isinstance(error, OperationFailure) and error.code == WRITE_CONFLICT:
+        return ConflictRetry()
+    if isinstance(error, OperationFailure) and _NO_SUCH_INDEX in str((error.details or {}).get("errmsg", "")):
+        logging.get(__name__).error("the schema is not migrated", code=error.code)
+        return DatabaseUnavailable()
+    if _means_unavailable(error):
+        code = error.code if isinstance(error, OperationFailure) else None
+        logging.get(__name__).warning("database unavailable", kind=type(error).__name__, code=code)
+        return DatabaseUnavailable()
+    return error
+
+
+def _of_bulk(error: BulkWriteError) -> Exception:
+    # Written, but not by a majority yet, and the primary is going: whether it stays is not known.
+    unknown = error.details.get("writeConcernErrors")
+    return DatabaseUnavailable() if unknown or _UNAVAILABLE.intersection(_codes(error)) else error
+
+
+def _codes(error: PyMongoError) -> set[int]:
+    """Return the server's numbers in an error; those of a bulk are of its writes."""
+    details = getattr(error, "details", None)
+    if not isinstance(details, dict):
+        return set()
+    return {each.get("code") for each in (details, *details.get("writeErrors", ())) if each.get("code")}
+
+
+def _means_unavailable(error: PyMongoError) -> bool:
+    # A wait queue that is full, no primary in time, and a connection that broke are all ConnectionFailures.
+    if isinstance(error, ConnectionFailure | AutoReconnect) or error.timeout:
+        return True
+    return isinstance(error, OperationFailure) and error.code in _UNAVAILABLE
+
+
+def _target(url: str) -> Target:
+    parsed = parse_uri(url, validate=False)
+    host, port = parsed["nodelist"][0]
+    return Target("mongodb", parsed["database"] or "", host, port or 0)
+
+
+def _options(settings: DatabaseSettings) -> dict[str, Any]:
+    return {
+        "appname": "notifications-service",
+        "maxPoolSize": settings.mongodb_connection_pool_size,
+        "serverSelectionTimeoutMS": settings.mongodb_server_selection_timeout_ms,
+        "connectTimeoutMS": settings.mongodb_connect_timeout_ms,
+        "w": "majority",
+        # Whatever the URL says: idempotency, marks and watches would be wrong elsewhere. Reads that may be answered by
+        # others name their place.
+        "readPreference": "primary",
+        "retryWrites": True,
+        "retryReads": True,
+    }

@@ -1,0 +1,113 @@
+"""The places where PyMongo's own async API and Motor differ; everything else they spell alike.
+
+Motor reached its end of life in May 2026 and stays supported by setting. Its objects are passed on under
+PyMongo's types, which describe them well enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, cast
+
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.change_stream import AsyncCollectionChangeStream
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.command_cursor import AsyncCommandCursor
+
+from notifications_service.notification.documents import Document
+
+Client: TypeAlias = AsyncMongoClient[Document]
+Collection: TypeAlias = AsyncCollection[Document]
+Cursor: TypeAlias = AsyncCommandCursor[Document]
+ChangeStream: TypeAlias = AsyncCollectionChangeStream[Document]
+Session: TypeAlias = AsyncClientSession
+Pipeline: TypeAlias = Sequence[Mapping[str, Any]]
+
+
+class Driver(Protocol):
+    """What the rest asks of either driver."""
+
+    client: Client
+
+    async def aggregate(self, collection: Collection, pipeline: Pipeline, **options: Any) -> Cursor:
+        """Run an aggregation and return its cursor."""
+        ...
+
+    async def watch(self, collection: Collection, pipeline: Pipeline, **options: Any) -> ChangeStream:
+        """Open a change stream."""
+        ...
+
+    async def start_session(self) -> Session:
+        """Start a session; close it with ``async with``."""
+        ...
+
+    async def begin(self, session: Session) -> None:
+        """Begin a transaction of the session, of which the server hears with its first statement."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+class PyMongoDriver:
+    """PyMongo's async API."""
+
+    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        self.client: Client = AsyncMongoClient(url, **options)
+
+    async def aggregate(self, collection: Collection, pipeline: Pipeline, **options: Any) -> Cursor:
+        """Run an aggregation and return its cursor."""
+        return await collection.aggregate(pipeline, **options)
+
+    async def watch(self, collection: Collection, pipeline: Pipeline, **options: Any) -> ChangeStream:
+        """Open a change stream."""
+        return await collection.watch(pipeline, **options)
+
+    async def start_session(self) -> Session:
+        """Start a session; close it with ``async with``."""
+        return self.client.start_session()
+
+    async def begin(self, session: Session) -> None:
+        """Begin a transaction of the session."""
+        await session.start_transaction()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.client.close()
+
+
+class MotorDriver:
+    """Motor: PyMongo's blocking API in threads."""
+
+    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        from motor.motor_asyncio import AsyncIOMotorClient
+
+        self._motor: Any = AsyncIOMotorClient(url, **options)
+        self.client: Client = cast("Client", self._motor)
+
+    async def aggregate(self, collection: Collection, pipeline: Pipeline, **options: Any) -> Cursor:
+        """Run an aggregation and return its cursor."""
+        return cast("Cursor", cast("Any", collection).aggregate(pipeline, **options))
+
+    async def watch(self, collection: Collection, pipeline: Pipeline, **options: Any) -> ChangeStream:
+        """Open a change stream; Motor connects it at the first read."""
+        return cast("ChangeStream", cast("Any", collection).watch(pipeline, **options))
+
+    async def start_session(self) -> Session:
+        """Start a session; close it with ``async with``."""
+        return cast("Session", await self._motor.start_session())
+
+    async def begin(self, session: Session) -> None:
+        """Begin a transaction of the session."""
+        cast("Any", session).start_transaction()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self._motor.close()
+
+
+def connect(name: str, url: str, options: Mapping[str, Any]) -> Driver:
+    """Make the driver of that name (`pymongo` or `motor`); it connects when first used."""
+    return MotorDriver(url, options) if name == "motor" else PyMongoDriver(url, options)

@@ -1,0 +1,1 @@
+"""What a notification is: its document, states, filters, retention and message."""

@@ -1,0 +1,107 @@
+"""Which notifications of a user: the conditions of the contract as a query, and as a test of a group of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from notifications_service.notification import states
+from notifications_service.notification.documents import Document
+from notifications_service.notification.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """All given conditions hold together; times are naive UTC in whole milliseconds."""
+
+    lowest: State = State.UNSEEN
+    highest: State = State.ARCHIVED
+    types: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+
+    @property
+    def is_any_state(self) -> bool:
+        """Whether rows of every state match."""
+        return self.lowest is State.UNSEEN and self.highest is State.ARCHIVED
+
+    @property
+    def is_contradiction(self) -> bool:
+        """Whether nothing can match, as with read and unseen."""
+        return self.lowest > self.highest
+
+
+EVERYTHING = Filter()
+
+
+def of_states(read: bool | None, seen: bool | None, archived: bool | None) -> tuple[State, State]:
+    """Return the lowest and the highest rung that these three allow; crossed where they contradict each other."""
+    lowest, highest = State.UNSEEN, State.ARCHIVED
+    for wanted, state in ((seen, State.SEEN), (read, State.READ), (archived, State.ARCHIVED)):
+        if wanted is True:
+            lowest = max(lowest, state)
+        elif wanted is False:
+            highest = min(highest, State(state - 1))
+    return lowest, highest
+
+
+def query(user_id: str, chosen: Filter, cutoff: datetime, *, up_to: datetime | None = None) -> Document:
+    """Return the MongoDB query for a user's visible rows that match, created at ``up_to`` or before if given.
+
+    The filter must not be a contradiction.
+    """
+    created: Document = {"$gt": cutoff}
+    if chosen.created_from is not None:
+        created["$gte"] = chosen.created_from
+    if chosen.created_before is not None:
+        created["$lt"] = chosen.created_before
+    if up_to is not None:
+        created["$lte"] = up_to
+    found: Document = {"userId": user_id, "createdAt": created}
+    if chosen.types:
+        found["type"] = {"$in": list(chosen.types)}
+    if chosen.categories:
+        found["category"] = {"$in": list(chosen.categories)}
+    if conditions := states.between(chosen.lowest, chosen.highest):
+        found["$and"] = conditions
+    return found
+
+
+def group_key(chosen: tuple[Filter, ...]) -> Document:
+    """Return the key of a `$group` whose groups no filter of these divides: each matches one whole or not at all.
+
+    Fields that none of them tests stay out, so that there are few groups.
+    """
+    key: Document = {flag: f"${flag}" for flag in _tested_flags(chosen)}
+    if any(item.types for item in chosen):
+        key["type"] = "$type"
+    if tested := sorted({name for item in chosen for name in item.categories}):
+        # A caller's own word may begin with a dollar sign: only a literal keeps it a word.
+        key["category"] = {"$cond": [{"$in": ["$category", {"$literal": tested}]}, "$category", None]}
+    for number, item in enumerate(chosen):
+        if item.created_from is not None:
+            key[f"from{number}"] = {"$gte": ["$createdAt", item.created_from]}
+        if item.created_before is not None:
+            key[f"before{number}"] = {"$lt": ["$createdAt", item.created_before]}
+    return key
+
+
+def _tested_flags(chosen: tuple[Filter, ...]) -> list[str]:
+    # Whether a row stands at a rung or above is said by the fields of that rung and of those above it.
+    tested = {item.lowest for item in chosen} | {item.highest + 1 for item in chosen}
+    tested.discard(State.UNSEEN)
+    return [flag for state, flag, _ in states.FIELDS if state >= min(tested)]
+
+
+def matches(number: int, chosen: Filter, group: Mapping[str, Any]) -> bool:
+    """Whether the group with this key matches the filter, the ``number``-th of those given to ``group_key``."""
+    return (
+        chosen.lowest <= states.state_of(group) <= chosen.highest
+        and (not chosen.types or group.get("type") in chosen.types)
+        and (not chosen.categories or group.get("category") in chosen.categories)
+        and group.get(f"from{number}", True)
+        and group.get(f"before{number}", True)
+    )

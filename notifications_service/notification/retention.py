@@ -1,0 +1,62 @@
+"""How long notifications are kept: said once, by the TTL index of the collection.
+
+The sweeper of MongoDB removes rows some time after they are due, so every read leaves out by itself what is
+older than ``cutoff()``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from chassis.context.statements import named
+from chassis.schema import SchemaLacking
+from notifications_service import schema
+from notifications_service.mongodb.drivers import Collection
+from notifications_service.notification import documents
+
+DAY: Final = 86_400
+
+
+class Retention:
+    """The retention as last read from the database: a server's health probe reads it, with much else."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        self._kept: timedelta | None = None
+
+    def cutoff(self) -> datetime:
+        """Return the time (naive UTC) from which on, exclusive, notifications are visible."""
+        return datetime.min if self._kept is None else documents.now() - self._kept  # noqa: DTZ901
+
+    def learn(self, index: Mapping[str, Any]) -> None:
+        """Take the retention from the TTL index, as the server lists it; one without changes nothing."""
+        if (seconds := index.get("expireAfterSeconds")) is not None:
+            self._kept = timedelta(seconds=int(seconds))
+
+    async def refresh(self) -> None:
+        """Read the retention. Raises SchemaLacking where there is no such index."""
+        seconds = await stored_seconds(self._collection)
+        if seconds is None:
+            raise not_migrated()
+        self._kept = timedelta(seconds=seconds)
+
+
+def not_migrated() -> SchemaLacking:
+    """Return the error for a collection without a TTL index: its migrations have not been carried out."""
+    return SchemaLacking("the database is not migrated: run `notifications-service migrate up`")
+
+
+@named
+async def stored_seconds(collection: Any) -> int | None:
+    """Return the retention that the TTL index says, in seconds; None where there is no such index."""
+    index = (await collection.index_information()).get(schema.TTL_INDEX, {})
+    seconds = index.get("expireAfterSeconds")
+    return None if seconds is None else int(seconds)
+
+
+async def store(database: Any, days: int) -> None:
+    """Change the retention in place; no row is touched."""
+    index = {"name": schema.TTL_INDEX, "expireAfterSeconds": days * DAY}
+    await database.command("collMod", documents.COLLECTION, index=index)

@@ -1,0 +1,162 @@
+"""The password as a way to sign in: setting the first one, changing it, replacing a forgotten one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.clock import Clock
+from chassis.errors import ConflictRetry
+from users_service.accounts import legacy, repository
+from users_service.accounts.model import Account, PasswordChange
+from users_service.attempts.limiter import Attempts, Subject, account, address
+from users_service.credentials import repository as hashes
+from users_service.credentials.repository import Credential
+from users_service.errors import CredentialsInvalid, PasswordAlreadySet, PasswordNotSet, SessionInvalid, UserNotFound
+from users_service.mysql.database import Database
+from users_service.passwords.hasher import Passwords
+from users_service.sessions import password_sign_in
+from users_service.sessions import repository as sessions
+from users_service.sessions.model import Session
+from users_service.users import repository as users
+from users_service.users.email import normalize
+from users_service.users.model import User
+from users_service.verifications import repository as verifications
+
+# Returns the live session of a token, and the time; raises SessionInvalid.
+ValidateSession = Callable[[str], Awaitable[tuple[Session, datetime]]]
+
+# Why sessions ended, in sessions.revoked_reason.
+PASSWORD_CHANGED: Final = "password_changed"  # noqa: S105
+PASSWORD_RESET: Final = "password_reset"  # noqa: S105
+
+# How often a change verifies again because the hash changed meanwhile: a sign-in upgrades it.
+ROUNDS: Final = 3
+
+
+class Credentials:
+    """Sets and changes passwords."""
+
+    def __init__(
+        self,
+        database: Database,
+        passwords: Passwords,
+        attempts: Attempts,
+        validate_session: ValidateSession,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._attempts = attempts
+        self._validate_session = validate_session
+        self._clock = clock
+
+    async def set_password(self, user_id: str, password: str, imported_hash: str) -> Account:
+        """Give a user the first password, in plain text or as a hash made elsewhere; void outstanding verifications.
+
+        Raises UserNotFound, PasswordAlreadySet, PasswordHashUnsupported, or PasswordHashingBusy.
+        """
+        if imported_hash:
+            self._passwords.check_importable(imported_hash)
+        # Before the costly part.
+        await self._database.query(lambda connection: _check_none(connection, user_id, lock=False))
+        hashed = imported_hash or await self._passwords.hash(password)
+
+        async def work(connection: AsyncConnection) -> Account:
+            user = await _check_none(connection, user_id, lock=True)
+            await repository.put_password(connection, user.id, hashed, self._clock())
+            await verifications.void(connection, user.email)
+            credential = await repository.get_credential(connection, user.id)
+            if credential is None:
+                raise ConflictRetry
+            return credential
+
+        return await self._database.transaction(work)
+
+    async def change_password(self, change: PasswordChange) -> int:
+        """Replace the password of a user who knows it; return how many sessions ended.
+
+        Outstanding verifications of the user's address are void. Raises UserNotFound, SessionInvalid,
+        PasswordNotSet, CredentialsInvalid, RateLimited, PasswordHashingBusy.
+        """
+        user, _ = await self._read(change.user_id)
+        kept = await self._session_to_keep(change)
+        self._passwords.ensure_room()
+        attempts = _attempts(user, change.ip_address)
+        await self._attempts.claim(attempts, self._clock())
+        for _round in range(ROUNDS):
+            async with self._attempts.making(self._attempts.counters(attempts)):
+                revoked = await self._verify_and_change(change, kept)
+            if revoked is not None:
+                return revoked
+        raise ConflictRetry
+
+    async def _verify_and_change(self, change: PasswordChange, kept: str | None) -> int | None:
+        """Return how many sessions ended; None where the hash changed since it was verified: verify again."""
+        _, verified = await self._read(change.user_id)
+        verdict = await self._passwords.verify(verified.password_hash, change.current)
+        if not verdict.ok:
+            raise CredentialsInvalid
+        hashed = await self._passwords.hash(change.new)
+
+        async def work(connection: AsyncConnection) -> int | None:
+            now = self._clock()
+            user = await users.get_user(connection, verified.user_id, lock=True)
+            if user is None:
+                raise UserNotFound
+            if not await hashes.replace(connection, verified, hashed, now):
+                return None
+            await verifications.void(connection, user.email)
+            await self._attempts.clear(connection, _attempts(user, change.ip_address))
+            return await sessions.revoke_all(connection, user.id, now, PASSWORD_CHANGED, except_session_id=kept)
+
+        return await self._database.transaction(work)
+
+    async def _read(self, user_id: str) -> tuple[User, Credential]:
+        async def work(connection: AsyncConnection) -> tuple[User | None, Credential | None]:
+            return await users.get_user(connection, user_id), await hashes.read_by_user(connection, user_id)
+
+        user, credential = await self._database.query(work)
+        if user is None or credential is None:
+            raise UserNotFound
+        if credential.password_hash is None:
+            raise PasswordNotSet
+        return user, credential
+
+    async def _session_to_keep(self, change: PasswordChange) -> str | None:
+        if not change.session_token:
+            return None
+        session, _ = await self._validate_session(change.session_token)
+        if session.user_id != change.user_id:
+            raise SessionInvalid
+        return session.id
+
+
+def _attempts(user: User, ip_address: str) -> list[Subject]:
+    # Counted with the sign-ins: guesses at one password share one limit, whichever way they come.
+    return [account(password_sign_in.ACTION, normalize(user.email)), address(password_sign_in.ACTION, ip_address)]
+
+
+async def _check_none(connection: AsyncConnection, user_id: str, *, lock: bool) -> User:
+    """Return a user who has no password. Raises UserNotFound or PasswordAlreadySet."""
+    user = await users.get_user(connection, user_id, lock=lock)
+    if user is None:
+        raise UserNotFound
+    credential = await hashes.read_by_user(connection, user.id)
+    if credential is not None and credential.password_hash is not None:
+        raise PasswordAlreadySet
+    return user
+
+
+async def reset(connection: AsyncConnection, user: User, hashed: str, now: datetime) -> int:
+    """Set the password, whatever it was, of a user whose row the transaction holds locked; end all sessions.
+
+    Returns how many sessions ended. Verifications of the address are void.
+    """
+    await repository.put_password(connection, user.id, hashed, now)
+    await legacy.clear(connection, user.id)
+    await verifications.void(connection, user.email)
+    return await sessions.revoke_all(connection, user.id, now, PASSWORD_RESET)

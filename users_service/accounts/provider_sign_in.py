@@ -1,0 +1,104 @@
+"""Signing in with an account at a provider: whose it is, linking it by email, creating its user."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.clock import Clock
+from chassis.errors import ConflictRetry
+from users_service.accounts import repository
+from users_service.accounts.linking import insert_linked, store_tokens
+from users_service.accounts.model import Found, SignedIn, SignIn
+from users_service.accounts.tokens import TokenCipher
+from users_service.attempts.limiter import Attempts, address
+from users_service.errors import AccountAlreadyLinked, AccountNotFound, EmailTaken, LinkingNotAllowed, UserNotFound
+from users_service.mysql.database import Database
+from users_service.sessions import creation
+from users_service.sessions.issuing import issue
+from users_service.users import repository as users
+from users_service.users.email import normalize
+from users_service.users.model import new_user
+
+# How often the rows are read again after somebody else made, or removed, what was missing, or there.
+READINGS: Final = 4
+
+
+class AccountSignIn:
+    """Signs in with provider accounts."""
+
+    def __init__(self, database: Database, cipher: TokenCipher, attempts: Attempts, clock: Clock) -> None:
+        self._database = database
+        self._cipher = cipher
+        self._attempts = attempts
+        self._clock = clock
+
+    async def sign_in_with_account(self, request: SignIn) -> SignedIn:
+        """Find or create the user, link the account where the rules allow it, and issue a session.
+
+        Raises LinkingNotAllowed, or RateLimited where the address created too many users.
+        """
+        signed_in = await self._signed_in(request, may_create=False)
+        if signed_in is None:
+            # Counted with the sign-ups: there is one limit on new users, whichever way they come.
+            await self._attempts.claim([address(creation.ACTION, request.client.ip_address)], self._clock())
+            signed_in = await self._signed_in(request, may_create=True)
+        if signed_in is None:
+            raise ConflictRetry
+        return signed_in
+
+    async def _signed_in(self, request: SignIn, *, may_create: bool) -> SignedIn | None:
+        """Read and act in one transaction; begin anew when what was read did not hold."""
+        for _ in range(READINGS):
+            try:
+                return await self._database.transaction(partial(self._attempt, request, may_create))
+            except (AccountAlreadyLinked, AccountNotFound, EmailTaken, UserNotFound):
+                continue
+        raise ConflictRetry
+
+    async def _attempt(self, request: SignIn, may_create: bool, connection: AsyncConnection) -> SignedIn | None:
+        now = self._clock()
+        found = await self._known(connection, request, now) or await self._linked(connection, request, now)
+        if found is None and may_create:
+            found = await self._created(connection, request, now)
+        if found is None:
+            return None
+        session, token = await issue(connection, found.user.id, request.client, request.do_not_remember, now)
+        return SignedIn(found, session, token, now)
+
+    async def _known(self, connection: AsyncConnection, request: SignIn, now: datetime) -> Found | None:
+        new = request.account
+        known = await repository.get_by_provider(connection, new.provider, new.account_id)
+        if known is None:
+            return None
+        # The user's row first, as whoever unlinks an account does: in another order they would lock each other out.
+        user = await users.get_user(connection, known.user_id, lock=True)
+        account = await repository.get(connection, known.user_id, known.id, lock=True)
+        if user is None or account is None:
+            raise AccountNotFound
+        return Found(user, await store_tokens(connection, self._cipher, account, new.tokens, now))
+
+    async def _linked(self, connection: AsyncConnection, request: SignIn, now: datetime) -> Found | None:
+        # Locked: neither the address nor its being verified changes before the link is there.
+        user = await users.lock_by_email(connection, normalize(request.profile.email))
+        if user is None:
+            return None
+        if await repository.get_by_provider(connection, request.account.provider, request.account.account_id):
+            # Linked by somebody else while the lock was waited for: no matter of linking rules any more.
+            raise AccountAlreadyLinked
+        if not (request.profile.email_verified and user.email_verified):
+            raise LinkingNotAllowed
+        account = await insert_linked(connection, self._cipher, user.id, request.account, now)
+        return Found(user, account, account_linked=True)
+
+    async def _created(self, connection: AsyncConnection, request: SignIn, now: datetime) -> Found:
+        profile = request.profile
+        user = new_user(
+            profile.email, now, name=profile.name, image=profile.image, email_verified=profile.email_verified
+        )
+        await users.insert_user(connection, user)
+        account = await insert_linked(connection, self._cipher, user.id, request.account, now)
+        return Found(user, account, user_created=True, account_linked=True)

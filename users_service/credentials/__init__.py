@@ -1,0 +1,1 @@
+"""Where a password is stored, and every statement on it."""

@@ -1,0 +1,1 @@
+"""Bringing the schema of a MySQL database to a revision."""

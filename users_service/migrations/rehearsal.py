@@ -1,0 +1,61 @@
+"""What a revision is going to do, found out without doing it: its statements are written down instead of sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from alembic.script import Script
+from sqlalchemy import Connection
+
+from users_service.migrations import losses, table_definitions
+
+# A table of ours in the singular is the same thing of another system (Better Auth).
+_PLURAL: Final = "s"
+
+
+class _Sent:
+    """Takes what Alembic writes in its offline mode: one statement at a time."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+
+    def write(self, text: str) -> None:
+        """Take a statement."""
+        self.statements.append(text.strip().removesuffix(";"))
+
+    def flush(self) -> None:
+        """Do nothing: what was taken is there."""
+
+
+def statements(connection: Connection, work: Callable[[], None]) -> list[str]:
+    """Return the statements that a revision's function sends, up to the first that depends on what is stored.
+
+    What comes after that one is looked at only when it is sent, by the same checks.
+    """
+    sent = _Sent()
+    context = MigrationContext.configure(dialect=connection.dialect, opts={"as_sql": True, "output_buffer": sent})
+    # Without a connection (`op.get_bind()`) a revision may fail in any way; carried out, it fails again, and is told.
+    with Operations.context(context), suppress(Exception):
+        work()
+    return sent.statements
+
+
+def refuse_foreign_tables(connection: Connection, scripts: Sequence[Script]) -> None:
+    """Raise ForeignTable where revisions would take tables of another application for their own."""
+    there = table_definitions.tables(connection)
+    sent = [statement for script in scripts for statement in statements(connection, script.module.upgrade)]
+    made = [name for statement in sent for name in table_definitions.created(statement)]
+    if alike := sorted(there & {name.removesuffix(_PLURAL) for name in made} - set(made)):
+        raise table_definitions.ForeignTable(alike[0], f"this service calls its own {alike[0]}{_PLURAL}")
+    for statement in sent:
+        table_definitions.compare(connection, statement)
+
+
+def refuse_losses(connection: Connection, scripts: Sequence[Script]) -> None:
+    """Raise WouldLose where taking revisions back would drop tables that hold rows."""
+    sent = [statement for script in scripts for statement in statements(connection, script.module.downgrade)]
+    losses.refuse(connection, [name for statement in sent for name in losses.dropped(statement)])

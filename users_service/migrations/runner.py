@@ -1,0 +1,293 @@
+"""Carrying out the schema's revisions (``migrations/mysql``) on a server, one process at a time.
+
+What a revision would do is looked at before anything is changed (``rehearsal``), and what it does while it does it.
+"""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import Script, ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.commands.cli import CommandFailed
+from chassis.commands.migrations import DropRefused, Limits, MigrationRefused, WouldLock, WouldLose, place_of
+from chassis.logs.tracebacks import summary
+from chassis.schema import SchemaState, listed
+from users_service.migrations import losses, mending, online, rehearsal, table_definitions
+from users_service.migrations.table_definitions import ForeignTable
+from users_service.mysql import locks, revisions, schema
+from users_service.mysql.driver_errors import error_number
+from users_service.mysql.engines import command_engine
+from users_service.settings import DatabaseSettings
+
+Say = Callable[[str], None]
+
+# Seconds to wait for another process that migrates the same database.
+LOCK_SECONDS: Final = 600
+# A DDL statement that waits for a long transaction makes everyone else wait behind it: rather give up soon.
+TABLE_LOCK_SECONDS: Final = 30
+_DEFAULT: Final = Limits()
+# What the server says with these names accounts, tables, columns and keys, never a value.
+_TELLING: Final = frozenset(
+    {1005, 1040, 1044, 1045, 1049, 1050, 1051, 1054, 1060, 1061, 1068, 1071, 1072, 1075, 1091, 1101, 1142, 1143, 1146}
+    | {1170, 1176, 1205, 1213, 1215, 1227, 1553, 1698, 1822, 1826, 1832, 1833, 1845, 1846, 2003, 2006, 2013, 3780}
+)
+
+
+class MigrationFailed(CommandFailed):
+    """A revision was not carried out; the text is one line for a person, without any statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One step of the schema's history; not ``known``: a newer version of the service has carried it out."""
+
+    number: str
+    name: str
+    applied: bool
+    known: bool = True
+
+
+async def up(settings: DatabaseSettings, target: str, say: Say, limits: Limits = _DEFAULT) -> list[str]:
+    """Carry out what is missing up to ``target`` (``head``: all) and return the revisions carried out.
+
+    Where all are there, what the database has lost since is put back. A database that is newer than this version stays
+    as it is. Raises MigrationFailed, or MigrationRefused where a big table would be locked.
+    """
+    async with _migrating(settings, say) as connection:
+        before = await schema.state(connection, revisions.numbers())
+        if before.newer:
+            return _leave_newer(before, say)
+        await connection.run_sync(_upgrade, before, target, limits)
+        after = await schema.state(connection, revisions.numbers())
+        done = [number for number in after.applied if number not in before.applied]
+        for number in done:
+            say(f"{number} applied")
+        restored = [] if after.pending else await connection.run_sync(_restore, limits, say)
+        if not done and not restored:
+            say("nothing to do")
+        return done
+
+
+async def down(
+    settings: DatabaseSettings, target: str, say: Say, limits: Limits = _DEFAULT, *, drop_data: bool = False
+) -> list[str]:
+    """Undo revisions down to ``target`` (``-1``: the last one; ``base``: all) and return the ones undone.
+
+    ``drop_data``: also where tables that hold rows go. Raises as ``up`` does, or DropRefused.
+    """
+    async with _migrating(settings, say) as connection:
+        before = await schema.state(connection, revisions.numbers())
+        if before.newer:
+            raise MigrationFailed(
+                f"revision {listed(before.unknown)} of the database is newer than this version, which cannot undo it: "
+                "use the version that brought it"
+            )
+        await connection.run_sync(_downgrade, before, target, limits, drop_data)
+        after = await schema.state(connection, revisions.numbers())
+        undone = [number for number in reversed(before.applied) if number not in after.applied]
+        for number in undone:
+            say(f"{number} undone")
+        if not undone:
+            say("nothing to do")
+        return undone
+
+
+async def look(settings: DatabaseSettings) -> SchemaState:
+    """Return where the database stands. Raises MigrationFailed."""
+    async with _connected(settings) as connection:
+        return await schema.state(connection, revisions.numbers())
+
+
+async def status(settings: DatabaseSettings) -> list[Revision]:
+    """Return every revision, oldest first, and whether the database has it. Raises MigrationFailed."""
+    found = await look(settings)
+    known = [
+        Revision(script.revision, script.doc.rstrip("."), script.revision in found.applied) for script in _scripts()
+    ]
+    return known + [Revision(number, "newer than this version", applied=True, known=False) for number in found.unknown]
+
+
+def known() -> set[str]:
+    """Return the numbers of all revisions that this version has."""
+    return set(revisions.numbers())
+
+
+def new(name: str) -> Path:
+    """Write an empty, numbered revision after the last one and return its file. Raises MigrationFailed."""
+    try:
+        config = _config()
+        # Alembic would print what it does.
+        config.cmd_opts = Namespace(quiet=True)
+        written = command.revision(config, message=name, rev_id=f"{len(_scripts()) + 1:04}")
+    except (CommandError, OSError) as error:
+        raise MigrationFailed(f"no revision was written: {error}") from error
+    if not isinstance(written, Script):
+        raise MigrationFailed("no revision was written")
+    return Path(written.path)
+
+
+def _leave_newer(found: SchemaState, say: Say) -> list[str]:
+    if problem := found.problem(schema.SERVICE):
+        raise MigrationFailed(problem)
+    say(f"revision {listed(found.unknown)} of the database is newer than this version: nothing to do")
+    return []
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(revisions.directory()).replace("%", "%%"))
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+    return config
+
+
+def _scripts() -> list[Script]:
+    """Load all revisions, oldest first. Raises MigrationFailed."""
+    with _told("the revisions cannot be read"):
+        return list(reversed(list(ScriptDirectory.from_config(_config()).walk_revisions())))
+
+
+def _upgrade(connection: Connection, before: SchemaState, target: str, limits: Limits) -> None:
+    scripts = {script.revision: script for script in _scripts()}
+    if not before.applied:
+        with _told("the database was not looked at"):
+            rehearsal.refuse_foreign_tables(connection, [scripts[number] for number in before.pending])
+    with _guarded(connection, limits), _told(lambda: f"revision {_next(connection)} failed"):
+        command.upgrade(_with(connection), target)
+
+
+def _downgrade(connection: Connection, before: SchemaState, target: str, limits: Limits, drop_data: bool) -> None:
+    scripts = {script.revision: script for script in _scripts()}
+    with ExitStack() as guards:
+        if not drop_data:
+            guards.enter_context(losses.refused(connection))
+            with _told("the database was not looked at"):
+                rehearsal.refuse_losses(connection, [scripts[number] for number in _undone(before.applied, target)])
+        guards.enter_context(_guarded(connection, limits, undoing=True))
+        guards.enter_context(_told(lambda: f"revision {_last(connection)} failed to be undone"))
+        command.downgrade(_with(connection), target)
+
+
+def _restore(connection: Connection, limits: Limits, say: Say) -> list[str]:
+    """Put back what is missing; return what it was."""
+    restored = []
+    with _told("nothing was restored"):
+        missing = mending.additions(connection)
+    for addition in missing:
+        with _guarded(connection, limits), _told(f"the {addition.title} was not restored"):
+            addition.carry_out()
+        restored.append(addition.title)
+        say(f"restored {addition.title}")
+    return restored
+
+
+def _with(connection: Connection) -> Config:
+    config = _config()
+    config.attributes["connection"] = connection
+    return config
+
+
+def _undone(applied: Sequence[str], target: str) -> list[str]:
+    """Return the revisions that a way down undoes, newest first; none for a target that only Alembic understands."""
+    if relative := re.fullmatch(r"-(\d+)", target):
+        return list(reversed(applied))[: int(relative[1])]
+    if target == "base":
+        return list(reversed(applied))
+    return [number for number in reversed(applied) if number > target] if target in applied else []
+
+
+@contextmanager
+def _guarded(connection: Connection, limits: Limits, *, undoing: bool = False) -> Iterator[None]:
+    """Look at each statement before it is carried out."""
+    with ExitStack() as guards:
+        guards.enter_context(table_definitions.compared(connection))
+        if not limits.allow_locking:
+            guards.enter_context(online.enforced(connection, limits))
+        try:
+            yield
+        except WouldLock as reason:
+            raise MigrationRefused(f"revision {(_last if undoing else _next)(connection)}", reason) from None
+
+
+def _next(connection: Connection) -> str:
+    """Return the revision that was interrupted: each is recorded as soon as it is done."""
+    last = _last(connection)
+    return next((number for number in revisions.numbers() if number > last), last)
+
+
+def _last(connection: Connection) -> str:
+    try:
+        return max((str(number) for number in connection.scalars(schema.RECORDED)), default="")
+    except DBAPIError:
+        # Nothing is recorded, not even where to; or the connection is gone, which is told with what went wrong.
+        return ""
+
+
+@contextmanager
+def _told(what: str | Callable[[], str]) -> Iterator[None]:
+    """Turn whatever a revision raises into one line that says what failed, where in its file, and why."""
+    try:
+        yield
+    except (CommandFailed, WouldLock):
+        raise
+    except WouldLose as reason:
+        raise DropRefused(reason) from None
+    except ForeignTable as found:
+        raise MigrationFailed(
+            f"the table {found.table} is there already and is not this service's: {found.why}. Nothing was changed. "
+            "Give this service a database of its own, or move that table away"
+        ) from None
+    except mending.CannotRestore as reason:
+        raise MigrationFailed(str(reason)) from None
+    except CommandError as error:
+        raise MigrationFailed(str(error)) from error
+    except Exception as error:
+        where = place_of(error, revisions.directory())
+        said = what if isinstance(what, str) else what()
+        raise MigrationFailed(f"{said}{where}: {_reason(error)}") from error
+
+
+@asynccontextmanager
+async def _connected(settings: DatabaseSettings) -> AsyncIterator[AsyncConnection]:
+    where = f"{settings.mysql_host}:{settings.mysql_port}/{settings.mysql_database}"
+    try:
+        engine = command_engine(settings)
+        async with engine.connect() as connection:
+            yield connection
+    except (SQLAlchemyError, OSError) as error:
+        raise MigrationFailed(f"MySQL at {where} failed: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Say what went wrong; in the server's own words where these hold no value of a row or statement."""
+    origin = getattr(error, "orig", None) or error
+    number = error_number(error)
+    if not number:
+        return summary(origin)
+    words = f" ({origin.args[1]})" if number in _TELLING and len(origin.args) > 1 else ""
+    return f"error {number}{words}"
+
+
+@asynccontextmanager
+async def _migrating(settings: DatabaseSettings, say: Say) -> AsyncIterator[AsyncConnection]:
+    """Hold the server's lock for migrations of this database; it ends with the connection, however that ends."""
+    name = locks.lock_name("migrate", settings.mysql_database)
+    async with _connected(settings) as connection:
+        if not await locks.acquire(connection, name, 0):
+            say("another process is migrating this database; waiting for it")
+            if not await locks.acquire(connection, name, LOCK_SECONDS):
+                raise MigrationFailed(f"another process has been migrating for over {LOCK_SECONDS} s")
+        await connection.execute(text(f"SET SESSION lock_wait_timeout = {TABLE_LOCK_SECONDS}"))
+        yield connection

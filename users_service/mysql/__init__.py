@@ -1,0 +1,1 @@
+"""How MySQL is reached: connections, pools, statements that go past SQLAlchemy, errors of the driver."""

@@ -1,0 +1,253 @@
+"""Connections to MySQL: an engine for transactions, one for reads, and a few plain connections for point reads.
+
+All together hold at most ``MYSQL_POOL_MAX_CONNECTIONS``. What a driver raises, callers do not see (``driver_errors``),
+and what callers do, leaving above all, the driver does not see (``chassis.pooling.detached``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
+from typing import Any, Self, TypeVar
+
+import asyncmy.errors
+from sqlalchemy import exc, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from chassis.context import deadline
+from chassis.context.statements import named
+from chassis.errors import DatabaseUnavailable
+from chassis.logs import logging
+from chassis.pooling.detached import Detached, proceed
+from chassis.pooling.gate import Gate
+from chassis.schema import SchemaState
+from chassis.telemetry.queries import Queries, Spans, Target
+from users_service.mysql import revisions, schema
+from users_service.mysql.compiled import commit
+from users_service.mysql.driver_errors import DEADLOCK, TextUnreadable, ends_connection, error_number, translated
+from users_service.mysql.driver_text import marked
+from users_service.mysql.engines import limited_arguments, new_engine
+from users_service.mysql.observing import observe
+from users_service.mysql.pools import PointPool, Use, use_of
+from users_service.mysql.writability import QUESTION, Writability
+from users_service.settings import DatabaseSettings
+
+T = TypeVar("T")
+# How text is decoded on a connection meanwhile.
+Reading = Callable[[AsyncConnection], AbstractContextManager[Any]]
+
+# Connections kept for point reads: each kind has one query in flight (docs/performance.md).
+POINT_CONNECTIONS = 2
+# How often a transaction that lost a deadlock, or found its connection gone, is carried out again.
+RETRIES = 3
+# Seconds that a rollback has, whatever has become of the time of its transaction; then its connection is closed.
+ROLLBACK_SECONDS = 2.0
+
+log = logging.get(__name__)
+
+
+class Database:
+    """MySQL as the services use it: ``transaction`` for everything, ``read`` for the hot point reads."""
+
+    def __init__(self, settings: DatabaseSettings, spans: Spans | None = None) -> None:
+        """``spans``: takes the statements of traced calls."""
+        self._settings = settings
+        self._revisions = revisions.numbers()
+        target = Target("mysql", settings.mysql_database, settings.mysql_host, settings.mysql_port)
+        self.queries = Queries(target, settings.slow_query_ms, spans)
+        self._query_timeout = settings.mysql_query_timeout_ms / 1000
+        share = settings.mysql_pool_max_connections - POINT_CONNECTIONS
+        # A third of the rest reads: lists and counts take one statement, transactions several.
+        reads = max(1, share // 3)
+        patience = settings.mysql_pool_acquire_timeout_ms / 1000
+        self._transacting = Detached(Gate(share - share // 3, patience))
+        self._reading = Detached(Gate(reads, patience))
+        self._pointing = Detached(Gate(POINT_CONNECTIONS, patience))
+        recycle = max(1, settings.mysql_pool_idle_timeout_ms // 1000)
+        self._points = PointPool(POINT_CONNECTIONS, recycle, limited_arguments(settings), self.queries)
+        self.writability = Writability(self._points.leave)
+        primary: dict[str, Any] = {"writability": self.writability}
+        self.engine = new_engine(settings, size=share - share // 3, isolation_level="READ COMMITTED", **primary)
+        self._reader = new_engine(
+            settings, size=reads, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True, **primary
+        )
+        for engine in (self.engine, self._reader):
+            observe(engine, self.queries)
+
+    @property
+    def name(self) -> str:
+        """The name of the database on its server."""
+        return self._settings.mysql_database
+
+    async def open(self) -> None:
+        """Open the pool of point reads. It connects at the first read, so an absent server does not stop the start."""
+        await self._points.open()
+
+    async def close(self) -> None:
+        """Close every connection, those in use too, once what was left behind has ended or is cancelled."""
+        await asyncio.gather(self._pointing.close(), self._reading.close(), self._transacting.close())
+        await self._points.close()
+        await self._reader.dispose()
+        await self.engine.dispose()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @named
+    async def ping(self) -> None:
+        """Raise DatabaseUnavailable where the server does not answer, SchemaLacking where this version cannot serve."""
+        found = await self.query(self._look)
+        found.require(schema.SERVICE)
+
+    async def _look(self, connection: AsyncConnection) -> SchemaState:
+        self.writability.looked(tuple((await connection.execute(text(QUESTION))).one()))
+        return await schema.state(connection, self._revisions)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """Lend a connection that commits each statement by itself, to commands: in a call, ``query`` is the way."""
+        async with self._reading.gate.place():
+            with translated():
+                async with asyncio.timeout(deadline.timeout(self._query_timeout)), self._reader.connect() as connection:
+                    yield connection
+
+    async def query(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Carry out single statements, reads above all, each committed by itself.
+
+        Raises DatabaseUnavailable, CallDeadlineExceeded, or Overloaded where all connections stay in use. A caller who
+        leaves ends it between two statements. Where text that is read is no UTF-8, ``work`` is carried out once more
+        and gets it with marks (``driver_text``).
+        """
+        return await self._reading.run(partial(self._query, work))
+
+    async def _query(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        until = self._limit()
+        try:
+            return await self._query_until(until, work, nullcontext)
+        except TextUnreadable:
+            # One row's text must not take the others along.
+            return await self._query_until(until, work, marked)
+
+    async def _query_until(self, until: float, work: Callable[[AsyncConnection], Awaitable[T]], reading: Reading) -> T:
+        with translated():
+            connection = await _connected(self._reader, until)
+            try:
+                with reading(connection):
+                    async with asyncio.timeout_at(until):
+                        return await work(connection)
+            finally:
+                await _give_back(connection)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncConnection]:
+        """Lend a READ COMMITTED connection for as long as background work takes; it commits when it is told to."""
+        async with self._transacting.gate.place():
+            with translated():
+                async with self.engine.connect() as connection:
+                    yield connection
+
+    async def transaction(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Carry out ``work`` in one READ COMMITTED transaction and commit it.
+
+        ``work`` runs again, in a new transaction, after a deadlock or when its connection was found dead before
+        the commit: it must have no other effects than those on its connection. Raises ConflictRetry when the
+        retries did not help, DatabaseUnavailable, CallDeadlineExceeded, or Overloaded where all connections stay in
+        use. Where its caller leaves, it is rolled back after the statement that is under way.
+        """
+        return await self._transacting.run(partial(self._transaction, work))
+
+    async def _transaction(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        with translated():
+            until = self._limit()
+            for attempt in range(RETRIES):
+                try:
+                    return await self._attempt(work, until)
+                except exc.DBAPIError as error:
+                    if attempt + 1 == RETRIES or not _repeatable(error):
+                        raise
+                    log.info("transaction repeated", number=error_number(error), attempt=attempt + 1)
+            raise AssertionError("the last attempt returns or raises")
+
+    async def _attempt(self, work: Callable[[AsyncConnection], Awaitable[T]], until: float) -> T:
+        proceed()
+        connection = await _connected(self.engine, until)
+        try:
+            async with asyncio.timeout_at(until):
+                result = await work(connection)
+                proceed()
+                await self._commit(connection)
+                return result
+        finally:
+            await _give_back(connection)
+
+    @named
+    async def _commit(self, connection: AsyncConnection) -> None:
+        started = time.monotonic()
+        try:
+            await commit(connection)
+        except exc.DBAPIError as error:
+            # Whether it took effect is not known, so it must not run again.
+            raise DatabaseUnavailable from error
+        self.queries.ended(started, "COMMIT", list)
+
+    async def read(self, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run one SELECT outside of SQLAlchemy; repeat it once where the pooled connection turns out dead.
+
+        Text comes as bytes.
+        """
+        return await self._pointing.run(partial(self._read, statement, arguments))
+
+    async def _read(self, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with translated():
+            async with asyncio.timeout_at(self._limit()):
+                try:
+                    return await self._points.read(statement, arguments)
+                except (asyncmy.errors.MySQLError, OSError) as error:
+                    if not ends_connection(error):
+                        raise
+                    return await self._points.read(statement, arguments)
+
+    def _limit(self) -> float:
+        """Return when, by the loop's clock, work that begins now is given up."""
+        return asyncio.get_running_loop().time() + deadline.timeout(self._query_timeout)
+
+    def pools(self) -> dict[str, Use]:
+        """Return what is in use of each pool."""
+        uses = {
+            "points": (self._pointing, self._points.use),
+            "transactions": (self._transacting, use_of(self.engine.pool)),
+            "reads": (self._reading, use_of(self._reader.pool)),
+        }
+        return {name: _with_waiters(use, work.gate) for name, (work, use) in uses.items()}
+
+
+async def _connected(engine: AsyncEngine, until: float) -> AsyncConnection:
+    async with asyncio.timeout_at(until):
+        return await engine.connect()
+
+
+async def _give_back(connection: AsyncConnection) -> None:
+    """Roll back what is open and return the connection to its pool, on time of its own."""
+    try:
+        async with asyncio.timeout(ROLLBACK_SECONDS):
+            await connection.close()
+    except (TimeoutError, exc.SQLAlchemyError):
+        # It is closed, and with it whatever was open; the error of the work itself is the one to tell.
+        log.warning("a connection did not roll back in time")
+
+
+def _with_waiters(use: Use, gate: Gate) -> Use:
+    # Those who wait for a connection wait in front of the pool; inside it, for one to be opened.
+    return replace(use, waiting=use.waiting + gate.waiting, timeouts=use.timeouts + gate.timeouts)
+
+
+def _repeatable(error: exc.DBAPIError) -> bool:
+    return error.connection_invalidated or error_number(error) == DEADLOCK

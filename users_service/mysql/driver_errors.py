@@ -1,0 +1,143 @@
+"""What MySQL's and the driver's errors mean. They end here: callers see the errors of ``chassis.errors``.
+
+The log has the server's error number, never a statement or its values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncmy.errors
+from sqlalchemy import exc
+
+from chassis.context import deadline, statements
+from chassis.errors import CallDeadlineExceeded, ConflictRetry, DatabaseUnavailable
+from chassis.logs import logging
+from users_service.errors import RecordUnreadable
+
+DUPLICATE_KEY = 1062
+FOREIGN_KEY_MISSING = 1452
+LOCK_WAIT_TIMEOUT = 1205
+DEADLOCK = 1213
+STATEMENT_TIMEOUTS = frozenset({1969, 3024})  # MariaDB's and MySQL's own limit on a statement
+# The server takes no writes: it is not the primary, or not any more; or it was started to be read only.
+READ_ONLY = frozenset({1036, 1290, 1792, 1836, 1874, 1881, 3100})
+# There is no room for what was to be written: in a table, on the disk, for a temporary file, for the binary log.
+DISK_FULL = frozenset({3, 20, 1021, 1026, 1030, 1114, 1598})
+# The server, or its node of a cluster, serves nobody now.
+GONE = frozenset({1040, 1047, 1053, 1077, 1079, 1080, 1129, 1203, 3032, 3168})
+# It ended this one connection, or lost track of it.
+BROKEN = frozenset({1043, *range(1152, 1162), 1184, 1927, 3169, 4031})
+# What the driver says where it finds a connection broken.
+LOST = frozenset({2006, 2013, 2055})
+# All of the driver's own numbers are about the connection.
+_OF_THE_CLIENT = range(2000, 3000)
+_ENDING_ALL = READ_ONLY | GONE | LOST
+_ENDING = _ENDING_ALL | BROKEN
+DENIED = frozenset({1044, 1142, 1143, 1227})  # to a database, table or column; or a right is missing
+NO_SUCH_TABLE = 1146
+# A table, a column, or an index that a statement names is missing.
+NOT_MIGRATED = frozenset({NO_SUCH_TABLE, 1054, 1176})
+
+# asyncmy's words where the server resets a connection before it is set up.
+RESET_WHILE_CONNECTING = "Transport does not expose socket instance"
+
+UNAVAILABLE = (
+    exc.OperationalError,
+    exc.InterfaceError,
+    exc.TimeoutError,
+    asyncmy.errors.OperationalError,
+    asyncmy.errors.InterfaceError,
+    OSError,
+)
+
+log = logging.get(__name__)
+
+
+class TextUnreadable(RecordUnreadable):
+    """Text of a row that was read is no UTF-8; of which row, the driver does not tell."""
+
+
+class NothingSent(Exception):
+    """Raised in the place of sending a statement: the connection is as it was."""
+
+
+def ends_connection(error: BaseException | None) -> bool:
+    """Whether the connection that raised this must not be used again.
+
+    It stays only where the server said something of the statement alone: after anything else there may be more to read,
+    and after a word about the server itself the next statement would meet the same.
+    """
+    origin = error.orig if isinstance(error, exc.DBAPIError) else error
+    if not isinstance(origin, asyncmy.errors.MySQLError):
+        return not isinstance(origin, NothingSent)
+    number = error_number(error)
+    # Faults that the driver finds, such as packets out of order, have no number.
+    return number < 1_000 or number in _OF_THE_CLIENT or number in _ENDING
+
+
+def error_number(error: BaseException | None) -> int:
+    """Return the MySQL error number of a driver error, also where SQLAlchemy wrapped it; 0 where there is none."""
+    origin = error.orig if isinstance(error, exc.DBAPIError) else error
+    number = origin.args[0] if origin is not None and origin.args else 0
+    return number if isinstance(number, int) else 0
+
+
+def ends_all_connections(error: BaseException | None) -> bool:
+    """Whether it is the server that is no good, and with it every connection that was opened until now."""
+    number = error_number(error)
+    return ends_connection(error) and number in _ENDING_ALL
+
+
+def duplicate_key(error: exc.IntegrityError) -> str:
+    """Return the name of the unique key that a row would break; empty for another kind of integrity error."""
+    if error_number(error) != DUPLICATE_KEY:
+        return ""
+    # MySQL says 'table.key', MariaDB 'key'; both quote it at the end of the message.
+    message = str(error.orig.args[1]) if error.orig is not None else ""
+    return message.rstrip("'").rsplit("'", 1)[-1].rsplit(".", 1)[-1]
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what the driver and the pool raise into errors that callers may see; integrity errors pass."""
+    try:
+        yield
+    except exc.IntegrityError:
+        raise
+    except TimeoutError as error:
+        raise _timed_out() from error
+    except (exc.SQLAlchemyError, asyncmy.errors.MySQLError, OSError) as error:
+        raise _translate(error) from error
+    except UnicodeDecodeError as error:
+        # Without its text, which has the bytes.
+        log.warning("stored row unreadable", problem=type(error).__name__, statement=statements.current())
+        raise TextUnreadable from None
+    except RuntimeError as error:
+        if str(error) != RESET_WHILE_CONNECTING:
+            raise
+        raise DatabaseUnavailable from error
+
+
+def _timed_out() -> Exception:
+    return CallDeadlineExceeded() if deadline.has_passed() else DatabaseUnavailable()
+
+
+def _of_the_server(error: Exception) -> bool:
+    if isinstance(error, exc.DBAPIError):
+        return error.connection_invalidated
+    return isinstance(error, asyncmy.errors.MySQLError) and ends_connection(error)
+
+
+def _translate(error: Exception) -> Exception:
+    number = error_number(error)
+    if number in (DEADLOCK, LOCK_WAIT_TIMEOUT):
+        return ConflictRetry()
+    if number in NOT_MIGRATED:
+        log.error("the schema is not migrated", number=number)
+        return DatabaseUnavailable()
+    if isinstance(error, UNAVAILABLE) or _of_the_server(error):
+        log.warning("database unavailable", number=number, kind=type(error).__name__)
+        return DatabaseUnavailable()
+    return error

@@ -1,0 +1,153 @@
+"""How connections to MySQL are made, and the pools of SQLAlchemy's that keep them."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from typing import Any
+
+from sqlalchemy import PoolResetState, event, exc
+from sqlalchemy.engine import URL, ExceptionContext
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from users_service.mysql.driver_errors import ends_all_connections, ends_connection
+from users_service.mysql.pools import MeasuredPool
+from users_service.mysql.session_state import SET_NAMES, init_command
+from users_service.mysql.writability import Writability
+from users_service.settings import DatabaseSettings
+
+
+def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
+    """Return how to connect, in asyncmy's words: every way to MySQL begins here."""
+    return {
+        "host": settings.mysql_host,
+        "port": settings.mysql_port,
+        "user": settings.mysql_user,
+        "password": settings.mysql_password.get_secret_value(),
+        "database": settings.mysql_database,
+        "charset": "utf8mb4",
+        "connect_timeout": max(1, settings.mysql_connect_timeout_ms // 1000),
+        "init_command": init_command(),
+        "ssl": _tls(settings),
+    }
+
+
+def limited_arguments(settings: DatabaseSettings) -> dict[str, Any]:
+    """Return how to connect so that the server, too, gives up a statement whose caller is long gone.
+
+    A second later than we do.
+    """
+    return connect_arguments(settings) | {"init_command": init_command(settings.mysql_query_timeout_ms + 1_000)}
+
+
+def _tls(settings: DatabaseSettings) -> ssl.SSLContext | None:
+    # asyncmy's own `ssl=True` encrypts without checking whom it talks to.
+    if settings.mysql_tls == "disabled":
+        return None
+    return ssl.create_default_context(cafile=settings.mysql_tls_ca_file)
+
+
+def new_engine(
+    settings: DatabaseSettings, *, size: int, writability: Writability | None = None, **options: Any
+) -> AsyncEngine:
+    """Return a pool of at most ``size`` connections; ``options`` as SQLAlchemy takes them.
+
+    ``writability``: of the primary, where the pool is of connections to it.
+    """
+    engine = create_async_engine(
+        URL.create("mysql+asyncmy"),
+        connect_args=limited_arguments(settings),
+        poolclass=MeasuredPool,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=settings.mysql_pool_acquire_timeout_ms / 1000,
+        # `_roll_back_what_is_open` does it.
+        pool_reset_on_return=None,
+        hide_parameters=True,
+        **options,
+    )
+    _keep_collation(engine)
+    _roll_back_what_is_open(engine)
+    _discard_idle(engine, settings.mysql_pool_idle_timeout_ms / 1000)
+    _retire(engine)
+    if writability is not None:
+        _leave_old_primary(engine, writability)
+    return engine
+
+
+def command_engine(settings: DatabaseSettings) -> AsyncEngine:
+    """Return an engine for a command that runs for as long as it takes: no pool, each statement commits."""
+    engine = create_async_engine(
+        URL.create("mysql+asyncmy"),
+        connect_args=connect_arguments(settings),
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+        hide_parameters=True,
+    )
+    _keep_collation(engine)
+    return engine
+
+
+def _keep_collation(engine: AsyncEngine) -> None:
+    """Name the collation again: SQLAlchemy has named the character set by then, which brings the server's collation."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connected(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(SET_NAMES)
+        cursor.close()
+
+
+def _roll_back_what_is_open(engine: AsyncEngine) -> None:
+    """Roll back, when a connection comes back to the pool, where the server says that a transaction is open.
+
+    SQLAlchemy has ended every transaction that it knows of by then, and its own way takes a round trip after each of
+    them to roll back nothing. The server tells with each answer whether one is open.
+    """
+
+    @event.listens_for(engine.sync_engine, "reset")
+    def reset(connection: Any, _record: Any, state: PoolResetState) -> None:
+        if state.asyncio_safe and connection.driver_connection.get_transaction_status():
+            connection.rollback()
+
+
+def _discard_idle(engine: AsyncEngine, seconds: float) -> None:
+    """Replace, when it is asked for, a connection that lay idle for longer: servers and balancers cut such ones."""
+
+    @event.listens_for(engine.sync_engine, "checkin")
+    def remember(_connection: Any, record: Any) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def check(_connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.pop("idle_since", time.monotonic()) > seconds:
+            raise exc.DisconnectionError("idle for too long")
+
+
+def _retire(engine: AsyncEngine) -> None:
+    """Give up a connection after whatever may have left something unread on it, or says that it is no good."""
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def retire(context: ExceptionContext) -> None:
+        # Without a connection there is none to give up.
+        if context.connection is not None and ends_connection(context.original_exception):
+            context.is_disconnect = True
+            context.invalidate_pool_on_disconnect = ends_all_connections(context.original_exception)
+
+
+def _leave_old_primary(engine: AsyncEngine, writability: Writability) -> None:
+    """Give up connections to a server that only reads: after a failover the name leads to another one."""
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def refused(context: ExceptionContext) -> None:
+        writability.note(context.original_exception)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def opened(_connection: Any, record: Any) -> None:
+        record.info["opened_at"] = time.monotonic()
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def check(_connection: Any, record: Any, _proxy: Any) -> None:
+        if record.info["opened_at"] <= writability.left_at:
+            raise exc.DisconnectionError("of a server that only read")

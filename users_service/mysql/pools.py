@@ -1,0 +1,150 @@
+"""Pools of connections that know who waits for them, and what they tell of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import asyncmy
+from sqlalchemy import exc
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
+
+from chassis.telemetry import shapes
+from chassis.telemetry.families import Family, Kind, Labels
+from chassis.telemetry.queries import Queries
+from users_service.mysql.driver_errors import ends_connection
+
+
+class MeasuredPool(AsyncAdaptedQueuePool):
+    """SQLAlchemy's pool for asyncio, with a count of those who wait for a connection and of those who gave up."""
+
+    waiting = 0
+    timeouts = 0
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        self.waiting += 1
+        try:
+            return super()._do_get()
+        except exc.TimeoutError:
+            self.timeouts += 1
+            raise
+        finally:
+            self.waiting -= 1
+
+
+class PointPool:
+    """A few plain connections of asyncmy, opened when they are first needed, for reads without SQLAlchemy.
+
+    Text comes as bytes: to decode it is left to whoever reads a row, so that one that is no UTF-8 spoils no other.
+    """
+
+    def __init__(self, size: int, recycle: int, arguments: Mapping[str, Any], queries: Queries) -> None:
+        """``recycle``: seconds after which an idle connection is replaced; ``arguments``: how to connect."""
+        self._options = {
+            "minsize": 0,
+            "maxsize": size,
+            "pool_recycle": recycle,
+            "autocommit": True,
+            "use_unicode": False,
+            **arguments,
+        }
+        self._queries = queries
+        self._pool: Any = None
+        self._reading = 0
+        # How often connections were given up.
+        self._generation = 0
+
+    async def open(self) -> None:
+        """Make the pool; it connects at the first read."""
+        self._pool = await asyncmy.create_pool(**self._options)
+
+    def leave(self) -> None:
+        """Give up every connection made until now, each when it would be lent next."""
+        self._generation += 1
+
+    @property
+    def use(self) -> Use:
+        """What is in use now; asked once it is open."""
+        pool = self._pool
+        waiting = max(0, self._reading - (pool.size - pool.freesize))
+        return Use(limit=pool.maxsize, size=pool.size, idle=pool.freesize, waiting=waiting, timeouts=0)
+
+    async def read(self, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run one SELECT and return its rows. Raises the driver's errors."""
+        self._reading += 1
+        try:
+            while True:
+                async with self._pool.acquire() as connection:
+                    if self._is_left(connection):
+                        # The pool keeps none that is closed.
+                        connection.close()
+                        continue
+                    return await self._on(connection, statement, arguments)
+        finally:
+            self._reading -= 1
+
+    def _is_left(self, connection: Any) -> bool:
+        # One that was just opened has no number yet.
+        return bool(connection.__dict__.setdefault("generation", self._generation) != self._generation)
+
+    async def _on(self, connection: Any, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
+        try:
+            async with connection.cursor() as cursor:
+                return await self._observed(cursor, statement, arguments)
+        except BaseException as error:
+            if ends_connection(error):
+                connection.close()
+            raise
+
+    async def _observed(self, cursor: Any, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
+        started = monotonic()
+        try:
+            await cursor.execute(statement, arguments)
+            rows = list(await cursor.fetchall())
+        except BaseException as error:
+            self._queries.ended(started, statement, lambda: shapes.of(arguments), failure=type(error).__name__)
+            raise
+        self._queries.ended(started, statement, lambda: shapes.of(arguments), rows=len(rows))
+        return rows
+
+    async def close(self) -> None:
+        """Close every connection, those in use too."""
+        if self._pool is not None:
+            self._pool.terminate()
+            await self._pool.wait_closed()
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Connections of one pool: open at most and now, idle, and callers that wait or gave up waiting so far."""
+
+    limit: int
+    size: int
+    idle: int
+    waiting: int
+    timeouts: int
+
+
+def use_of(pool: Any) -> Use:
+    """Return the use of an engine's pool (``engine.pool``)."""
+    idle, lent = pool.checkedin(), pool.checkedout()
+    return Use(pool.size(), idle + lent, idle, pool.waiting, pool.timeouts)
+
+
+def families(uses: Mapping[str, Use]) -> Iterator[Family]:
+    """Yield the metrics of pools, by name."""
+
+    def family(name: str, kind: Kind, help_: str, values: Iterable[float]) -> Family:
+        labels: list[Labels] = [(("driver", "mysql"), ("pool", pool)) for pool in uses]
+        return Family(f"vibework_pool_{name}", kind, help_, list(zip(labels, values, strict=True)))
+
+    found = uses.values()
+    yield family("limit", "gauge", "Connections that a pool may open.", [use.limit for use in found])
+    yield family("size", "gauge", "Connections that are open.", [use.size for use in found])
+    yield family("in_use", "gauge", "Connections that are lent.", [use.size - use.idle for use in found])
+    yield family(
+        "waiting", "gauge", "Callers that wait for a connection, or for it to open.", [use.waiting for use in found]
+    )
+    yield family("timeouts_total", "counter", "Callers that waited in vain.", [use.timeouts for use in found])
