@@ -26,7 +26,7 @@ from chassis.telemetry.start import start as start_telemetry
 from notifications_service import metrics, schema
 from notifications_service.feed.answers import Answers
 from notifications_service.feed.batching import SharedCommands
-from notifications_service.feed.paging import FeedPages
+from notifications_service.feed.paging import pages_of_the_feed
 from notifications_service.feed.repository import FeedRepository
 from notifications_service.feed.service import FeedService
 from notifications_service.feed.service import Recipients as RecipientCheck
@@ -75,7 +75,7 @@ async def build(settings: Settings, scope: Scope) -> Server:
     watch = watch_service(watching, retention.cutoff, keyring, _watch_limits(settings), scope.draining, made=made)
     watches = await scope.resources.enter_async_context(watch)
     metrics.of_watches(telemetry.registry, watches)
-    servicer = NotificationServicer(feed, FeedPages(PageTokens(keyring)), watches, made, limit)
+    servicer = NotificationServicer(feed, pages_of_the_feed(PageTokens(keyring)), watches, made, limit)
     server = build_server(
         settings,
         [

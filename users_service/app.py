@@ -16,6 +16,7 @@ from vibework.users.v1.verification_service_pb2_grpc import add_VerificationServ
 
 from chassis.background import repeat, running
 from chassis.clock import Clock, utc_now
+from chassis.contract.keyset import Pages, TimeAndId, by_time_and_id
 from chassis.contract.pagetokens import PageTokens
 from chassis.keyring import Keyring
 from chassis.serving.lifecycle import Scope
@@ -62,7 +63,7 @@ class Parts:
     keyring: Keyring
     idempotency: Idempotency
     passwords: Passwords
-    page_tokens: PageTokens
+    pages: Pages[TimeAndId]
     attempts: Attempts
     reads: UserReads
     relay: Relay
@@ -76,7 +77,6 @@ async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> 
     sessions = SessionService(
         parts.database,
         SessionLookup(parts.database),
-        parts.page_tokens,
         clock,
         parts.reads.get,
         query=parts.query,
@@ -121,7 +121,7 @@ async def _parts(settings: Settings, scope: Scope, clock: Clock, telemetry: Tele
         keyring=keyring,
         idempotency=Idempotency(database, keyring, clock),
         passwords=passwords,
-        page_tokens=PageTokens(keyring),
+        pages=by_time_and_id(PageTokens(keyring)),
         attempts=Attempts.of(database, keyring, settings),
         reads=UserReads(database),
         relay=await _relay(settings, scope, database, clock, telemetry),
@@ -158,10 +158,10 @@ def _users(parts: Parts) -> UserServicer:
             reads=parts.reads,
             idempotency=parts.idempotency,
             passwords=parts.passwords,
-            page_tokens=parts.page_tokens,
             clock=parts.clock,
             on_deleted=parts.relay.wake,
-        )
+        ),
+        parts.pages,
     )
 
 
@@ -170,6 +170,7 @@ def _sessions(parts: Parts, sessions: SessionService) -> SessionServicer:
         sessions,
         SessionCreation(parts.idempotency, parts.passwords, parts.attempts, parts.clock),
         SignIn(parts.database, parts.passwords, parts.attempts, parts.clock),
+        parts.pages,
     )
 
 
@@ -178,9 +179,10 @@ def _accounts(parts: Parts, sessions: SessionService) -> AccountServicer:
     cipher = TokenCipher(parts.keyring)
     rotation = TokenRotation(database, cipher)
     return AccountServicer(
-        AccountService(database, parts.query, parts.idempotency, cipher, rotation, parts.page_tokens, clock),
+        AccountService(database, parts.query, parts.idempotency, cipher, rotation, clock),
         AccountSignIn(database, cipher, attempts, clock),
         Credentials(database, parts.passwords, attempts, sessions.validate, clock),
+        parts.pages,
     )
 
 

@@ -1,9 +1,9 @@
 """Coalescing: point reads that arrive together become one query.
 
 While ``max_in_flight`` queries run, new keys gather; the next query takes all of them. Where calls come in
-crowds, keys gather until the event loop has dealt with the rest of the crowd (``chassis.batching.lull``), or until a query is
-full: then the database works on it while the callers of the last one get their answers. Under load one query answers
-many calls, and a lone call waits for nobody.
+crowds, keys gather until the event loop has dealt with the rest of the crowd (``chassis.batching.lull``), or until a
+query is full: then the database works on it while the callers of the last one get their answers. Under load
+one query answers many calls, and a lone call waits for nobody.
 """
 
 from __future__ import annotations

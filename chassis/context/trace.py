@@ -1,7 +1,7 @@
 """The span that the current work belongs to, whatever it is traced with; None where nothing is traced.
 
-Work that is done for several calls at once (``chassis.batching.coalesce``) belongs to the span of one of them, and names the
-others as links.
+Work that is done for several calls at once (``chassis.batching.coalesce``) belongs to the span of one of
+them, and names the others as links.
 """
 
 from __future__ import annotations

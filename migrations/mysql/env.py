@@ -1,4 +1,7 @@
-"""Runs revisions on the connection that ``users_service.migrations.runner`` hands over; Alembic calls it for each command."""
+"""Runs revisions on the connection that ``users_service.migrations.runner`` hands over.
+
+Alembic calls it for each command.
+"""
 
 from __future__ import annotations
 

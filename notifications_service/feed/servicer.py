@@ -13,12 +13,13 @@ from vibework.notifications.v1.notification_pb2 import Notification
 
 from chassis.contract import fieldmask
 from chassis.contract.idempotency import request_fingerprint
+from chassis.contract.keyset import Pages
 from chassis.contract.pagetokens import page_size
 from chassis.errors import InvalidFields
 from chassis.logs import logging
 from notifications_service.errors import NotificationUnreadable
 from notifications_service.feed import answers, requests
-from notifications_service.feed.paging import FeedPages
+from notifications_service.feed.repository import Position
 from notifications_service.feed.service import FeedService
 from notifications_service.idempotency import RequestKey
 from notifications_service.notification.documents import Document
@@ -46,7 +47,7 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
     """
 
     def __init__(
-        self, service: FeedService, pages: FeedPages, watch: Watch, made: answers.Answers, max_batch_bytes: int
+        self, service: FeedService, pages: Pages[Position], watch: Watch, made: answers.Answers, max_batch_bytes: int
     ) -> None:
         self._service = service
         self._pages = pages

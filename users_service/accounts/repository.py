@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chassis.clock import utc
 from chassis.context.statements import named
 from chassis.contract.ids import new_id
+from chassis.contract.keyset import TimeAndId
 from users_service.accounts.model import CREDENTIAL, Account
 from users_service.errors import AccountAlreadyLinked, UserNotFound
 from users_service.mysql.driver_errors import FOREIGN_KEY_MISSING, duplicate_key, error_number
 from users_service.mysql.rows import UNFIT, as_integer, as_text, readable, unreadable
-from users_service.paging import Position
 from users_service.tables import accounts
 
 COLUMNS = tuple(accounts.c[name] for name in Account.__dataclass_fields__)
@@ -118,7 +118,7 @@ async def _one(connection: AsyncConnection, condition: Any, *, lock: bool = Fals
 
 @named
 async def list_by_user(
-    connection: AsyncConnection, user_id: str, limit: int | None = None, after: Position | None = None
+    connection: AsyncConnection, user_id: str, limit: int | None = None, after: TimeAndId | None = None
 ) -> list[Row[Any]]:
     """Read at most ``limit`` rows, for ``account_of``, of a user, oldest first, those behind a position only."""
     statement = select(*COLUMNS).where(accounts.c.user_id == user_id)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.users.v1.account_service_pb2 import LinkAccountRequest, LinkAccountResponse
 
 from chassis.clock import Clock
-from chassis.contract.pagetokens import PageTokens
+from chassis.contract.keyset import TimeAndId, cut
 from chassis.errors import EtagMismatch, InvalidFields
 from users_service.accounts import legacy, messages, repository
 from users_service.accounts.linking import insert_linked, store_tokens
@@ -21,7 +21,7 @@ from users_service.errors import AccountNotFound, LastAccount, TokensNotFound, U
 from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
 from users_service.mysql.rows import readable
-from users_service.paging import position, token_behind
+from users_service.paging import key_of
 from users_service.replicas.reads import Query
 from users_service.users import repository as users
 from users_service.users.model import User
@@ -30,10 +30,10 @@ from users_service.verifications import repository as verifications
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of a user's accounts. ``next_page_token`` is empty on the last page."""
+    """Some of a user's accounts. ``last`` is the key of the last one; None on the last page."""
 
     accounts: Sequence[Account]
-    next_page_token: str
+    last: TimeAndId | None
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,6 @@ class AccountService:
     idempotency: Idempotency
     cipher: TokenCipher
     rotation: TokenRotation
-    page_tokens: PageTokens
     clock: Clock
 
     async def link_account(self, request: LinkAccountRequest) -> LinkAccountResponse:
@@ -89,19 +88,12 @@ class AccountService:
         await repository.delete(connection, account.id)
         return len(ways)
 
-    async def list_accounts(self, user_id: str, *, size: int, page_token: str) -> Page:
-        """Return a user's accounts, oldest first; none for an unknown user.
-
-        Raises InvalidPageToken, PageTokenFilterMismatch.
-        """
-        fingerprint = hashlib.sha256(f"accounts/{user_id}".encode()).digest()
-        after = position(self.page_tokens, page_token, fingerprint)
+    async def list_accounts(self, user_id: str, *, after: TimeAndId | None, size: int) -> Page:
+        """Return a user's accounts, oldest first, those behind the key ``after``; none for an unknown user."""
         # One more than asked for tells whether there is another page.
         rows = await self.query(lambda connection: repository.list_by_user(connection, user_id, size + 1, after))
-        token = ""
-        if len(rows) > size:
-            token = token_behind(self.page_tokens, fingerprint, rows[size - 1], descending=False)
-        return Page(readable(repository.account_of, rows[:size]), token)
+        rows, last = cut(rows, size, partial(key_of, descending=False))
+        return Page(readable(repository.account_of, rows), last)
 
     async def get_account_tokens(self, user_id: str, id_: str) -> tuple[Account, Tokens]:
         """Return an account and its tokens in plain text.

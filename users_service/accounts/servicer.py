@@ -5,6 +5,7 @@ from __future__ import annotations
 from vibework.users.v1 import account_service_pb2 as pb
 from vibework.users.v1 import account_service_pb2_grpc
 
+from chassis.contract.keyset import Pages, TimeAndId
 from chassis.contract.pagetokens import page_size
 from chassis.interceptors import Context
 from users_service.accounts import messages
@@ -16,10 +17,13 @@ from users_service.accounts.service import AccountService
 class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
     """Answers the RPCs of ``vibework.users.v1.AccountService``."""
 
-    def __init__(self, accounts: AccountService, sign_in: AccountSignIn, credentials: Credentials) -> None:
+    def __init__(
+        self, accounts: AccountService, sign_in: AccountSignIn, credentials: Credentials, pages: Pages[TimeAndId]
+    ) -> None:
         self._accounts = accounts
         self._sign_in = sign_in
         self._credentials = credentials
+        self._pages = pages
 
     async def LinkAccount(self, request: pb.LinkAccountRequest, context: Context) -> pb.LinkAccountResponse:
         """Link a provider account to a user."""
@@ -41,9 +45,9 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
     async def ListAccounts(self, request: pb.ListAccountsRequest, context: Context) -> pb.ListAccountsResponse:
         """List a user's accounts."""
         page = await self._accounts.list_accounts(
-            request.user_id, size=page_size(request.page_size), page_token=request.page_token
+            request.user_id, after=self._pages.after(request), size=page_size(request.page_size)
         )
-        response = pb.ListAccountsResponse(next_page_token=page.next_page_token)
+        response = pb.ListAccountsResponse(next_page_token=self._pages.token(request, page.last))
         for account in page.accounts:
             messages.fill(response.accounts.add(), account)
         return response

@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.clock import utc
 from chassis.context.statements import named
+from chassis.contract.keyset import TimeAndId
 from users_service.credentials.repository import UNCHANGED
 from users_service.errors import UserNotFound
 from users_service.mysql.compiled import Prepared
 from users_service.mysql.driver_errors import FOREIGN_KEY_MISSING, error_number
 from users_service.mysql.rows import UNFIT, as_text, unreadable
-from users_service.paging import Position
 from users_service.sessions.lifetime import EXTENSION_DUE, SLIDING
 from users_service.sessions.model import Session
 from users_service.tables import accounts, sessions, users
@@ -197,7 +197,7 @@ async def _revoke(connection: AsyncConnection, chosen: ColumnElement[bool], now:
 
 @named
 async def list_live(
-    connection: AsyncConnection, user_id: str, now: datetime, after: Position | None, limit: int
+    connection: AsyncConnection, user_id: str, now: datetime, after: TimeAndId | None, limit: int
 ) -> list[Row[Any]]:
     """Return rows, for ``from_row``, of a user's live sessions, newest first, from behind a position."""
     statement = select(*COLUMNS).where(sessions.c.user_id == user_id, _live(now))

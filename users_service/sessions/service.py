@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.clock import Clock
-from chassis.contract.pagetokens import PageTokens
+from chassis.contract.keyset import TimeAndId, cut
 from chassis.logs import logging
 from users_service.errors import SessionInvalid, SessionNotFound
 from users_service.mysql.database import Database
 from users_service.mysql.rows import readable
-from users_service.paging import position, token_behind
+from users_service.paging import key_of
 from users_service.replicas.reads import Query
 from users_service.sessions import lifetime, repository, tokens
 from users_service.sessions.model import Session
@@ -43,10 +43,10 @@ class Refreshed:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of a user's sessions. ``next_page_token`` is empty on the last page."""
+    """Some of a user's sessions. ``last`` is the key of the last one; None on the last page."""
 
     sessions: Sequence[Session]
-    next_page_token: str
+    last: TimeAndId | None
     # The session of the token in the request; empty when there is none.
     current_id: str
     now: datetime
@@ -59,7 +59,6 @@ class SessionService:
         self,
         database: Database,
         lookup: SessionLookup,
-        page_tokens: PageTokens,
         clock: Clock,
         read_user: Callable[[str], Awaitable[User | None]],
         *,
@@ -69,7 +68,6 @@ class SessionService:
         self._database = database
         self._query = query
         self._lookup = lookup
-        self._page_tokens = page_tokens
         self._clock = clock
         self._read_user = read_user
 
@@ -96,18 +94,14 @@ class SessionService:
         replacement = tokens.generate() if rotate and found.standing is Standing.CURRENT else ""
         return await self._database.transaction(lambda connection: _refresh(connection, found, replacement, now))
 
-    async def list_sessions(self, user_id: str, *, current_token: str, size: int, page_token: str) -> Page:
-        """Return a page of a user's live sessions, newest first. Raises InvalidPageToken, PageTokenFilterMismatch."""
-        fingerprint = hashlib.sha256(repr(("sessions", user_id)).encode()).digest()
-        after = position(self._page_tokens, page_token, fingerprint)
+    async def list_sessions(self, user_id: str, *, current_token: str, after: TimeAndId | None, size: int) -> Page:
+        """Return a page of a user's live sessions, newest first, those behind the key ``after``."""
         now = self._clock()
         current_id = await self._identify(current_token, now)
         # One more than asked for tells whether there is another page.
         found = await self._query(lambda connection: repository.list_live(connection, user_id, now, after, size + 1))
-        token = ""
-        if len(found) > size:
-            token = token_behind(self._page_tokens, fingerprint, found[size - 1], descending=True)
-        return Page(readable(repository.from_row, found[:size]), token, current_id, now)
+        rows, last = cut(found, size, partial(key_of, descending=True))
+        return Page(readable(repository.from_row, rows), last, current_id, now)
 
     async def _identify(self, token: str, now: datetime) -> str:
         """Return the id of the token's session; empty for a token that is no good."""

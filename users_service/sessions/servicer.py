@@ -5,6 +5,7 @@ from __future__ import annotations
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
+from chassis.contract.keyset import Pages, TimeAndId
 from chassis.contract.pagetokens import page_size
 from chassis.interceptors import Context
 from users_service.sessions import lifetime
@@ -18,10 +19,13 @@ from users_service.users.messages import fill as fill_user
 class SessionServicer(pb_grpc.SessionServiceServicer):
     """Answers the RPCs of SessionService."""
 
-    def __init__(self, sessions: SessionService, creation: SessionCreation, sign_in: SignIn) -> None:
+    def __init__(
+        self, sessions: SessionService, creation: SessionCreation, sign_in: SignIn, pages: Pages[TimeAndId]
+    ) -> None:
         self._sessions = sessions
         self._creation = creation
         self._sign_in = sign_in
+        self._pages = pages
 
     async def SignUp(self, request: pb.SignUpRequest, context: Context) -> pb.SignUpResponse:
         """Create a user with a password and a session."""
@@ -65,10 +69,10 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
         page = await self._sessions.list_sessions(
             request.user_id,
             current_token=request.current_session_token,
+            after=self._pages.after(request),
             size=page_size(request.page_size),
-            page_token=request.page_token,
         )
-        response = pb.ListSessionsResponse(next_page_token=page.next_page_token)
+        response = pb.ListSessionsResponse(next_page_token=self._pages.token(request, page.last))
         for session in page.sessions:
             fill(response.sessions.add(), session, page.now, current=session.id == page.current_id)
         return response

@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.clock import utc
 from chassis.context.statements import named
+from chassis.contract.keyset import TimeAndId
 from chassis.errors import ConflictRetry
 from users_service.errors import EmailTaken
 from users_service.mysql.driver_errors import duplicate_key
 from users_service.mysql.rows import UNFIT, as_integer, as_text, unreadable
-from users_service.paging import Position
 from users_service.tables import users
 from users_service.users.email import normalize
 from users_service.users.model import User, UserChanges, UserFilter
@@ -83,13 +83,13 @@ async def _one(connection: AsyncConnection, statement: Select[Any], **values: st
 
 @named
 async def list_users(
-    connection: AsyncConnection, wanted: UserFilter, limit: int, *, after: Position | None, descending: bool
+    connection: AsyncConnection, wanted: UserFilter, limit: int, *, after: TimeAndId | None, descending: bool
 ) -> list[Row[Any]]:
     """Read at most ``limit`` rows, for ``user_of``, by time of creation, only those that come after a position."""
     return list(await connection.execute(page_of_users(wanted, limit, after=after, descending=descending)))
 
 
-def page_of_users(wanted: UserFilter, limit: int, *, after: Position | None, descending: bool) -> Select[Any]:
+def page_of_users(wanted: UserFilter, limit: int, *, after: TimeAndId | None, descending: bool) -> Select[Any]:
     """Return the statement that reads a page."""
     statement = select(*COLUMNS).where(*_conditions(wanted))
     if after is not None:
@@ -135,7 +135,7 @@ def _conditions(wanted: UserFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _beyond(position: Position, *, descending: bool) -> ColumnElement[bool]:
+def _beyond(position: TimeAndId, *, descending: bool) -> ColumnElement[bool]:
     # Not (created_at, id) < (…): MySQL reads no index range for a comparison of rows.
     created_at, id_ = position
     if descending:

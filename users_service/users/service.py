@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Row
@@ -14,14 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.users.v1.user_service_pb2 import CreateUserRequest, CreateUserResponse
 
 from chassis.clock import Clock
-from chassis.contract.pagetokens import PageTokens
+from chassis.contract.keyset import TimeAndId, cut
 from chassis.errors import EtagMismatch
 from users_service.accounts import repository as accounts
 from users_service.errors import RecordUnreadable, UserNotFound
 from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
 from users_service.mysql.rows import readable
-from users_service.paging import position, token_behind
+from users_service.paging import key_of
 from users_service.passwords.hasher import Passwords
 from users_service.replicas.reads import Query
 from users_service.users import repository
@@ -40,10 +40,10 @@ ISSUED_ETAG: Final = re.compile(r'"([1-9][0-9]{0,9})"').fullmatch
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of the users that a list holds. ``next_page_token`` is empty on the last page."""
+    """Some of the users that a list holds. ``last`` is the key of the last one; None on the last page."""
 
     users: Sequence[User]
-    next_page_token: str
+    last: TimeAndId | None
     total: int | None
 
 
@@ -68,7 +68,6 @@ class UserService:
     reads: UserReads
     idempotency: Idempotency
     passwords: Passwords
-    page_tokens: PageTokens
     clock: Clock
     on_deleted: Callable[[], None]
 
@@ -124,11 +123,9 @@ class UserService:
         return Batch(users, list(missing), list(unreadable))
 
     async def list_users(
-        self, wanted: UserFilter, *, descending: bool, size: int, page_token: str, with_total: bool
+        self, wanted: UserFilter, *, descending: bool, after: TimeAndId | None, size: int, with_total: bool
     ) -> Page:
-        """Return a page of users. Raises InvalidPageToken, PageTokenFilterMismatch."""
-        fingerprint = _fingerprint(wanted, descending=descending)
-        after = position(self.page_tokens, page_token, fingerprint)
+        """Return a page of users, those behind the key ``after``."""
 
         async def work(connection: AsyncConnection) -> tuple[list[Row[Any]], int | None]:
             # One more than asked for tells whether there is another page.
@@ -136,10 +133,8 @@ class UserService:
             return rows, await repository.count_users(connection, wanted) if with_total else None
 
         rows, total = await self.query(work)
-        token = ""
-        if len(rows) > size:
-            token = token_behind(self.page_tokens, fingerprint, rows[size - 1], descending=descending)
-        return Page(readable(repository.user_of, rows[:size]), token, total)
+        rows, last = cut(rows, size, partial(key_of, descending=descending))
+        return Page(readable(repository.user_of, rows), last, total)
 
     async def count_users(self, wanted: UserFilter) -> int:
         """Count users."""
@@ -191,8 +186,3 @@ def _revision(etag: str) -> int:
     """Return the revision that an etag stands for; one that was never issued matches none."""
     issued = ISSUED_ETAG(etag)
     return int(issued[1]) if issued else 0
-
-
-def _fingerprint(wanted: UserFilter, *, descending: bool) -> bytes:
-    """Return what binds a page token to its list."""
-    return hashlib.sha256(repr(("users", wanted, descending)).encode()).digest()

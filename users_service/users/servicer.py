@@ -6,6 +6,7 @@ from vibework.users.v1 import user_pb2, user_service_pb2_grpc
 from vibework.users.v1 import user_service_pb2 as pb
 
 from chassis.contract.fieldmask import read_paths
+from chassis.contract.keyset import Pages, TimeAndId
 from chassis.contract.pagetokens import page_size
 from chassis.interceptors import Context
 from users_service.users import messages
@@ -17,8 +18,9 @@ USER = user_pb2.User.DESCRIPTOR
 class UserServicer(user_service_pb2_grpc.UserServiceServicer):
     """Answers the RPCs of ``vibework.users.v1.UserService``."""
 
-    def __init__(self, users: UserService) -> None:
+    def __init__(self, users: UserService, pages: Pages[TimeAndId]) -> None:
         self._users = users
+        self._pages = pages
 
     async def CreateUser(self, request: pb.CreateUserRequest, context: Context) -> pb.CreateUserResponse:
         """Create a user."""
@@ -50,11 +52,11 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         page = await self._users.list_users(
             messages.filter_of(request.filter),
             descending=request.order != pb.USER_ORDER_CREATED_AT_ASC,
+            after=self._pages.after(request),
             size=page_size(request.page_size),
-            page_token=request.page_token,
             with_total=request.include_total,
         )
-        response = pb.ListUsersResponse(next_page_token=page.next_page_token, total_size=page.total)
+        response = pb.ListUsersResponse(next_page_token=self._pages.token(request, page.last), total_size=page.total)
         for user in page.users:
             messages.fill(response.users.add(), user, paths)
         return response

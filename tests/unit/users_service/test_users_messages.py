@@ -13,7 +13,7 @@ from chassis.errors import InvalidFields
 from users_service.users import messages
 from users_service.users.email import MAX_LENGTH, normalize
 from users_service.users.model import UserChanges, UserFilter, new_user
-from users_service.users.service import _fingerprint, _revision
+from users_service.users.service import _revision
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -83,17 +83,3 @@ def test_an_address_that_grows_too_long_is_refused() -> None:
 def test_an_etag_stands_for_a_revision(etag: str, revision: int) -> None:
     """What was never issued matches no state."""
     assert _revision(etag) == revision
-
-
-def test_a_list_is_known_by_its_filter_and_order() -> None:
-    """A page token holds for its own list only."""
-    lists = {
-        _fingerprint(UserFilter(), descending=True),
-        _fingerprint(UserFilter(), descending=False),
-        _fingerprint(UserFilter(email_verified=False), descending=True),
-        _fingerprint(UserFilter(email_contains="a"), descending=True),
-        _fingerprint(UserFilter(email_ends_with="a"), descending=True),
-        _fingerprint(UserFilter(created_after=NOW), descending=True),
-        _fingerprint(UserFilter(created_before=NOW), descending=True),
-    }
-    assert len(lists) == 7
