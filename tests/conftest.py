@@ -12,4 +12,5 @@ pytest_plugins = [
     "tests.harness.grouping",
     "tests.harness.logs",
     "tests.harness.users",
+    "tests.harness.pair",
 ]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from script.generate import described, sources
+from tests.contract.servers import Channels
+from tests.harness.databases import MongoDatabase
+from tests.harness.notifications import threaded_server
+from tests.harness.users import UsersServer
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -38,3 +43,14 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert path.read_text() == text, f"{name} differs; if meant: pytest tests/contract --update-golden"
 
     return check
+
+
+@pytest.fixture(scope="module")
+def channels(users_server: UsersServer, mongodb_module_database: MongoDatabase) -> Iterator[Channels]:
+    """A channel to each server, by its proto package."""
+    with (
+        threaded_server(mongodb_module_database) as address,
+        users_server.channel() as users,
+        grpc.insecure_channel(address) as notifications,
+    ):
+        yield {"vibework.users.v1": users, "vibework.notifications.v1": notifications}

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +12,11 @@ from google.protobuf.descriptor_pool import Default
 from google.rpc import error_details_pb2, status_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from tests.harness.databases import MongoDatabase
-from tests.harness.notifications import serving
-
 TIMEOUT_SECONDS = 10
 DETAILS = "grpc-status-details-bin"
+
+# A channel to each server, by its proto package.
+Channels = dict[str, grpc.Channel]
 
 
 @dataclass(frozen=True)
@@ -70,26 +66,3 @@ def reflected(channel: grpc.Channel) -> set[str]:
     request = reflection_pb2.ServerReflectionRequest(list_services="")
     response = next(stub.ServerReflectionInfo(iter([request]), timeout=TIMEOUT_SECONDS))
     return {service.name for service in response.list_services_response.service}
-
-
-@contextmanager
-def notifications_address(database: MongoDatabase) -> Iterator[str]:
-    """Run the notifications service in a thread of its own and yield its address."""
-    address: list[str] = []
-    loop, end, ready = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
-
-    async def serve() -> None:
-        async with serving(database) as server:
-            address.append(server.address)
-            ready.set()
-            await end.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=[serve()], name="notifications-service")
-    thread.start()
-    try:
-        assert ready.wait(TIMEOUT_SECONDS), "the notifications service did not start"
-        yield address[0]
-    finally:
-        loop.call_soon_threadsafe(end.set)
-        thread.join()
-        loop.close()

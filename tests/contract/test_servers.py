@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import grpc
 import pytest
 from google.protobuf import message_factory
 from google.protobuf.descriptor_pool import Default
@@ -14,28 +12,13 @@ from vibework.errors.v1 import ErrorReason
 from chassis.errors import InvalidFields
 from chassis.interceptors.validation import Validation
 from tests.contract.requests import NOTIFICATIONS, USERS
-from tests.contract.servers import Answer, call, call_raw, notifications_address, reflected
+from tests.contract.servers import Answer, Channels, call, call_raw, reflected
 from tests.contract.test_descriptors import PROMISED
-from tests.harness.databases import MongoDatabase
-from tests.harness.users import UsersServer
 
 REQUESTS = {f"vibework.users.v1.{name}": case for name, case in USERS.items()} | {
     f"vibework.notifications.v1.{name}": case for name, case in NOTIFICATIONS.items()
 }
 BESIDES = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
-
-Channels = dict[str, grpc.Channel]
-
-
-@pytest.fixture(scope="module")
-def channels(users_server: UsersServer, mongodb_module_database: MongoDatabase) -> Iterator[Channels]:
-    """A channel to each server, by its proto package."""
-    with (
-        notifications_address(mongodb_module_database) as address,
-        users_server.channel() as users,
-        grpc.insecure_channel(address) as notifications,
-    ):
-        yield {"vibework.users.v1": users, "vibework.notifications.v1": notifications}
 
 
 def test_there_is_a_request_for_every_rpc() -> None:

@@ -8,8 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -18,40 +17,17 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pool, json_format, message_factory
 
-from tests.harness.databases import MongoDatabase, MySQLDatabase
-from tests.harness.users import SECRET_KEYS
-from tests.harness.workers import LOOPBACK, PATIENCE_SECONDS, free_port, serving, wait_for
+from tests.harness.pair import Pair
+from tests.harness.workers import wait_for
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 USERS, NOTIFICATIONS = "127.0.0.1:50051", "127.0.0.1:50052"
 
 
-@contextmanager
-def service(package: str, port: int, settings: Mapping[str, str]) -> Iterator[None]:
-    """Run a service's command until the context ends; it must then end by itself, and well."""
-    own = {"PYTHONPATH": os.pathsep.join(sys.path), "SECRET_KEYS": SECRET_KEYS, "GRPC_DRAIN_MS": "0"}
-    variables = {**os.environ, **own, **settings, "GRPC_PORT": str(port)}
-    process = subprocess.Popen([sys.executable, "-m", package, "serve"], env=variables, stdout=subprocess.DEVNULL)
-    try:
-        wait_for(lambda: serving(port), package)
-        yield
-    finally:
-        process.terminate()
-        ended = process.wait(PATIENCE_SECONDS)
-    assert ended == 0
-
-
 @pytest.fixture(scope="module")
-def pair(mysql_module_database: MySQLDatabase, mongodb_module_database: MongoDatabase) -> Iterator[dict[str, str]]:
-    """Both services; gives for each address in the README the one at which its service is here."""
-    users, notifications = free_port(), free_port()
-    here = {USERS: f"{LOOPBACK}:{users}", NOTIFICATIONS: f"{LOOPBACK}:{notifications}"}
-    with ExitStack() as running:
-        settings = {**mysql_module_database.environment(), "NOTIFICATIONS_ADDRESS": here[NOTIFICATIONS]}
-        running.enter_context(service("users_service", users, settings))
-        settings = {**mongodb_module_database.environment(), "USERS_ADDRESS": here[USERS]}
-        running.enter_context(service("notifications_service", notifications, settings))
-        yield here
+def here(pair: Pair) -> dict[str, str]:
+    """For each address in the README the one at which its service is here."""
+    return {USERS: pair.users, NOTIFICATIONS: pair.notifications}
 
 
 def blocks(language: str) -> list[str]:
@@ -81,7 +57,7 @@ def call(address: str, method: str, data: str) -> dict[str, Any]:
         return json_format.MessageToDict(invoke(request, timeout=20), preserving_proto_field_name=True)
 
 
-def test_the_session_of_the_readme_works_as_printed(pair: dict[str, str]) -> None:
+def test_the_session_of_the_readme_works_as_printed(here: dict[str, str]) -> None:
     """A newcomer who types the README's calls creates a user, signs in, is recognised, sends and reads a message."""
     answers: dict[str, dict[str, Any]] = {}
     known: dict[str, str] = {}
@@ -89,10 +65,10 @@ def test_the_session_of_the_readme_works_as_printed(pair: dict[str, str]) -> Non
         name = method.rpartition("/")[2]
         if name == "SignUp":  # shown for its mistakes
             with pytest.raises(grpc.RpcError) as refused:
-                call(pair[address], method, data)
+                call(here[address], method, data)
             assert "invalid fields: email, password" in str(refused.value)
             continue
-        answers[name] = call(pair[address], method, Template(data).substitute(known))
+        answers[name] = call(here[address], method, Template(data).substitute(known))
         if name == "SignIn":
             known = {"TOKEN": answers[name]["session_token"], "USER_ID": answers[name]["user"]["id"]}
     assert answers["ValidateSession"]["session"]["user_id"] == answers["CreateUser"]["user"]["id"]
@@ -100,21 +76,21 @@ def test_the_session_of_the_readme_works_as_printed(pair: dict[str, str]) -> Non
     assert [item["id"] for item in listed] == [answers["CreateNotification"]["notification"]["id"]]
 
     # The user of the examples exists now.
-    printed = [run_example(example, pair) for example in blocks("python")]
+    printed = [run_example(example, here) for example in blocks("python")]
     assert printed[0].startswith(f"{known['USER_ID']} Ada\n")
     assert "snapshot_end" in printed[0]
     assert printed[1] == "StatusCode.NOT_FOUND vibework USER_NOT_FOUND\n"
 
-    deleted = call(pair[USERS], "vibework.users.v1.UserService/DeleteUser", json.dumps({"id": known["USER_ID"]}))
+    deleted = call(here[USERS], "vibework.users.v1.UserService/DeleteUser", json.dumps({"id": known["USER_ID"]}))
     assert deleted == {"deleted_sessions": "1", "deleted_accounts": "1"}
     feed = "vibework.notifications.v1.NotificationService/ListNotifications"
     listing = json.dumps({"user_id": known["USER_ID"]})
-    wait_for(lambda: call(pair[NOTIFICATIONS], feed, listing) == {}, "the deletion of the user's notifications")
+    wait_for(lambda: call(here[NOTIFICATIONS], feed, listing) == {}, "the deletion of the user's notifications")
 
 
-def run_example(example: str, pair: Mapping[str, str]) -> str:
+def run_example(example: str, here: Mapping[str, str]) -> str:
     """Run one of the README's Python examples against the services here and return what it prints."""
-    for written, address in pair.items():
+    for written, address in here.items():
         example = example.replace(written, address)
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(

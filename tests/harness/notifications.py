@@ -84,8 +84,8 @@ async def running_notifications(database: MongoDatabase, **settings: Any) -> Asy
 
 
 @contextmanager
-def threaded_notifications(database: MongoDatabase, **settings: Any) -> Iterator[NotificationServiceStub]:
-    """Serve in a loop and thread of its own, and yield a blocking stub: for tests that cannot be asynchronous."""
+def threaded_server(database: MongoDatabase, **settings: Any) -> Iterator[str]:
+    """Serve in a loop and thread of its own, and yield the address: for tests that cannot be asynchronous."""
     address: list[str] = []
     ready, loop, end = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
 
@@ -99,9 +99,15 @@ def threaded_notifications(database: MongoDatabase, **settings: Any) -> Iterator
     thread.start()
     try:
         assert ready.wait(START_SECONDS), "the notifications service did not start"
-        with grpc.insecure_channel(address[0]) as channel:
-            yield cast("Any", NotificationServiceStub)(channel)
+        yield address[0]
     finally:
         loop.call_soon_threadsafe(end.set)
         thread.join()
         loop.close()
+
+
+@contextmanager
+def threaded_notifications(database: MongoDatabase, **settings: Any) -> Iterator[NotificationServiceStub]:
+    """Serve as ``threaded_server`` does, and yield a blocking stub."""
+    with threaded_server(database, **settings) as address, grpc.insecure_channel(address) as channel:
+        yield cast("Any", NotificationServiceStub)(channel)
