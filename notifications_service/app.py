@@ -36,7 +36,6 @@ from notifications_service.migrations import state, steps
 from notifications_service.migrations.steps import Step
 from notifications_service.mongodb.database import Database
 from notifications_service.mongodb.secondaries import Secondaries, reader
-from notifications_service.notification import documents
 from notifications_service.notification.retention import Retention
 from notifications_service.recipients import Anyone, Recipients
 from notifications_service.settings import Settings
@@ -62,7 +61,7 @@ async def build(settings: Settings, scope: Scope) -> Server:
     """
     telemetry = await start_telemetry(settings, "notifications-service", scope)
     database, watching = _databases(settings, scope, telemetry)
-    retention = Retention(database.collection(documents.COLLECTION))
+    retention = Retention(database.collection(schema.COLLECTION))
     known = steps.load()
     await _check(database, retention, known)
     keyring = Keyring.parse(settings.secret_keys.get_secret_value())
@@ -148,7 +147,7 @@ async def _probe(database: Database, retention: Retention, known: Sequence[Step]
     if "setName" not in hello and hello.get("msg") != "isdbgrid":
         raise StartFailed("MongoDB is not a replica set: start mongod with --replSet and initiate it")
     records = await database.run(partial(state.recorded, database.default))
-    found = await database.run(partial(state.indexes_of, database.default, documents.COLLECTION))
+    found = await database.run(partial(state.indexes_of, database.default, schema.COLLECTION))
     retention.learn(found.get(schema.TTL_INDEX, {}))
     state.stand(known, records, found).require(state.SERVICE)
 
@@ -157,7 +156,7 @@ async def _probe_anew(settings: Settings, known: Sequence[Step]) -> None:
     """Probe over a client of its own, which shares nothing with that of the calls."""
     database = Database(settings.model_copy(update={"mongodb_connection_pool_size": 1}), pool="fresh")
     try:
-        await _probe(database, Retention(database.collection(documents.COLLECTION)), known)
+        await _probe(database, Retention(database.collection(schema.COLLECTION)), known)
     finally:
         await database.close()
 

@@ -22,13 +22,13 @@ async def purge(database: Database) -> dict[str, int]:
 
     Raises SchemaLacking or DatabaseUnavailable. May be repeated, and run beside the servers.
     """
-    rows = database.collection(documents.COLLECTION)
+    rows = database.collection(schema.COLLECTION)
     retention = Retention(rows)
     with database.limits():
         await retention.refresh()
     keys = database.collection(schema.IDEMPOTENCY_KEYS)
     return {
-        documents.COLLECTION: await _delete(database, rows, retention.cutoff()),
+        schema.COLLECTION: await _delete(database, rows, retention.cutoff()),
         schema.IDEMPOTENCY_KEYS: await _delete(database, keys, documents.now() - timedelta(hours=KEPT_HOURS)),
     }
 

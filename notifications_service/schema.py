@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from notifications_service.notification import documents, unreadable
-from notifications_service.notification.documents import Document
+from notifications_service.mongodb.codec import Document
+from notifications_service.notification import unreadable
 
+COLLECTION: Final = "notifications"
 IDEMPOTENCY_KEYS: Final = "idempotency_keys"
 # Names of the indexes that queries ask for, so that no planner has to guess.
 FEED_INDEX: Final = "feed"
@@ -33,7 +34,7 @@ class Index:
 _PRIMARY: Final = Index("_id_", (("_id", 1),))
 
 INDEXES: Final[dict[str, tuple[Index, ...]]] = {
-    documents.COLLECTION: (
+    COLLECTION: (
         _PRIMARY,
         # The source's own three.
         Index("userId_1_createdAt_-1", (("userId", 1), ("createdAt", -1))),
@@ -99,7 +100,7 @@ VALIDATOR: Final[Document] = {
 
 # Options of the collections beyond MongoDB's defaults. The images tell a watch whose notification was deleted.
 OPTIONS: Final[dict[str, Document]] = {
-    documents.COLLECTION: {
+    COLLECTION: {
         "validator": VALIDATOR,
         "validationLevel": "moderate",
         "validationAction": "error",

@@ -10,7 +10,7 @@ from bson import json_util
 
 from notifications_service.backup.connection import Connection
 from notifications_service.migrations.lock import COLLECTION as LOCK
-from notifications_service.notification.documents import Document
+from notifications_service.mongodb.codec import Document
 
 METADATA: Final = ".metadata.json"
 # A process that migrates writes here; a lock must not come back with a backup.

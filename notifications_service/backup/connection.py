@@ -19,7 +19,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from chassis.commands.cli import CommandFailed
-from notifications_service.notification.documents import Document
+from notifications_service.mongodb.codec import Document
 from notifications_service.settings import DatabaseSettings
 
 # Seconds for one command: without an answer for so long, the server is gone.

@@ -9,7 +9,7 @@ from notifications_service.backup import collections
 from notifications_service.backup.bson_stream import Sum
 from notifications_service.backup.collections import Collection
 from notifications_service.backup.connection import BATCH, Connection, translated
-from notifications_service.notification.documents import Document
+from notifications_service.mongodb.codec import Document
 
 # A collection by which anyone can see that a restore did not finish.
 MARKER: Final = "restore_unfinished"

@@ -12,9 +12,10 @@ from chassis.commands.progress import progress
 from chassis.commands.seeding import MOST, options, unhurried
 from chassis.peers.clients import open_peer_channel
 from chassis.settings import load
+from notifications_service import schema
 from notifications_service.commands.connection import run
 from notifications_service.mongodb.database import Database
-from notifications_service.notification import documents, retention
+from notifications_service.notification import retention
 from notifications_service.seed.recipients import UserList
 from notifications_service.seed.repository import SeedRepository
 from notifications_service.seed.service import Plan, Seeding
@@ -63,7 +64,7 @@ async def _user_ids(settings: Settings, most: int) -> list[str]:
 
 async def _reach(database: Database) -> timedelta:
     with database.limits():
-        seconds = await retention.stored_seconds(database.collection(documents.COLLECTION))
+        seconds = await retention.stored_seconds(database.collection(schema.COLLECTION))
     if seconds is None:
         raise retention.not_migrated()
     return max(timedelta(hours=1), timedelta(seconds=seconds) - SHORTER)

@@ -12,8 +12,9 @@ from bson import ObjectId, Timestamp
 from notifications_service.explain.explainer import Explainer
 from notifications_service.feed.repository import FeedRepository
 from notifications_service.idempotency import IdempotencyKeys, RequestKey
+from notifications_service.mongodb.codec import Document
 from notifications_service.notification import documents, filters
-from notifications_service.notification.documents import Document, Draft, Type
+from notifications_service.notification.documents import Draft, Type
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.retention import Retention
 from notifications_service.notification.states import Mark, State

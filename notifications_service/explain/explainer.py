@@ -14,9 +14,9 @@ from bson import Timestamp
 from pymongo.errors import OperationFailure
 
 from chassis.context import statements
+from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database
 from notifications_service.mongodb.drivers import Collection
-from notifications_service.notification.documents import Document
 from notifications_service.settings import DatabaseSettings
 
 T = TypeVar("T")

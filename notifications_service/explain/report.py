@@ -10,9 +10,11 @@ from bson import ObjectId, json_util
 
 from chassis.commands.cli import CommandFailed
 from chassis.commands.report import Report, Row, Section
+from notifications_service import schema
 from notifications_service.explain import plans
 from notifications_service.explain.examples import EXAMPLES, WITHOUT_PLAN, Example, Values, names
 from notifications_service.explain.explainer import Explainer
+from notifications_service.mongodb import codec
 from notifications_service.notification import documents
 from notifications_service.notification.retention import Retention
 from notifications_service.settings import DatabaseSettings
@@ -67,7 +69,7 @@ async def _rows(explainer: Explainer, examples: Sequence[Example]) -> list[Row]:
 
 async def _pick(server: Any) -> Values:
     """Read one notification; none of it is ever shown."""
-    collection = server.get_collection(documents.COLLECTION, codec_options=documents.CODEC_OPTIONS)
+    collection = server.get_collection(schema.COLLECTION, codec_options=codec.CODEC_OPTIONS)
     retention = Retention(collection)
     await retention.refresh()
     found = await collection.find_one({}, sort=[("createdAt", -1)], hint="createdAt_1") or {}

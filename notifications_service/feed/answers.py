@@ -19,8 +19,8 @@ from vibework.notifications.v1.notification_service_pb2 import (
 from chassis.contract import fieldmask
 from chassis.logs import logging
 from notifications_service.feed.requests import answer_too_large
+from notifications_service.mongodb.codec import Document
 from notifications_service.notification import messages, states
-from notifications_service.notification.documents import Document
 from notifications_service.notification.states import State
 from notifications_service.notification.unreadable import FLAG
 

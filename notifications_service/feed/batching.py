@@ -14,9 +14,9 @@ from bson import ObjectId
 
 from chassis.batching.coalesce import Coalescer
 from notifications_service.feed.repository import Beginning, FeedRepository, Position
+from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Found
 from notifications_service.notification import filters
-from notifications_service.notification.documents import Document
 from notifications_service.notification.filters import Filter
 
 T = TypeVar("T")

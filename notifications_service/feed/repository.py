@@ -13,11 +13,12 @@ from pymongo.errors import BulkWriteError, WriteError
 from pymongo.results import UpdateResult
 
 from chassis.context.statements import named
+from notifications_service import schema
+from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database, Found
 from notifications_service.mongodb.drivers import Session
 from notifications_service.mongodb.secondaries import Reader
 from notifications_service.notification import documents, filters, states, unreadable
-from notifications_service.notification.documents import Document
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.retention import Retention
 from notifications_service.notification.states import Change
@@ -62,7 +63,7 @@ class FeedRepository:
         self._lists = lists or database
         self._counts = counts or database
         self._retention = retention
-        self._rows = database.collection(documents.COLLECTION)
+        self._rows = database.collection(schema.COLLECTION)
 
     @named
     async def insert_each(self, new: Sequence[Document]) -> dict[int, Exception]:
@@ -93,7 +94,7 @@ class FeedRepository:
         left, rows = sorted(keys), dict[ObjectId, Document]()
         while left:
             query = {"_id": {"$in": left}}
-            found = await self._database.find(documents.COLLECTION, query, limit=len(left), hint="_id_")
+            found = await self._database.find(schema.COLLECTION, query, limit=len(left), hint="_id_")
             rows |= {row["_id"]: row for row in found.rows if self._is_kept(row)}
             # In order of the index, so what is missing lies behind the last one.
             left = [key for key in left if key > found.rows[-1]["_id"]] if found.cut else []
@@ -112,7 +113,7 @@ class FeedRepository:
         if projection is not None:
             query["$nor"] += unreadable.CONDITIONS
         return await self._lists.find(
-            documents.COLLECTION, query, limit=limit, hint=FEED_INDEX, sort=NEWEST_FIRST, projection=projection
+            schema.COLLECTION, query, limit=limit, hint=FEED_INDEX, sort=NEWEST_FIRST, projection=projection
         )
 
     @named
@@ -130,8 +131,8 @@ class FeedRepository:
     async def _pages(self, asked: Mapping[str, Beginning], limit: int) -> dict[str, Found] | None:
         """Return the pages; None where rows are missing."""
         parts = [self._page(user_id, *beginning, limit) for user_id, beginning in asked.items()]
-        rest = [{"$unionWith": {"coll": documents.COLLECTION, "pipeline": part}} for part in parts[1:]]
-        found = await self._lists.aggregate(documents.COLLECTION, parts[0] + rest, hint=FEED_INDEX)
+        rest = [{"$unionWith": {"coll": schema.COLLECTION, "pipeline": part}} for part in parts[1:]]
+        found = await self._lists.aggregate(schema.COLLECTION, parts[0] + rest, hint=FEED_INDEX)
         if found.cut:
             return None
         pages = {user_id: Found([]) for user_id in asked}
@@ -154,7 +155,7 @@ class FeedRepository:
 
     async def _grouped(self, query: Document, by: Document, hint: str) -> list[Document]:
         pipeline = [{"$match": query}, {"$group": {"_id": {"userId": "$userId", **by}, "n": {"$sum": 1}}}]
-        found = await self._counts.aggregate(documents.COLLECTION, pipeline, hint=hint)
+        found = await self._counts.aggregate(schema.COLLECTION, pipeline, hint=hint)
         if found.cut:
             raise RuntimeError("groups have few values each")
         return found.rows
@@ -181,7 +182,7 @@ class FeedRepository:
         # By bounds, not by a query: the planner would want to find the index's whole filter in it.
         bounds: dict[str, Any] = {"min": {"userId": first, "_id": beyond}, "max": {"userId": last, "_id": _ABOVE}}
         return await self._counts.find(
-            documents.COLLECTION, {}, limit=limit, hint=UNREADABLE_INDEX, projection=_IDS, **bounds
+            schema.COLLECTION, {}, limit=limit, hint=UNREADABLE_INDEX, projection=_IDS, **bounds
         )
 
     @named

@@ -17,10 +17,11 @@ from notifications_service.errors import NotificationNotFound, NotificationUnrea
 from notifications_service.feed.batching import SharedCommands
 from notifications_service.feed.repository import FeedRepository, Position
 from notifications_service.idempotency import IdempotencyKeys, RequestKey
+from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database
 from notifications_service.mongodb.drivers import Session
 from notifications_service.notification import documents, filters
-from notifications_service.notification.documents import Document, Draft
+from notifications_service.notification.documents import Draft
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.states import Mark
 

@@ -22,7 +22,7 @@ from notifications_service.feed import answers, requests
 from notifications_service.feed.repository import Position
 from notifications_service.feed.service import FeedService
 from notifications_service.idempotency import RequestKey
-from notifications_service.notification.documents import Document
+from notifications_service.mongodb.codec import Document
 from notifications_service.notification.messages import Unreadable
 from notifications_service.notification.unreadable import FLAG
 

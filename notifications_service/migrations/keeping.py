@@ -14,6 +14,7 @@ from chassis.commands.cli import CommandFailed
 from notifications_service import schema
 from notifications_service.migrations import indexes
 from notifications_service.migrations.indexes import Indexes
+from notifications_service.mongodb import codec
 from notifications_service.notification import documents, retention
 from notifications_service.notification.retention import DAY
 from notifications_service.schema import Index
@@ -36,10 +37,10 @@ async def check(database: Any, found: Indexes, days: int | None) -> None:
 
     Raises IndexInTheWay, or WouldExpire where the default would delete documents that are there.
     """
-    indexes.check(documents.COLLECTION, _INDEX, found)
+    indexes.check(schema.COLLECTION, _INDEX, found)
     if days is not None or _seconds(found) is not None:
         return
-    if await database[documents.COLLECTION].find_one(_past(DEFAULT_DAYS * DAY), {"_id": 1}):
+    if await database[schema.COLLECTION].find_one(_past(DEFAULT_DAYS * DAY), {"_id": 1}):
         raise WouldExpire(
             f"{documents.COLLECTION} has documents older than {DEFAULT_DAYS} days, which would be deleted: say in "
             f"{SETTING} how many days they are to be kept. Nothing was changed"
@@ -62,18 +63,14 @@ async def keep(database: Any, found: Indexes, days: int | None, say: Say) -> Non
         return
     say(f"retention: {_days(wanted)} days (index {schema.TTL_INDEX})")
     # Of its first moment, so that the sweeper never sees another one.
-    await database[documents.COLLECTION].create_index(
-        list(_INDEX.keys), name=schema.TTL_INDEX, expireAfterSeconds=wanted
-    )
+    await database[schema.COLLECTION].create_index(list(_INDEX.keys), name=schema.TTL_INDEX, expireAfterSeconds=wanted)
 
 
 async def _announce(database: Any, before: int | None, wanted: int, say: Say) -> None:
     say(f"retention: {'none' if before is None else _days(before)} → {_days(wanted)} days")
     if before is not None and before < wanted:
         return
-    number = await database[documents.COLLECTION].count_documents(
-        _past(wanted), limit=_COUNTED + 1, hint=schema.TTL_INDEX
-    )
+    number = await database[schema.COLLECTION].count_documents(_past(wanted), limit=_COUNTED + 1, hint=schema.TTL_INDEX)
     if number:
         many = f"over {_COUNTED:,}" if number > _COUNTED else f"{number:,}"
         say(f"notifications past it, which MongoDB deletes: {many}")
@@ -88,5 +85,5 @@ def _days(seconds: int) -> str:
     return f"{seconds / DAY:g}"
 
 
-def _past(seconds: int) -> documents.Document:
+def _past(seconds: int) -> codec.Document:
     return {"createdAt": {"$lte": documents.now() - timedelta(seconds=seconds)}}

@@ -13,8 +13,7 @@ from typing import Any, Final
 from notifications_service import schema
 from notifications_service.migrations import indexes
 from notifications_service.migrations.state import indexes_of
-from notifications_service.notification import documents
-from notifications_service.notification.documents import Document
+from notifications_service.mongodb.codec import Document
 from notifications_service.schema import TTL_INDEX, Index
 
 _IMAGES: Final = "changeStreamPreAndPostImages"
@@ -44,7 +43,7 @@ async def repairs(database: Any) -> list[Repair]:
             found += _of_options(database, name, expected, options[name])
         there = await indexes_of(database, name)
         for index in wanted:
-            if (name, index.name) == (documents.COLLECTION, TTL_INDEX) or index.name == "_id_":
+            if (name, index.name) == (schema.COLLECTION, TTL_INDEX) or index.name == "_id_":
                 continue
             indexes.check(name, index, there)
             if index.name not in there:
@@ -55,8 +54,8 @@ async def repairs(database: Any) -> list[Repair]:
 async def missing(database: Any) -> list[str]:
     """Return what ``migrate up`` would put back, the TTL index included. Raises IndexInTheWay."""
     gone = [repair.title for repair in await repairs(database) if repair.carry_out]
-    if TTL_INDEX not in await indexes_of(database, documents.COLLECTION):
-        gone.append(indexes.title(documents.COLLECTION, TTL_INDEX))
+    if TTL_INDEX not in await indexes_of(database, schema.COLLECTION):
+        gone.append(indexes.title(schema.COLLECTION, TTL_INDEX))
     return gone
 
 

@@ -17,6 +17,7 @@ from chassis.commands.cli import CommandFailed
 from chassis.commands.migrations import DropRefused, Limits, MigrationRefused, WouldLock, WouldLose
 from chassis.logs.tracebacks import summary
 from chassis.schema import listed
+from notifications_service import schema
 from notifications_service.migrations import indexes, keeping, mending, steps
 from notifications_service.migrations.lock import lock
 from notifications_service.migrations.online import Online
@@ -130,7 +131,7 @@ class Runner:
         ]
 
     async def _leave_newer(self, records: Records) -> int:
-        state = stand(self._steps, records, await indexes_of(self._database, documents.COLLECTION))
+        state = stand(self._steps, records, await indexes_of(self._database, schema.COLLECTION))
         if problem := state.problem(SERVICE):
             raise CommandFailed(problem)
         self._report(f"step {listed(state.unknown)} of the database is newer than this version: nothing to do")
@@ -144,7 +145,7 @@ class Runner:
         if not records:
             await self._check_others(missing)
         if records or missing:
-            found = await indexes_of(self._database, documents.COLLECTION)
+            found = await indexes_of(self._database, schema.COLLECTION)
             await keeping.check(self._database, found, retention_days)
 
     async def _check_others(self, missing: Sequence[Step]) -> None:
@@ -171,7 +172,7 @@ class Runner:
             for repair in await mending.repairs(self._database):
                 await self._repair(repair)
         if applied:
-            found = await indexes_of(self._database, documents.COLLECTION)
+            found = await indexes_of(self._database, schema.COLLECTION)
             await keeping.keep(self._database, found, retention_days, self._report)
 
     async def _repair(self, repair: mending.Repair) -> None:

@@ -13,8 +13,7 @@ from notifications_service import schema
 from notifications_service.migrations import indexes
 from notifications_service.migrations.indexes import Indexes
 from notifications_service.migrations.steps import Step
-from notifications_service.notification import documents
-from notifications_service.notification.documents import Document
+from notifications_service.mongodb.codec import Document
 
 SERVICE: Final = "notifications-service"
 RECORDS: Final = "migrations"
@@ -61,9 +60,9 @@ def title_of(number: int, record: Mapping[str, Any]) -> str:
 
 def _missing(found: Indexes) -> tuple[str, ...]:
     """Name the indexes without which queries fail, or what is past its retention would be shown."""
-    needed = [index for index in schema.INDEXES[documents.COLLECTION] if index.name in schema.NAMED]
+    needed = [index for index in schema.INDEXES[schema.COLLECTION] if index.name in schema.NAMED]
     return tuple(
-        indexes.title(documents.COLLECTION, index.name)
+        indexes.title(schema.COLLECTION, index.name)
         for index in needed
         if index.name not in found or indexes.difference(index, found[index.name])
     )

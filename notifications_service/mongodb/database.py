@@ -39,11 +39,10 @@ from chassis.pooling.writability import Cause, Writability
 from chassis.telemetry import shapes
 from chassis.telemetry.families import Family
 from chassis.telemetry.queries import Queries, Spans, Target
-from notifications_service.mongodb import drivers, undecoded
+from notifications_service.mongodb import codec, drivers, undecoded
+from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.drivers import Collection, Pipeline, Session
 from notifications_service.mongodb.observing import CommandSpans, families, use_of
-from notifications_service.notification import documents
-from notifications_service.notification.documents import Document
 from notifications_service.settings import DatabaseSettings
 
 T = TypeVar("T")
@@ -105,8 +104,8 @@ class Database:
         self._work = Detached(Gate(settings.mongodb_connection_pool_size - streams, self._query_timeout))
 
     def collection(self, name: str) -> Collection:
-        """Return a collection; its documents decode by ``documents.CODEC_OPTIONS``."""
-        return self.default.get_collection(name, codec_options=documents.CODEC_OPTIONS)
+        """Return a collection; its documents decode by ``codec.CODEC_OPTIONS``."""
+        return self.default.get_collection(name, codec_options=codec.CODEC_OPTIONS)
 
     def pool_metrics(self) -> Iterator[Family]:
         """Yield the metrics of the pool."""
@@ -217,7 +216,7 @@ class Database:
 
     async def _batch(self, collection: str, command: Document, options: dict[str, Any]) -> Found:
         try:
-            cursor = (await self._command(command, documents.CODEC_OPTIONS, options))["cursor"]
+            cursor = (await self._command(command, codec.CODEC_OPTIONS, options))["cursor"]
             rows = cursor["firstBatch"]
         except InvalidBSON:
             # A value that the driver cannot decode spoils no more than its row.

@@ -15,7 +15,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.command_cursor import AsyncCommandCursor
 
-from notifications_service.notification.documents import Document
+from notifications_service.mongodb.codec import Document
 
 Client: TypeAlias = AsyncMongoClient[Document]
 Collection: TypeAlias = AsyncCollection[Document]

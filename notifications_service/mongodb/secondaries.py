@@ -18,9 +18,9 @@ from chassis.context.statements import naming
 from chassis.errors import CallDeadlineExceeded, DatabaseUnavailable
 from chassis.logs import logging
 from chassis.peers.breaker import CircuitBreaker, CircuitOpen
+from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database, Found, Place
 from notifications_service.mongodb.drivers import Pipeline
-from notifications_service.notification.documents import Document
 
 T = TypeVar("T")
 Preference: TypeAlias = Literal["primary", "secondaryPreferred", "nearest"]

@@ -15,12 +15,10 @@ from bson.codec_options import CodecOptions
 from bson.errors import InvalidBSON
 from bson.raw_bson import RawBSONDocument
 
-from notifications_service.notification import documents
-from notifications_service.notification.documents import Document
+from notifications_service.mongodb import codec
+from notifications_service.mongodb.codec import Document
 
-CODEC_OPTIONS: Final[CodecOptions[RawBSONDocument]] = documents.CODEC_OPTIONS.with_options(
-    document_class=RawBSONDocument
-)
+CODEC_OPTIONS: Final[CodecOptions[RawBSONDocument]] = codec.CODEC_OPTIONS.with_options(document_class=RawBSONDocument)
 
 
 class Undecodable:
@@ -44,7 +42,7 @@ def decoded(raw: RawBSONDocument) -> Document:
 
 def _decoded(content: bytes) -> Document:
     try:
-        return bson.decode(content, documents.CODEC_OPTIONS)
+        return bson.decode(content, codec.CODEC_OPTIONS)
     except InvalidBSON:
         return {name: _value(element, start) for name, element, start in _elements(content)}
 
@@ -54,7 +52,7 @@ def _value(element: bytes, start: int) -> Any:
         return _decoded(element[start:])
     alone = _LENGTH.pack(len(element) + 5) + element + b"\0"
     try:
-        return next(iter(bson.decode(alone, documents.CODEC_OPTIONS).values()))
+        return next(iter(bson.decode(alone, codec.CODEC_OPTIONS).values()))
     except InvalidBSON:
         return UNDECODABLE
 

@@ -14,18 +14,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from bson import ObjectId
-from bson.codec_options import CodecOptions, DatetimeConversion
 
-COLLECTION: Final = "notifications"
-
-Document = dict[str, Any]
-
-# A date beyond what Python holds, or text that is not UTF-8, must spoil its own row, never the whole batch.
-CODEC_OPTIONS: Final[CodecOptions[Document]] = CodecOptions(
-    tz_aware=False,
-    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
-    unicode_decode_error_handler="replace",
-)
+from notifications_service.mongodb.codec import Document
 
 # Fields that a change of state may touch, beside `rev` and `updatedAt`.
 STATE_FIELDS: Final = ("seen", "seenAt", "read", "readAt", "archived", "archivedAt")

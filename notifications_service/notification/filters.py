@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from notifications_service.mongodb.codec import Document
 from notifications_service.notification import states
-from notifications_service.notification.documents import Document
 from notifications_service.notification.states import State
 
 

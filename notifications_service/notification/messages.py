@@ -11,8 +11,8 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from vibework.notifications.v1 import notification_pb2 as pb
 
+from notifications_service.mongodb.codec import Document
 from notifications_service.notification import documents, structs
-from notifications_service.notification.documents import Document
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer

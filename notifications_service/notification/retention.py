@@ -59,4 +59,4 @@ async def stored_seconds(collection: Any) -> int | None:
 async def store(database: Any, days: int) -> None:
     """Change the retention in place; no row is touched."""
     index = {"name": schema.TTL_INDEX, "expireAfterSeconds": days * DAY}
-    await database.command("collMod", documents.COLLECTION, index=index)
+    await database.command("collMod", schema.COLLECTION, index=index)

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import Enum, IntEnum
 from typing import Any, Final
 
-from notifications_service.notification.documents import Document
+from notifications_service.mongodb.codec import Document
 
 
 class State(IntEnum):

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
-from notifications_service.notification.documents import DeliveryState, Document, Type
+from notifications_service.mongodb.codec import Document
+from notifications_service.notification.documents import DeliveryState, Type
 
 # Set to true in a row whose content turned out unreadable, and removed once it can be read again.
 FLAG: Final = "unreadable"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chassis.context.statements import named
+from notifications_service import schema
+from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database
-from notifications_service.notification import documents
-from notifications_service.notification.documents import Document
 
 
 class SeedRepository:
@@ -15,7 +15,7 @@ class SeedRepository:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._rows = database.collection(documents.COLLECTION)
+        self._rows = database.collection(schema.COLLECTION)
 
     @named
     async def has_any(self) -> bool:

@@ -12,7 +12,7 @@ from pymongo.errors import BulkWriteError
 from chassis.commands import fake_people
 from chassis.commands.cli import CommandFailed
 from chassis.commands.seeding import store_all
-from notifications_service.notification.documents import Document
+from notifications_service.mongodb.codec import Document
 from notifications_service.seed import content, history
 from notifications_service.seed.recipients import Recipients
 from notifications_service.seed.repository import SeedRepository

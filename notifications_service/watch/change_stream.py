@@ -12,11 +12,11 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure
 
 from chassis.context.statements import named
+from notifications_service import schema
 from notifications_service.mongodb import drivers, undecoded
+from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database
 from notifications_service.mongodb.drivers import Collection
-from notifications_service.notification import documents
-from notifications_service.notification.documents import Document
 from notifications_service.watch.changes import OPERATIONS, Change, HistoryLost, Position, parse, position_of, time_of
 
 # The place lies before the history that is kept (286) or is none of it (260, 280); or the stream cannot pass an event
@@ -91,7 +91,7 @@ async def opened(
 async def _open(database: Database, pipeline: list[Document], options: dict[str, Any]) -> drivers.ChangeStream:
     with pymongo.timeout(_STALLED):
         # Decoded here: a row that the driver cannot decode would end the stream of everybody.
-        collection = database.collection(documents.COLLECTION).with_options(codec_options=undecoded.CODEC_OPTIONS)
+        collection = database.collection(schema.COLLECTION).with_options(codec_options=undecoded.CODEC_OPTIONS)
         stream = await database.driver.watch(cast("Collection", collection), pipeline, **options)
         await stream.__aenter__()
         return stream

@@ -10,7 +10,7 @@ from typing import Any, Final, NewType
 
 from bson import ObjectId, Timestamp
 
-from notifications_service.notification.documents import Document
+from notifications_service.mongodb.codec import Document
 
 # The `_data` of a change stream's resume token: hexadecimal digits that sort as the events happened.
 Position = NewType("Position", str)

@@ -13,8 +13,8 @@ from typing import Final
 from pymongo.errors import PyMongoError
 
 from chassis.batching.coalesce import Coalescer
+from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database, translated
-from notifications_service.notification.documents import Document
 from notifications_service.watch.change_stream import opened
 from notifications_service.watch.changes import Change, HistoryLost, Position, time_of
 from notifications_service.watch.errors import ResumeTokenExpired, WatchInterrupted

@@ -18,9 +18,10 @@ from pymongo.errors import OperationFailure
 from chassis.batching.coalesce import Coalescer
 from chassis.context.statements import named
 from notifications_service import schema
+from notifications_service.mongodb import codec
+from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database, Found
-from notifications_service.notification import documents, filters, unreadable
-from notifications_service.notification.documents import Document
+from notifications_service.notification import filters, unreadable
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.states import State
 from notifications_service.watch.errors import WatchInterrupted
@@ -103,12 +104,12 @@ class Snapshots:
 
     async def _read(self, ids: list[ObjectId], at: Timestamp) -> Found:
         query, concern = {"_id": {"$in": ids}}, _concern(at=at)
-        return await self._database.find(documents.COLLECTION, query, limit=len(ids), hint="_id_", readConcern=concern)
+        return await self._database.find(schema.COLLECTION, query, limit=len(ids), hint="_id_", readConcern=concern)
 
     async def _find(self, query: Document, concern: Document) -> Document:
         """Find rows of which only the id is asked for: they fit into one batch."""
         command = {
-            "find": documents.COLLECTION,
+            "find": schema.COLLECTION,
             **query,
             "batchSize": query["limit"],
             "singleBatch": True,
@@ -120,7 +121,7 @@ class Snapshots:
     async def _run(self, command: Document) -> Document:
         database = self._database.default
         answer: Any = await self._database.run(
-            lambda: database.command(command, codec_options=documents.CODEC_OPTIONS), command
+            lambda: database.command(command, codec_options=codec.CODEC_OPTIONS), command
         )
         cursor: Document = answer["cursor"]
         return cursor

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pymongo
 
-from notifications_service.notification import documents
+from notifications_service import schema
 from script.local.processes import Process
 from script.local.services import Service
 from tests.bench import seed_mongodb, seed_mysql
@@ -76,7 +76,7 @@ def prepare(dataset: Dataset, stamp: Path) -> None:
 def remove_traces(dataset: Dataset) -> None:
     """Delete the notifications that a run created, so that every run finds the same."""
     with pymongo.MongoClient[dict[str, object]](dataset.notifications["MONGODB_URL"]) as client:
-        collection = client.get_default_database()[documents.COLLECTION]
+        collection = client.get_default_database()[schema.COLLECTION]
         collection.delete_many({"createdAt": {"$gt": dataset.plan.made_at}})
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import pymongo
 from pymongo import WriteConcern
 
+from notifications_service import schema
+from notifications_service.mongodb import codec
 from notifications_service.notification import documents
 from notifications_service.notification.documents import Draft, Type
 from tests.bench import plan as planned
@@ -31,12 +33,12 @@ def _insert(url: str, plan: Plan, start: int) -> None:
     numbers = range(start, min(start + DOCUMENTS_PER_CALL, plan.notifications))
     with pymongo.MongoClient[dict[str, Any]](url) as client:
         collection = client.get_default_database().get_collection(
-            documents.COLLECTION, write_concern=WriteConcern(1, j=False)
+            schema.COLLECTION, write_concern=WriteConcern(1, j=False)
         )
         collection.insert_many([document(plan, number) for number in numbers], ordered=False)
 
 
-def document(plan: Plan, number: int) -> documents.Document:
+def document(plan: Plan, number: int) -> codec.Document:
     """Return a notification as the service stores it; half are read, a tenth archived, some never seen."""
     at = plan.created_at(number)
     draft = Draft(

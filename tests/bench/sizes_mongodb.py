@@ -12,8 +12,10 @@ import pymongo
 from bson import ObjectId
 
 from chassis.contract.ids import new_id
+from notifications_service import schema
+from notifications_service.mongodb.codec import Document
 from notifications_service.notification import documents, states
-from notifications_service.notification.documents import Document, Draft, Type
+from notifications_service.notification.documents import Draft, Type
 from notifications_service.notification.states import State
 
 PER_CALL: Final = 1_000
@@ -30,7 +32,7 @@ def measure(url: str, rows: int) -> list[tuple[str, int, float]]:
     chance = random.Random(1)
     with pymongo.MongoClient[Document](url) as client:
         database = client.get_default_database()
-        collection = database[documents.COLLECTION]
+        collection = database[schema.COLLECTION]
         collection.create_index([("userId", "hashed")], name=SHARD_INDEX)
         made = notifications(rows, chance)
         while some := list(islice(made, PER_CALL)):
@@ -40,7 +42,7 @@ def measure(url: str, rows: int) -> list[tuple[str, int, float]]:
 
 
 def _sizes(database: Any, rows: int) -> Iterator[tuple[str, int, float]]:
-    stats = database.command("collStats", documents.COLLECTION)
+    stats = database.command("collStats", schema.COLLECTION)
     yield "notifications, as BSON", rows, stats["avgObjSize"]
     yield "notifications, on disk", rows, stats["storageSize"] / rows
     for name, size in stats["indexSizes"].items():

@@ -18,8 +18,9 @@ import pymongo
 import uvloop
 from pydantic import SecretStr
 
+from notifications_service import schema
+from notifications_service.mongodb import codec
 from notifications_service.mongodb.database import Database
-from notifications_service.notification import documents
 from notifications_service.settings import DatabaseSettings
 from notifications_service.watch import changes
 from notifications_service.watch.change_stream import opened
@@ -32,11 +33,11 @@ from tests.bench.sizes import mongodb_server
 def main(events: int) -> None:
     """Print events a second and processor time per event."""
     with tempfile.TemporaryDirectory() as folder, mongodb_server(Path(folder)) as url:
-        with pymongo.MongoClient[documents.Document](url) as client:
+        with pymongo.MongoClient[codec.Document](url) as client:
             begin = client.admin.command("hello")["$clusterTime"]["clusterTime"]
             rows = sizes_mongodb.notifications(events, random.Random(1))
             while some := list(islice(rows, sizes_mongodb.PER_CALL)):
-                client.get_default_database()[documents.COLLECTION].insert_many(some, ordered=False)
+                client.get_default_database()[schema.COLLECTION].insert_many(some, ordered=False)
         seconds, processor = uvloop.run(_read(url, changes.before(begin), events))
     click.echo(f"{events / seconds:,.0f} events/s, {processor / events * 1e6:.0f} µs of processor time each")
 

@@ -13,6 +13,7 @@ from pymongo import AsyncMongoClient
 from structlog.testing import capture_logs
 from vibework.notifications.v1.notification_service_pb2_grpc import NotificationServiceStub
 
+from notifications_service.mongodb import codec
 from notifications_service.notification import documents
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
@@ -21,14 +22,14 @@ from tests.harness.watching import Watching, create, watching
 DRIVERS = pytest.mark.parametrize("driver", ["pymongo", "motor"])
 
 
-def drafts(user_id: str, count: int, message: str = "m") -> list[documents.Document]:
+def drafts(user_id: str, count: int, message: str = "m") -> list[codec.Document]:
     """Return documents to insert past the service."""
     at = documents.now()
     draft = documents.Draft(user_id, "title", message, documents.Type.IN_APP)
     return [documents.new(draft, at) for _ in range(count)]
 
 
-async def ids_until(watch: Watching, last: documents.Document) -> list[str]:
+async def ids_until(watch: Watching, last: codec.Document) -> list[str]:
     """Return the ids of what is created up to a document."""
     found = [(await watch.change())[1]]
     while found[-1] != str(last["_id"]):

@@ -15,6 +15,7 @@ from pymongo import AsyncMongoClient
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from chassis.keyring import Keyring
+from notifications_service.mongodb import codec
 from notifications_service.notification import documents
 from notifications_service.watch import changes
 from notifications_service.watch.changes import Place
@@ -24,7 +25,7 @@ from tests.harness.notifications import SECRET_KEYS, Notifications, running_noti
 from tests.harness.watching import create, mark, revision, watching
 
 
-def drafts(user_id: str, count: int) -> list[documents.Document]:
+def drafts(user_id: str, count: int) -> list[codec.Document]:
     """Return documents to insert past the service."""
     at = documents.now()
     return [
