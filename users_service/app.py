@@ -31,6 +31,7 @@ from users_service.accounts.service import AccountService
 from users_service.accounts.servicer import AccountServicer
 from users_service.accounts.tokens import TokenCipher
 from users_service.attempts.limiter import Attempts
+from users_service.credentials import repository as credentials
 from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
 from users_service.notifications_client import NotificationsClient
@@ -48,6 +49,7 @@ from users_service.settings import Settings
 from users_service.users.reads import UserReads
 from users_service.users.service import UserService
 from users_service.users.servicer import UserServicer
+from users_service.verifications import repository as verifications
 from users_service.verifications.secrets import SecretHasher
 from users_service.verifications.service import VerificationService
 from users_service.verifications.servicer import VerificationServicer
@@ -160,6 +162,8 @@ def _users(parts: Parts) -> UserServicer:
             passwords=parts.passwords,
             clock=parts.clock,
             on_deleted=parts.relay.wake,
+            store_password=credentials.store,
+            void_proofs=verifications.void,
         ),
         parts.pages,
     )
@@ -179,9 +183,9 @@ def _accounts(parts: Parts, sessions: SessionService) -> AccountServicer:
     cipher = TokenCipher(parts.keyring)
     rotation = TokenRotation(database, cipher)
     return AccountServicer(
-        AccountService(database, parts.query, parts.idempotency, cipher, rotation, clock),
+        AccountService(database, parts.query, parts.idempotency, cipher, rotation, clock, verifications.void),
         AccountSignIn(database, cipher, attempts, clock),
-        Credentials(database, parts.passwords, attempts, sessions.validate, clock),
+        Credentials(database, parts.passwords, attempts, sessions.validate, clock, void_proofs=verifications.void),
         parts.pages,
     )
 

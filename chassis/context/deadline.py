@@ -1,8 +1,8 @@
 """How much time the current work has left, for the timeouts of what it calls in turn.
 
 Inside a call that is the caller's deadline or the server's cap, whichever is first. Work that belongs to no single
-caller (``chassis.batching.coalesce``), or that its caller may leave (``chassis.pooling.detached``), has limits of its own alone. Asked
-lazily, because a call that needs no timeout should not pay for one.
+caller (``chassis.batching.coalesce``), or that its caller may leave (``chassis.pooling.detached``), has limits of its
+own alone. Asked lazily, because a call that needs no timeout should not pay for one.
 """
 
 from __future__ import annotations

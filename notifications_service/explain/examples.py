@@ -142,10 +142,10 @@ EXAMPLES: Final = (*FEED, *REST, *WATCH)
 
 WITHOUT_PLAN: Final = {
     "app.probe": "reads no collection",
-    "database.hello": "reads no collection",
+    "mongodb.hello": "reads no collection",
     "migrations.indexes_of": "asks for a collection's indexes",
     "migrations.recorded": "reads a handful of records",
-    "retention.stored_seconds": "asks for the collection's indexes",
+    "notification.stored_seconds": "asks for the collection's indexes",
     "secondaries.now": "reads no collection",
     "watch.next": "reads the oplog from a place on",
     "watch.open": "reads the oplog from a place on",

@@ -42,7 +42,7 @@ async def check(database: Any, found: Indexes, days: int | None) -> None:
         return
     if await database[schema.COLLECTION].find_one(_past(DEFAULT_DAYS * DAY), {"_id": 1}):
         raise WouldExpire(
-            f"{documents.COLLECTION} has documents older than {DEFAULT_DAYS} days, which would be deleted: say in "
+            f"{schema.COLLECTION} has documents older than {DEFAULT_DAYS} days, which would be deleted: say in "
             f"{SETTING} how many days they are to be kept. Nothing was changed"
         )
 

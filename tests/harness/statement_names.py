@@ -6,8 +6,9 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 # Names that stand in the code as such, where a statement's function is not known before it runs.
@@ -19,14 +20,33 @@ def statement_names(package: str) -> set[str]:
     return {*_of_functions(package), *_written(package)}
 
 
-def _of_functions(package: str) -> Iterator[str]:
+def repositories(package: str) -> list[ModuleType]:
+    """Return every ``repository`` module of a package."""
+    return [module for module in _modules(package) if module.__name__.endswith(".repository")]
+
+
+def public_coroutines(module: ModuleType) -> Iterator[Callable[..., Any]]:
+    """Yield the public coroutine functions of a module, and those of its classes: in a repository, its statements."""
+    holders = [module, *(item for _, item in inspect.getmembers(module, inspect.isclass))]
+    for holder in holders:
+        for name, item in inspect.getmembers(holder, inspect.iscoroutinefunction):
+            if item.__module__ == module.__name__ and not name.startswith("_"):
+                yield item
+
+
+def _modules(package: str) -> Iterator[ModuleType]:
     root = importlib.import_module(package)
     for found in pkgutil.walk_packages(root.__path__, f"{package}."):
         if not found.name.endswith("__main__"):
-            for member in _members(importlib.import_module(found.name)):
-                # Some objects of SQLAlchemy's have every attribute.
-                if isinstance(name := getattr(member, "statement_name", None), str):
-                    yield name
+            yield importlib.import_module(found.name)
+
+
+def _of_functions(package: str) -> Iterator[str]:
+    for module in _modules(package):
+        for member in _members(module):
+            # Some objects of SQLAlchemy's have every attribute.
+            if isinstance(name := getattr(member, "statement_name", None), str):
+                yield name
 
 
 def _members(module: Any) -> Iterator[Any]:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
 
+from users_service.credentials.model import CREDENTIAL
 from users_service.sessions.model import ClientDetails, Session
 from users_service.users.model import User
-
-# The provider under which the password is kept; its account_id is the user's own id.
-CREDENTIAL: Final = "credential"
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One way of one user to sign in, as stored: tokens encrypted, the password hashed. Times are in UTC."""
+    """One way of one user to sign in, as stored: tokens encrypted, the password left out. Times are in UTC."""
 
     id: str
     user_id: str
@@ -33,7 +30,7 @@ class Account:
     access_token: str | None = field(default=None, repr=False)
     refresh_token: str | None = field(default=None, repr=False)
     id_token: str | None = field(default=None, repr=False)
-    password: str | None = field(default=None, repr=False)
+    has_password: bool = False
 
     @property
     def etag(self) -> str:
@@ -48,7 +45,7 @@ class Account:
     @property
     def signs_in(self) -> bool:
         """Whether the user can sign in with it: not with a credential that lost its password."""
-        return self.provider != CREDENTIAL or self.password is not None
+        return self.provider != CREDENTIAL or self.has_password
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,21 +10,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.clock import Clock
 from chassis.errors import ConflictRetry
-from users_service.accounts import legacy, repository
+from users_service.accounts import repository
 from users_service.accounts.model import Account, PasswordChange
+from users_service.attempts import actions
 from users_service.attempts.limiter import Attempts, Subject, account, address
-from users_service.credentials import repository as hashes
-from users_service.credentials.repository import Credential
+from users_service.credentials import repository as credentials
+from users_service.credentials.model import CREDENTIAL, Credential
+from users_service.credentials.replacing import replace
 from users_service.errors import CredentialsInvalid, PasswordAlreadySet, PasswordNotSet, SessionInvalid, UserNotFound
 from users_service.mysql.database import Database
 from users_service.passwords.hasher import Passwords
-from users_service.sessions import password_sign_in
 from users_service.sessions import repository as sessions
 from users_service.sessions.model import Session
 from users_service.users import repository as users
 from users_service.users.email import normalize
 from users_service.users.model import User
-from users_service.verifications import repository as verifications
+from users_service.users.proofs import VoidProofs
 
 # Returns the live session of a token, and the time; raises SessionInvalid.
 ValidateSession = Callable[[str], Awaitable[tuple[Session, datetime]]]
@@ -47,12 +48,16 @@ class Credentials:
         attempts: Attempts,
         validate_session: ValidateSession,
         clock: Clock,
+        *,
+        void_proofs: VoidProofs,
     ) -> None:
+        """``validate_session``: tells whose a token is; ``void_proofs``: ends what a change of password makes void."""
         self._database = database
         self._passwords = passwords
         self._attempts = attempts
         self._validate_session = validate_session
         self._clock = clock
+        self._void_proofs = void_proofs
 
     async def set_password(self, user_id: str, password: str, imported_hash: str) -> Account:
         """Give a user the first password, in plain text or as a hash made elsewhere; void outstanding verifications.
@@ -67,9 +72,9 @@ class Credentials:
 
         async def work(connection: AsyncConnection) -> Account:
             user = await _check_none(connection, user_id, lock=True)
-            await repository.put_password(connection, user.id, hashed, self._clock())
-            await verifications.void(connection, user.email)
-            credential = await repository.get_credential(connection, user.id)
+            await credentials.put(connection, user.id, hashed, self._clock())
+            await self._void_proofs(connection, user.email)
+            credential = await repository.get_by_provider(connection, CREDENTIAL, user.id)
             if credential is None:
                 raise ConflictRetry
             return credential
@@ -107,9 +112,9 @@ class Credentials:
             user = await users.get_user(connection, verified.user_id, lock=True)
             if user is None:
                 raise UserNotFound
-            if not await hashes.replace(connection, verified, hashed, now):
+            if not await replace(connection, verified, hashed, now):
                 return None
-            await verifications.void(connection, user.email)
+            await self._void_proofs(connection, user.email)
             await self._attempts.clear(connection, _attempts(user, change.ip_address))
             return await sessions.revoke_all(connection, user.id, now, PASSWORD_CHANGED, except_session_id=kept)
 
@@ -117,7 +122,7 @@ class Credentials:
 
     async def _read(self, user_id: str) -> tuple[User, Credential]:
         async def work(connection: AsyncConnection) -> tuple[User | None, Credential | None]:
-            return await users.get_user(connection, user_id), await hashes.read_by_user(connection, user_id)
+            return await users.get_user(connection, user_id), await credentials.read_by_user(connection, user_id)
 
         user, credential = await self._database.query(work)
         if user is None or credential is None:
@@ -136,8 +141,7 @@ class Credentials:
 
 
 def _attempts(user: User, ip_address: str) -> list[Subject]:
-    # Counted with the sign-ins: guesses at one password share one limit, whichever way they come.
-    return [account(password_sign_in.ACTION, normalize(user.email)), address(password_sign_in.ACTION, ip_address)]
+    return [account(actions.SIGN_IN, normalize(user.email)), address(actions.SIGN_IN, ip_address)]
 
 
 async def _check_none(connection: AsyncConnection, user_id: str, *, lock: bool) -> User:
@@ -145,7 +149,7 @@ async def _check_none(connection: AsyncConnection, user_id: str, *, lock: bool) 
     user = await users.get_user(connection, user_id, lock=lock)
     if user is None:
         raise UserNotFound
-    credential = await hashes.read_by_user(connection, user.id)
+    credential = await credentials.read_by_user(connection, user.id)
     if credential is not None and credential.password_hash is not None:
         raise PasswordAlreadySet
     return user
@@ -154,9 +158,8 @@ async def _check_none(connection: AsyncConnection, user_id: str, *, lock: bool) 
 async def reset(connection: AsyncConnection, user: User, hashed: str, now: datetime) -> int:
     """Set the password, whatever it was, of a user whose row the transaction holds locked; end all sessions.
 
-    Returns how many sessions ended. Verifications of the address are void.
+    Returns how many sessions ended.
     """
-    await repository.put_password(connection, user.id, hashed, now)
-    await legacy.clear(connection, user.id)
-    await verifications.void(connection, user.email)
+    await credentials.put(connection, user.id, hashed, now)
+    await credentials.clear_legacy(connection, user.id)
     return await sessions.revoke_all(connection, user.id, now, PASSWORD_RESET)

@@ -14,10 +14,10 @@ from users_service.accounts import repository
 from users_service.accounts.linking import insert_linked, store_tokens
 from users_service.accounts.model import Found, SignedIn, SignIn
 from users_service.accounts.tokens import TokenCipher
+from users_service.attempts import actions
 from users_service.attempts.limiter import Attempts, address
 from users_service.errors import AccountAlreadyLinked, AccountNotFound, EmailTaken, LinkingNotAllowed, UserNotFound
 from users_service.mysql.database import Database
-from users_service.sessions import creation
 from users_service.sessions.issuing import issue
 from users_service.users import repository as users
 from users_service.users.email import normalize
@@ -44,7 +44,7 @@ class AccountSignIn:
         signed_in = await self._signed_in(request, may_create=False)
         if signed_in is None:
             # Counted with the sign-ups: there is one limit on new users, whichever way they come.
-            await self._attempts.claim([address(creation.ACTION, request.client.ip_address)], self._clock())
+            await self._attempts.claim([address(actions.SIGN_UP, request.client.ip_address)], self._clock())
             signed_in = await self._signed_in(request, may_create=True)
         if signed_in is None:
             raise ConflictRetry

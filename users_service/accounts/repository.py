@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import Column, Row, and_, func, insert, literal, or_, select, text, update
 from sqlalchemy import delete as delete_from
-from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,19 +15,21 @@ from chassis.clock import utc
 from chassis.context.statements import named
 from chassis.contract.ids import new_id
 from chassis.contract.keyset import TimeAndId
-from users_service.accounts.model import CREDENTIAL, Account
+from users_service.accounts.model import Account
 from users_service.errors import AccountAlreadyLinked, UserNotFound
 from users_service.mysql.driver_errors import FOREIGN_KEY_MISSING, duplicate_key, error_number
 from users_service.mysql.rows import UNFIT, as_integer, as_text, readable, unreadable
 from users_service.tables import accounts
 
-COLUMNS = tuple(accounts.c[name] for name in Account.__dataclass_fields__)
+# The password itself is the business of ``credentials`` alone.
+_STORED = tuple(accounts.c[name] for name in Account.__dataclass_fields__ if name != "has_password")
+COLUMNS = (*_STORED, accounts.c.password.is_not(None).label("has_password"))
 
 
 @named
 async def insert_account(connection: AsyncConnection, account: Account) -> None:
     """Store a new account. Raises AccountAlreadyLinked where (provider, account_id) is taken, or UserNotFound."""
-    values = {column.name: getattr(account, column.name) for column in COLUMNS}
+    values = {column.name: getattr(account, column.name) for column in _STORED}
     try:
         await connection.execute(insert(accounts).values(values))
     except IntegrityError as error:
@@ -37,14 +38,6 @@ async def insert_account(connection: AsyncConnection, account: Account) -> None:
         if error_number(error) == FOREIGN_KEY_MISSING:
             raise UserNotFound from None
         raise
-
-
-@named
-async def insert_credential(connection: AsyncConnection, user_id: str, password_hash: str, now: datetime) -> Account:
-    """Give a user a password. Raises AccountAlreadyLinked where the user has one, or UserNotFound."""
-    account = new_account(user_id, CREDENTIAL, user_id, now, password=password_hash)
-    await insert_account(connection, account)
-    return account
 
 
 def new_account(user_id: str, provider: str, account_id: str, now: datetime, **values: Any) -> Account:
@@ -64,35 +57,6 @@ def new_account(user_id: str, provider: str, account_id: str, now: datetime, **v
 
 
 @named
-async def put_password(connection: AsyncConnection, user_id: str, password_hash: str, now: datetime) -> None:
-    """Set the password, whether or not the user has one; one statement. Raises UserNotFound."""
-    account = new_account(user_id, CREDENTIAL, user_id, now, password=password_hash)
-    statement = mysql.insert(accounts).values({column.name: getattr(account, column.name) for column in COLUMNS})
-    statement = statement.on_duplicate_key_update(
-        password=password_hash, revision=accounts.c.revision + 1, updated_at=now
-    )
-    try:
-        await connection.execute(statement)
-    except IntegrityError as error:
-        if error_number(error) == FOREIGN_KEY_MISSING:
-            raise UserNotFound from None
-        raise
-
-
-@named
-async def replace_password(
-    connection: AsyncConnection, user_id: str, old_hash: str, new_hash: str, now: datetime
-) -> bool:
-    """Set the password where its hash is still ``old_hash``; answer whether it was."""
-    statement = (
-        update(accounts)
-        .where(accounts.c.provider == CREDENTIAL, accounts.c.account_id == user_id, accounts.c.password == old_hash)
-        .values(password=new_hash, revision=accounts.c.revision + 1, updated_at=now)
-    )
-    return (await connection.execute(statement)).rowcount == 1
-
-
-@named
 async def get(connection: AsyncConnection, user_id: str, id_: str, *, lock: bool = False) -> Account | None:
     """Read one account of a user."""
     return await _one(connection, and_(accounts.c.id == id_, accounts.c.user_id == user_id), lock=lock)
@@ -102,12 +66,6 @@ async def get(connection: AsyncConnection, user_id: str, id_: str, *, lock: bool
 async def get_by_provider(connection: AsyncConnection, provider: str, account_id: str) -> Account | None:
     """Read the account that the provider knows under ``account_id``."""
     return await _one(connection, and_(accounts.c.provider == provider, accounts.c.account_id == account_id))
-
-
-@named
-async def get_credential(connection: AsyncConnection, user_id: str) -> Account | None:
-    """Read the account that holds the user's password."""
-    return await get_by_provider(connection, CREDENTIAL, user_id)
 
 
 async def _one(connection: AsyncConnection, condition: Any, *, lock: bool = False) -> Account | None:
@@ -214,4 +172,4 @@ def _as(column: Column[Any]) -> Callable[[Any], Any]:
     return _or_none(convert) if column.nullable else convert
 
 
-_AS = {column.name: _as(column) for column in COLUMNS}
+_AS = {column.name: _as(column) for column in _STORED} | {"has_password": bool}

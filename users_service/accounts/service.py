@@ -12,11 +12,13 @@ from vibework.users.v1.account_service_pb2 import LinkAccountRequest, LinkAccoun
 from chassis.clock import Clock
 from chassis.contract.keyset import TimeAndId, cut
 from chassis.errors import EtagMismatch, InvalidFields
-from users_service.accounts import legacy, messages, repository
+from users_service.accounts import messages, repository
 from users_service.accounts.linking import insert_linked, store_tokens
-from users_service.accounts.model import CREDENTIAL, Account, Tokens
+from users_service.accounts.model import Account, Tokens
 from users_service.accounts.rotation import TokenRotation
 from users_service.accounts.tokens import TokenCipher
+from users_service.credentials import repository as credentials
+from users_service.credentials.model import CREDENTIAL
 from users_service.errors import AccountNotFound, LastAccount, TokensNotFound, UserNotFound
 from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
@@ -25,7 +27,7 @@ from users_service.paging import key_of
 from users_service.replicas.reads import Query
 from users_service.users import repository as users
 from users_service.users.model import User
-from users_service.verifications import repository as verifications
+from users_service.users.proofs import VoidProofs
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,10 @@ class Page:
 
 @dataclass(frozen=True)
 class AccountService:
-    """What a user's accounts are and what they hold. ``query`` carries out lists."""
+    """What a user's accounts are and what they hold.
+
+    ``query`` carries out lists; ``void_proofs`` ends what goes with a password.
+    """
 
     database: Database
     query: Query
@@ -46,6 +51,7 @@ class AccountService:
     cipher: TokenCipher
     rotation: TokenRotation
     clock: Clock
+    void_proofs: VoidProofs
 
     async def link_account(self, request: LinkAccountRequest) -> LinkAccountResponse:
         """Link an account to a user. Raises UserNotFound, AccountAlreadyLinked, RequestIdReused, RequestInFlight."""
@@ -79,9 +85,9 @@ class AccountService:
         others = [repository.account_of(row) for row in await repository.list_by_user(connection, account.user_id)]
         ways = [other.provider for other in others if other.id != account.id and other.signs_in]
         if account.provider == CREDENTIAL:
-            await legacy.clear(connection, account.user_id)
-            await verifications.void(connection, user.email)
-        elif CREDENTIAL not in ways and await legacy.get_hash(connection, account.user_id) is not None:
+            await credentials.clear_legacy(connection, account.user_id)
+            await self.void_proofs(connection, user.email)
+        elif CREDENTIAL not in ways and await _has_password(connection, account.user_id):
             ways.append(CREDENTIAL)
         if not ways and account.signs_in:
             raise LastAccount
@@ -123,3 +129,8 @@ class AccountService:
             return await store_tokens(connection, self.cipher, account, tokens, self.clock())
 
         return await self.database.transaction(work)
+
+
+async def _has_password(connection: AsyncConnection, user_id: str) -> bool:
+    credential = await credentials.read_by_user(connection, user_id)
+    return credential is not None and credential.password_hash is not None

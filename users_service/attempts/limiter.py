@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,7 +17,6 @@ from users_service.attempts import repository
 from users_service.attempts.repository import Counter
 from users_service.errors import NOT_HASHED
 from users_service.mysql.database import Database
-from users_service.settings import Settings
 
 IPV6_NETWORK = 64
 
@@ -49,6 +49,25 @@ def _network(ip_address: str) -> str:
     return str(parsed.ipv4_mapped if parsed.version == 6 else parsed)
 
 
+class AttemptSettings(Protocol):
+    """How many attempts are allowed, as the settings of the service name it."""
+
+    @property
+    def attempts_window_ms(self) -> int:
+        """Milliseconds in which attempts are counted together."""
+        ...
+
+    @property
+    def attempts_per_account(self) -> int:
+        """Attempts allowed in a window per account."""
+        ...
+
+    @property
+    def attempts_per_address(self) -> int:
+        """Attempts allowed in a window per client address."""
+        ...
+
+
 class Attempts:
     """Counts attempts before they are made, so that any number at once cannot exceed the limit.
 
@@ -63,7 +82,7 @@ class Attempts:
         self._limits = {"account": per_account, "address": per_address}
 
     @classmethod
-    def of(cls, database: Database, keyring: Keyring, settings: Settings) -> Attempts:
+    def of(cls, database: Database, keyring: Keyring, settings: AttemptSettings) -> Attempts:
         """Make the limiter that the settings describe."""
         return cls(
             database,

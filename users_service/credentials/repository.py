@@ -1,19 +1,25 @@
-"""Where the hash of a user's password is stored: read by email, and replaced only as it was read."""
+"""All SQL on stored passwords: ``accounts.password``, and ``users.password_hash`` of the source's own system.
+
+A password counts where the source's own system left it until the first sign-in moves it to ``accounts``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy import and_, bindparam, insert, select, update
+from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.context.statements import named
-from users_service.accounts import repository as accounts_repository
-from users_service.accounts.model import CREDENTIAL
+from chassis.contract.ids import new_id
+from users_service.credentials.model import CREDENTIAL, Credential
+from users_service.errors import PasswordAlreadySet, UserNotFound
 from users_service.mysql.compiled import Prepared
+from users_service.mysql.driver_errors import FOREIGN_KEY_MISSING, duplicate_key, error_number
 from users_service.tables import accounts, users
 from users_service.users import repository as users_repository
 from users_service.users.model import User
@@ -31,16 +37,6 @@ UNCHANGED: Final = (
     accounts.c.account_id == bindparam("user_id"),
     accounts.c.password == bindparam("password_hash"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """A user and the hash of the password, None where there is none."""
-
-    user_id: str
-    password_hash: str | None = field(repr=False)
-    # Still where the source's own system keeps it, in users.password_hash.
-    legacy: bool
 
 
 @named
@@ -63,28 +59,67 @@ def _credential(row: Sequence[Any]) -> Credential:
 
 
 @named
-async def replace(connection: AsyncConnection, verified: Credential, new_hash: str, now: datetime) -> bool:
-    """Put another hash in the place of the one that was verified; False when that has changed already.
+async def store(connection: AsyncConnection, user_id: str, password_hash: str, now: datetime) -> None:
+    """Give a user the first password. Raises PasswordAlreadySet, or UserNotFound."""
+    try:
+        await connection.execute(insert(accounts).values(_row(user_id, password_hash, now)))
+    except IntegrityError as error:
+        if duplicate_key(error) == "uniq_provider_account":
+            raise PasswordAlreadySet from None
+        raise _user_not_found(error) from None
 
-    Until the transaction ends, nobody else changes it. A legacy hash gives way to one among the user's accounts.
-    """
-    if verified.password_hash is None:
-        return False
-    if verified.legacy:
-        return await _move(connection, verified, new_hash, now)
-    return await accounts_repository.replace_password(
-        connection, verified.user_id, verified.password_hash, new_hash, now
+
+@named
+async def put(connection: AsyncConnection, user_id: str, password_hash: str, now: datetime) -> None:
+    """Set the password, whether or not the user has one; one statement. Raises UserNotFound."""
+    statement = mysql.insert(accounts).values(_row(user_id, password_hash, now))
+    statement = statement.on_duplicate_key_update(
+        password=password_hash, revision=accounts.c.revision + 1, updated_at=now
     )
+    try:
+        await connection.execute(statement)
+    except IntegrityError as error:
+        raise _user_not_found(error) from None
 
 
-async def _move(connection: AsyncConnection, verified: Credential, new_hash: str, now: datetime) -> bool:
-    # The user is the same to callers, so the time of the last change stays.
+def _row(user_id: str, password_hash: str, now: datetime) -> dict[str, Any]:
+    return {
+        "id": new_id("acct"),
+        "user_id": user_id,
+        "provider": CREDENTIAL,
+        "account_id": user_id,
+        "password": password_hash,
+        "revision": 1,
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def _user_not_found(error: IntegrityError) -> Exception:
+    return UserNotFound() if error_number(error) == FOREIGN_KEY_MISSING else error
+
+
+@named
+async def exchange(connection: AsyncConnection, user_id: str, old_hash: str, new_hash: str, now: datetime) -> bool:
+    """Set the password where its hash is still ``old_hash``; answer whether it was."""
+    statement = (
+        update(accounts)
+        .where(accounts.c.provider == CREDENTIAL, accounts.c.account_id == user_id, accounts.c.password == old_hash)
+        .values(password=new_hash, revision=accounts.c.revision + 1, updated_at=now)
+    )
+    return (await connection.execute(statement)).rowcount == 1
+
+
+@named
+async def clear_legacy(connection: AsyncConnection, user_id: str, old_hash: str | None = None) -> bool:
+    """Remove the hash from ``users``, where it is still ``old_hash`` if that is given; answer whether one was there.
+
+    The user's etag and time of change stay: for callers the user is the same.
+    """
+    column = users.c.password_hash
     statement = (
         update(users)
-        .where(users.c.id == verified.user_id, users.c.password_hash == verified.password_hash)
+        .where(users.c.id == user_id, column.is_not(None) if old_hash is None else column == old_hash)
         .values(password_hash=None, updated_at=users.c.updated_at)
     )
-    if (await connection.execute(statement)).rowcount == 0:
-        return False
-    await accounts_repository.put_password(connection, verified.user_id, new_hash, now)
-    return True
+    return (await connection.execute(statement)).rowcount == 1

@@ -12,12 +12,10 @@ from vibework.users.v1 import session_service_pb2 as pb
 
 from chassis.clock import utc_now
 from chassis.keyring import Keyring
-from users_service.accounts import legacy
 from users_service.accounts import repository as accounts
 from users_service.attempts import repository as attempts
 from users_service.attempts.repository import Counter
-from users_service.credentials import repository as passwords
-from users_service.credentials.repository import Credential
+from users_service.credentials import repository as credentials
 from users_service.explain.examples import Example
 from users_service.explain.values import Values
 from users_service.idempotency import Idempotency
@@ -26,16 +24,12 @@ from users_service.verifications import repository as verifications
 
 ACCOUNTS: Final = (
     Example("accounts.insert_account", lambda c, _, v: accounts.insert_account(c, v.account)),
-    Example("accounts.insert_credential", lambda c, _, v: accounts.insert_credential(c, v.user.id, "", v.now)),
-    Example("accounts.put_password", lambda c, _, v: accounts.put_password(c, v.user.id, "", v.now)),
-    Example("accounts.replace_password", lambda c, _, v: accounts.replace_password(c, v.user.id, "", "", v.now)),
     Example("accounts.get", lambda c, _, v: accounts.get(c, v.account.user_id, v.account.id)),
     Example("accounts.get", lambda c, _, v: accounts.get(c, v.account.user_id, v.account.id, lock=True), "locked"),
     Example(
         "accounts.get_by_provider",
         lambda c, _, v: accounts.get_by_provider(c, v.account.provider, v.account.account_id),
     ),
-    Example("accounts.get_credential", lambda c, _, v: accounts.get_credential(c, v.user.id)),
     Example("accounts.list_by_user", lambda c, _, v: accounts.list_by_user(c, v.account.user_id, 20)),
     Example(
         "accounts.list_by_user",
@@ -47,23 +41,17 @@ ACCOUNTS: Final = (
     Example("accounts.exchange_tokens", lambda c, _, v: accounts.exchange_tokens(c, v.account, {"scope": "s"})),
     Example("accounts.look_through", lambda c, _, v: accounts.look_through(c, "key", v.account.id, 500)),
     Example("accounts.get_many", lambda c, _, v: accounts.get_many(c, [v.account.id, "b"])),
-    Example("accounts.get_hash", lambda c, _, v: legacy.get_hash(c, v.user.id)),
-    Example("accounts.clear", lambda c, _, v: legacy.clear(c, v.user.id)),
 )
 
 
-def _replace(*, legacy_: bool) -> Any:
-    def call(connection: AsyncConnection, _database: Database, values: Values) -> Awaitable[bool]:
-        return passwords.replace(connection, Credential(values.user.id, "hash", legacy_), "", values.now)
-
-    return call
-
-
-PASSWORDS: Final = (
-    Example("passwords.read_by_email", lambda c, _, v: passwords.read_by_email(c, v.email)),
-    Example("passwords.read_by_user", lambda c, _, v: passwords.read_by_user(c, v.user.id)),
-    # The other way sends accounts.replace_password.
-    Example("passwords.replace", _replace(legacy_=True), "legacy"),
+CREDENTIALS: Final = (
+    Example("credentials.read_by_email", lambda c, _, v: credentials.read_by_email(c, v.email)),
+    Example("credentials.read_by_user", lambda c, _, v: credentials.read_by_user(c, v.user.id)),
+    Example("credentials.store", lambda c, _, v: credentials.store(c, v.user.id, "", v.now)),
+    Example("credentials.put", lambda c, _, v: credentials.put(c, v.user.id, "", v.now)),
+    Example("credentials.exchange", lambda c, _, v: credentials.exchange(c, v.user.id, "", "", v.now)),
+    Example("credentials.clear_legacy", lambda c, _, v: credentials.clear_legacy(c, v.user.id)),
+    Example("credentials.clear_legacy", lambda c, _, v: credentials.clear_legacy(c, v.user.id, "hash"), "one hash"),
 )
 
 

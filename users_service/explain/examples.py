@@ -24,6 +24,7 @@ from users_service.users import deletion
 from users_service.users import repository as users
 from users_service.users.model import UserChanges, UserFilter
 from users_service.users.reads import UserReads
+from users_service.verifications import repository as verifications
 
 Call = Callable[[AsyncConnection, Database, Values], Awaitable[Any]]
 
@@ -70,7 +71,9 @@ USERS: Final = (
         lambda c, _, v: users.change_user(c, v.user.id, UserChanges(name="n", email="e"), v.now, revision=1),
     ),
     Example("users.delete_user", lambda c, _, v: users.delete_user(c, v.user.id)),
-    Example("users.delete_everything", lambda c, _, v: deletion.delete_everything(c, v.user, v.now)),
+    Example(
+        "users.delete_everything", lambda c, _, v: deletion.delete_everything(c, v.user, v.now, verifications.void)
+    ),
 )
 
 

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from chassis.commands.fake_people import moment
 from chassis.contract.ids import id_at
-from users_service.accounts.model import CREDENTIAL, Tokens
+from users_service.accounts.model import Tokens
 from users_service.accounts.tokens import TokenCipher
+from users_service.credentials.model import CREDENTIAL
 from users_service.users.model import User
 
 _PROVIDERS: Final = ("google", "google", "google", "github", "apple", "microsoft", "gitlab", "discord")

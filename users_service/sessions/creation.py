@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.users.v1 import session_service_pb2 as pb
 
 from chassis.clock import Clock
-from users_service.accounts import repository as accounts
+from users_service.attempts import actions
 from users_service.attempts.limiter import Attempts, address
+from users_service.credentials import repository as credentials
 from users_service.errors import UserNotFound
 from users_service.idempotency import Idempotency
 from users_service.passwords.hasher import Passwords
@@ -19,9 +20,6 @@ from users_service.sessions.messages import client_details, fill
 from users_service.users import repository as users
 from users_service.users.messages import fill as fill_user
 from users_service.users.model import new_user
-
-# The action whose attempts are counted: sign-ups from one address.
-ACTION = "sign_up"
 
 
 class SessionCreation:
@@ -44,7 +42,7 @@ class SessionCreation:
             return answer
         now, client = self._clock(), client_details(request.client)
         self._passwords.ensure_room()
-        subjects = [address(ACTION, client.ip_address)]
+        subjects = [address(actions.SIGN_UP, client.ip_address)]
         await self._attempts.claim(subjects, now)
         user = new_user(request.email, now, name=request.name, image=request.image)
         async with self._attempts.making(self._attempts.counters(subjects)):
@@ -52,7 +50,7 @@ class SessionCreation:
 
         async def work(connection: AsyncConnection) -> pb.SignUpResponse:
             await users.insert_user(connection, user)
-            await accounts.insert_credential(connection, user.id, password_hash, now)
+            await credentials.store(connection, user.id, password_hash, now)
             session, token = await issue(connection, user.id, client, request.do_not_remember, now)
             response = pb.SignUpResponse(session_token=token)
             fill_user(response.user, user)

@@ -11,10 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.clock import Clock
 from chassis.errors import ConflictRetry
+from users_service.attempts import actions
 from users_service.attempts.limiter import Attempts, account, address
 from users_service.attempts.repository import Counter
 from users_service.credentials import repository as credentials
-from users_service.credentials.repository import Credential
+from users_service.credentials.model import Credential
+from users_service.credentials.replacing import replace
 from users_service.errors import NOT_HASHED, CredentialsInvalid
 from users_service.mysql.database import Database
 from users_service.passwords.hasher import Passwords
@@ -24,9 +26,6 @@ from users_service.sessions.model import ClientDetails, Session
 from users_service.users import repository as users
 from users_service.users.email import normalize
 from users_service.users.model import User
-
-# The action whose attempts are counted; a change of password counts as one too.
-ACTION = "sign_in"
 
 # How often a sign-in verifies anew because the hash changed between verification and transaction.
 ROUNDS = 3
@@ -75,7 +74,9 @@ class SignIn:
         whether or not the password is right; PasswordHashingBusy, PasswordHashingUnavailable.
         """
         now, normalized = self._clock(), normalize(email)
-        counters = self._attempts.counters((account(ACTION, normalized), address(ACTION, client.ip_address)))
+        counters = self._attempts.counters(
+            (account(actions.SIGN_IN, normalized), address(actions.SIGN_IN, client.ip_address))
+        )
         # One that cannot be made should not count, and should take no connection when there is most to do.
         self._passwords.ensure_room()
         found = await self._database.transaction(partial(self._begin, normalized, counters, now))
@@ -135,7 +136,7 @@ async def _store(connection: AsyncConnection, session: Session, verified: _Verif
     # The user's row first, as whoever changes the password locks it.
     if await users.get_user(connection, credential.user_id, lock=True) is None:
         return False
-    if not await credentials.replace(connection, credential, verified.replacement or stored, verified.now):
+    if not await replace(connection, credential, verified.replacement or stored, verified.now):
         return False
     await repository.insert_session(connection, session)
     return True

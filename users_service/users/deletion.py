@@ -15,7 +15,7 @@ from users_service.outbox.model import DELETE_USER_NOTIFICATIONS
 from users_service.tables import accounts, sessions
 from users_service.users import repository
 from users_service.users.model import Deleted, User
-from users_service.verifications import repository as verifications
+from users_service.users.proofs import VoidProofs
 
 # A notification that was accepted just before may be stored just after the first deletion, for as long as the
 # notifications service trusts what it last heard of a user: a second deletion finds it.
@@ -23,12 +23,12 @@ SECOND_DELETION: Final = timedelta(minutes=5)
 
 
 @named
-async def delete_everything(connection: AsyncConnection, user: User, now: datetime) -> Deleted:
+async def delete_everything(connection: AsyncConnection, user: User, now: datetime, void_proofs: VoidProofs) -> Deleted:
     """Delete a user whose row the transaction holds locked, and leave word for the notifications service."""
     # Rotated tokens go with their sessions (ON DELETE CASCADE).
     deleted_sessions = await connection.execute(delete(sessions).where(as_foreign_key(sessions.c.user_id, user.id)))
     deleted_accounts = await connection.execute(delete(accounts).where(as_foreign_key(accounts.c.user_id, user.id)))
-    await verifications.void(connection, user.email)
+    await void_proofs(connection, user.email)
     await repository.delete_user(connection, user.id)
     for due in (now, now + SECOND_DELETION):
         await outbox.put(connection, DELETE_USER_NOTIFICATIONS, {"user_id": user.id}, now, available_at=due)

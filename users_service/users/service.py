@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -16,7 +16,6 @@ from vibework.users.v1.user_service_pb2 import CreateUserRequest, CreateUserResp
 from chassis.clock import Clock
 from chassis.contract.keyset import TimeAndId, cut
 from chassis.errors import EtagMismatch
-from users_service.accounts import repository as accounts
 from users_service.errors import RecordUnreadable, UserNotFound
 from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
@@ -29,13 +28,16 @@ from users_service.users.deletion import delete_everything
 from users_service.users.email import folded, normalize
 from users_service.users.messages import fill
 from users_service.users.model import Deleted, User, UserChanges, UserFilter, new_user
+from users_service.users.proofs import VoidProofs
 from users_service.users.reads import UserReads
-from users_service.verifications import repository as verifications
 
 # No etag was given: the user may be in any state.
 ANY_STATE: Final = ""
 # As User.etag writes it.
 ISSUED_ETAG: Final = re.compile(r'"([1-9][0-9]{0,9})"').fullmatch
+
+
+StorePassword = Callable[[AsyncConnection, str, str, datetime], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,9 @@ class Batch:
 class UserService:
     """Creates, reads, changes and deletes users.
 
-    ``query`` carries out lists and counts; ``on_deleted`` is called after each deletion has committed.
+    ``query`` carries out lists and counts; ``on_deleted`` is called after each deletion has committed;
+    ``store_password`` keeps the hash of a new user's password in the transaction that it is given, and ``void_proofs``
+    ends the verifications of addresses there.
     """
 
     database: Database
@@ -70,6 +74,8 @@ class UserService:
     passwords: Passwords
     clock: Clock
     on_deleted: Callable[[], None]
+    store_password: StorePassword
+    void_proofs: VoidProofs
 
     async def create_user(self, request: CreateUserRequest) -> CreateUserResponse:
         """Create a user, with a password account where the request has a password or its hash.
@@ -85,7 +91,7 @@ class UserService:
             user = _requested(request, now=now)
             await repository.insert_user(connection, user)
             if password_hash:
-                await accounts.insert_credential(connection, user.id, password_hash, now)
+                await self.store_password(connection, user.id, password_hash, now)
             response = CreateUserResponse()
             fill(response.user, user)
             return response
@@ -157,7 +163,7 @@ class UserService:
             if not changed:
                 raise EtagMismatch
             if before is not None and folded(before.email) != folded(user.email):
-                await verifications.void(connection, before.email, user.email)
+                await self.void_proofs(connection, before.email, user.email)
             return user
 
         return await self.database.transaction(work)
@@ -171,7 +177,7 @@ class UserService:
                 raise UserNotFound
             if etag not in (ANY_STATE, user.etag):
                 raise EtagMismatch
-            return await delete_everything(connection, user, self.clock())
+            return await delete_everything(connection, user, self.clock(), self.void_proofs)
 
         deleted = await self.database.transaction(work)
         self.on_deleted()

@@ -14,12 +14,12 @@ from chassis.clock import Clock
 from chassis.contract.ids import new_id
 from chassis.errors import NotImplementedYet, ServiceError
 from users_service.accounts import password_changes
+from users_service.attempts import actions
 from users_service.attempts.limiter import Attempts, Subject, account, address
 from users_service.errors import UserNotFound
 from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
 from users_service.passwords.hasher import Passwords
-from users_service.sessions import password_sign_in
 from users_service.users import repository as users
 from users_service.users.email import normalize
 from users_service.users.model import User, UserChanges
@@ -29,10 +29,6 @@ from users_service.verifications.model import Kind, Purpose, Verification, lifet
 from users_service.verifications.secrets import Code, SecretHasher, Token
 
 T = TypeVar("T")
-
-# The actions whose attempts are counted.
-CREATE = "create_verification"
-CONSUME = "consume_verification"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +43,7 @@ class Attempt:
     def subjects(self) -> Sequence[Subject]:
         """Whose attempt it counts as. Tokens cannot be guessed: they count for the address only."""
         identifier = self.secret.identifier if isinstance(self.secret, Code) else ""
-        return account(CONSUME, identifier), address(CONSUME, self.ip_address)
+        return account(actions.CONSUME_VERIFICATION, identifier), address(actions.CONSUME_VERIFICATION, self.ip_address)
 
 
 @dataclass(frozen=True)
@@ -72,9 +68,7 @@ class VerificationService:
         if answer := await self.idempotency.remembered(request, pb.CreateVerificationResponse):
             return answer
         identifier = normalize(request.identifier, "identifier")
-        await self.attempts.claim(
-            [account(CREATE, identifier), address(CREATE, request.client.ip_address)], self.clock()
-        )
+        await self.attempts.claim(_creating(identifier, request.client.ip_address), self.clock())
         purpose, kind = messages.purpose_of(request.purpose), messages.kind_of(request.kind)
 
         async def work(connection: AsyncConnection) -> pb.CreateVerificationResponse:
@@ -146,8 +140,9 @@ class VerificationService:
         async def reset(connection: AsyncConnection, consumed: Consumed, now: datetime) -> tuple[str, int]:
             user = _known(consumed.user)
             ended = await password_changes.reset(connection, user, hashed, now)
+            await repository.void(connection, user.email)
             # Whoever was locked out by somebody's guesses may sign in with the new password.
-            await self.attempts.clear(connection, [account(password_sign_in.ACTION, consumed.verification.identifier)])
+            await self.attempts.clear(connection, [account(actions.SIGN_IN, consumed.verification.identifier)])
             return user.id, ended
 
         return await self._consume_and(attempt, reset)
@@ -168,6 +163,11 @@ class VerificationService:
             # Not before the commit, which counts the wrong attempt.
             raise result
         return result
+
+
+def _creating(identifier: str, ip_address: str) -> Sequence[Subject]:
+    action = actions.CREATE_VERIFICATION
+    return account(action, identifier), address(action, ip_address)
 
 
 def _known(user: User | None) -> User:

@@ -130,7 +130,7 @@ def test_an_account_that_only_reads_sees_the_plans_of_reads(filled: MySQLDatabas
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("users.nothing", "there is no statement users.nothing"), ("locks.acquire", "has no plan")]
+    ("name", "says"), [("users.nothing", "there is no statement users.nothing"), ("mysql.acquire", "has no plan")]
 )
 def test_what_cannot_be_explained_is_one_line(mysql_empty_database: MySQLDatabase, name: str, says: str) -> None:
     """A name that there is not is answered with those that there are."""

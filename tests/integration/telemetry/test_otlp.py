@@ -110,7 +110,7 @@ async def test_statements_of_transactions_are_spans_of_their_call(
             request = session_service_pb2.SignUpRequest(email="planted@example.com", password="planted-password")
             await Stubs.on(channel).sessions.SignUp(request, metadata=(("traceparent", TRACEPARENT),))
     mine = [span for span in collector.spans if span.trace == TRACE]
-    names = {"users.insert_user", "accounts.insert_account", "sessions.insert_session", "database.commit"}
+    names = {"users.insert_user", "credentials.store", "sessions.insert_session", "mysql.commit"}
     assert names <= {span.name for span in mine}
     assert UNNAMED not in {span.name for span in mine}
     assert "planted" not in repr(collector.spans)
@@ -131,11 +131,11 @@ async def test_a_sign_in_asks_its_database_six_times(
     mine = [span for span in collector.spans if span.trace == TRACE and span.kind == CLIENT]
     assert [span.name for span in mine] == [
         "attempts.increment",
-        "passwords.read_by_email",
-        "database.commit",
+        "credentials.read_by_email",
+        "mysql.commit",
         "sessions.insert_guarded",
         "attempts.settle",
-        "database.commit",
+        "mysql.commit",
     ]
     assert "planted" not in repr(collector.spans)
 

