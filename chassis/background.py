@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from chassis.errors import ServiceError
 from chassis.logs import logging
+
+_AGAIN_AFTER_SECONDS: Final = 0.5
 
 
 @asynccontextmanager
@@ -18,9 +20,7 @@ async def running(*loops: Coroutine[Any, Any, NoReturn]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
 
 
 async def repeat(name: str, work: Callable[[], Awaitable[object]], pause: Callable[[], Awaitable[object]]) -> NoReturn:
@@ -35,3 +35,20 @@ async def repeat(name: str, work: Callable[[], Awaitable[object]], pause: Callab
         except Exception:
             # A defect in one round must not end all later ones.
             log.exception("background work failed", work=name)
+
+
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait until they have ended, whatever they raise.
+
+    Once is not enough: before Python 3.12, ``asyncio.wait_for`` loses a cancellation that comes together with the
+    result, and database drivers use it; a loop around a query would go on for ever. So they are cancelled again every
+    half second.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        done, pending = await asyncio.wait(pending, timeout=_AGAIN_AFTER_SECONDS)
+        for task in done:
+            if not task.cancelled():
+                task.exception()

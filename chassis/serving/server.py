@@ -8,7 +8,7 @@ from typing import Final
 
 import grpc
 
-from chassis import tasks
+from chassis import background
 from chassis.interceptors import Interceptor
 from chassis.interceptors.access_log import AccessLog, JsonLines, write_readably
 from chassis.interceptors.envelope import Envelope, Observer
@@ -137,7 +137,7 @@ class Server:
             giving_up.cancel()
 
     async def _end_background(self) -> None:
-        await tasks.end(self._background)
+        await background.end(self._background)
         self._background.clear()
 
 

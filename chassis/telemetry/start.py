@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from chassis import tasks
+from chassis import background
 from chassis.interceptors.envelope import Observer
 from chassis.logs import logging
 from chassis.serving.lifecycle import Scope
@@ -163,6 +163,6 @@ async def _at_once(works: Sequence[Callable[[], Awaitable[object]]]) -> None:
 
 
 async def _finish(export: MetricsExport, running: asyncio.Task[None]) -> None:
-    await tasks.end([running])
+    await background.end([running])
     await export.send(FLUSH_SECONDS, last=True)
     export.close()

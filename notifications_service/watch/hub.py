@@ -17,7 +17,7 @@ from typing import Final
 from bson import Timestamp
 from pymongo.errors import PyMongoError
 
-from chassis import tasks
+from chassis import background
 from chassis.errors import DatabaseUnavailable, ServiceError, ShuttingDown, Unavailable
 from chassis.logs import logging
 from notifications_service.watch import changes
@@ -100,7 +100,7 @@ class Hub:
         self._end_all(ShuttingDown)
         running = list(self._tasks)
         self._stop()
-        await tasks.end(running)
+        await background.end(running)
 
     async def _standing(self) -> Position:
         """Wait until the shared stream stands and return how far it has come."""

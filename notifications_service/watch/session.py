@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
-from chassis import tasks
+from chassis import background
 from notifications_service.watch.changes import Change, Place, time_of
 from notifications_service.watch.errors import ResumeTokenExpired
 from notifications_service.watch.events import Events
@@ -151,4 +151,4 @@ class Session:
                     await self._beat()
             return task.result()
         finally:
-            await tasks.end([task])
+            await background.end([task])

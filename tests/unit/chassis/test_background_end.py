@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from chassis import tasks
+from chassis import background
 
 
 async def test_a_task_that_loses_a_cancellation_ends_all_the_same() -> None:
@@ -19,7 +19,7 @@ async def test_a_task_that_loses_a_cancellation_ends_all_the_same() -> None:
     task = asyncio.create_task(deaf())
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
-        await tasks.end([task])
+        await background.end([task])
     assert task.cancelled()
 
 
@@ -34,6 +34,6 @@ async def test_what_a_task_raises_at_its_end_is_not_the_callers() -> None:
 
     ended, raising = asyncio.create_task(asyncio.sleep(0)), asyncio.create_task(failing())
     await asyncio.sleep(0.01)
-    await tasks.end([ended, raising])
+    await background.end([ended, raising])
     assert ended.done()
     assert isinstance(raising.exception(), ValueError)
