@@ -23,8 +23,7 @@ from chassis.serving.lifecycle import Scope, StartFailed
 from chassis.serving.server import Server, build_server
 from chassis.telemetry.start import Telemetry
 from chassis.telemetry.start import start as start_telemetry
-from notifications_service import metrics, schema
-from notifications_service.feed.answers import Answers
+from notifications_service import metrics
 from notifications_service.feed.batching import SharedCommands
 from notifications_service.feed.paging import pages_of_the_feed
 from notifications_service.feed.repository import FeedRepository
@@ -36,6 +35,8 @@ from notifications_service.migrations import state, steps
 from notifications_service.migrations.steps import Step
 from notifications_service.mongodb.database import Database
 from notifications_service.mongodb.secondaries import Secondaries, reader
+from notifications_service.notification import schema
+from notifications_service.notification.answers import Answers
 from notifications_service.notification.retention import Retention
 from notifications_service.recipients import Anyone, Recipients
 from notifications_service.settings import Settings

@@ -16,11 +16,10 @@ from chassis.context.statements import named
 from chassis.contract.idempotency import RequestIdReused, RequestInFlight
 from chassis.errors import ConflictRetry
 from chassis.pooling.detached import proceed
-from notifications_service import schema
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database
 from notifications_service.mongodb.drivers import Session
-from notifications_service.notification import documents
+from notifications_service.notification import documents, schema
 
 Write = Callable[[Session], Awaitable[None]]
 

@@ -6,11 +6,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from chassis.context.statements import named
-from notifications_service import schema
 from notifications_service.idempotency import KEPT_HOURS
 from notifications_service.mongodb.database import Database
 from notifications_service.mongodb.drivers import Collection
-from notifications_service.notification import documents
+from notifications_service.notification import documents, schema
 from notifications_service.notification.retention import Retention
 
 # Rows that one command deletes.

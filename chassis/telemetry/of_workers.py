@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self
 
-from chassis import tasks
+from chassis import background
 from chassis.telemetry import endpoint
 from chassis.telemetry.exposition import merged, text_of
 from chassis.telemetry.families import Family, by, gauge
@@ -50,7 +50,7 @@ class WorkerMetrics:
             yield
         finally:
             if serving is not None:
-                await tasks.end([serving])
+                await background.end([serving])
 
     async def _serve(self) -> None:
         if self._listener is None:

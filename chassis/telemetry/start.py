@@ -130,7 +130,7 @@ async def _listen(telemetry: Telemetry, settings: ServerSettings, scope: Scope) 
             raise
         # The process that this one replaces still has it; calls do not wait for that.
         taking_over = asyncio.create_task(_take_over(telemetry, settings, scope))
-        scope.resources.push_async_callback(tasks.end, [taking_over])
+        scope.resources.push_async_callback(background.end, [taking_over])
 
 
 async def _take_over(telemetry: Telemetry, settings: ServerSettings, scope: Scope) -> None:

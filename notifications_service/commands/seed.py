@@ -12,10 +12,9 @@ from chassis.commands.progress import progress
 from chassis.commands.seeding import MOST, options, unhurried
 from chassis.peers.clients import open_peer_channel
 from chassis.settings import load
-from notifications_service import schema
 from notifications_service.commands.connection import run
 from notifications_service.mongodb.database import Database
-from notifications_service.notification import retention
+from notifications_service.notification import retention, schema
 from notifications_service.seed.recipients import UserList
 from notifications_service.seed.repository import SeedRepository
 from notifications_service.seed.service import Plan, Seeding

@@ -10,12 +10,11 @@ from bson import ObjectId, json_util
 
 from chassis.commands.cli import CommandFailed
 from chassis.commands.report import Report, Row, Section
-from notifications_service import schema
 from notifications_service.explain import plans
 from notifications_service.explain.examples import EXAMPLES, WITHOUT_PLAN, Example, Values, names
 from notifications_service.explain.explainer import Explainer
 from notifications_service.mongodb import codec
-from notifications_service.notification import documents
+from notifications_service.notification import documents, schema
 from notifications_service.notification.retention import Retention
 from notifications_service.settings import DatabaseSettings
 from notifications_service.status.shapes import shape

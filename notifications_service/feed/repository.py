@@ -13,16 +13,15 @@ from pymongo.errors import BulkWriteError, WriteError
 from pymongo.results import UpdateResult
 
 from chassis.context.statements import named
-from notifications_service import schema
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database, Found
 from notifications_service.mongodb.drivers import Session
 from notifications_service.mongodb.secondaries import Reader
-from notifications_service.notification import documents, filters, states, unreadable
+from notifications_service.notification import documents, filters, schema, states, unreadable
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.retention import Retention
+from notifications_service.notification.schema import FEED_INDEX, UNREADABLE_INDEX
 from notifications_service.notification.states import Change
-from notifications_service.schema import FEED_INDEX, UNREADABLE_INDEX
 
 NEWEST_FIRST: Final = {"createdAt": -1, "_id": -1}
 # Rows that one command deletes: each finishes well within the query timeout.

@@ -17,6 +17,7 @@ from vibework.notifications.v1 import notification_pb2, notification_service_pb2
 from chassis.contract.nesting import MAX_LEVELS, too_deep
 from chassis.errors import FieldViolation, InvalidFields
 from notifications_service.notification import documents, filters
+from notifications_service.notification.answers import answer_too_large
 from notifications_service.notification.documents import Draft, Type
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.states import Mark
@@ -98,11 +99,6 @@ def drafts(request: notification_service_pb2.BatchCreateNotificationsRequest, ma
 def _check_size(field: str, sizes: list[int], max_bytes: int) -> None:
     if sum(sizes) > max_bytes:
         raise answer_too_large(field, sum(sizes), max_bytes)
-
-
-def answer_too_large(field: str, needed: int, most: int) -> InvalidFields:
-    """Return the error for what would be stored and could not be answered."""
-    return InvalidFields.of(field, f"the answer would take {needed} bytes, and {most} is the most", "ANSWER_BYTES")
 
 
 def filter_of(message: notification_service_pb2.NotificationFilter, prefix: str = "filter.") -> Filter:

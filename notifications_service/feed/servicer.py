@@ -18,11 +18,12 @@ from chassis.contract.pagetokens import page_size
 from chassis.errors import InvalidFields
 from chassis.logs import logging
 from notifications_service.errors import NotificationUnreadable
-from notifications_service.feed import answers, requests
+from notifications_service.feed import requests
 from notifications_service.feed.repository import Position
 from notifications_service.feed.service import FeedService
 from notifications_service.idempotency import RequestKey
 from notifications_service.mongodb.codec import Document
+from notifications_service.notification import answers
 from notifications_service.notification.messages import Unreadable
 from notifications_service.notification.unreadable import FLAG
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from chassis.commands.cli import CommandFailed
-from notifications_service.schema import TTL_INDEX, Index
+from notifications_service.notification.schema import TTL_INDEX, Index
 
 # The index's own business, and options whose absence means the same as false.
 _IGNORED: Final = frozenset({"v", "key", "name", "ns", "background"})

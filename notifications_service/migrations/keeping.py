@@ -11,13 +11,12 @@ from datetime import timedelta
 from typing import Any, Final
 
 from chassis.commands.cli import CommandFailed
-from notifications_service import schema
 from notifications_service.migrations import indexes
 from notifications_service.migrations.indexes import Indexes
 from notifications_service.mongodb import codec
-from notifications_service.notification import documents, retention
+from notifications_service.notification import documents, retention, schema
 from notifications_service.notification.retention import DAY
-from notifications_service.schema import Index
+from notifications_service.notification.schema import Index
 
 SETTING: Final = "NOTIFICATIONS_RETENTION_DAYS"
 DEFAULT_DAYS: Final = 30

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from notifications_service import schema
 from notifications_service.migrations import indexes
 from notifications_service.migrations.state import indexes_of
 from notifications_service.mongodb.codec import Document
-from notifications_service.schema import TTL_INDEX, Index
+from notifications_service.notification import schema
+from notifications_service.notification.schema import TTL_INDEX, Index
 
 _IMAGES: Final = "changeStreamPreAndPostImages"
 _VALIDATION: Final = ("validator", "validationLevel", "validationAction")

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from notifications_service.schema import Index
+from notifications_service.notification.schema import Index
 
 _READS: Final = frozenset(
     {

@@ -17,14 +17,13 @@ from chassis.commands.cli import CommandFailed
 from chassis.commands.migrations import DropRefused, Limits, MigrationRefused, WouldLock, WouldLose
 from chassis.logs.tracebacks import summary
 from chassis.schema import listed
-from notifications_service import schema
 from notifications_service.migrations import indexes, keeping, mending, steps
 from notifications_service.migrations.lock import lock
 from notifications_service.migrations.online import Online
 from notifications_service.migrations.rehearsal import Rehearsal
 from notifications_service.migrations.state import RECORDS, SERVICE, Records, indexes_of, recorded, stand, title_of
 from notifications_service.migrations.steps import Step
-from notifications_service.notification import documents
+from notifications_service.notification import documents, schema
 
 COLLECTION: Final = RECORDS
 # Seconds that a process waits for another one that migrates.

@@ -9,11 +9,11 @@ from pymongo.errors import OperationFailure
 
 from chassis.context.statements import named
 from chassis.schema import SchemaState
-from notifications_service import schema
 from notifications_service.migrations import indexes
 from notifications_service.migrations.indexes import Indexes
 from notifications_service.migrations.steps import Step
 from notifications_service.mongodb.codec import Document
+from notifications_service.notification import schema
 
 SERVICE: Final = "notifications-service"
 RECORDS: Final = "migrations"

@@ -12,9 +12,8 @@ from typing import Any, Final
 
 from chassis.context.statements import named
 from chassis.schema import SchemaLacking
-from notifications_service import schema
 from notifications_service.mongodb.drivers import Collection
-from notifications_service.notification import documents
+from notifications_service.notification import documents, schema
 
 DAY: Final = 86_400
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chassis.context.statements import named
-from notifications_service import schema
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database
+from notifications_service.notification import schema
 
 
 class SeedRepository:

@@ -7,8 +7,8 @@ from typing import Any, Final
 from pymongo.errors import OperationFailure
 
 from chassis.commands.report import Row, Section
-from notifications_service import schema
 from notifications_service.mongodb.database import Database
+from notifications_service.notification import schema
 
 _KEPT_OUT: Final = "system."
 

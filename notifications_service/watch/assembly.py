@@ -10,8 +10,8 @@ from functools import partial
 from typing import Final
 
 from chassis.keyring import Keyring
-from notifications_service.feed.answers import Answers
 from notifications_service.mongodb.database import Database
+from notifications_service.notification.answers import Answers
 from notifications_service.watch import change_stream
 from notifications_service.watch.events import Events
 from notifications_service.watch.history import History

@@ -12,11 +12,11 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure
 
 from chassis.context.statements import named
-from notifications_service import schema
 from notifications_service.mongodb import drivers, undecoded
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database
 from notifications_service.mongodb.drivers import Collection
+from notifications_service.notification import schema
 from notifications_service.watch.changes import OPERATIONS, Change, HistoryLost, Position, parse, position_of, time_of
 
 # The place lies before the history that is kept (286) or is none of it (260, 280); or the stream cannot pass an event

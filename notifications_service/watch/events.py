@@ -9,9 +9,9 @@ from vibework.notifications.v1 import notification_pb2
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from chassis.logs import logging
-from notifications_service.feed.answers import Answers
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification import messages
+from notifications_service.notification.answers import Answers
 from notifications_service.watch.changes import Change, Kind, Place
 from notifications_service.watch.tokens import ResumeTokens
 from notifications_service.watch.watcher import Event

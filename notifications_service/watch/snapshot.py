@@ -17,11 +17,10 @@ from pymongo.errors import OperationFailure
 
 from chassis.batching.coalesce import Coalescer
 from chassis.context.statements import named
-from notifications_service import schema
 from notifications_service.mongodb import codec
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database, Found
-from notifications_service.notification import filters, unreadable
+from notifications_service.notification import filters, schema, unreadable
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.states import State
 from notifications_service.watch.errors import WatchInterrupted

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pymongo
 
-from notifications_service import schema
+from notifications_service.notification import schema
 from script.local.processes import Process
 from script.local.services import Service
 from tests.bench import seed_mongodb, seed_mysql

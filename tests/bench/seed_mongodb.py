@@ -8,9 +8,8 @@ from typing import Any
 import pymongo
 from pymongo import WriteConcern
 
-from notifications_service import schema
 from notifications_service.mongodb import codec
-from notifications_service.notification import documents
+from notifications_service.notification import documents, schema
 from notifications_service.notification.documents import Draft, Type
 from tests.bench import plan as planned
 from tests.bench.plan import Plan

@@ -12,9 +12,8 @@ import pymongo
 from bson import ObjectId
 
 from chassis.contract.ids import new_id
-from notifications_service import schema
 from notifications_service.mongodb.codec import Document
-from notifications_service.notification import documents, states
+from notifications_service.notification import documents, schema, states
 from notifications_service.notification.documents import Draft, Type
 from notifications_service.notification.states import State
 

@@ -18,9 +18,9 @@ import pymongo
 import uvloop
 from pydantic import SecretStr
 
-from notifications_service import schema
 from notifications_service.mongodb import codec
 from notifications_service.mongodb.database import Database
+from notifications_service.notification import schema
 from notifications_service.settings import DatabaseSettings
 from notifications_service.watch import changes
 from notifications_service.watch.change_stream import opened

@@ -16,12 +16,12 @@ import pymongo
 import pytest
 from pymongo.errors import WriteError
 
-from notifications_service import schema
 from notifications_service.migrations import lock as lock_module
 from notifications_service.migrations import steps
 from notifications_service.migrations.lock import Locked, LockLost, lock
 from notifications_service.migrations.runner import Runner, StepFailed
 from notifications_service.mongodb.database import Database
+from notifications_service.notification import schema
 from tests.harness.database_servers import ROOT
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import settings_for
@@ -82,7 +82,7 @@ def schema_of(database: Any) -> dict[str, Any]:
 
 
 def assert_as_declared(database: Any) -> None:
-    """The database has the collections, indexes and options that ``notifications_service.schema`` declares."""
+    """The database has the collections, indexes and options that the schema declares."""
     found = schema_of(database)
     assert found.keys() == schema.INDEXES.keys()
     for name, declared in schema.INDEXES.items():

@@ -12,7 +12,7 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from vibework.notifications.v1 import notification_pb2 as pb
 from vibework.notifications.v1 import notification_service_pb2 as service
 
-from notifications_service.feed import answers
+from notifications_service.notification import answers
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
 from tests.harness.users import reason

@@ -18,9 +18,9 @@ from click.testing import CliRunner, Result
 from pymongo.errors import OperationFailure
 
 import migrations.mongodb
-from notifications_service import schema
 from notifications_service.cli import main
 from notifications_service.migrations import steps
+from notifications_service.notification import schema
 from tests.harness.database_servers import ROOT
 from tests.harness.databases import MongoDatabase
 from tests.integration.notifications.building import row

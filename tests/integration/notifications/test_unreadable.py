@@ -17,9 +17,8 @@ from bson.raw_bson import RawBSONDocument
 from google.protobuf.field_mask_pb2 import FieldMask
 from vibework.notifications.v1 import notification_service_pb2 as service
 
-from notifications_service import schema
 from notifications_service.migrations.runner import Runner
-from notifications_service.notification import unreadable
+from notifications_service.notification import schema, unreadable
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
 from tests.harness.users import reason

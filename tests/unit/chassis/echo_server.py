@@ -18,7 +18,7 @@ from typing import Any
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
-from chassis import tasks
+from chassis import background
 
 # First, as in the services: it says how gRPC is to be loaded.
 from chassis.serving import lifecycle
@@ -102,7 +102,7 @@ async def build(scope: lifecycle.Scope) -> Server:
         scope.resources.push_async_callback(_never_ends)
     if hangs == "task":
         task = asyncio.create_task(_never_ends())
-        scope.resources.push_async_callback(tasks.end, [task])
+        scope.resources.push_async_callback(background.end, [task])
     servicer: Any = Sessions()  # type: ignore[abstract]
     services: list[Registration] = [(pb_grpc.add_SessionServiceServicer_to_server, servicer)]
     probe = _broken_probe if hangs in ("pool", "database") else _probe

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import capture_logs
 
-from chassis import tasks
+from chassis import background
 from chassis.schema import SchemaLacking
 from chassis.serving.health import Health, run_probe, watch_probe
 from tests.unit.chassis.conftest import Running, Serve
@@ -121,7 +121,7 @@ async def test_the_log_says_why_it_is_not_serving_once_for_each_reason() -> None
     with capture_logs() as logs:
         watching = asyncio.create_task(watch_probe(Health(()), probe, 0.001, 1))
         await asyncio.wait_for(ended.wait(), 10)
-        await tasks.end([watching])
+        await background.end([watching])
     told = [entry.get("probe") for entry in logs if entry["event"] in ("serving", "not serving")]
     assert told == ["without 0002", "OSError", None]
 

@@ -17,8 +17,8 @@ from vibework.notifications.v1.notification_service_pb2 import (
 )
 
 from chassis.contract import fieldmask
+from chassis.errors import InvalidFields
 from chassis.logs import logging
-from notifications_service.feed.requests import answer_too_large
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification import messages, states
 from notifications_service.notification.states import State
@@ -206,3 +206,8 @@ def _add(entry: TypeStats, state: State, number: int) -> None:
     entry.seen += number * (state >= State.SEEN)
     entry.unread += number * (state < State.READ)
     entry.unseen += number * (state < State.SEEN)
+
+
+def answer_too_large(field: str, needed: int, most: int) -> InvalidFields:
+    """Return the error for what would be stored and could not be answered."""
+    return InvalidFields.of(field, f"the answer would take {needed} bytes, and {most} is the most", "ANSWER_BYTES")
