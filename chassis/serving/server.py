@@ -154,11 +154,11 @@ def build_server(
 ) -> Server:
     """Put together a server; call it inside the event loop that will serve.
 
-    ``services``: pairs of a generated ``add_XServicer_to_server`` and a servicer. ``probe``: fails or
-    hangs when the database is away. ``fresh``: does the same over a new connection of its own
-    (chassis/serving/deafness.py); None: a pool that is broken for good is not noticed. ``draining``: made by the caller when services need it too.
-    ``interceptors``: around the servicers, with the decoded and valid request. ``observers``: told of
-    every call that ended, and ``begin`` of every call that begins.
+    ``services``: pairs of a generated ``add_XServicer_to_server`` and a servicer. ``probe``: fails or hangs when the
+    database is away. ``fresh``: does the same over a new connection of its own (chassis/serving/deafness.py); None: a
+    pool that is broken for good is not noticed. ``draining``: made by the caller when services need it too.
+    ``interceptors``: around the servicers, with the decoded and valid request. ``observers``: told of every call that
+    ended, and ``begin`` of every call that begins.
     """
     recorded = record(services)
     health = Health(recorded)

@@ -31,7 +31,7 @@ from tests.harness.workers import (
     wait_for,
     workers,
 )
-from tests.unit.chassis.test_rolling_restart import Load
+from tests.unit.chassis.serving.test_rolling_restart import Load
 
 ESTABLISHED, LISTENING = "01", "0A"
 

@@ -16,7 +16,7 @@ from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
 from chassis.peers.clients import open_channel
 from tests.harness.workers import free_port
-from tests.unit.chassis.test_lifecycle import Served, serving
+from tests.unit.chassis.serving.test_lifecycle import Served, serving
 
 REQUEST = pb.ValidateSessionRequest(session_token="a" * 43)
 METHOD = "vibework.users.v1.SessionService/ValidateSession"

@@ -177,7 +177,7 @@ _FULL = """
 import resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
-from tests.unit.chassis.test_backup_archive import write
+from tests.unit.chassis.backup.test_backup_archive import write
 from chassis.backup.errors import BackupFailed
 try:
     write(Path(sys.argv[1]))

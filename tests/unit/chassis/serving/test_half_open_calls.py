@@ -27,7 +27,7 @@ from tests.unit.chassis.raw_connection import CHECK, REFLECT, VALIDATE, WATCH, W
 
 REQUEST = pb.ValidateSessionRequest(session_token=TOKEN).SerializeToString()
 CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED = "1", "4", "8"
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def half_open(running: Running, path: bytes = VALIDATE) -> Any:

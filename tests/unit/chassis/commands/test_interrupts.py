@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 # Each says when it is at work; the first cleans up, the others do not let themselves be ended.
 CLEANS_UP = """
 async def work():

@@ -14,7 +14,7 @@ from chassis.serving.deafness import until_deaf
 from chassis.serving.guard import EXIT_DEAF, EXIT_STOPPED_AT_ONCE, EXIT_STUCK
 from chassis.serving.health import Health
 from tests.unit.chassis.echo_server import SOON
-from tests.unit.chassis.test_lifecycle import Served, serving
+from tests.unit.chassis.serving.test_lifecycle import Served, serving
 
 SHORT = {"GRPC_DRAIN_MS": "0", "GRPC_GRACE_MS": "0"}
 # What the product promises after drain and grace, both none here.

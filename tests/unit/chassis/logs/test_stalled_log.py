@@ -25,7 +25,7 @@ from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 from chassis.logs.writer import LogWriter
 from tests.harness.workers import free_port, serving, wait_for
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SCRIPT = Path(__file__).with_name("echo_server.py")
 CALLS = 2_000
 # Below GRPC_MAX_IN_FLIGHT.
