@@ -29,9 +29,11 @@ class Call:
     limit in seconds, None for streams. ``repeats_id``: the request id is the caller's own, which every
     answer repeats; one that we made up is worth its cost on the wire only with an error, for quoting.
     ``received``: its message has arrived. ``ended_by``: the error for which the server has cancelled ``task``.
+    ``caller``: the name of who calls, as proven to a gate (``chassis.interceptors.gates``); None: nobody has asked yet.
     """
 
     # Defaults on the class: most calls never set them, and every attribute set costs every call.
+    caller: str | None = None
     cap: float | None = None
     code = "OK"
     # The server's span of this call and the id of its trace, where calls are traced.

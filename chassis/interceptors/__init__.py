@@ -1,14 +1,13 @@
 """What happens around every handler, one concern per file, composed once per method.
 
 A handler takes the request and the context and returns the response (None for a server stream, which
-writes to the context itself), so that one wrapper serves unary and streaming methods alike. What every
-call needs is in the flat ``envelope``; an ``Interceptor`` adds a concern inside it, around the decoded
-request (``docs/decisions/0002-interceptors-as-composition.md``).
+writes to the context itself). All that a call needs is in the flat ``envelope``; what may refuse a call before its
+message is decoded is one of the ``gates`` (``docs/decisions/0002-one-envelope.md``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -24,13 +23,3 @@ class Method:
 
     name: str
     streaming: bool = False
-
-
-Interceptor: TypeAlias = Callable[[Method, Handler], Handler]
-
-
-def compose(method: Method, handler: Handler, interceptors: Iterable[Interceptor]) -> Handler:
-    """Wrap a handler; the first interceptor becomes the outermost."""
-    for interceptor in reversed(tuple(interceptors)):
-        handler = interceptor(method, handler)
-    return handler

@@ -1,7 +1,7 @@
 """The envelope of every call: admission, error mapping, request id and access log around a handler.
 
-The concerns live in files of their own; this one calls them in order. It is one coroutine and not a
-chain of them because each link costs every call 3 to 9 µs of cold cache (docs/decisions/0002).
+The concerns live in files of their own; this one calls them in order. It is one coroutine and not a chain of
+them, because each link costs every call (docs/decisions/0002-one-envelope.md).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from grpc.aio import EOF
 from chassis.context import calls
 from chassis.context.calls import REQUEST_ID_KEY, Call
 from chassis.errors import InvalidFields
-from chassis.interceptors import Context, Handler
+from chassis.interceptors import Context, Handler, Method
 from chassis.interceptors.errors import fail
+from chassis.interceptors.gates import Gate, GateCheck, bind
 from chassis.interceptors.in_flight import InFlight
 
 # Told of every call when it has ended: the access log, metrics.
@@ -43,16 +44,19 @@ class Envelope:
     observers: Sequence[Observer] = ()
     # Told of every call at its beginning, in the call's own task: tracing.
     begin: Observer | None = None
+    # What may refuse a call that was admitted, by its headers alone.
+    gates: Sequence[Gate] = ()
 
-    def unary(self, prepare: Prepare, handler: Handler, encode: Encode) -> Handler:
+    def unary(self, method: Method, prepare: Prepare, handler: Handler, encode: Encode) -> Handler:
         """Wrap a unary handler; the cap on its duration applies."""
-        admit, finish = self.in_flight.admit, self._finish(self.in_flight.release)
-        entered = self._entering()
+        entered, checks = self._entering(), self._checks(self.in_flight.admit, method)
+        endings = self._endings(self.in_flight.release)
 
         async def handle(_: Any, context: Context) -> Any:
             call = entered(context)
             try:
-                admit(call)
+                for check in checks:
+                    check(call)
                 if (request := await context.read()) is EOF:
                     await _without_message()
                 call.received = True
@@ -60,11 +64,12 @@ class Envelope:
             except BaseException as error:  # noqa: BLE001 - fail() re-raises what it does not map
                 await fail(call, context, error)
             finally:
-                finish(call)
+                for end in endings:
+                    end(call)
 
         return handle
 
-    def stream(self, prepare: Prepare, handler: Handler) -> Handler:
+    def stream(self, method: Method, prepare: Prepare, handler: Handler) -> Handler:
         """Wrap a handler that writes a stream; the cap applies until its message has come."""
         opened = self.in_flight.opened
 
@@ -75,28 +80,31 @@ class Envelope:
             opened(call)
             await handler(prepare(request), context)
 
-        return self._around(serve, self.in_flight.admit_stream, self.in_flight.release_stream)
+        checks = self._checks(self.in_flight.admit_stream, method)
+        return self._around(serve, checks, self.in_flight.release_stream)
 
-    def conversation(self, handler: Handler) -> Handler:
+    def conversation(self, method: Method, handler: Handler) -> Handler:
         """Wrap a handler that reads requests by itself, and may answer before the first; limited like a unary one."""
 
         async def serve(_: Call, requests: Any, context: Context) -> None:
             await handler(requests, context)
 
-        return self._around(serve, self.in_flight.admit, self.in_flight.release)
+        return self._around(serve, self._checks(self.in_flight.admit, method), self.in_flight.release)
 
-    def _around(self, serve: _Serve, admit: Observer, release: Observer) -> Handler:
-        entered, finish = self._entering(), self._finish(release)
+    def _around(self, serve: _Serve, checks: Sequence[GateCheck], release: Observer) -> Handler:
+        entered, endings = self._entering(), self._endings(release)
 
         async def handle(requests: Any, context: Context) -> None:
             call = entered(context)
             try:
-                admit(call)
+                for check in checks:
+                    check(call)
                 await serve(call, requests, context)
             except BaseException as error:  # noqa: BLE001 - fail() re-raises what it does not map
                 await fail(call, context, error)
             finally:
-                finish(call)
+                for end in endings:
+                    end(call)
 
         return handle
 
@@ -112,8 +120,12 @@ class Envelope:
 
         return entered
 
-    def _finish(self, release: Observer) -> Observer:
-        return in_turn((release, *self.observers, Call.close))
+    def _checks(self, admit: GateCheck, method: Method) -> tuple[GateCheck, ...]:
+        """Return what a call must pass: admission first, so that one that a gate refuses has had a place, too."""
+        return admit, *bind(self.gates, method)
+
+    def _endings(self, release: Observer) -> tuple[Observer, ...]:
+        return release, *self.observers, Call.close
 
 
 def _entered(context: Context) -> Call:
@@ -131,16 +143,3 @@ async def _without_message() -> NoReturn:
     """End a call whose caller has said all that it will say, or has gone: then the cancellation comes meanwhile."""
     await asyncio.sleep(_GONE_SECONDS)
     raise InvalidFields(())
-
-
-def in_turn(steps: Sequence[Observer]) -> Observer:
-    """Return one observer that does all steps; without a loop at run time."""
-    if len(steps) == 1:
-        return steps[0]
-    first, rest = steps[0], in_turn(steps[1:])
-
-    def both(call: Call) -> None:
-        first(call)
-        rest(call)
-
-    return both

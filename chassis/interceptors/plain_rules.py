@@ -79,10 +79,14 @@ def _anything(_: Any) -> bool:
 
 
 def _all(steps: list[Accept]) -> Accept:
-    if not steps:
-        return _anything
-    first, rest = steps[0], steps[1:]
-    if not rest:
-        return first
-    others = _all(rest)
-    return lambda request: first(request) and others(request)
+    # Look-ups by key have one step, of which a loop would cost half as much again (0.07 µs).
+    if len(steps) == 1:
+        return steps[0]
+
+    def accept(request: Any) -> bool:
+        for step in steps:  # noqa: SIM110 - all() with a generator takes twice as long
+            if not step(request):
+                return False
+        return True
+
+    return accept

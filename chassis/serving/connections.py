@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from chassis.interceptors.metadata_limit import MOST_METADATA_BYTES
 from chassis.settings import ServerSettings
 
-# Metadata of a call, its entries counted with 32 bytes on top of their names and values (RFC 9113, 6.5.2). Beyond the
-# first limit gRPC's core refuses the more calls the larger they are, beyond the second all.
+# Metadata of a call: beyond this gRPC's core refuses the more calls the larger they are, up to MOST_METADATA_BYTES,
+# beyond which it refuses all.
 METADATA_BYTES: Final = 8 * 1024
-MOST_METADATA_BYTES: Final = 16 * 1024
-ENTRY_BYTES: Final = 32
 # TLS, the first frame of HTTP/2 and the answer to our settings take a few round trips: this is for bad lines.
 HANDSHAKE_MS: Final = 10_000
 

@@ -7,7 +7,8 @@ be opened without limits (docs/decisions/0054-admission-from-the-headers-on.md).
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator
-from typing import Any, Final, cast
+from dataclasses import replace
+from typing import Any, Final, NoReturn, cast
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -16,17 +17,20 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from chassis.context import calls
 from chassis.context.calls import Call
 from chassis.errors import MethodUnknown
-from chassis.interceptors import Context
+from chassis.interceptors import Context, Method
 from chassis.interceptors.envelope import Envelope, Prepare
 from chassis.interceptors.in_flight import InFlight, ProbesInFlight
+from chassis.interceptors.metadata_limit import metadata_limit
 from chassis.interceptors.validation import Validation
 from chassis.serving.health import SERVICE_NAME as HEALTH
 from chassis.serving.health import Health, HealthServicer
-from chassis.serving.registration import Composer, Router, record, refusal, writing
+from chassis.serving.registration import Composer, Router, record, writing
 
 # A check is answered at once, so these are about those that never say what they ask: the oldest gives way to a new one.
 MAX_CHECKS: Final = 1_000
 CHECK_SECONDS: Final = 5.0
+# In place of the name of a method that nobody knows.
+_UNKNOWN: Final = "unknown"
 
 
 def checks_in_flight(max_watches: int, cap: float) -> ProbesInFlight:
@@ -37,7 +41,7 @@ def checks_in_flight(max_watches: int, cap: float) -> ProbesInFlight:
 def health_checks(health: Health, validation: Validation, checks: ProbesInFlight) -> Router:
     """Return what answers ``grpc.health.v1``."""
     recorded = record([(health_pb2_grpc.add_HealthServicer_to_server, HealthServicer(health))])
-    return Composer(Envelope(checks), validation).router(recorded)
+    return Composer(Envelope(checks, gates=(metadata_limit,)), validation).router(recorded)
 
 
 def contract(health: Health, validation: Validation, in_flight: InFlight) -> Router:
@@ -45,25 +49,20 @@ def contract(health: Health, validation: Validation, in_flight: InFlight) -> Rou
     names = (*sorted(health.services - {""}), HEALTH, reflection.SERVICE_NAME)
     servicer = reflection.aio.ReflectionServicer(names)
     ((service, handlers),) = record([(reflection_pb2_grpc.add_ServerReflectionServicer_to_server, servicer)]).items()
-    envelope = Envelope(in_flight)
-    composer = Composer(envelope, validation)
-    return Router(
-        {
-            f"/{service}/{name}": _conversation(envelope, composer.prepare(handler.request_deserializer), handler)
-            for name, handler in handlers.items()
-        },
-        envelope,
-    )
+    composer = Composer(Envelope(in_flight, gates=(metadata_limit,)), validation)
+    methods = {f"/{service}/{name}": handler for name, handler in handlers.items()}
+    return Router({name: _conversation(composer, Method(name, streaming=True), methods[name]) for name in methods})
 
 
-def _conversation(envelope: Envelope, prepare: Prepare, registered: Any) -> Any:
-    handler = writing(registered.stream_stream)
+def _conversation(composer: Composer, method: Method, registered: Any) -> Any:
+    prepare, handler = composer.prepare(registered.request_deserializer), writing(registered.stream_stream)
 
     async def converse(requests: AsyncIterable[bytes], context: Context) -> None:
         await handler(_prepared(requests, prepare), context)
 
     return grpc.stream_stream_rpc_method_handler(
-        cast("Any", envelope.conversation(converse)), response_serializer=registered.response_serializer
+        cast("Any", composer.envelope.conversation(method, converse)),
+        response_serializer=registered.response_serializer,
     )
 
 
@@ -73,12 +72,20 @@ async def _prepared(requests: AsyncIterable[bytes], prepare: Prepare) -> AsyncIt
 
 
 class UnknownMethods(grpc.GenericRpcHandler):
-    """Answers what no other handler knows with UNIMPLEMENTED and its reason; registered last."""
+    """Answers what no other handler knows with UNIMPLEMENTED and its reason; registered last.
+
+    It passes no gates, since they are bound to methods, and is refused in any case.
+    """
 
     def __init__(self, envelope: Envelope) -> None:
-        self._handler = refusal(envelope, MethodUnknown)
+        refusing = replace(envelope, gates=()).conversation(Method(_UNKNOWN), _refuse)
+        self._handler: Any = grpc.stream_stream_rpc_method_handler(cast("Any", refusing))
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Return the refusing handler; the name is the caller's to choose, so it is not logged."""
-        calls.enter(Call("unknown", handler_call_details.invocation_metadata))
+        calls.enter(Call(_UNKNOWN, handler_call_details.invocation_metadata))
         return self._handler
+
+
+async def _refuse(_: Any, __: Context) -> NoReturn:
+    raise MethodUnknown

@@ -19,11 +19,10 @@ from google.protobuf.message import DecodeError
 from chassis.context import calls
 from chassis.context.calls import Call
 from chassis.contract import nesting
-from chassis.errors import AnswerTooLarge, InvalidFields, MetadataTooLarge, ServiceError
-from chassis.interceptors import Context, Handler, Interceptor, Method, compose
+from chassis.errors import AnswerTooLarge, InvalidFields
+from chassis.interceptors import Context, Handler, Method
 from chassis.interceptors.envelope import Envelope, Prepare
 from chassis.interceptors.validation import Validation
-from chassis.serving.connections import ENTRY_BYTES, MOST_METADATA_BYTES
 from chassis.serving.goodbye import Goodbye
 
 # ``add_UserServiceServicer_to_server`` and the servicer to pass to it.
@@ -64,15 +63,10 @@ def record(registrations: Iterable[Registration]) -> dict[str, Mapping[str, Any]
 
 
 class Router(grpc.GenericRpcHandler):
-    """Finds the handler of a method by its full name and opens the record of the call.
+    """Finds the handler of a method by its full name and opens the record of the call."""
 
-    ``envelope``: goes around the refusal of calls with too much metadata. gRPC's core refuses them, too, but before
-    its peer has said that it knows the limit, as which it need not, it takes 16 MiB.
-    """
-
-    def __init__(self, handlers: Mapping[str, Any], envelope: Envelope) -> None:
+    def __init__(self, handlers: Mapping[str, Any]) -> None:
         self._find: Callable[[str], Any] = dict(handlers).get
-        self._too_large = refusal(envelope, MetadataTooLarge)
 
     def hold(self, goodbye: Goodbye) -> None:
         """Have calls that come from now on wait until goodbye was said."""
@@ -83,33 +77,18 @@ class Router(grpc.GenericRpcHandler):
         """Return the handler of the method called, or None."""
         name = handler_call_details.method
         handler = self._find(name)
-        if handler is None:
-            return None
-        metadata = handler_call_details.invocation_metadata
-        # The look-up runs in the task of the call, so the handler sees what is set here.
-        calls.enter(Call(name, metadata))
-        size = ENTRY_BYTES * len(metadata)
-        for key, value in metadata:
-            size += len(key) + len(value)
-        return handler if size < MOST_METADATA_BYTES else self._too_large
-
-
-def refusal(envelope: Envelope, error: type[ServiceError]) -> Any:
-    """Return a handler that answers with an error whatever the shape of the call, and before its first message."""
-
-    async def refuse(_: Any, __: Context) -> NoReturn:
-        raise error
-
-    return grpc.stream_stream_rpc_method_handler(cast("Any", envelope.conversation(refuse)))
+        if handler is not None:
+            # The look-up runs in the task of the call, so the handler sees what is set here.
+            calls.enter(Call(name, handler_call_details.invocation_metadata))
+        return handler
 
 
 @dataclass(frozen=True)
 class Composer:
-    """Builds the handler of a method: envelope, decoding, validation, interceptors, servicer."""
+    """Builds the handler of a method: envelope, decoding, validation, servicer."""
 
     envelope: Envelope
     validation: Validation
-    interceptors: Sequence[Interceptor] = ()
     # Bytes of the largest message that gRPC sends: beyond, it would fail the call after the envelope has called it OK.
     max_message_bytes: int = 1 << 30
 
@@ -120,26 +99,23 @@ class Composer:
                 f"/{service}/{name}": self._compose(f"/{service}/{name}", handler)
                 for service, handlers in services.items()
                 for name, handler in handlers.items()
-            },
-            self.envelope,
+            }
         )
 
     def _compose(self, name: str, registered: Any) -> Any:
         if registered.request_streaming:
             raise TypeError(f"{name}: request streams are not supported")
-        return self._stream(name, registered) if registered.response_streaming else self._unary(name, registered)
+        method = Method(name, streaming=registered.response_streaming)
+        return self._stream(method, registered) if method.streaming else self._unary(method, registered)
 
-    def _unary(self, name: str, registered: Any) -> Any:
-        handler = compose(Method(name), registered.unary_unary, self.interceptors)
-        prepare = self.prepare(registered.request_deserializer)
-        composed = self.envelope.unary(prepare, handler, self._encode(registered.response_serializer))
+    def _unary(self, method: Method, registered: Any) -> Any:
+        prepare, encode = self.prepare(registered.request_deserializer), self._encode(registered.response_serializer)
+        composed = self.envelope.unary(method, prepare, registered.unary_unary, encode)
         return grpc.stream_unary_rpc_method_handler(cast("Any", Asynchronous(composed)))
 
-    def _stream(self, name: str, registered: Any) -> Any:
-        method = Method(name, streaming=True)
-        handler = compose(method, writing(registered.unary_stream), self.interceptors)
-        composed = self.envelope.stream(self.prepare(registered.request_deserializer), handler)
-        encode = self._encode(registered.response_serializer)
+    def _stream(self, method: Method, registered: Any) -> Any:
+        prepare, encode = self.prepare(registered.request_deserializer), self._encode(registered.response_serializer)
+        composed = self.envelope.stream(method, prepare, writing(registered.unary_stream))
         return grpc.stream_stream_rpc_method_handler(cast("Any", composed), response_serializer=encode)
 
     def _encode(self, encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:

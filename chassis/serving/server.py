@@ -9,10 +9,11 @@ from typing import Final
 import grpc
 
 from chassis import background
-from chassis.interceptors import Interceptor
 from chassis.interceptors.access_log import AccessLog, JsonLines, write_readably
 from chassis.interceptors.envelope import Envelope, Observer
+from chassis.interceptors.gates import Gate
 from chassis.interceptors.in_flight import InFlight, enforce_caps
+from chassis.interceptors.metadata_limit import metadata_limit
 from chassis.interceptors.validation import Validation
 from chassis.logs import logging
 from chassis.serving import infrastructure, ports
@@ -148,7 +149,7 @@ def build_server(
     probe: Probe,
     fresh: Probe | None = None,
     draining: asyncio.Event | None = None,
-    interceptors: Sequence[Interceptor] = (),
+    gates: Sequence[Gate] = (),
     observers: Sequence[Observer] = (),
     begin: Observer | None = None,
 ) -> Server:
@@ -157,8 +158,8 @@ def build_server(
     ``services``: pairs of a generated ``add_XServicer_to_server`` and a servicer. ``probe``: fails or hangs when the
     database is away. ``fresh``: does the same over a new connection of its own (chassis/serving/deafness.py); None: a
     pool that is broken for good is not noticed. ``draining``: made by the caller when services need it too.
-    ``interceptors``: around the servicers, with the decoded and valid request. ``observers``: told of every call that
-    ended, and ``begin`` of every call that begins.
+    ``gates``: refuse calls of these services before they are decoded, in this order (chassis/interceptors/gates.py).
+    ``observers``: told of every call that ended, and ``begin`` of every call that begins.
     """
     recorded = record(services)
     health = Health(recorded)
@@ -166,8 +167,9 @@ def build_server(
     checks = infrastructure.checks_in_flight(settings.grpc_max_streams, in_flight.cap)
     access_log = _access_log()
     noting = (access_log.add,) if access_log else ()
-    envelope, validation = Envelope(in_flight, (*noting, *observers), begin), Validation()
-    router = Composer(envelope, validation, interceptors, settings.grpc_max_message_bytes).router(recorded)
+    envelope = Envelope(in_flight, (*noting, *observers), begin, (metadata_limit, *gates))
+    validation = Validation()
+    router = Composer(envelope, validation, settings.grpc_max_message_bytes).router(recorded)
     handlers: list[grpc.GenericRpcHandler] = [router, infrastructure.health_checks(health, validation, checks)]
     if settings.reflection_enabled:
         handlers.append(infrastructure.contract(health, validation, in_flight))

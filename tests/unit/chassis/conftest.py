@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -19,6 +19,7 @@ from vibework.notifications.v1 import notification_service_pb2_grpc as notificat
 from vibework.users.v1 import session_service_pb2 as sessions_pb2
 from vibework.users.v1 import session_service_pb2_grpc as sessions_grpc
 
+from chassis.interceptors.gates import Gate
 from chassis.logs import logging
 from chassis.serving.registration import Registration
 from chassis.serving.server import Server, build_server
@@ -69,8 +70,10 @@ async def serve() -> AsyncIterator[Serve]:
     """Return what starts a server on a free port; its handlers and settings are the test's."""
     async with AsyncExitStack() as stack:
 
-        async def start(unary: Unary = _answer, stream: Stream = _no_events, **settings: Any) -> Running:
-            server, problems = _build(unary, stream, {"grpc_drain_ms": 0, "health_interval_ms": 20, **settings})
+        async def start(
+            unary: Unary = _answer, stream: Stream = _no_events, gates: Sequence[Gate] = (), **settings: Any
+        ) -> Running:
+            server, problems = _build(unary, stream, gates, {"grpc_drain_ms": 0, "health_interval_ms": 20, **settings})
             await server.start()
             stack.push_async_callback(server.stop, 0.2)
             channel = await stack.enter_async_context(grpc.aio.insecure_channel(server.address))
@@ -79,7 +82,9 @@ async def serve() -> AsyncIterator[Serve]:
         yield start
 
 
-def _build(unary: Unary, stream: Stream, settings: dict[str, Any]) -> tuple[Server, list[Exception]]:
+def _build(
+    unary: Unary, stream: Stream, gates: Sequence[Gate], settings: dict[str, Any]
+) -> tuple[Server, list[Exception]]:
     class Sessions(sessions_grpc.SessionServiceServicer):
         async def ValidateSession(self, request: Any, context: Any) -> Any:
             return await unary(request, context)
@@ -99,7 +104,7 @@ def _build(unary: Unary, stream: Stream, settings: dict[str, Any]) -> tuple[Serv
         (sessions_grpc.add_SessionServiceServicer_to_server, Sessions()),  # type: ignore[abstract]
         (notifications_grpc.add_NotificationServiceServicer_to_server, Notifications()),  # type: ignore[abstract]
     ]
-    return build_server(ServerSettings(**settings), services, probe=probe), problems
+    return build_server(ServerSettings(**settings), services, probe=probe, gates=gates), problems
 
 
 @dataclass
