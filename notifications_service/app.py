@@ -27,8 +27,7 @@ from notifications_service import metrics
 from notifications_service.feed.batching import SharedCommands
 from notifications_service.feed.paging import pages_of_the_feed
 from notifications_service.feed.repository import FeedRepository
-from notifications_service.feed.service import FeedService
-from notifications_service.feed.service import Recipients as RecipientCheck
+from notifications_service.feed.service import FeedService, RecipientCheck
 from notifications_service.feed.servicer import NotificationServicer
 from notifications_service.idempotency import IdempotencyKeys
 from notifications_service.migrations import state, steps
@@ -43,7 +42,7 @@ from notifications_service.settings import Settings
 from notifications_service.unbuilt import unbuilt
 from notifications_service.users_client import BATCH_GET_USERS, UsersClient
 from notifications_service.watch.assembly import watch_service
-from notifications_service.watch.limits import Limits
+from notifications_service.watch.limits import WatchLimits
 
 # What a document of the first answers to a batch may take, whatever GRPC_MAX_MESSAGE_BYTES says: MongoDB's limit
 # is 16 MiB, and a stored notification is a little larger than one in an answer.
@@ -108,8 +107,8 @@ def _repository(settings: Settings, database: Database, retention: Retention, te
     return FeedRepository(database, retention, lists=lists, counts=counts)
 
 
-def _watch_limits(settings: Settings) -> Limits:
-    return Limits(
+def _watch_limits(settings: Settings) -> WatchLimits:
+    return WatchLimits(
         watchers=settings.watch_max_watchers,
         queue=settings.watch_queue_events,
         patience=settings.watch_patience_ms / 1000,

@@ -18,10 +18,10 @@ from chassis.errors import ConflictRetry
 from chassis.pooling.detached import proceed
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database
-from notifications_service.mongodb.drivers import Session
+from notifications_service.mongodb.drivers import ClientSession
 from notifications_service.notification import documents, schema
 
-Write = Callable[[Session], Awaitable[None]]
+TransactionBody = Callable[[ClientSession], Awaitable[None]]
 
 # The TTL of the collection, in the migrations: what `request_id` promises.
 KEPT_HOURS: Final = 24
@@ -57,13 +57,13 @@ class IdempotencyKeys:
         return answer
 
     @named
-    async def once(self, key: RequestKey, answer: Sequence[Document], write: Write) -> Sequence[Document]:
+    async def once(self, key: RequestKey, answer: Sequence[Document], write: TransactionBody) -> Sequence[Document]:
         """Carry out ``write`` and remember ``answer``, in one transaction, unless that was done; return what counts.
 
         Raises RequestIdReused, or RequestInFlight while another call with this key has not ended.
         """
 
-        async def work(session: Session) -> None:
+        async def work(session: ClientSession) -> None:
             await self._keys.insert_one(_row(key, answer), session=session)
             proceed()
             await write(session)

@@ -36,13 +36,13 @@ from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
 from users_service.notifications_client import NotificationsClient
 from users_service.outbox.model import DELETE_USER_NOTIFICATIONS
-from users_service.outbox.relay import Handler, Relay
+from users_service.outbox.relay import EntryHandler, Relay
 from users_service.passwords.hasher import Passwords
 from users_service.purge import Purge, PurgeRunning
 from users_service.replicas.reads import Query, ReplicaReads
 from users_service.sessions.creation import SessionCreation
-from users_service.sessions.password_sign_in import SignIn
-from users_service.sessions.reads import SessionLookup
+from users_service.sessions.password_sign_in import PasswordSignIn
+from users_service.sessions.reads import SessionReads
 from users_service.sessions.service import SessionService
 from users_service.sessions.servicer import SessionServicer
 from users_service.settings import Settings
@@ -78,7 +78,7 @@ async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> 
     parts = await _parts(settings, scope, clock, telemetry)
     sessions = SessionService(
         parts.database,
-        SessionLookup(parts.database),
+        SessionReads(parts.database),
         clock,
         parts.reads.get,
         query=parts.query,
@@ -142,7 +142,7 @@ async def _query(settings: Settings, scope: Scope, database: Database, telemetry
 
 
 async def _relay(settings: Settings, scope: Scope, database: Database, clock: Clock, telemetry: Telemetry) -> Relay:
-    handlers: dict[str, Handler] = {}
+    handlers: dict[str, EntryHandler] = {}
     if settings.sends_notifications:
         metrics.of_outbox(telemetry.registry, database, clock)
         client = await scope.resources.enter_async_context(NotificationsClient(settings, telemetry.interceptors))
@@ -173,7 +173,7 @@ def _sessions(parts: Parts, sessions: SessionService) -> SessionServicer:
     return SessionServicer(
         sessions,
         SessionCreation(parts.idempotency, parts.passwords, parts.attempts, parts.clock),
-        SignIn(parts.database, parts.passwords, parts.attempts, parts.clock),
+        PasswordSignIn(parts.database, parts.passwords, parts.attempts, parts.clock),
         parts.pages,
     )
 

@@ -7,7 +7,6 @@ they may hold a session token; fingerprints are keyed, since requests may hold a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -20,12 +19,11 @@ from chassis.context.statements import named
 from chassis.contract.idempotency import RequestIdReused, RequestInFlight, request_fingerprint
 from chassis.keyring import KeyMissing, Keyring
 from users_service.errors import EncryptionKeyMissing
-from users_service.mysql.database import Database
+from users_service.mysql.database import Database, Work
 from users_service.mysql.driver_errors import DUPLICATE_KEY, LOCK_WAIT_TIMEOUT, error_number
 from users_service.tables import idempotency_keys as keys
 
 R = TypeVar("R", bound=Message)
-Work = Callable[[AsyncConnection], Awaitable[R]]
 
 
 class Idempotency:

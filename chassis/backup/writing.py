@@ -28,7 +28,7 @@ DISTRIBUTION: Final = "vibework-services"
 _CHUNK: Final = 1 << 20
 
 
-Check = Callable[[Path], None]
+CheckArchive = Callable[[Path], None]
 
 
 class PartWriter:
@@ -129,7 +129,7 @@ def _header(name: str, size: int) -> bytes:
 
 
 @contextmanager
-def create(path: Path, *, overwrite: bool = False, check: Check | None = None) -> Iterator[ArchiveWriter]:
+def create(path: Path, *, overwrite: bool = False, check: CheckArchive | None = None) -> Iterator[ArchiveWriter]:
     """Write an archive for as long as the context lasts; it gets its name at the end, on disk and with mode 600.
 
     ``check``: looks at the whole file before it gets its name, and raises ``BackupFailed`` where it is not right.

@@ -1,9 +1,11 @@
 """Coalescing: point reads that arrive together become one query.
 
-While ``max_in_flight`` queries run, new keys gather; the next query takes all of them. Where calls come in
-crowds, keys gather until the event loop has dealt with the rest of the crowd (``chassis.batching.lull``), or until a
-query is full: then the database works on it while the callers of the last one get their answers. Under load
-one query answers many calls, and a lone call waits for nobody.
+While ``max_in_flight`` queries run, new keys gather, and the next query takes all of them. So one query answers many
+calls under load, and a lone call waits for nobody.
+
+When many calls come at once, the next query also waits until the event loop has dealt with all of them
+(``chassis.batching.lull``). A query that is full starts at once: the database works on it while the callers of the
+last one get their answers.
 """
 
 from __future__ import annotations
@@ -21,11 +23,11 @@ from chassis.errors import DatabaseUnavailable, ServiceError
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-# From so many keys on, those of the query that ended last, of those that run and of the next one, more are surely on
-# their way. To wait for them spares most calls a query of their own; where calls are fewer, none waits.
+# The load from which on the next query waits for more keys: keys of the last query, of those that run and of the next
+# one, added up. From here on more keys are almost certainly on their way; below, no call waits.
 CROWD: Final = 5
-# How long the event loop must be idle before a crowd's query starts: the more there are, the longer the next one may
-# still be on its way.
+# How long the event loop must be idle before such a query starts, for each of those keys: the more calls there are,
+# the longer the next one may take to arrive.
 QUIET_SECONDS_A_KEY: Final = 0.000_03
 LONGEST_QUIET_SECONDS: Final = 0.000_3
 
@@ -40,11 +42,11 @@ _Batch = dict[K, list[asyncio.Future[V | None]]]
 class Coalescer(Generic[K, V]):
     """Gathers ``get`` calls into calls of ``fetch``.
 
-    ``fetch`` gets 1 to ``max_batch`` distinct keys and returns what it found; an exception that it returns under a key
-    is raised for those who asked for that key, and nobody else. ``timeout`` in seconds is what a query
-    has; inside ``fetch``, ``deadline.remaining()`` is what is left of it, and one that does not keep to it ends with
-    ``DatabaseUnavailable`` a moment later. The query runs outside the context of the calls it serves: it belongs to
-    none of them, but for their traces (``trace.shared``).
+    ``fetch`` gets 1 to ``max_batch`` distinct keys and returns what it found. An exception that it returns under a key
+    is raised to those who asked for that key, and to nobody else. ``timeout``: seconds for one query. Inside
+    ``fetch``, ``deadline.remaining()`` returns what is left of them; a query that takes longer ends with
+    ``DatabaseUnavailable``. A query runs outside the context of the calls that it serves, except that it appears in
+    their traces (``trace.shared``).
     """
 
     def __init__(
@@ -63,8 +65,8 @@ class Coalescer(Generic[K, V]):
         self._timed_out = timed_out
         # Each waiter has a future of its own, so that one that is cancelled takes nobody along.
         self._waiting: _Batch[K, V] = {}
-        # Where traced callers that were the first to ask for a key are in their traces.
-        self._callers: dict[K, trace.Position] = {}
+        # The active span of the first caller to ask for each key, if that caller is traced.
+        self._callers: dict[K, trace.ActiveSpan] = {}
         self._running: dict[asyncio.Task[Mapping[K, V | Exception]], _Batch[K, V]] = {}
         # The next query, if it is about to start.
         self._due: asyncio.Handle | Lull | None = None
@@ -120,23 +122,23 @@ class Coalescer(Generic[K, V]):
         self._answered = len(batch)
         loop = asyncio.get_running_loop()
         if len(self._waiting) >= self._max_batch and not task.cancelled():
-            # Sent before the callers of this one go on, which may take them longer than a query. A turn of the loop
-            # lies between, for PyMongo sends from a task of its own.
+            # The next query is sent before the callers of this one go on, which may take longer than a query does.
+            # A turn of the loop lies in between, because PyMongo sends from a task of its own.
             self._dispatch()
             loop.call_soon(self._settle, batch, task)
         else:
             self._settle(batch, task)
-            # Not before they have gone on, for that is no lull.
+            # Only once they have gone on: until then the loop is not idle.
             loop.call_soon(self._start_next)
 
     def _start_next(self) -> None:
         if self._waiting and self._due is None and len(self._running) < self._max_in_flight:
             self._schedule(asyncio.get_running_loop())
 
-    def _take(self) -> tuple[_Batch[K, V], list[trace.Position]]:
-        """Take the oldest keys, leaving out those that nobody waits for any more, and who asked if that is traced."""
+    def _take(self) -> tuple[_Batch[K, V], list[trace.ActiveSpan]]:
+        """Take the oldest keys that somebody still waits for, and the active spans of callers that are traced."""
         batch: _Batch[K, V] = {}
-        callers: list[trace.Position] = []
+        callers: list[trace.ActiveSpan] = []
         for key in list(islice(self._waiting, self._max_batch)):
             waiters = self._waiting.pop(key)
             caller = self._callers.pop(key, None)

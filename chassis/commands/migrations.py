@@ -1,4 +1,4 @@
-"""What migrations of both databases share: when a table counts as big, and how one that would lock it is refused."""
+"""Migrations beside live traffic: from what size on a table must not be locked, and the errors that say so."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import click
 from chassis.commands.cli import CommandFailed
 from chassis.schema import listed
 
-# Rows from which on nobody can wait for a whole table: a copy of a million rows takes a minute or so.
+# Rows from which on a table is big: to copy a million rows takes about a minute, and callers cannot wait that long.
 BIG: Final = 1_000_000
-# Rows that one statement may change on such a table: it holds their locks, and makes replicas lag, for a moment only.
+# Rows of a big table that one statement may change: it holds their locks, and delays replicas, for a moment only.
 BATCH: Final = 10_000
 ADVICE: Final = "docs/operations.md#adding-an-index-to-a-big-table"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class LockLimits:
     """What migrations may do to tables of more than ``big`` rows."""
 
     allow_locking: bool = False
@@ -53,7 +53,7 @@ class MigrationRefused(CommandFailed):
 
 
 class WouldLose(Exception):
-    """Taking a migration back would drop tables or collections that hold something; nothing was changed."""
+    """A downgrade would drop tables or collections that are not empty; nothing was changed."""
 
     def __init__(self, names: Sequence[str]) -> None:
         """``names``: of the tables or collections."""
@@ -62,7 +62,7 @@ class WouldLose(Exception):
 
 
 class DropRefused(CommandFailed):
-    """What would have been dropped holds something, and nobody said that it may go."""
+    """A downgrade was refused because it would drop data, and ``--drop-data`` was not given."""
 
     def __init__(self, reason: WouldLose) -> None:
         super().__init__(
@@ -72,7 +72,7 @@ class DropRefused(CommandFailed):
 
 
 def place_of(error: BaseException, folder: Path) -> str:
-    """Return where in the files of a folder an exception came from, as `` at 0002_next.py, line 12``; or nothing."""
+    """Return where in a folder's files an exception was raised, as `` at 0002_next.py, line 12``; empty if nowhere."""
     frames = [
         (Path(frame.filename), frame.lineno)
         for frame in traceback.extract_tb(error.__traceback__)

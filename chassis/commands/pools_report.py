@@ -1,11 +1,11 @@
-"""The use of a running service's pools, as it tells it in its metrics, for the reports of commands beside it."""
+"""The pools section of the ``status`` reports: read from the metrics of the running service."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from chassis.commands.report import Row, Section
+from chassis.commands.report import ReportRow, Section
 from chassis.settings import ServerSettings
 from chassis.telemetry import endpoint
 
@@ -16,7 +16,7 @@ _EVERYWHERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # n
 
 
 async def pools(settings: ServerSettings, port: int) -> Section:
-    """Ask the service on METRICS_HOST and a port; a command's own pools say nothing of a service's."""
+    """Read the metrics of the service on METRICS_HOST and a port: the command's own pools are not the service's."""
     if not port:
         return Section("pools", reason="METRICS_PORT is 0; a service tells its pools there")
     address = (_EVERYWHERE.get(settings.metrics_host, settings.metrics_host), port)
@@ -29,9 +29,9 @@ async def pools(settings: ServerSettings, port: int) -> Section:
     return Section("pools", rows_of(text))
 
 
-def rows_of(metrics: str) -> list[Row]:
+def rows_of(metrics: str) -> list[ReportRow]:
     """Return a row for each pool (of each worker), with a column for each metric."""
-    rows: dict[str, Row] = {}
+    rows: dict[str, ReportRow] = {}
     for name, labels, value in _METRIC.findall(metrics):
         row = rows.setdefault(labels, dict(_LABEL.findall(labels)))
         row[name.removesuffix("_total")] = int(float(value))

@@ -1,9 +1,9 @@
-"""Reports of commands that look at a database: parts that each succeed or say why not, as a table and as JSON.
+"""Reports on a database, as tables and as JSON: sections that each have rows, or the reason why they have none.
 
-The JSON is ``{"service", "at", "ok", "problems": […], "sections": {name: section}}``; a section is
+The JSON is ``{"service", "at", "ok", "problems": […], "sections": {name: section}}``. A section is
 ``{"available": true, "rows": [{…}], "notes": […]}``, each row with all columns, or ``{"available": false, "reason":
-"…"}``. Names of sections and columns stay; new ones may come. A column's name says its unit (``_bytes``, ``_seconds``,
-``_ms``), and ``_estimate`` what was not counted.
+"…"}``. Names of sections and columns are stable; more may be added. A column's name ends with its unit (``_bytes``,
+``_seconds``, ``_ms``), or with ``_estimate`` where nothing was counted.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any, Final
 
-Row = dict[str, Any]
+ReportRow = dict[str, Any]
 
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
 class NotAvailable(Exception):
-    """A part of a report cannot be had; the text says why, and how to turn it on."""
+    """A section is not available; the text says why, and how to enable it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One part: rows with the same columns, or the reason why there are none."""
+    """One section: rows with the same columns, or the reason why there are none."""
 
     name: str
-    rows: Sequence[Row] = ()
+    rows: Sequence[ReportRow] = ()
     notes: Sequence[str] = ()
-    # Empty where the part is available.
+    # Empty where the section is available.
     reason: str = ""
 
-    def as_json(self) -> Row:
+    def as_json(self) -> ReportRow:
         """Return the section as documented above."""
         if self.reason:
             return {"available": False, "reason": self.reason}
@@ -46,7 +46,7 @@ class Section:
 
 @dataclass(slots=True)
 class Report:
-    """What was found; ``problems`` are what somebody has to do something about."""
+    """The sections, and ``problems`` that somebody has to solve."""
 
     service: str
     sections: list[Section] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether there is nothing to do."""
+        """Whether there are no problems."""
         return not self.problems
 
     def as_json(self) -> str:
@@ -83,7 +83,7 @@ def version_of(distribution: str) -> str:
         return "unknown"
 
 
-def table(rows: Sequence[Row]) -> list[str]:
+def table(rows: Sequence[ReportRow]) -> list[str]:
     """Return rows as aligned lines under the names of their columns; numbers stand to the right."""
     columns = _columns(rows)
     cells = [[shown(name, row.get(name)) for name in columns] for row in rows]
@@ -93,7 +93,7 @@ def table(rows: Sequence[Row]) -> list[str]:
     return [_line(line, widths, numeric) for line in (heads, *cells)]
 
 
-def _columns(rows: Sequence[Row]) -> list[str]:
+def _columns(rows: Sequence[ReportRow]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 

@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 
 # Names and values, in the order in which they are written.
 Labels: TypeAlias = tuple[tuple[str, str], ...]
-Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
+MetricType: TypeAlias = Literal["counter", "gauge", "histogram"]
 
 NO_LABELS: Final[Labels] = ()
 
@@ -31,7 +31,7 @@ class Family:
     """One metric with its samples; the names of counters end in ``_total`` (Prometheus' rules for names)."""
 
     name: str
-    kind: Kind
+    kind: MetricType
     help: str
     samples: Sequence[tuple[Labels, float | Distribution]]
 

@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Signals:
     """What is to be sent."""
 
     traces: bool
     metrics: bool
 
 
-def wanted(variables: Mapping[str, str]) -> Wanted:
+def wanted(variables: Mapping[str, str]) -> Signals:
     """Say what the variables ask for: nothing unless one names an endpoint. Raises StartFailed for what we lack."""
     if variables.get("OTEL_SDK_DISABLED", "").lower() == "true":
-        return Wanted(traces=False, metrics=False)
-    return Wanted(traces=_asked(variables, "TRACES"), metrics=_asked(variables, "METRICS"))
+        return Signals(traces=False, metrics=False)
+    return Signals(traces=_asked(variables, "TRACES"), metrics=_asked(variables, "METRICS"))
 
 
 def _asked(variables: Mapping[str, str], signal: str) -> bool:

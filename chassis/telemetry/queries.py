@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from chassis.context import statements, trace
-from chassis.context.trace import Position
+from chassis.context.trace import ActiveSpan
 from chassis.logs import logging
 from chassis.telemetry.families import Family, by
 
@@ -34,7 +34,7 @@ class Statement:
 class Spans(Protocol):
     """Takes statements of traced calls."""
 
-    def statement(self, position: Position, name: str, statement: Statement, target: Target) -> None:
+    def statement(self, position: ActiveSpan, name: str, statement: Statement, target: Target) -> None:
         """Note a statement that ended just now."""
         ...
 

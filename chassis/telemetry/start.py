@@ -144,7 +144,7 @@ async def _serve(telemetry: Telemetry, listening: socket.socket, settings: Serve
     logging.get(__name__).info("metrics", host=settings.metrics_host, port=settings.metrics_port)
 
 
-async def _send(telemetry: Telemetry, wanted: otlp.Wanted, build: tuple[str, str], scope: Scope) -> None:
+async def _send(telemetry: Telemetry, wanted: otlp.Signals, build: tuple[str, str], scope: Scope) -> None:
     described = otlp.resource(os.environ, *build)
     last: list[Callable[[], Awaitable[object]]] = []
     if wanted.traces:

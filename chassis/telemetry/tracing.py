@@ -28,7 +28,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from chassis.context import trace
 from chassis.context.calls import Call
-from chassis.context.trace import Position
+from chassis.context.trace import ActiveSpan
 from chassis.telemetry.queries import Statement, Target
 
 _CONTEXT_KEYS: Final = ("traceparent", "tracestate")
@@ -92,7 +92,7 @@ class Tracing:
             span.set_status(Status(StatusCode.ERROR))
         span.end()
 
-    def statement(self, position: Position, name: str, statement: Statement, target: Target) -> None:
+    def statement(self, position: ActiveSpan, name: str, statement: Statement, target: Target) -> None:
         """Make the span of a database statement that ended just now."""
         if not position.sampled:
             return
@@ -119,11 +119,11 @@ class Tracing:
         return self._propagator.extract(carrier, Context())
 
 
-def _position(span: Span) -> Position:
-    return Position(span, span.get_span_context().trace_flags.sampled)
+def _position(span: Span) -> ActiveSpan:
+    return ActiveSpan(span, span.get_span_context().trace_flags.sampled)
 
 
-def _links(position: Position | None) -> list[Link]:
+def _links(position: ActiveSpan | None) -> list[Link]:
     return [] if position is None else [Link(span.get_span_context()) for span in position.links]
 
 

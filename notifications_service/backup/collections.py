@@ -22,7 +22,7 @@ class NoCollection(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Collection:
+class CollectionMetadata:
     """One collection: its name, how it was created, its indexes, and the server's own id of it."""
 
     name: str
@@ -42,7 +42,7 @@ class Collection:
         return json_util.dumps(metadata, json_options=json_util.CANONICAL_JSON_OPTIONS)
 
     @classmethod
-    def from_json(cls, text: str) -> Collection:
+    def from_json(cls, text: str) -> CollectionMetadata:
         """Read a metadata file. Raises ``NoCollection`` where it is none."""
         try:
             metadata = json_util.loads(text)
@@ -70,7 +70,7 @@ def _are_indexes(indexes: object) -> bool:
     )
 
 
-async def read(connection: Connection) -> list[Collection]:
+async def read(connection: Connection) -> list[CollectionMetadata]:
     """Return the collections of the database, in the order of their names, without the server's own and views."""
     found = []
     async for batch in connection.documents({"listCollections": 1, "filter": {"type": "collection"}}):
@@ -83,8 +83,8 @@ def _name(info: Document) -> str:
     return str(info["name"])
 
 
-async def _collection(connection: Connection, info: Document) -> Collection:
+async def _collection(connection: Connection, info: Document) -> CollectionMetadata:
     indexes: list[dict[str, Any]] = []
     async for batch in connection.documents({"listIndexes": info["name"]}):
         indexes += [bson.decode(index.raw) for index in batch]
-    return Collection(info["name"], info["options"], indexes, bytes(info["info"]["uuid"]).hex())
+    return CollectionMetadata(info["name"], info["options"], indexes, bytes(info["info"]["uuid"]).hex())

@@ -16,7 +16,7 @@ from chassis.commands.progress import progress
 from notifications_service.backup import target
 from notifications_service.backup.backup import DOCUMENTS, SERVICE
 from notifications_service.backup.bson_stream import NoDocument, documents
-from notifications_service.backup.collections import METADATA, Collection, NoCollection
+from notifications_service.backup.collections import METADATA, CollectionMetadata, NoCollection
 from notifications_service.backup.connection import COMMAND_SECONDS, RAW, Connection, connected, translated
 from notifications_service.migrations import steps
 from notifications_service.settings import DatabaseSettings
@@ -51,7 +51,7 @@ def _known() -> set[str]:
     return {f"{step.number:04d}" for step in steps.load()}
 
 
-def _accept(archive: Archive, options: RestoreOptions) -> dict[str, Collection]:
+def _accept(archive: Archive, options: RestoreOptions) -> dict[str, CollectionMetadata]:
     """Refuse a file before anything is changed, and return the collections by the names of their parts.
 
     If it is to be verified, also for what its documents are.
@@ -65,13 +65,13 @@ def _accept(archive: Archive, options: RestoreOptions) -> dict[str, Collection]:
     return found
 
 
-def _collections(archive: Archive) -> dict[str, Collection]:
+def _collections(archive: Archive) -> dict[str, CollectionMetadata]:
     """Return the collections by the names of their parts, without what tells the parts of one apart."""
     found = {}
     for name in archive.names(METADATA):
         text = archive.text(name)
         try:
-            found[name.removesuffix(METADATA)] = Collection.from_json(text)
+            found[name.removesuffix(METADATA)] = CollectionMetadata.from_json(text)
         except NoCollection:
             raise Damaged(archive.path, "the description of a collection cannot be read") from None
     if len({collection.name for collection in found.values()}) < len(found):
@@ -80,7 +80,7 @@ def _collections(archive: Archive) -> dict[str, Collection]:
 
 
 async def _load(
-    connection: Connection, archive: Archive, found: dict[str, Collection], options: RestoreOptions
+    connection: Connection, archive: Archive, found: dict[str, CollectionMetadata], options: RestoreOptions
 ) -> None:
     with progress("restoring", sum(part.bytes for part in archive.manifest.parts)) as advance:
         for name, collection in found.items():
@@ -104,7 +104,7 @@ async def _insert(connection: Connection, name: str, batch: list[RawBSONDocument
         await collection.insert_many(batch, ordered=False, bypass_document_validation=True)
 
 
-async def _create_indexes(connection: Connection, collection: Collection) -> None:
+async def _create_indexes(connection: Connection, collection: CollectionMetadata) -> None:
     made_with_it = "_id_"
     indexes = [
         {key: value for key, value in index.items() if key != "ns"}

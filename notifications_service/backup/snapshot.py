@@ -16,7 +16,7 @@ from bson.raw_bson import RawBSONDocument
 
 from chassis.backup.errors import BackupFailed
 from notifications_service.backup import collections
-from notifications_service.backup.collections import Collection
+from notifications_service.backup.collections import CollectionMetadata
 from notifications_service.backup.connection import BATCH, Connection, connected
 from notifications_service.migrations.lock import COLLECTION as LOCK
 from notifications_service.migrations.runner import COLLECTION as MIGRATIONS
@@ -32,7 +32,7 @@ class Snapshot:
     taken_at: datetime
     time: Timestamp
     schema: str
-    collections: tuple[Collection, ...]
+    collections: tuple[CollectionMetadata, ...]
 
     @property
     def position(self) -> dict[str, str]:
@@ -79,7 +79,7 @@ async def _refuse_while_migrating(connection: Connection) -> None:
         raise BackupFailed(f"another process is migrating {connection.name}: try again later")
 
 
-def _ordered(found: list[Collection]) -> tuple[Collection, ...]:
+def _ordered(found: list[CollectionMetadata]) -> tuple[CollectionMetadata, ...]:
     # What was migrated is written last, so that a restore that is under way looks like no database of this service.
     return tuple(sorted(found, key=lambda collection: collection.name == MIGRATIONS))
 

@@ -7,7 +7,7 @@ from typing import Final
 from chassis.backup.errors import RestoreFailed
 from notifications_service.backup import collections
 from notifications_service.backup.bson_stream import Sum
-from notifications_service.backup.collections import Collection
+from notifications_service.backup.collections import CollectionMetadata
 from notifications_service.backup.connection import BATCH, Connection, translated
 from notifications_service.mongodb.codec import Document
 
@@ -63,7 +63,7 @@ async def compare_values(connection: Connection, checksums: dict[str, str]) -> N
             raise RestoreFailed(f"{name} does not have the documents that it had")
 
 
-async def compare_schema(connection: Connection, expected: list[Collection]) -> None:
+async def compare_schema(connection: Connection, expected: list[CollectionMetadata]) -> None:
     """Compare the collections, their options and indexes. Raises ``RestoreFailed``."""
     found = {each.name: each for each in await collections.read(connection) if each.name != MARKER}
     for collection in expected:
@@ -74,7 +74,7 @@ async def compare_schema(connection: Connection, expected: list[Collection]) -> 
         raise RestoreFailed(f"{connection.name} has collections that are not in the backup: {', '.join(found)}")
 
 
-def _by_name(collection: Collection) -> dict[str, Document]:
+def _by_name(collection: CollectionMetadata) -> dict[str, Document]:
     # Older servers put the namespace into each index.
     return {index["name"]: {key: value for key, value in index.items() if key != "ns"} for index in collection.indexes}
 

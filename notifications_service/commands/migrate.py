@@ -7,11 +7,12 @@ from typing import Final
 import click
 
 from chassis.commands.cli import CommandFailed, fail
-from chassis.commands.migrations import Limits, drop_data_option, limits_options
+from chassis.commands.migrations import LockLimits, drop_data_option, limits_options
 from chassis.settings import load
 from notifications_service.commands.connection import run
 from notifications_service.migrations import steps
-from notifications_service.migrations.runner import Report, Runner, Status
+from notifications_service.migrations.keeping import Say
+from notifications_service.migrations.runner import Runner, Status
 from notifications_service.mongodb.database import Database
 from notifications_service.settings import DatabaseSettings
 
@@ -33,7 +34,7 @@ def migrate_up(step: int | None, allow_locking: bool, big_table: int) -> None:
     options that have gone since are put back. The retention is that of NOTIFICATIONS_RETENTION_DAYS; where that is not
     set, an existing one stays. A database that a newer version has migrated is left as it is.
     """
-    settings, limits, said = load(DatabaseSettings), Limits(allow_locking, big_table), list[str]()
+    settings, limits, said = load(DatabaseSettings), LockLimits(allow_locking, big_table), list[str]()
 
     def say(line: str) -> None:
         said.append(line)
@@ -54,7 +55,7 @@ def migrate_down(step: int | None, allow_locking: bool, big_table: int, drop_dat
 
     Where that would drop a collection that holds documents, it is refused.
     """
-    limits = Limits(allow_locking, big_table)
+    limits = LockLimits(allow_locking, big_table)
     if not run(load(DatabaseSettings), lambda database: _runner(database, limits).down(step, drop_data=drop_data)):
         click.echo("no step to take back")
 
@@ -62,7 +63,7 @@ def migrate_down(step: int | None, allow_locking: bool, big_table: int, drop_dat
 @migrate.command("status")
 def migrate_status() -> None:
     """List the steps and whether the database has them."""
-    for status in run(load(DatabaseSettings), lambda database: _runner(database, Limits()).status()):
+    for status in run(load(DatabaseSettings), lambda database: _runner(database, LockLimits()).status()):
         click.echo(f"{status.number:04d}  {_state(status)}  {status.name}")
 
 
@@ -76,7 +77,7 @@ def migrate_new(name: str) -> None:
         fail(str(error))
 
 
-def _runner(database: Database, limits: Limits, say: Report = click.echo) -> Runner:
+def _runner(database: Database, limits: LockLimits, say: Say = click.echo) -> Runner:
     return Runner(database.default, say, limits=limits)
 
 

@@ -17,7 +17,7 @@ from notifications_service.mongodb.database import Database
 from notifications_service.notification import retention, schema
 from notifications_service.seed.recipients import UserList
 from notifications_service.seed.repository import SeedRepository
-from notifications_service.seed.service import Plan, Seeding
+from notifications_service.seed.service import Seeding, SeedPlan
 from notifications_service.settings import Settings
 
 # The sweeper takes what is past the retention; the oldest ones are to be there for a while.
@@ -43,7 +43,7 @@ def seed_notifications(notifications: int, users: int, seed: int, as_of: datetim
         if not append and not await seeding.is_empty():
             raise CommandFailed("the database has notifications already; --append puts more beside them")
         user_ids = await _user_ids(settings, users)
-        plan = Plan(notifications, seed, as_of.replace(tzinfo=None), await _reach(database), user_ids)
+        plan = SeedPlan(notifications, seed, as_of.replace(tzinfo=None), await _reach(database), user_ids)
         with progress("notifications", notifications) as advance:
             await seeding.run(plan, advance)
         return len(user_ids)

@@ -20,7 +20,7 @@ from notifications_service.notification.retention import Retention
 from notifications_service.notification.states import Mark, State
 from notifications_service.purge import purge
 from notifications_service.seed.repository import SeedRepository
-from notifications_service.watch.snapshot import Snapshot, Snapshots
+from notifications_service.watch.snapshot import FeedSnapshot, Snapshots
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Values:
         return documents.milliseconds(self.created_at), self.key
 
 
-Call = Callable[[Explainer, Values], Awaitable[Any]]
+Send = Callable[[Explainer, Values], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Example:
     """A call that sends the command ``name``, and perhaps others; ``case``: which of its forms."""
 
     name: str
-    call: Call
+    call: Send
     case: str = ""
     # Whether the first command finds the notification: more follow only then.
     finds: bool = False
@@ -65,11 +65,11 @@ def _draft(values: Values) -> Document:
     return documents.new(Draft(values.user_id, "title", "message", Type.IN_APP), documents.now())
 
 
-def _page(chosen: Filter, *, later: bool = False) -> Call:
+def _page(chosen: Filter, *, later: bool = False) -> Send:
     return lambda e, v: _feed(e, v).page(v.user_id, chosen, v.position if later else None, 21, None)
 
 
-def _pages(*, later: bool) -> Call:
+def _pages(*, later: bool) -> Send:
     def call(explainer: Explainer, values: Values) -> Awaitable[Any]:
         beginning = (filters.EVERYTHING, values.position if later else None)
         return _feed(explainer, values).pages({values.user_id: beginning, "another": beginning}, 21)
@@ -77,7 +77,7 @@ def _pages(*, later: bool) -> Call:
     return call
 
 
-def _mark_all(chosen: Filter) -> Call:
+def _mark_all(chosen: Filter) -> Send:
     return lambda e, v: _feed(e, v).mark_all(v.user_id, chosen, documents.now(), Mark.READ.value)
 
 
@@ -128,7 +128,7 @@ def _snapshots(explainer: Explainer, values: Values) -> Snapshots:
 
 
 async def _read_part(explainer: Explainer, values: Values) -> None:
-    async for _ in _snapshots(explainer, values).read(Snapshot(Timestamp(1, 1), [values.key], truncated=False)):
+    async for _ in _snapshots(explainer, values).read(FeedSnapshot(Timestamp(1, 1), [values.key], truncated=False)):
         pass
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from chassis.commands.report import Row
+from chassis.commands.report import ReportRow
 from notifications_service.explain.explainer import NOT_ALLOWED, Plan
 
 COLLECTION_SCAN: Final = "full scan!"
@@ -16,7 +16,7 @@ _BY_KEY: Final = frozenset({"IDHACK", "EXPRESS_IXSCAN"})
 _LEFT_OUT: Final = frozenset({"rejectedPlans", "slotBasedPlan", "executionStages", "command"})
 
 
-def row(plan: Plan, case: str) -> Row:
+def row(plan: Plan, case: str) -> ReportRow:
     """Return what a report tells of a plan."""
     stages = list(_stages(plan.answer))
     counted = list(_counts(plan.answer))

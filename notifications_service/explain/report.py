@@ -9,7 +9,7 @@ import pymongo
 from bson import ObjectId, json_util
 
 from chassis.commands.cli import CommandFailed
-from chassis.commands.report import Report, Row, Section
+from chassis.commands.report import Report, ReportRow, Section
 from notifications_service.explain import plans
 from notifications_service.explain.examples import EXAMPLES, WITHOUT_PLAN, Example, Values, names
 from notifications_service.explain.explainer import Explainer
@@ -52,9 +52,9 @@ def _chosen(wanted: str | None) -> Sequence[Example]:
     return chosen
 
 
-async def _rows(explainer: Explainer, examples: Sequence[Example]) -> list[Row]:
+async def _rows(explainer: Explainer, examples: Sequence[Example]) -> list[ReportRow]:
     values = await _pick(explainer.server)
-    rows: list[Row] = []
+    rows: list[ReportRow] = []
     for example in examples:
         explainer.plans.clear()
         explainer.rows = [{"_id": values.key}] if example.finds else []
@@ -77,6 +77,6 @@ async def _pick(server: Any) -> Values:
     )
 
 
-def _shown(command: Row) -> str:
+def _shown(command: ReportRow) -> str:
     plain = json_util.loads(json_util.dumps(command))
     return shape(plain, next(iter(command)))

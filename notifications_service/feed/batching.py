@@ -13,15 +13,15 @@ from typing import Any, Final, TypeVar
 from bson import ObjectId
 
 from chassis.batching.coalesce import Coalescer
-from notifications_service.feed.repository import Beginning, FeedRepository, Position
+from notifications_service.feed.repository import FeedRepository, PageKey, PageStart
 from notifications_service.mongodb.codec import Document
-from notifications_service.mongodb.database import Found
+from notifications_service.mongodb.database import QueryResult
 from notifications_service.notification import filters
 from notifications_service.notification.filters import Filter
 
 T = TypeVar("T")
 
-Asked = tuple[Filter, ...]
+Filters = tuple[Filter, ...]
 
 # A count takes the database about a microsecond a row, and there it is carried out by one processor: several at a
 # time, and few users to each, so that one with very many rows keeps few others waiting.
@@ -34,7 +34,7 @@ PAGE_ROWS: Final = 21
 IN_FLIGHT: Final = 1
 # Seconds that a command may take longer than its own limit before it is given up.
 _MARGIN: Final = 0.5
-_NONE: Final = Found([])
+_NONE: Final = QueryResult([])
 
 
 class Pending:
@@ -55,11 +55,11 @@ class SharedCommands:
         self._gets: Coalescer[ObjectId, Document] = Coalescer(
             repository.get_many, max_in_flight=IN_FLIGHT, timeout=limit
         )
-        self._pages: Coalescer[tuple[str, Beginning], Found] = Coalescer(
+        self._pages: Coalescer[tuple[str, PageStart], QueryResult] = Coalescer(
             self._read_pages, max_batch=PAGE_BATCH, max_in_flight=IN_FLIGHT, timeout=limit
         )
         self._inserts: Coalescer[Pending, Exception] = Coalescer(self._insert, max_in_flight=IN_FLIGHT, timeout=limit)
-        self._counts: Coalescer[tuple[str, Asked], list[int]] = Coalescer(
+        self._counts: Coalescer[tuple[str, Filters], list[int]] = Coalescer(
             self._count, max_batch=COUNT_BATCH, max_in_flight=COUNTS_IN_FLIGHT, timeout=limit
         )
 
@@ -67,25 +67,25 @@ class SharedCommands:
         """Return a notification, or None."""
         return await self._gets.get(key)
 
-    async def page(self, user_id: str, chosen: Filter, after: Position | None, limit: int) -> Found | None:
+    async def page(self, user_id: str, chosen: Filter, after: PageKey | None, limit: int) -> QueryResult | None:
         """Return the newest rows that match, beyond ``after``; None for a page that must have a command of its own."""
         if limit > PAGE_ROWS or not chosen.is_any_state:
             return None
         rows, cut = await self._pages.get((user_id, (chosen, after))) or _NONE
-        return Found(rows[:limit], cut and len(rows) < limit)
+        return QueryResult(rows[:limit], cut and len(rows) < limit)
 
     async def insert(self, document: Document) -> None:
         """Store a notification."""
         if (error := await self._inserts.get(Pending(document))) is not None:
             raise error
 
-    async def count(self, user_id: str, asked: Asked) -> list[int]:
+    async def count(self, user_id: str, asked: Filters) -> list[int]:
         """Return how many of a user's notifications match each filter."""
         return await self._counts.get((user_id, asked)) or [0] * len(asked)
 
-    async def _read_pages(self, keys: list[tuple[str, Beginning]]) -> dict[tuple[str, Beginning], Found]:
+    async def _read_pages(self, keys: list[tuple[str, PageStart]]) -> dict[tuple[str, PageStart], QueryResult]:
         # Rows are told apart by their user, so each user is once in a command.
-        rounds: list[dict[str, Beginning]] = []
+        rounds: list[dict[str, PageStart]] = []
         for user_id, beginning in keys:
             free = next((asked for asked in rounds if user_id not in asked), None)
             if free is None:
@@ -103,14 +103,14 @@ class SharedCommands:
         errors = await self._repository.insert_each([item.document for item in pending])
         return {pending[index]: error for index, error in errors.items()}
 
-    async def _count(self, keys: list[tuple[str, Asked]]) -> dict[tuple[str, Asked], list[int]]:
-        users: dict[Asked, list[str]] = {}
+    async def _count(self, keys: list[tuple[str, Filters]]) -> dict[tuple[str, Filters], list[int]]:
+        users: dict[Filters, list[str]] = {}
         for user_id, asked in keys:
             users.setdefault(asked, []).append(user_id)
         counted = await _all([self._count_alike(names, asked) for asked, names in users.items()])
         return {key: counts for part in counted for key, counts in part.items()}
 
-    async def _count_alike(self, users: Sequence[str], asked: Asked) -> dict[tuple[str, Asked], list[int]]:
+    async def _count_alike(self, users: Sequence[str], asked: Filters) -> dict[tuple[str, Filters], list[int]]:
         groups = await self._repository.group(users, filters.group_key(asked))
         counts = {user_id: [0] * len(asked) for user_id in users}
         for group in groups:

@@ -14,14 +14,14 @@ from pymongo.results import UpdateResult
 
 from chassis.context.statements import named
 from notifications_service.mongodb.codec import Document
-from notifications_service.mongodb.database import BYTEWISE, Database, Found
-from notifications_service.mongodb.drivers import Session
+from notifications_service.mongodb.database import BYTEWISE, Database, QueryResult
+from notifications_service.mongodb.drivers import ClientSession
 from notifications_service.mongodb.secondaries import Reader
 from notifications_service.notification import documents, filters, schema, states, unreadable
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.retention import Retention
 from notifications_service.notification.schema import FEED_INDEX, UNREADABLE_INDEX
-from notifications_service.notification.states import Change
+from notifications_service.notification.states import Transition
 
 NEWEST_FIRST: Final = {"createdAt": -1, "_id": -1}
 # Rows that one command deletes: each finishes well within the query timeout.
@@ -43,9 +43,9 @@ _BELOW: Final = MinKey()
 _ABOVE: Final = MaxKey()
 
 # Milliseconds since 1970 and id of a row. No datetime: a spoilt row may bear a year that Python does not know.
-Position = tuple[int, ObjectId]
+PageKey = tuple[int, ObjectId]
 # Which rows of a user, and the row beyond which they begin.
-Beginning = tuple[Filter, Position | None]
+PageStart = tuple[Filter, PageKey | None]
 
 # A `rev` that another writer spoilt must not make the update of all its neighbours fail.
 _NEXT_REV: Final = {"$cond": [{"$isNumber": "$rev"}, {"$add": ["$rev", 1]}, 1]}
@@ -83,7 +83,7 @@ class FeedRepository:
             await self._rows.insert_many(new, ordered=False)
 
     @named
-    async def insert_in(self, session: Session, new: Sequence[Document]) -> None:
+    async def insert_in(self, session: ClientSession, new: Sequence[Document]) -> None:
         """Store several notifications within a transaction of the caller's."""
         await self._rows.insert_many(new, session=session)
 
@@ -101,8 +101,8 @@ class FeedRepository:
 
     @named
     async def page(
-        self, user_id: str, chosen: Filter, after: Position | None, limit: int, projection: Document | None
-    ) -> Found:
+        self, user_id: str, chosen: Filter, after: PageKey | None, limit: int, projection: Document | None
+    ) -> QueryResult:
         """Return up to ``limit`` of a user's notifications that match, newest first, beyond ``after``.
 
         With a projection unreadable rows are passed by, since what is left of them may not tell. The rows are cut
@@ -116,7 +116,7 @@ class FeedRepository:
         )
 
     @named
-    async def pages(self, asked: Mapping[str, Beginning], limit: int) -> dict[str, Found]:
+    async def pages(self, asked: Mapping[str, PageStart], limit: int) -> dict[str, QueryResult]:
         """Return a page of up to ``limit`` rows of each of several users in one command (``asked``: user → which).
 
         The filters say nothing of states: no index can be named for each part of such a command, and none but the
@@ -127,14 +127,14 @@ class FeedRepository:
         # The command for one page can name its index, and the driver has less to do.
         return {user_id: await self.page(user_id, *beginning, limit, None) for user_id, beginning in asked.items()}
 
-    async def _pages(self, asked: Mapping[str, Beginning], limit: int) -> dict[str, Found] | None:
+    async def _pages(self, asked: Mapping[str, PageStart], limit: int) -> dict[str, QueryResult] | None:
         """Return the pages; None where rows are missing."""
         parts = [self._page(user_id, *beginning, limit) for user_id, beginning in asked.items()]
         rest = [{"$unionWith": {"coll": schema.COLLECTION, "pipeline": part}} for part in parts[1:]]
         found = await self._lists.aggregate(schema.COLLECTION, parts[0] + rest, hint=FEED_INDEX)
         if found.cut:
             return None
-        pages = {user_id: Found([]) for user_id in asked}
+        pages = {user_id: QueryResult([]) for user_id in asked}
         for row in found.rows:
             pages[row["userId"]].rows.append(row)
         return pages
@@ -177,7 +177,7 @@ class FeedRepository:
             del found.rows[:1]
         return ids
 
-    async def _listed_unreadable(self, first: str, beyond: Any, last: str, *, limit: int) -> Found:
+    async def _listed_unreadable(self, first: str, beyond: Any, last: str, *, limit: int) -> QueryResult:
         # By bounds, not by a query: the planner would want to find the index's whole filter in it.
         bounds: dict[str, Any] = {"min": {"userId": first, "_id": beyond}, "max": {"userId": last, "_id": _ABOVE}}
         return await self._counts.find(
@@ -205,14 +205,14 @@ class FeedRepository:
         return await self._database.run(lambda: self._rows.find_one_and_update(query, update, **options), query)
 
     @named
-    async def mark(self, user_id: str, ids: Sequence[ObjectId], change: Change) -> int:
+    async def mark(self, user_id: str, ids: Sequence[ObjectId], change: Transition) -> int:
         """Move those of a user's notifications that are not there yet; return how many moved."""
         query = self._query(user_id, filters.EVERYTHING)
         query["_id"] = {"$in": list(ids)}
         return await self._mark(query, change, hint="_id_")
 
     @named
-    async def mark_all(self, user_id: str, chosen: Filter, up_to: datetime, change: Change) -> int:
+    async def mark_all(self, user_id: str, chosen: Filter, up_to: datetime, change: Transition) -> int:
         """Move all of a user's notifications that match and were created at ``up_to`` or before; say how many."""
         query = filters.query(user_id, chosen, self._retention.cutoff(), up_to=up_to)
         return await self._mark(query, change, hint=FEED_INDEX)
@@ -232,11 +232,11 @@ class FeedRepository:
         await self._delete_batches({"userId": user_id, "$nor": [_LIST_OF_USERS]})
         return visible
 
-    def _page(self, user_id: str, chosen: Filter, after: Position | None, limit: int) -> list[Document]:
+    def _page(self, user_id: str, chosen: Filter, after: PageKey | None, limit: int) -> list[Document]:
         query = self._query_beyond(user_id, chosen, after)
         return [{"$match": query}, {"$sort": NEWEST_FIRST}, {"$limit": limit}]
 
-    async def _mark(self, query: Document, change: Change, hint: str) -> int:
+    async def _mark(self, query: Document, change: Transition, hint: str) -> int:
         # What is in that state already does not match, so what matched is what changed.
         query["$and"] = [*query.get("$and", ()), *states.one_of(change.sources)] or [{}]
         query |= unreadable.PASSED_BY
@@ -264,7 +264,7 @@ class FeedRepository:
         gone = (await self._rows.delete_many({"_id": {"$in": ids}})).deleted_count if ids else 0
         return len(ids), gone
 
-    def _query_beyond(self, user_id: str, chosen: Filter, after: Position | None) -> Document:
+    def _query_beyond(self, user_id: str, chosen: Filter, after: PageKey | None) -> Document:
         query = self._query(user_id, chosen)
         query["$nor"] = [*_PLACELESS]
         if after is not None:

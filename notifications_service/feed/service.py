@@ -15,21 +15,21 @@ from chassis.errors import EtagMismatch, ServiceError
 from chassis.logs import logging
 from notifications_service.errors import NotificationNotFound, NotificationUnreadable
 from notifications_service.feed.batching import SharedCommands
-from notifications_service.feed.repository import FeedRepository, Position
+from notifications_service.feed.repository import FeedRepository, PageKey
 from notifications_service.idempotency import IdempotencyKeys, RequestKey
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database
-from notifications_service.mongodb.drivers import Session
+from notifications_service.mongodb.drivers import ClientSession
 from notifications_service.notification import documents, filters
 from notifications_service.notification.documents import Draft
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.states import Mark
 
 # Looks at what is to be created, and raises what speaks against it.
-Check = Callable[[Sequence[Document]], None]
+CheckDocuments = Callable[[Sequence[Document]], None]
 
 
-class Recipients(Protocol):
+class RecipientCheck(Protocol):
     """Says whether users exist, and forgets what it was told."""
 
     async def check(self, fields: Mapping[str, str]) -> None:
@@ -52,7 +52,7 @@ class Page:
     rows: list[Document]
     is_last: bool
 
-    def end(self, taken: int) -> Position | None:
+    def end(self, taken: int) -> PageKey | None:
         """Return where the next page begins if the first ``taken`` rows are shown; None for none."""
         if self.is_last and taken == len(self.rows):
             return None
@@ -68,7 +68,7 @@ class FeedService:
         repository: FeedRepository,
         shared: SharedCommands,
         keys: IdempotencyKeys,
-        recipients: Recipients,
+        recipients: RecipientCheck,
     ) -> None:
         self._database = database
         self._repository = repository
@@ -76,7 +76,7 @@ class FeedService:
         self._keys = keys
         self._recipients = recipients
 
-    async def create(self, draft: Draft, key: RequestKey | None, check: Check = _accept) -> Document:
+    async def create(self, draft: Draft, key: RequestKey | None, check: CheckDocuments = _accept) -> Document:
         """Create a notification, once ``check`` has found that it can be answered.
 
         Raises RecipientNotFound, UsersServiceUnavailable, RequestIdReused or RequestInFlight.
@@ -90,7 +90,7 @@ class FeedService:
         return (await self.create_batch({"user_id": draft}, key, check))[0]
 
     async def create_batch(
-        self, drafts: Mapping[str, Draft], key: RequestKey | None, check: Check = _accept
+        self, drafts: Mapping[str, Draft], key: RequestKey | None, check: CheckDocuments = _accept
     ) -> Sequence[Document]:
         """Create notifications, all or none (``drafts``: field that names the user → draft); errors as ``create``."""
         if key is not None and (first := await self._keys.answered(key)) is not None:
@@ -100,7 +100,7 @@ class FeedService:
         new = [documents.new(draft, at) for draft in drafts.values()]
         check(new)
 
-        async def write(session: Session) -> None:
+        async def write(session: ClientSession) -> None:
             await self._repository.insert_in(session, new)
 
         if key is not None:
@@ -116,7 +116,7 @@ class FeedService:
         return found
 
     async def page(
-        self, user_id: str, chosen: Filter, after: Position | None, size: int, projection: Document | None
+        self, user_id: str, chosen: Filter, after: PageKey | None, size: int, projection: Document | None
     ) -> Page:
         """Return ``size`` of a user's notifications that match, newest first, beyond ``after``.
 
@@ -193,7 +193,7 @@ class FeedService:
         raise EtagMismatch if etag else NotificationNotFound
 
 
-def _position(row: Document) -> Position:
+def _position(row: Document) -> PageKey:
     created = row["createdAt"]
     return documents.milliseconds(created) if isinstance(created, datetime) else int(created), row["_id"]
 

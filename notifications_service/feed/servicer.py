@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from bson import ObjectId
 from google.protobuf.message import Message
@@ -16,10 +16,11 @@ from chassis.contract.idempotency import request_fingerprint
 from chassis.contract.keyset import Pages
 from chassis.contract.pagetokens import page_size
 from chassis.errors import InvalidFields
+from chassis.interceptors import Context
 from chassis.logs import logging
 from notifications_service.errors import NotificationUnreadable
 from notifications_service.feed import requests
-from notifications_service.feed.repository import Position
+from notifications_service.feed.repository import PageKey
 from notifications_service.feed.service import FeedService
 from notifications_service.idempotency import RequestKey
 from notifications_service.mongodb.codec import Document
@@ -27,16 +28,15 @@ from notifications_service.notification import answers
 from notifications_service.notification.messages import Unreadable
 from notifications_service.notification.unreadable import FLAG
 
-Context = Any
-Write = Callable[[pb.WatchNotificationsResponse], Awaitable[None]]
-
 _CHANGEABLE: Final = ("title", "message")
 
 
 class Watch(Protocol):
     """What streams the changes of a user's feed."""
 
-    async def watch(self, request: pb.WatchNotificationsRequest, write: Write) -> None:
+    async def watch(
+        self, request: pb.WatchNotificationsRequest, write: Callable[[pb.WatchNotificationsResponse], Awaitable[None]]
+    ) -> None:
         """Write events until the caller goes or an error ends it."""
         ...
 
@@ -48,7 +48,7 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
     """
 
     def __init__(
-        self, service: FeedService, pages: Pages[Position], watch: Watch, made: answers.Answers, max_batch_bytes: int
+        self, service: FeedService, pages: Pages[PageKey], watch: Watch, made: answers.Answers, max_batch_bytes: int
     ) -> None:
         self._service = service
         self._pages = pages

@@ -13,8 +13,8 @@ _IGNORED: Final = frozenset({"v", "key", "name", "ns", "background"})
 # The collection's own collation comes with every index of it.
 _INHERITED: Final = "collation"
 
-Found = Mapping[str, Any]
-Indexes = Mapping[str, Found]
+IndexDescription = Mapping[str, Any]
+Indexes = Mapping[str, IndexDescription]
 
 
 class IndexInTheWay(CommandFailed):
@@ -36,7 +36,7 @@ def keys_text(keys: Any) -> str:
     return ", ".join(f"{key}: {direction}" for key, direction in keys)
 
 
-def difference(wanted: Index, found: Found) -> str:
+def difference(wanted: Index, found: IndexDescription) -> str:
     """Say in what an index that bears the name of one of ours is another one; empty where it is not.
 
     How long the TTL index keeps a document is a setting, and no difference.
@@ -63,6 +63,6 @@ def check(collection: str, wanted: Index, found: Indexes) -> None:
             raise IndexInTheWay(collection, name, f"it has the keys of {wanted.name}, which queries ask for by name")
 
 
-def _keys(found: Found) -> tuple[tuple[str, Any], ...]:
+def _keys(found: IndexDescription) -> tuple[tuple[str, Any], ...]:
     # Some clients write numbers of another type.
     return tuple((key, int(way) if isinstance(way, float) else way) for key, way in found["key"].items())

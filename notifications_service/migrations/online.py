@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pymongo.operations import DeleteMany, UpdateMany
 
-from chassis.commands.migrations import Limits, WouldLock, WouldLose
+from chassis.commands.migrations import LockLimits, WouldLock, WouldLose
 
 # They hold the collection, or write another one whole.
 _HOLDING: Final = frozenset(
@@ -26,7 +26,7 @@ _LOOKING: Final = 30_000
 class Online:
     """A database whose collections refuse what a big one cannot bear; all else is the driver's own."""
 
-    def __init__(self, database: Any, limits: Limits, *, keeps_documents: bool = False) -> None:
+    def __init__(self, database: Any, limits: LockLimits, *, keeps_documents: bool = False) -> None:
         """``keeps_documents``: no collection that holds some may be dropped."""
         self._database = database
         self._limits = limits

@@ -14,10 +14,11 @@ from typing import Any, Final
 from pymongo.errors import OperationFailure
 
 from chassis.commands.cli import CommandFailed
-from chassis.commands.migrations import DropRefused, Limits, MigrationRefused, WouldLock, WouldLose
+from chassis.commands.migrations import DropRefused, LockLimits, MigrationRefused, WouldLock, WouldLose
 from chassis.logs.tracebacks import summary
 from chassis.schema import listed
 from notifications_service.migrations import indexes, keeping, mending, steps
+from notifications_service.migrations.keeping import Say
 from notifications_service.migrations.lock import lock
 from notifications_service.migrations.online import Online
 from notifications_service.migrations.rehearsal import Rehearsal
@@ -28,11 +29,9 @@ from notifications_service.notification import documents, schema
 COLLECTION: Final = RECORDS
 # Seconds that a process waits for another one that migrates.
 PATIENCE: Final = 120.0
-_DEFAULT: Final = Limits()
+_DEFAULT: Final = LockLimits()
 # What the server says with these names indexes and collections, never a value.
 _TELLING: Final = frozenset({26, 48, 67, 85, 86})
-
-Report = Callable[[str], None]
 
 
 class StepFailed(CommandFailed):
@@ -65,7 +64,7 @@ class Status:
 class Runner:
     """Carries out steps on one database and records them in the collection ``migrations``."""
 
-    def __init__(self, database: Any, report: Report, patience: float = PATIENCE, limits: Limits = _DEFAULT) -> None:
+    def __init__(self, database: Any, report: Say, patience: float = PATIENCE, limits: LockLimits = _DEFAULT) -> None:
         self._database = database
         self._limits = limits
         self._records = database[COLLECTION]

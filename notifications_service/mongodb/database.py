@@ -41,7 +41,7 @@ from chassis.telemetry.families import Family
 from chassis.telemetry.queries import Queries, Spans, Target
 from notifications_service.mongodb import codec, drivers, undecoded
 from notifications_service.mongodb.codec import Document
-from notifications_service.mongodb.drivers import Collection, Pipeline, Session
+from notifications_service.mongodb.drivers import ClientSession, Collection, Pipeline
 from notifications_service.mongodb.observing import CommandSpans, families, use_of
 from notifications_service.settings import DatabaseSettings
 
@@ -66,14 +66,14 @@ _REFUSING: Final[dict[int, Cause]] = {371: "read_only", 14031: "disk_full"}
 _UNAVAILABLE: Final = frozenset({91, 100, 189, 10107, 11600, 11602, 13435, 13436, *_REFUSING})
 
 
-class Place(NamedTuple):
+class CausalRead(NamedTuple):
     """Which members may answer a read, and the cluster time that they must have reached."""
 
     preference: Any
     after: Timestamp
 
 
-class Found(NamedTuple):
+class QueryResult(NamedTuple):
     """Rows of a query; ``cut``: their 16 MiB were full, and there may be more that match."""
 
     rows: list[Document]
@@ -183,13 +183,13 @@ class Database:
         hint: str,
         sort: Document | None = None,
         projection: Document | None = None,
-        place: Place | None = None,
+        place: CausalRead | None = None,
         **options: Any,
-    ) -> Found:
+    ) -> QueryResult:
         """Run a query and return what fits into one batch of 16 MiB; repeat it once where the connection broke.
 
         As a plain command: the driver's cursors take a third longer for it. Without ``place`` the primary answers.
-        ``options``: of the command. Rows of other writers may be so large that the batch is cut: see ``Found``.
+        ``options``: of the command. Rows of other writers may be so large that the batch is cut: see ``QueryResult``.
         """
         command: Document = {"find": collection, "filter": query, "limit": limit, "hint": hint, "collation": BYTEWISE}
         # The server begins with 101 rows unless told otherwise.
@@ -201,20 +201,22 @@ class Database:
         command.update(options)
         return await self._first_batch(collection, command, place)
 
-    async def aggregate(self, collection: str, pipeline: Pipeline, *, hint: str, place: Place | None = None) -> Found:
+    async def aggregate(
+        self, collection: str, pipeline: Pipeline, *, hint: str, place: CausalRead | None = None
+    ) -> QueryResult:
         """Run an aggregation as ``find`` does a query."""
         command: Document = {"aggregate": collection, "pipeline": pipeline, "hint": hint, "collation": BYTEWISE}
         command["cursor"] = {"batchSize": _ONE_BATCH}
         return await self._first_batch(collection, command, place)
 
-    async def _first_batch(self, collection: str, command: Document, place: Place | None) -> Found:
+    async def _first_batch(self, collection: str, command: Document, place: CausalRead | None) -> QueryResult:
         options: dict[str, Any] = {}
         if place is not None:
             command["readConcern"] = {"afterClusterTime": place.after}
             options["read_preference"] = place.preference
         return await self.run(partial(self._batch, collection, command, options), command)
 
-    async def _batch(self, collection: str, command: Document, options: dict[str, Any]) -> Found:
+    async def _batch(self, collection: str, command: Document, options: dict[str, Any]) -> QueryResult:
         try:
             cursor = (await self._command(command, codec.CODEC_OPTIONS, options))["cursor"]
             rows = cursor["firstBatch"]
@@ -223,10 +225,10 @@ class Database:
             cursor = (await self._command(command, undecoded.CODEC_OPTIONS, options))["cursor"]
             rows = [undecoded.decoded(row) for row in cursor["firstBatch"]]
         if not cursor["id"]:
-            return Found(rows)
+            return QueryResult(rows)
         # The rest would have to be asked for in the session of this command, which the driver keeps to itself.
         await self.default.command({"killCursors": collection, "cursors": [cursor["id"]]}, **options)
-        return Found(rows, cut=True)
+        return QueryResult(rows, cut=True)
 
     async def _command(self, command: Document, codec: Any, options: dict[str, Any]) -> Any:
         try:
@@ -236,7 +238,7 @@ class Database:
                 raise
             return await self.default.command(command, codec_options=codec, **options)
 
-    async def transaction(self, work: Callable[[Session], Awaitable[T]]) -> T:
+    async def transaction(self, work: Callable[[ClientSession], Awaitable[T]]) -> T:
         """Carry out ``work`` in one transaction and commit it.
 
         ``work`` runs again after a conflict with another transaction: it must have no other effects. Raises
@@ -245,7 +247,7 @@ class Database:
         """
         return await self._work.run(partial(self._transaction, work))
 
-    async def _transaction(self, work: Callable[[Session], Awaitable[T]]) -> T:
+    async def _transaction(self, work: Callable[[ClientSession], Awaitable[T]]) -> T:
         with self._told({}):
             until = monotonic() + self._seconds()
             for attempt in range(1, ATTEMPTS):
@@ -259,7 +261,7 @@ class Database:
                 await asyncio.sleep(pause)
             return await self._attempt(work, until)
 
-    async def _attempt(self, work: Callable[[Session], Awaitable[T]], until: float) -> T:
+    async def _attempt(self, work: Callable[[ClientSession], Awaitable[T]], until: float) -> T:
         proceed()
         async with await self.driver.start_session() as session:
             await self.driver.begin(session)
@@ -274,7 +276,7 @@ class Database:
                 raise
         return result
 
-    async def _end(self, session: Session) -> None:
+    async def _end(self, session: ClientSession) -> None:
         """Leave nothing of a transaction that failed open on the server, on time of its own."""
         with suppress(PyMongoError), pymongo.timeout(ABORT_SECONDS):
             if session.in_transaction:

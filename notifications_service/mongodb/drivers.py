@@ -17,32 +17,32 @@ from pymongo.asynchronous.command_cursor import AsyncCommandCursor
 
 from notifications_service.mongodb.codec import Document
 
-Client: TypeAlias = AsyncMongoClient[Document]
+MongoClient: TypeAlias = AsyncMongoClient[Document]
 Collection: TypeAlias = AsyncCollection[Document]
 Cursor: TypeAlias = AsyncCommandCursor[Document]
-ChangeStream: TypeAlias = AsyncCollectionChangeStream[Document]
-Session: TypeAlias = AsyncClientSession
+DriverChangeStream: TypeAlias = AsyncCollectionChangeStream[Document]
+ClientSession: TypeAlias = AsyncClientSession
 Pipeline: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 class Driver(Protocol):
     """What the rest asks of either driver."""
 
-    client: Client
+    client: MongoClient
 
     async def aggregate(self, collection: Collection, pipeline: Pipeline, **options: Any) -> Cursor:
         """Run an aggregation and return its cursor."""
         ...
 
-    async def watch(self, collection: Collection, pipeline: Pipeline, **options: Any) -> ChangeStream:
+    async def watch(self, collection: Collection, pipeline: Pipeline, **options: Any) -> DriverChangeStream:
         """Open a change stream."""
         ...
 
-    async def start_session(self) -> Session:
+    async def start_session(self) -> ClientSession:
         """Start a session; close it with ``async with``."""
         ...
 
-    async def begin(self, session: Session) -> None:
+    async def begin(self, session: ClientSession) -> None:
         """Begin a transaction of the session, of which the server hears with its first statement."""
         ...
 
@@ -55,21 +55,21 @@ class PyMongoDriver:
     """PyMongo's async API."""
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
-        self.client: Client = AsyncMongoClient(url, **options)
+        self.client: MongoClient = AsyncMongoClient(url, **options)
 
     async def aggregate(self, collection: Collection, pipeline: Pipeline, **options: Any) -> Cursor:
         """Run an aggregation and return its cursor."""
         return await collection.aggregate(pipeline, **options)
 
-    async def watch(self, collection: Collection, pipeline: Pipeline, **options: Any) -> ChangeStream:
+    async def watch(self, collection: Collection, pipeline: Pipeline, **options: Any) -> DriverChangeStream:
         """Open a change stream."""
         return await collection.watch(pipeline, **options)
 
-    async def start_session(self) -> Session:
+    async def start_session(self) -> ClientSession:
         """Start a session; close it with ``async with``."""
         return self.client.start_session()
 
-    async def begin(self, session: Session) -> None:
+    async def begin(self, session: ClientSession) -> None:
         """Begin a transaction of the session."""
         await session.start_transaction()
 
@@ -85,21 +85,21 @@ class MotorDriver:
         from motor.motor_asyncio import AsyncIOMotorClient
 
         self._motor: Any = AsyncIOMotorClient(url, **options)
-        self.client: Client = cast("Client", self._motor)
+        self.client: MongoClient = cast("MongoClient", self._motor)
 
     async def aggregate(self, collection: Collection, pipeline: Pipeline, **options: Any) -> Cursor:
         """Run an aggregation and return its cursor."""
         return cast("Cursor", cast("Any", collection).aggregate(pipeline, **options))
 
-    async def watch(self, collection: Collection, pipeline: Pipeline, **options: Any) -> ChangeStream:
+    async def watch(self, collection: Collection, pipeline: Pipeline, **options: Any) -> DriverChangeStream:
         """Open a change stream; Motor connects it at the first read."""
-        return cast("ChangeStream", cast("Any", collection).watch(pipeline, **options))
+        return cast("DriverChangeStream", cast("Any", collection).watch(pipeline, **options))
 
-    async def start_session(self) -> Session:
+    async def start_session(self) -> ClientSession:
         """Start a session; close it with ``async with``."""
-        return cast("Session", await self._motor.start_session())
+        return cast("ClientSession", await self._motor.start_session())
 
-    async def begin(self, session: Session) -> None:
+    async def begin(self, session: ClientSession) -> None:
         """Begin a transaction of the session."""
         cast("Any", session).start_transaction()
 

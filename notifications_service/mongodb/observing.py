@@ -15,7 +15,7 @@ from typing import Any, Final
 from pymongo import monitoring
 
 from chassis.context import statements
-from chassis.telemetry.families import Family, Kind
+from chassis.telemetry.families import Family, MetricType
 from chassis.telemetry.queries import Queries
 
 # Waits for events, for as long as it is told to.
@@ -62,7 +62,7 @@ def _collection(command: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class ClientUse:
     """Connections to all servers of one client: open and lent, and callers that wait."""
 
     size: int
@@ -70,7 +70,7 @@ class Use:
     waiting: int
 
 
-def use_of(client: Any) -> Use:
+def use_of(client: Any) -> ClientUse:
     """Read the pools of a client of either driver.
 
     From the driver's own counters, which it keeps to itself: its public events cost every command 10 to 20 µs. A test
@@ -81,17 +81,17 @@ def use_of(client: Any) -> Use:
     topology = vars(inner).get("_topology")
     servers = {} if topology is None else vars(topology)["_servers"]
     pools = [server.pool for server in list(servers.values())]
-    return Use(
+    return ClientUse(
         size=sum(len(pool.conns) + len(pool.active_contexts) for pool in pools),
         in_use=sum(pool.active_sockets for pool in pools),
         waiting=sum(max(0, pool.operation_count - pool.active_sockets) for pool in pools),
     )
 
 
-def families(use: Use, labels: Mapping[str, str], *, limit: int, timeouts: int) -> Iterator[Family]:
+def families(use: ClientUse, labels: Mapping[str, str], *, limit: int, timeouts: int) -> Iterator[Family]:
     """Yield the metrics of a client's pools. ``limit``: connections to one server at most."""
 
-    def family(name: str, kind: Kind, help_: str, value: int) -> Family:
+    def family(name: str, kind: MetricType, help_: str, value: int) -> Family:
         return Family(f"vibework_pool_{name}", kind, help_, [(tuple(labels.items()), value)])
 
     yield family("limit", "gauge", "Connections that a pool may open.", limit)

@@ -19,7 +19,7 @@ from chassis.errors import CallDeadlineExceeded, DatabaseUnavailable
 from chassis.logs import logging
 from chassis.peers.breaker import CircuitBreaker, CircuitOpen
 from notifications_service.mongodb.codec import Document
-from notifications_service.mongodb.database import Database, Found, Place
+from notifications_service.mongodb.database import CausalRead, Database, QueryResult
 from notifications_service.mongodb.drivers import Pipeline
 
 T = TypeVar("T")
@@ -46,11 +46,11 @@ class Reader(Protocol):
         sort: Document | None = None,
         projection: Document | None = None,
         **options: Any,
-    ) -> Found:
+    ) -> QueryResult:
         """Run a query as ``Database.find``."""
         ...
 
-    async def aggregate(self, collection: str, pipeline: Pipeline, *, hint: str) -> Found:
+    async def aggregate(self, collection: str, pipeline: Pipeline, *, hint: str) -> QueryResult:
         """Run an aggregation as ``Database.aggregate``."""
         ...
 
@@ -69,7 +69,7 @@ class Secondaries:
         self._breaker = CircuitBreaker(failures=FAILURES)
         self._asked: Coalescer[None, Timestamp] = Coalescer(self._ask, max_in_flight=1)
 
-    async def read(self, preference: Any, read: Callable[[Place | None], Awaitable[T]]) -> T:
+    async def read(self, preference: Any, read: Callable[[CausalRead | None], Awaitable[T]]) -> T:
         """Carry out a read at a place that shows everything acknowledged before, or else (None) on the primary."""
         place = await self._place(preference)
         if place is None:
@@ -84,7 +84,7 @@ class Secondaries:
         self._breaker.succeeded()
         return found
 
-    async def _place(self, preference: Any) -> Place | None:
+    async def _place(self, preference: Any) -> CausalRead | None:
         if self._breaker.is_open:
             return None
         now = await self._asked.get(None)
@@ -92,7 +92,7 @@ class Secondaries:
             self._breaker.before()
         except CircuitOpen:
             return None
-        return None if now is None else Place(preference, now)
+        return None if now is None else CausalRead(preference, now)
 
     async def _ask(self, _: list[None]) -> dict[None, Timestamp]:
         with naming("secondaries.now"):
@@ -116,13 +116,13 @@ class SecondaryReader:
         self._secondaries = secondaries
         self._preference = preference
 
-    async def find(self, collection: str, query: Document, **options: Any) -> Found:
+    async def find(self, collection: str, query: Document, **options: Any) -> QueryResult:
         """Run a query as ``Database.find``."""
         return await self._secondaries.read(
             self._preference, lambda place: self._database.find(collection, query, place=place, **options)
         )
 
-    async def aggregate(self, collection: str, pipeline: Pipeline, *, hint: str) -> Found:
+    async def aggregate(self, collection: str, pipeline: Pipeline, *, hint: str) -> QueryResult:
         """Run an aggregation as ``Database.aggregate``."""
         return await self._secondaries.read(
             self._preference, lambda place: self._database.aggregate(collection, pipeline, hint=hint, place=place)

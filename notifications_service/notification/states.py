@@ -33,7 +33,7 @@ FIELDS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Transition:
     """What a mark does: it moves what stands on one of ``sources`` to ``target`` and leaves the rest."""
 
     sources: frozenset[State]
@@ -43,12 +43,12 @@ class Change:
 class Mark(Enum):
     """The marks of the contract."""
 
-    SEEN = Change(frozenset({State.UNSEEN}), State.SEEN)
-    UNSEEN = Change(frozenset({State.SEEN, State.READ, State.ARCHIVED}), State.UNSEEN)
-    READ = Change(frozenset({State.UNSEEN, State.SEEN}), State.READ)
-    UNREAD = Change(frozenset({State.UNSEEN, State.READ, State.ARCHIVED}), State.SEEN)
-    ARCHIVED = Change(frozenset({State.UNSEEN, State.SEEN, State.READ}), State.ARCHIVED)
-    UNARCHIVED = Change(frozenset({State.ARCHIVED}), State.READ)
+    SEEN = Transition(frozenset({State.UNSEEN}), State.SEEN)
+    UNSEEN = Transition(frozenset({State.SEEN, State.READ, State.ARCHIVED}), State.UNSEEN)
+    READ = Transition(frozenset({State.UNSEEN, State.SEEN}), State.READ)
+    UNREAD = Transition(frozenset({State.UNSEEN, State.READ, State.ARCHIVED}), State.SEEN)
+    ARCHIVED = Transition(frozenset({State.UNSEEN, State.SEEN, State.READ}), State.ARCHIVED)
+    UNARCHIVED = Transition(frozenset({State.ARCHIVED}), State.READ)
 
 
 def state_of(flags: Mapping[str, Any]) -> State:

@@ -12,7 +12,7 @@ from notifications_service.notification.documents import Draft, Type
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class Template:
     """One kind of message: how often it comes among all, its channels, and its words."""
 
     weight: int
@@ -37,16 +37,22 @@ def _invoice(chance: Random) -> dict[str, Any]:
 
 
 _KINDS: Final = (
-    Kind(28, "social", _FEED, "{who} liked {what}", "{who} and {count} others liked {what}.", _item),
-    Kind(22, "social", _ALL, "{who} commented on {what}", "“Looks good to me, shall we talk on Monday?”", _item),
-    Kind(12, "social", _ALL, "{who} mentioned you", "{who} mentioned you in {what}.", _item),
-    Kind(8, "social", _FEED, "{who} follows you", "You have {count} followers now."),
-    Kind(10, "work", _ALL, "A task is due", "{what} is due tomorrow; {count} steps are open.", _item),
-    Kind(6, "work", _ALL, "{who} invited you", "{who} invited you to work on {what}.", _item),
-    Kind(5, "billing", (Type.EMAIL,), "Your invoice is ready", "Thank you. You find the invoice attached.", _invoice),
-    Kind(4, "security", (Type.EMAIL, Type.PUSH), "New sign-in", "Somebody signed in from a new device. Was it you?"),
-    Kind(3, "system", _FEED, "Maintenance on Sunday", "We will be away for {count} minutes on Sunday at 04:00 UTC."),
-    Kind(2, "", _FEED, "Welcome", "Good to have you here."),
+    Template(28, "social", _FEED, "{who} liked {what}", "{who} and {count} others liked {what}.", _item),
+    Template(22, "social", _ALL, "{who} commented on {what}", "“Looks good to me, shall we talk on Monday?”", _item),
+    Template(12, "social", _ALL, "{who} mentioned you", "{who} mentioned you in {what}.", _item),
+    Template(8, "social", _FEED, "{who} follows you", "You have {count} followers now."),
+    Template(10, "work", _ALL, "A task is due", "{what} is due tomorrow; {count} steps are open.", _item),
+    Template(6, "work", _ALL, "{who} invited you", "{who} invited you to work on {what}.", _item),
+    Template(
+        5, "billing", (Type.EMAIL,), "Your invoice is ready", "Thank you. You find the invoice attached.", _invoice
+    ),
+    Template(
+        4, "security", (Type.EMAIL, Type.PUSH), "New sign-in", "Somebody signed in from a new device. Was it you?"
+    ),
+    Template(
+        3, "system", _FEED, "Maintenance on Sunday", "We will be away for {count} minutes on Sunday at 04:00 UTC."
+    ),
+    Template(2, "", _FEED, "Welcome", "Good to have you here."),
 )
 _WEIGHTS: Final = tuple(kind.weight for kind in _KINDS)
 

@@ -37,7 +37,7 @@ class UserList:
         return found[:most]
 
 
-class Recipients:
+class RandomRecipients:
     """Draws users as feeds have them: a few get very many, most get some, and many none."""
 
     def __init__(self, user_ids: list[str], chance: Random) -> None:

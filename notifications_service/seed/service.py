@@ -14,14 +14,14 @@ from chassis.commands.cli import CommandFailed
 from chassis.commands.seeding import store_all
 from notifications_service.mongodb.codec import Document
 from notifications_service.seed import content, history
-from notifications_service.seed.recipients import Recipients
+from notifications_service.seed.recipients import RandomRecipients
 from notifications_service.seed.repository import SeedRepository
 
 PER_BATCH: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SeedPlan:
     """What to make up: so many notifications of a seed for these users, ending at a time (naive UTC).
 
     ``reach``: how far back they go.
@@ -40,7 +40,7 @@ class Seeding:
     def __init__(self, repository: SeedRepository) -> None:
         self._repository = repository
 
-    async def run(self, plan: Plan, advance: Callable[[int], None]) -> None:
+    async def run(self, plan: SeedPlan, advance: Callable[[int], None]) -> None:
         """Store everything; ``advance`` hears of notifications as they are stored.
 
         Raises CommandFailed where notifications of the same plan are there already.
@@ -60,10 +60,10 @@ class Seeding:
         return not await self._repository.has_any()
 
 
-def batches(plan: Plan) -> Iterator[list[Document]]:
+def batches(plan: SeedPlan) -> Iterator[list[Document]]:
     """Make up the notifications of the plan, in order; the same ones for the same plan."""
     chance = fake_people.source(plan.seed)
-    recipients = Recipients(list(plan.user_ids), chance)
+    recipients = RandomRecipients(list(plan.user_ids), chance)
     for start in range(0, plan.notifications, PER_BATCH):
         drawn = recipients.draw(min(PER_BATCH, plan.notifications - start))
         yield [

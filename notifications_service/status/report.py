@@ -25,7 +25,7 @@ _DENIED: Final = 13
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SectionReader:
     """A section, how it is read, and the role that may read it."""
 
     name: str
@@ -34,13 +34,13 @@ class Part:
 
 
 PARTS: Final = (
-    Part("versions", server.versions, "clusterMonitor on admin"),
-    Part("connections", server.connections, "clusterMonitor on admin"),
-    Part("collections", storage.collections, "read on the database"),
-    Part("indexes", storage.indexes, "read on the database"),
-    Part("replication", replication.replication, "clusterMonitor on admin"),
-    Part("oplog", replication.oplog, "clusterMonitor on admin, and read on local"),
-    Part("slow_commands", slow_commands.slow_commands, "clusterMonitor on admin"),
+    SectionReader("versions", server.versions, "clusterMonitor on admin"),
+    SectionReader("connections", server.connections, "clusterMonitor on admin"),
+    SectionReader("collections", storage.collections, "read on the database"),
+    SectionReader("indexes", storage.indexes, "read on the database"),
+    SectionReader("replication", replication.replication, "clusterMonitor on admin"),
+    SectionReader("oplog", replication.oplog, "clusterMonitor on admin, and read on local"),
+    SectionReader("slow_commands", slow_commands.slow_commands, "clusterMonitor on admin"),
 )
 
 
@@ -101,7 +101,7 @@ def _notes(steps: Sequence[Status]) -> list[str]:
     return notes + ([f"newer than this version: {', '.join(newer)}"] if newer else [])
 
 
-async def _section(database: Database, part: Part, report: Report, seconds: float) -> Section:
+async def _section(database: Database, part: SectionReader, report: Report, seconds: float) -> Section:
     if report.sections[0].reason:
         # It did not answer a moment ago: nobody waits for it seven times.
         return Section(part.name, reason=report.sections[0].reason)

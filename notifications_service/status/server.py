@@ -6,14 +6,14 @@ import platform
 
 from pymongo.errors import OperationFailure
 
-from chassis.commands.report import Row, Section, version_of
+from chassis.commands.report import ReportRow, Section, version_of
 from notifications_service.mongodb.database import Database
 
 
 async def versions(database: Database) -> Section:
     """Return the versions of the service, its driver and the server."""
     server = await database.default.command("buildInfo")
-    rows: list[Row] = [
+    rows: list[ReportRow] = [
         {"part": "notifications-service", "version": version_of("vibework-services")},
         {"part": "Python", "version": platform.python_version()},
         {"part": "PyMongo", "version": version_of("pymongo")},
@@ -55,6 +55,6 @@ async def connections(database: Database) -> Section:
     return Section("connections", [all_, *rows])
 
 
-async def _admin(database: Database, command: Row) -> Row:
-    answer: Row = await database.driver.client.admin.command(command)
+async def _admin(database: Database, command: ReportRow) -> ReportRow:
+    answer: ReportRow = await database.driver.client.admin.command(command)
     return answer

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pymongo.errors import OperationFailure
 
-from chassis.commands.report import Row, Section
+from chassis.commands.report import ReportRow, Section
 from notifications_service.mongodb.database import Database
 from notifications_service.notification import schema
 
@@ -42,7 +42,7 @@ async def indexes(database: Database) -> Section:
     return Section("indexes", rows, list(dict.fromkeys(notes)))
 
 
-def _row(collection: str, index: Row, sizes: Row, used: dict[str, Row]) -> Row:
+def _row(collection: str, index: ReportRow, sizes: ReportRow, used: dict[str, ReportRow]) -> ReportRow:
     accesses = used.get(index["name"], {})
     return {
         "collection": collection,
@@ -59,19 +59,19 @@ async def _names(database: Database) -> list[str]:
     return sorted(name for name in names if not name.startswith(_KEPT_OUT))
 
 
-async def _information(database: Database, name: str) -> list[Row]:
+async def _information(database: Database, name: str) -> list[ReportRow]:
     answer = await database.default.command("listIndexes", name)
-    found: list[Row] = answer["cursor"]["firstBatch"]
+    found: list[ReportRow] = answer["cursor"]["firstBatch"]
     return found
 
 
-async def _storage(database: Database, name: str) -> Row:
+async def _storage(database: Database, name: str) -> ReportRow:
     found = await _aggregate(database, name, [{"$collStats": {"storageStats": {"scale": 1}}}])
-    storage: Row = found[0]["storageStats"]
+    storage: ReportRow = found[0]["storageStats"]
     return storage
 
 
-async def _uses(database: Database, name: str) -> tuple[dict[str, Row], list[str]]:
+async def _uses(database: Database, name: str) -> tuple[dict[str, ReportRow], list[str]]:
     try:
         found = await _aggregate(database, name, [{"$indexStats": {}}])
     except OperationFailure as error:
@@ -79,7 +79,7 @@ async def _uses(database: Database, name: str) -> tuple[dict[str, Row], list[str
     return {row["name"]: row["accesses"] for row in found}, []
 
 
-async def _aggregate(database: Database, name: str, pipeline: list[Any]) -> list[Row]:
+async def _aggregate(database: Database, name: str, pipeline: list[Any]) -> list[ReportRow]:
     answer = await database.default.command({"aggregate": name, "pipeline": pipeline, "cursor": {}})
-    found: list[Row] = answer["cursor"]["firstBatch"]
+    found: list[ReportRow] = answer["cursor"]["firstBatch"]
     return found

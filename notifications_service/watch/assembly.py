@@ -16,7 +16,7 @@ from notifications_service.watch import change_stream
 from notifications_service.watch.events import Events
 from notifications_service.watch.history import History
 from notifications_service.watch.hub import Hub
-from notifications_service.watch.limits import Limits
+from notifications_service.watch.limits import WatchLimits
 from notifications_service.watch.service import WatchService
 from notifications_service.watch.session import Sources
 from notifications_service.watch.snapshot import Snapshots
@@ -31,7 +31,7 @@ async def watch_service(
     database: Database,
     cutoff: Callable[[], datetime],
     keyring: Keyring,
-    limits: Limits,
+    limits: WatchLimits,
     draining: asyncio.Event,
     *,
     made: Answers,

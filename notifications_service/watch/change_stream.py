@@ -17,7 +17,15 @@ from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database
 from notifications_service.mongodb.drivers import Collection
 from notifications_service.notification import schema
-from notifications_service.watch.changes import OPERATIONS, Change, HistoryLost, Position, parse, position_of, time_of
+from notifications_service.watch.changes import (
+    OPERATIONS,
+    ChangeEvent,
+    HistoryLost,
+    StreamPosition,
+    parse,
+    position_of,
+    time_of,
+)
 
 # The place lies before the history that is kept (286) or is none of it (260, 280); or the stream cannot pass an event
 # that is too large for it (10334), which another system's row of some 16 MB may make.
@@ -30,14 +38,14 @@ _STALLED: Final = 5.0
 class ChangeStream:
     """An open stream; ``position`` is behind everything that ``next`` has returned, and only moves forward."""
 
-    def __init__(self, stream: drivers.ChangeStream, position: Position, timeout: float) -> None:
+    def __init__(self, stream: drivers.DriverChangeStream, position: StreamPosition, timeout: float) -> None:
         self.position = position
         self._stream = stream
         self._timeout = timeout
         self._advance()
 
     @named
-    async def next(self) -> Change | None:
+    async def next(self) -> ChangeEvent | None:
         """Return the next event that concerns a notification; None when none came within the server's wait.
 
         Raises ``HistoryLost`` and the driver's errors.
@@ -60,7 +68,7 @@ class ChangeStream:
 
 @asynccontextmanager
 async def opened(
-    database: Database, after: Position, *, wait: float, stall: float = _STALLED, match: Document | None = None
+    database: Database, after: StreamPosition, *, wait: float, stall: float = _STALLED, match: Document | None = None
 ) -> AsyncIterator[ChangeStream]:
     """Open the stream of what happened after a position.
 
@@ -88,7 +96,7 @@ async def opened(
 
 
 @named
-async def _open(database: Database, pipeline: list[Document], options: dict[str, Any]) -> drivers.ChangeStream:
+async def _open(database: Database, pipeline: list[Document], options: dict[str, Any]) -> drivers.DriverChangeStream:
     with pymongo.timeout(_STALLED):
         # Decoded here: a row that the driver cannot decode would end the stream of everybody.
         collection = database.collection(schema.COLLECTION).with_options(codec_options=undecoded.CODEC_OPTIONS)
@@ -97,7 +105,7 @@ async def _open(database: Database, pipeline: list[Document], options: dict[str,
         return stream
 
 
-async def _close(stream: drivers.ChangeStream) -> None:
+async def _close(stream: drivers.DriverChangeStream) -> None:
     try:
         with pymongo.timeout(1.0):
             async with asyncio.timeout(1.5):

@@ -13,10 +13,10 @@ from bson import ObjectId, Timestamp
 from notifications_service.mongodb.codec import Document
 
 # The `_data` of a change stream's resume token: hexadecimal digits that sort as the events happened.
-Position = NewType("Position", str)
+StreamPosition = NewType("StreamPosition", str)
 
 
-class Kind(Enum):
+class ChangeKind(Enum):
     """What happened to a notification."""
 
     CREATED = "created"
@@ -25,32 +25,32 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ChangeEvent:
     """One event; ``document`` is the notification right after it, None when it was deleted.
 
     ``at`` is the cluster time of its commit; events of one transaction share it.
     """
 
-    position: Position
+    position: StreamPosition
     at: Timestamp
-    kind: Kind
+    kind: ChangeKind
     id: ObjectId
     user_id: str
     document: Document | None
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ResumePoint:
     """A place in the stream of events: after ``position``, and after all that was committed by ``floor``.
 
     A watch that starts now, or with a snapshot, begins at a time of the cluster, which lies somewhat ahead of the
     position that the shared stream has reached: what it still brings up to that time is not for this watch.
     """
 
-    position: Position
+    position: StreamPosition
     floor: Timestamp | None = None
 
-    def covers(self, position: Position, at: Timestamp) -> bool:
+    def covers(self, position: StreamPosition, at: Timestamp) -> bool:
         """Whether the event lies before this place."""
         return position <= self.position or (self.floor is not None and at <= self.floor)
 
@@ -59,18 +59,23 @@ class HistoryLost(Exception):
     """Events were missed, or cannot be told to whom they belong: only a new list helps."""
 
 
-_KINDS: Final = {"insert": Kind.CREATED, "update": Kind.UPDATED, "replace": Kind.UPDATED, "delete": Kind.DELETED}
+_KINDS: Final = {
+    "insert": ChangeKind.CREATED,
+    "update": ChangeKind.UPDATED,
+    "replace": ChangeKind.UPDATED,
+    "delete": ChangeKind.DELETED,
+}
 OPERATIONS: Final = (*_KINDS, "invalidate")
 
 
-def position_of(token: Mapping[str, Any] | None) -> Position | None:
+def position_of(token: Mapping[str, Any] | None) -> StreamPosition | None:
     """Return the position in a resume token of the driver; None where there is none to go by.
 
     Tokens with type bits occur only for ids that are numbers, which no notification has.
     """
     if token is None or "_typeBits" in token:
         return None
-    return Position(token["_data"])
+    return StreamPosition(token["_data"])
 
 
 # A position begins with the cluster time: a type byte, seconds, and the number within the second.
@@ -78,18 +83,18 @@ _TIME: Final = struct.Struct(">BII")
 _TIME_BYTE: Final = 0x82
 
 
-def time_of(position: Position) -> Timestamp:
+def time_of(position: StreamPosition) -> Timestamp:
     """Return the cluster time that a position begins with."""
     _, seconds, number = _TIME.unpack(bytes.fromhex(position[: 2 * _TIME.size]))
     return Timestamp(seconds, number)
 
 
-def before(time: Timestamp) -> Position:
+def before(time: Timestamp) -> StreamPosition:
     """Return the position before everything that was committed at a time."""
-    return Position(_TIME.pack(_TIME_BYTE, time.time, time.inc).hex().upper())
+    return StreamPosition(_TIME.pack(_TIME_BYTE, time.time, time.inc).hex().upper())
 
 
-def parse(event: Mapping[str, Any]) -> Change | None:
+def parse(event: Mapping[str, Any]) -> ChangeEvent | None:
     """Convert an event of the driver; None when it concerns no notification of anyone.
 
     Raises ``HistoryLost`` when the collection is gone or the event does not say whose notification it was.
@@ -99,9 +104,9 @@ def parse(event: Mapping[str, Any]) -> Change | None:
         raise HistoryLost("the collection was dropped or renamed")
     document = event.get("fullDocument")
     owned = document or event.get("fullDocumentBeforeChange")
-    if owned is None or (document is None and kind is not Kind.DELETED):
+    if owned is None or (document is None and kind is not ChangeKind.DELETED):
         raise HistoryLost("the change has no image: changeStreamPreAndPostImages is off, or it is too long ago")
     position, identity, user_id = position_of(event["_id"]), event["documentKey"]["_id"], owned.get("userId")
     if position is None or not isinstance(identity, ObjectId) or not isinstance(user_id, str):
         return None
-    return Change(position, event["clusterTime"], kind, identity, user_id, document)
+    return ChangeEvent(position, event["clusterTime"], kind, identity, user_id, document)

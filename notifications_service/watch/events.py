@@ -12,7 +12,7 @@ from chassis.logs import logging
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification import messages
 from notifications_service.notification.answers import Answers
-from notifications_service.watch.changes import Change, Kind, Place
+from notifications_service.watch.changes import ChangeEvent, ChangeKind, ResumePoint
 from notifications_service.watch.tokens import ResumeTokens
 from notifications_service.watch.watcher import Event
 
@@ -27,17 +27,17 @@ class Events:
         self._cutoff = cutoff
         self._log = logging.get(__name__)
 
-    def of(self, change: Change) -> Event | None:
+    def of(self, change: ChangeEvent) -> Event | None:
         """Return the event of a change; None when the notification is unreadable or past its retention."""
         response = pb.WatchNotificationsResponse()
-        if change.kind is Kind.DELETED:
+        if change.kind is ChangeKind.DELETED:
             response.deleted.id = str(change.id)
         else:
             notification = self.notification(change.document or {})
             if notification is None:
                 return None
             getattr(response, change.kind.value).CopyFrom(notification)
-        response.resume_token = self._tokens.issue(change.user_id, Place(change.position))
+        response.resume_token = self._tokens.issue(change.user_id, ResumePoint(change.position))
         return Event(change.position, change.at, response)
 
     def snapshot(self, document: Document) -> pb.WatchNotificationsResponse | None:
@@ -45,12 +45,14 @@ class Events:
         notification = self.notification(document)
         return None if notification is None else pb.WatchNotificationsResponse(snapshot=notification)
 
-    def snapshot_end(self, user_id: str, place: Place, count: int, *, truncated: bool) -> pb.WatchNotificationsResponse:
+    def snapshot_end(
+        self, user_id: str, place: ResumePoint, count: int, *, truncated: bool
+    ) -> pb.WatchNotificationsResponse:
         """Return the end of a snapshot of ``count`` notifications."""
         end = pb.WatchNotificationsResponse.SnapshotEnd(count=count, truncated=truncated)
         return pb.WatchNotificationsResponse(snapshot_end=end, resume_token=self._tokens.issue(user_id, place))
 
-    def heartbeat(self, user_id: str, place: Place | None) -> pb.WatchNotificationsResponse:
+    def heartbeat(self, user_id: str, place: ResumePoint | None) -> pb.WatchNotificationsResponse:
         """Return a heartbeat at a place; None: within a snapshot, from where nothing can be resumed."""
         token = "" if place is None else self._tokens.issue(user_id, place)
         return pb.WatchNotificationsResponse(heartbeat=pb.WatchNotificationsResponse.Heartbeat(), resume_token=token)

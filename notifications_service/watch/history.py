@@ -16,7 +16,7 @@ from chassis.batching.coalesce import Coalescer
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database, translated
 from notifications_service.watch.change_stream import opened
-from notifications_service.watch.changes import Change, HistoryLost, Position, time_of
+from notifications_service.watch.changes import ChangeEvent, HistoryLost, StreamPosition, time_of
 from notifications_service.watch.errors import ResumeTokenExpired, WatchInterrupted
 
 # Seconds that the server waits at the end of its log, where it is to say at once that there is nothing more.
@@ -29,20 +29,20 @@ _NEAR: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class HistoryRange:
     """A part of one user's history: after a position, up to and including another."""
 
     user_id: str
-    after: Position
-    until: Position
+    after: StreamPosition
+    until: StreamPosition
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class HistoryPart:
     """Changes in order, and the position up to which they are all; ``lost``: they are no longer kept."""
 
-    changes: list[Change]
-    reached: Position
+    changes: list[ChangeEvent]
+    reached: StreamPosition
     lost: bool = False
 
 
@@ -57,7 +57,7 @@ class History:
             self._fetch, max_batch=_SHARING, max_in_flight=at_once, timeout=_STALL, timed_out=WatchInterrupted
         )
 
-    async def read(self, wanted: Wanted) -> Part:
+    async def read(self, wanted: HistoryRange) -> HistoryPart:
         """Return the first of the changes wanted; at times none of them yet.
 
         Raises ResumeTokenExpired when they are no longer kept, WatchInterrupted or DatabaseUnavailable when the
@@ -71,22 +71,22 @@ class History:
             raise ResumeTokenExpired
         return part
 
-    async def _fetch(self, wanted: list[Wanted]) -> dict[Wanted, Part]:
+    async def _fetch(self, wanted: list[HistoryRange]) -> dict[HistoryRange, HistoryPart]:
         # Who is left out has come no further, and asks again; the first one never is.
-        unread = {item: Part([], item.after) for item in wanted}
+        unread = {item: HistoryPart([], item.after) for item in wanted}
         group = _near(wanted)
         try:
             return unread | await self._scan(group)
         except HistoryLost:
             return unread | await self._scan_alone(wanted[0])
 
-    async def _scan_alone(self, item: Wanted) -> dict[Wanted, Part]:
+    async def _scan_alone(self, item: HistoryRange) -> dict[HistoryRange, HistoryPart]:
         try:
             return await self._scan([item])
         except HistoryLost:
-            return {item: Part([], item.after, lost=True)}
+            return {item: HistoryPart([], item.after, lost=True)}
 
-    async def _scan(self, group: Sequence[Wanted]) -> dict[Wanted, Part]:
+    async def _scan(self, group: Sequence[HistoryRange]) -> dict[HistoryRange, HistoryPart]:
         first, last = min(item.after for item in group), max(item.until for item in group)
         sorter = _Sorter(group)
         match = _concerning(sorter.users, last)
@@ -101,9 +101,9 @@ class History:
 class _Sorter:
     """Gives changes to all who want them."""
 
-    def __init__(self, group: Sequence[Wanted]) -> None:
+    def __init__(self, group: Sequence[HistoryRange]) -> None:
         self.count = 0
-        self._by_user: dict[str, list[tuple[Wanted, list[Change]]]] = {}
+        self._by_user: dict[str, list[tuple[HistoryRange, list[ChangeEvent]]]] = {}
         for item in group:
             self._by_user.setdefault(item.user_id, []).append((item, []))
 
@@ -112,29 +112,29 @@ class _Sorter:
         """Whose changes are wanted."""
         return list(self._by_user)
 
-    def take(self, change: Change) -> None:
+    def take(self, change: ChangeEvent) -> None:
         """Sort a change in; the one at the end may be of a user whom nobody asked for."""
         for item, changes in self._by_user.get(change.user_id, ()):
             if item.after < change.position <= item.until:
                 changes.append(change)
                 self.count += 1
 
-    def parts(self, position: Position) -> dict[Wanted, Part]:
+    def parts(self, position: StreamPosition) -> dict[HistoryRange, HistoryPart]:
         """Return what was sorted in, all being read up to a position."""
         return {
-            item: Part(changes, min(max(position, item.after), item.until))
+            item: HistoryPart(changes, min(max(position, item.after), item.until))
             for group in self._by_user.values()
             for item, changes in group
         }
 
 
-def _near(wanted: Sequence[Wanted]) -> list[Wanted]:
+def _near(wanted: Sequence[HistoryRange]) -> list[HistoryRange]:
     """Return those whose history begins about when that of the first does."""
     begins = time_of(wanted[0].after).time
     return [item for item in wanted if abs(time_of(item.after).time - begins) <= _NEAR]
 
 
-def _concerning(users: Sequence[str], last: Position) -> Document:
+def _concerning(users: Sequence[str], last: StreamPosition) -> Document:
     return {
         "$or": [
             {"fullDocument.userId": {"$in": users}},

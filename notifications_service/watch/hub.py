@@ -22,14 +22,14 @@ from chassis.errors import DatabaseUnavailable, ServiceError, ShuttingDown, Unav
 from chassis.logs import logging
 from notifications_service.watch import changes
 from notifications_service.watch.change_stream import ChangeStream
-from notifications_service.watch.changes import Change, HistoryLost, Position
+from notifications_service.watch.changes import ChangeEvent, HistoryLost, StreamPosition
 from notifications_service.watch.errors import ResumeTokenExpired, WatchInterrupted
-from notifications_service.watch.limits import Limits
+from notifications_service.watch.limits import WatchLimits
 from notifications_service.watch.watcher import Event, Watcher
 
-Open = Callable[[Position], AbstractAsyncContextManager[ChangeStream]]
+Open = Callable[[StreamPosition], AbstractAsyncContextManager[ChangeStream]]
 Now = Callable[[], Awaitable[Timestamp]]
-Convert = Callable[[Change], Event | None]
+ToEvent = Callable[[ChangeEvent], Event | None]
 
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
@@ -42,9 +42,11 @@ _BURST: Final = 16
 class Hub:
     """Knows the watchers of this process by user, and how far the shared stream has come."""
 
-    def __init__(self, open_stream: Open, now: Now, convert: Convert, limits: Limits, draining: asyncio.Event) -> None:
+    def __init__(
+        self, open_stream: Open, now: Now, convert: ToEvent, limits: WatchLimits, draining: asyncio.Event
+    ) -> None:
         """``now``: asks the database for a time by which everything acknowledged so far was committed."""
-        self.position: Position | None = None
+        self.position: StreamPosition | None = None
         # Commit time of the last event handed on.
         self.changed_at: Timestamp | None = None
         self._open = open_stream
@@ -102,7 +104,7 @@ class Hub:
         self._stop()
         await background.end(running)
 
-    async def _standing(self) -> Position:
+    async def _standing(self) -> StreamPosition:
         """Wait until the shared stream stands and return how far it has come."""
         try:
             async with asyncio.timeout(self._limits.start):
@@ -203,7 +205,7 @@ class Hub:
             self._ready.clear()
             self._end_all(WatchInterrupted)
 
-    def _hand_on(self, change: Change | None) -> None:
+    def _hand_on(self, change: ChangeEvent | None) -> None:
         if change is None:
             return
         self.changed_at = change.at

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WatchLimits:
     """Bounds of memory, time and connections; times in seconds."""
 
     # Watchers of one process; more are refused.

@@ -9,8 +9,8 @@ from typing import Final
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from notifications_service.watch.errors import TooManyWatchers
-from notifications_service.watch.limits import Limits
-from notifications_service.watch.session import Session, Sources, Write
+from notifications_service.watch.limits import WatchLimits
+from notifications_service.watch.session import Sources, WatchSession, WriteResponse
 from notifications_service.watch.tokens import ResumeTokens
 from notifications_service.watch.watcher import Watcher
 
@@ -20,7 +20,7 @@ DEFAULT_HEARTBEAT: Final = 30.0
 class WatchService:
     """The watches of one process."""
 
-    def __init__(self, sources: Sources, tokens: ResumeTokens, limits: Limits) -> None:
+    def __init__(self, sources: Sources, tokens: ResumeTokens, limits: WatchLimits) -> None:
         self._sources = sources
         self._tokens = tokens
         self._limits = limits
@@ -41,7 +41,7 @@ class WatchService:
         """How far the shared stream is behind, in seconds."""
         return self._sources.hub.lag
 
-    async def watch(self, request: pb.WatchNotificationsRequest, write: Write) -> None:
+    async def watch(self, request: pb.WatchNotificationsRequest, write: WriteResponse) -> None:
         """Write the events of one watch until its caller goes.
 
         Raises ResumeTokenInvalid, ResumeTokenExpired, TooManyWatchers, WatcherTooSlow, WatchInterrupted,
@@ -50,7 +50,7 @@ class WatchService:
         start = request.WhichOneof("start")
         place = self._tokens.read(request.user_id, request.resume_token) if start == "resume_token" else None
         watcher = Watcher(request.user_id, self._limits.queue, self._limits.patience)
-        session = Session(self._sources, watcher, _interval(request), write)
+        session = WatchSession(self._sources, watcher, _interval(request), write)
         with self._admitted():
             try:
                 await self._sources.hub.join(watcher)

@@ -10,16 +10,16 @@ from typing import Any, Final, TypeVar
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from chassis import background
-from notifications_service.watch.changes import Change, Place, time_of
+from notifications_service.watch.changes import ChangeEvent, ResumePoint, time_of
 from notifications_service.watch.errors import ResumeTokenExpired
 from notifications_service.watch.events import Events
-from notifications_service.watch.history import History, Wanted
+from notifications_service.watch.history import History, HistoryRange
 from notifications_service.watch.hub import Hub
 from notifications_service.watch.snapshot import Snapshots
 from notifications_service.watch.watcher import Event, Watcher
 
 T = TypeVar("T")
-Write = Callable[[pb.WatchNotificationsResponse], Awaitable[None]]
+WriteResponse = Callable[[pb.WatchNotificationsResponse], Awaitable[None]]
 
 DEFAULT_SNAPSHOT: Final = 100
 # Seconds that another process's stream may be ahead of this one's. Further ahead lies only another database, say one
@@ -37,23 +37,23 @@ class Sources:
     events: Events
 
 
-class Session:
+class WatchSession:
     """Writes the events of one watch, in order, and knows the place up to which they are written."""
 
-    def __init__(self, sources: Sources, watcher: Watcher, interval: float, write: Write) -> None:
+    def __init__(self, sources: Sources, watcher: Watcher, interval: float, write: WriteResponse) -> None:
         """``interval``: seconds without an event after which a heartbeat is due."""
         self._sources = sources
         self._watcher = watcher
         self._user_id = watcher.user_id
         self._interval = interval
         self._write = write
-        self._place: Place | None = None
+        self._place: ResumePoint | None = None
         self._greeted = False
 
     async def start_now(self) -> None:
         """Begin with what is committed from now on."""
         moment = await self._sources.snapshots.now(self._sources.hub.changed_at)
-        self._place = Place(self._watcher.joined_at, moment)
+        self._place = ResumePoint(self._watcher.joined_at, moment)
         await self._greet()
 
     async def start_with_snapshot(self, limit: int) -> None:
@@ -66,10 +66,10 @@ class Session:
             for response in filter(None, map(events.snapshot, part)):
                 await self._send(response)
                 count += 1
-        self._place = Place(self._watcher.joined_at, snapshot.at)
+        self._place = ResumePoint(self._watcher.joined_at, snapshot.at)
         await self._send(events.snapshot_end(self._user_id, self._place, count, truncated=snapshot.truncated))
 
-    def start_after(self, place: Place) -> None:
+    def start_after(self, place: ResumePoint) -> None:
         """Begin after a place of an earlier watch. Raises ResumeTokenExpired when it is none of this database's."""
         if time_of(place.position).time > time_of(self._watcher.joined_at).time + _AHEAD:
             raise ResumeTokenExpired
@@ -87,12 +87,12 @@ class Session:
         """Write what lies between the place reached and the point at which the watcher joined the shared stream."""
         until = self._watcher.joined_at
         while (place := self._reached()).position < until:
-            wanted = Wanted(self._user_id, place.position, until)
+            wanted = HistoryRange(self._user_id, place.position, until)
             part = await self._while_beating(self._sources.history.read(wanted))
             await self._greet()
             for change in part.changes:
                 await self._send_change(change)
-            self._place = Place(part.reached, place.floor)
+            self._place = ResumePoint(part.reached, place.floor)
 
     async def _live(self) -> None:
         """Write what the shared stream brings, until the watcher has fallen behind."""
@@ -106,7 +106,7 @@ class Session:
                 self._advance()
                 await self._beat()
 
-    def _reached(self) -> Place:
+    def _reached(self) -> ResumePoint:
         if self._place is None:
             raise RuntimeError("a start comes before the run")
         return self._place
@@ -115,9 +115,9 @@ class Session:
         """Everything that the shared stream has brought so far is written."""
         position, place = self._sources.hub.position, self._reached()
         if position is not None and position > place.position:
-            self._place = Place(position, place.floor)
+            self._place = ResumePoint(position, place.floor)
 
-    async def _send_change(self, change: Change) -> None:
+    async def _send_change(self, change: ChangeEvent) -> None:
         event = self._sources.events.of(change)
         if event is not None:
             await self._send_event(event)
@@ -125,7 +125,7 @@ class Session:
     async def _send_event(self, event: Event) -> None:
         if not self._reached().covers(event.position, event.at):
             await self._send(event.response)
-            self._place = Place(event.position)
+            self._place = ResumePoint(event.position)
 
     async def _greet(self) -> None:
         """The first event of a stream is a heartbeat: the watch is in place."""

@@ -19,7 +19,7 @@ from chassis.batching.coalesce import Coalescer
 from chassis.context.statements import named
 from notifications_service.mongodb import codec
 from notifications_service.mongodb.codec import Document
-from notifications_service.mongodb.database import BYTEWISE, Database, Found
+from notifications_service.mongodb.database import BYTEWISE, Database, QueryResult
 from notifications_service.notification import filters, schema, unreadable
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.states import State
@@ -40,7 +40,7 @@ _PAUSE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class FeedSnapshot:
     """Which notifications, oldest first, at which cluster time; ``truncated``: older ones were left out."""
 
     at: Timestamp
@@ -73,7 +73,7 @@ class Snapshots:
         return dict.fromkeys(after, _at(await self._find(query, _concern(after=max(after)))))
 
     @named
-    async def draw(self, user_id: str, limit: int, after: Timestamp | None) -> Snapshot:
+    async def draw(self, user_id: str, limit: int, after: Timestamp | None) -> FeedSnapshot:
         """Choose the newest unread notifications of a user, at most ``limit``."""
         query = {
             "filter": filters.query(user_id, _UNREAD, self._cutoff()) | unreadable.PASSED_BY,
@@ -84,9 +84,9 @@ class Snapshots:
         }
         cursor = await self._find(query, _concern(after=after))
         ids = [document["_id"] for document in cursor["firstBatch"]]
-        return Snapshot(_at(cursor), ids[:limit][::-1], truncated=len(ids) > limit)
+        return FeedSnapshot(_at(cursor), ids[:limit][::-1], truncated=len(ids) > limit)
 
-    async def read(self, snapshot: Snapshot) -> AsyncIterator[list[Document]]:
+    async def read(self, snapshot: FeedSnapshot) -> AsyncIterator[list[Document]]:
         """Yield the documents of a snapshot, oldest first, in parts."""
         for start in range(0, len(snapshot.ids), _PART):
             yield await self._read_part(snapshot.ids[start : start + _PART], snapshot.at)
@@ -101,7 +101,7 @@ class Snapshots:
             left = [identity for identity in left if identity not in found] if cut else []
         return [found[identity] for identity in ids if identity in found]
 
-    async def _read(self, ids: list[ObjectId], at: Timestamp) -> Found:
+    async def _read(self, ids: list[ObjectId], at: Timestamp) -> QueryResult:
         query, concern = {"_id": {"$in": ids}}, _concern(at=at)
         return await self._database.find(schema.COLLECTION, query, limit=len(ids), hint="_id_", readConcern=concern)
 

@@ -1,6 +1,6 @@
 """Resume tokens: opaque, authenticated, and good only for the user whose watch they were issued to.
 
-A token holds a ``Place``, which every process of the service can resume from.
+A token holds a ``ResumePoint``, which every process of the service can resume from.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 from bson import Timestamp
 
 from chassis.keyring import CiphertextInvalid, KeyMissing, Keyring
-from notifications_service.watch.changes import Place, Position
+from notifications_service.watch.changes import ResumePoint, StreamPosition
 from notifications_service.watch.errors import ResumeTokenInvalid
 
 # Version, then seconds and number of the floor's cluster time (zeros: none); the position follows.
@@ -27,13 +27,13 @@ class ResumeTokens:
     def __init__(self, keyring: Keyring) -> None:
         self._cipher = keyring.cipher("resume-tokens")
 
-    def issue(self, user_id: str, place: Place) -> str:
+    def issue(self, user_id: str, place: ResumePoint) -> str:
         """Return the token of a place in the user's stream."""
         floor = place.floor or Timestamp(0, 0)
         content = _HEADER.pack(_VERSION, floor.time, floor.inc) + bytes.fromhex(place.position)
         return _text(self._cipher.encrypt(content, user_id.encode()))
 
-    def read(self, user_id: str, token: str) -> Place:
+    def read(self, user_id: str, token: str) -> ResumePoint:
         """Return the place in a token. Raises ``ResumeTokenInvalid``."""
         try:
             sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
@@ -45,7 +45,7 @@ class ResumeTokens:
         if version != _VERSION or _text(sealed) != token:
             raise ResumeTokenInvalid
         floor = Timestamp(seconds, number) if seconds else None
-        return Place(Position(content[_HEADER.size :].hex().upper()), floor)
+        return ResumePoint(StreamPosition(content[_HEADER.size :].hex().upper()), floor)
 
 
 def _text(sealed: bytes) -> str:

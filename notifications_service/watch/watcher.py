@@ -10,7 +10,7 @@ from bson import Timestamp
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from chassis.errors import ServiceError
-from notifications_service.watch.changes import Position
+from notifications_service.watch.changes import StreamPosition
 from notifications_service.watch.errors import WatcherTooSlow
 
 
@@ -18,7 +18,7 @@ from notifications_service.watch.errors import WatcherTooSlow
 class Event:
     """A change as it goes over the wire; all watchers of the user share it."""
 
-    position: Position
+    position: StreamPosition
     at: Timestamp
     response: pb.WatchNotificationsResponse
 
@@ -46,7 +46,7 @@ class Watcher:
 
     def __init__(self, user_id: str, limit: int, patience: float) -> None:
         self.user_id = user_id
-        self.joined_at = Position("")
+        self.joined_at = StreamPosition("")
         self.behind = False
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
@@ -58,7 +58,7 @@ class Watcher:
         # When it was last up to date; None until it first is.
         self._current_at: float | None = None
 
-    def join(self, position: Position) -> None:
+    def join(self, position: StreamPosition) -> None:
         """Begin to take what happens after a position of the shared stream."""
         self.joined_at = position
         self.behind = False

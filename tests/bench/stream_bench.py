@@ -42,7 +42,7 @@ def main(events: int) -> None:
     click.echo(f"{events / seconds:,.0f} events/s, {processor / events * 1e6:.0f} µs of processor time each")
 
 
-async def _read(url: str, begin: changes.Position, events: int) -> tuple[float, float]:
+async def _read(url: str, begin: changes.StreamPosition, events: int) -> tuple[float, float]:
     database = Database(DatabaseSettings(mongodb_url=SecretStr(url)))
     seen = 0
     async with opened(database, begin, wait=1.0) as stream:

@@ -9,7 +9,15 @@ from vibework.users.v1 import account_service_pb2 as pb
 
 from chassis.contract.timestamps import assign
 from chassis.errors import InvalidFields
-from users_service.accounts.model import Account, NewAccount, PasswordChange, Profile, SignedIn, SignIn, Tokens
+from users_service.accounts.model import (
+    Account,
+    NewAccount,
+    PasswordChange,
+    Profile,
+    ProviderSignedIn,
+    SignInRequest,
+    Tokens,
+)
 from users_service.sessions.messages import client_details
 from users_service.sessions.messages import fill as fill_session
 from users_service.users.messages import fill as fill_user
@@ -43,7 +51,7 @@ def fill_tokens(target: pb.AccountTokens, tokens: Tokens) -> None:
     target.scope = tokens.scope or ""
 
 
-def fill_signed_in(target: pb.SignInWithAccountResponse, signed_in: SignedIn) -> None:
+def fill_signed_in(target: pb.SignInWithAccountResponse, signed_in: ProviderSignedIn) -> None:
     """Write what came of a sign-in into its response."""
     found = signed_in.found
     fill_user(target.user, found.user)
@@ -54,10 +62,12 @@ def fill_signed_in(target: pb.SignInWithAccountResponse, signed_in: SignedIn) ->
     target.account_linked = found.account_linked
 
 
-def sign_in_of(request: pb.SignInWithAccountRequest) -> SignIn:
+def sign_in_of(request: pb.SignInWithAccountRequest) -> SignInRequest:
     """Read with what somebody signs in. Raises InvalidFields."""
     profile = Profile(request.email, request.email_verified, request.name, request.image)
-    return SignIn(new_account_of(request.account), profile, client_details(request.client), request.do_not_remember)
+    return SignInRequest(
+        new_account_of(request.account), profile, client_details(request.client), request.do_not_remember
+    )
 
 
 def change_of(request: pb.ChangePasswordRequest) -> PasswordChange:

@@ -82,7 +82,7 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
-class SignIn:
+class SignInRequest:
     """With what somebody signs in, and where."""
 
     account: NewAccount
@@ -92,7 +92,7 @@ class SignIn:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MatchedAccount:
     """Whose account it is, and what was done to make it so."""
 
     user: User
@@ -102,10 +102,10 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class SignedIn:
+class ProviderSignedIn:
     """What came of it."""
 
-    found: Found
+    found: MatchedAccount
     session: Session
     token: str = field(repr=False)
     now: datetime

@@ -109,7 +109,7 @@ class Credentials:
 
         async def work(connection: AsyncConnection) -> int | None:
             now = self._clock()
-            user = await users.get_user(connection, verified.user_id, lock=True)
+            user = await users.read_user(connection, verified.user_id, lock=True)
             if user is None:
                 raise UserNotFound
             if not await replace(connection, verified, hashed, now):
@@ -122,7 +122,7 @@ class Credentials:
 
     async def _read(self, user_id: str) -> tuple[User, Credential]:
         async def work(connection: AsyncConnection) -> tuple[User | None, Credential | None]:
-            return await users.get_user(connection, user_id), await credentials.read_by_user(connection, user_id)
+            return await users.read_user(connection, user_id), await credentials.read_by_user(connection, user_id)
 
         user, credential = await self._database.query(work)
         if user is None or credential is None:
@@ -146,7 +146,7 @@ def _attempts(user: User, ip_address: str) -> list[Subject]:
 
 async def _check_none(connection: AsyncConnection, user_id: str, *, lock: bool) -> User:
     """Return a user who has no password. Raises UserNotFound or PasswordAlreadySet."""
-    user = await users.get_user(connection, user_id, lock=lock)
+    user = await users.read_user(connection, user_id, lock=lock)
     if user is None:
         raise UserNotFound
     credential = await credentials.read_by_user(connection, user.id)

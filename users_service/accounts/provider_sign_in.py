@@ -12,7 +12,7 @@ from chassis.clock import Clock
 from chassis.errors import ConflictRetry
 from users_service.accounts import repository
 from users_service.accounts.linking import insert_linked, store_tokens
-from users_service.accounts.model import Found, SignedIn, SignIn
+from users_service.accounts.model import MatchedAccount, ProviderSignedIn, SignInRequest
 from users_service.accounts.tokens import TokenCipher
 from users_service.attempts import actions
 from users_service.attempts.limiter import Attempts, address
@@ -36,7 +36,7 @@ class AccountSignIn:
         self._attempts = attempts
         self._clock = clock
 
-    async def sign_in_with_account(self, request: SignIn) -> SignedIn:
+    async def sign_in_with_account(self, request: SignInRequest) -> ProviderSignedIn:
         """Find or create the user, link the account where the rules allow it, and issue a session.
 
         Raises LinkingNotAllowed, or RateLimited where the address created too many users.
@@ -50,7 +50,7 @@ class AccountSignIn:
             raise ConflictRetry
         return signed_in
 
-    async def _signed_in(self, request: SignIn, *, may_create: bool) -> SignedIn | None:
+    async def _signed_in(self, request: SignInRequest, *, may_create: bool) -> ProviderSignedIn | None:
         """Read and act in one transaction; begin anew when what was read did not hold."""
         for _ in range(READINGS):
             try:
@@ -59,7 +59,9 @@ class AccountSignIn:
                 continue
         raise ConflictRetry
 
-    async def _attempt(self, request: SignIn, may_create: bool, connection: AsyncConnection) -> SignedIn | None:
+    async def _attempt(
+        self, request: SignInRequest, may_create: bool, connection: AsyncConnection
+    ) -> ProviderSignedIn | None:
         now = self._clock()
         found = await self._known(connection, request, now) or await self._linked(connection, request, now)
         if found is None and may_create:
@@ -67,21 +69,23 @@ class AccountSignIn:
         if found is None:
             return None
         session, token = await issue(connection, found.user.id, request.client, request.do_not_remember, now)
-        return SignedIn(found, session, token, now)
+        return ProviderSignedIn(found, session, token, now)
 
-    async def _known(self, connection: AsyncConnection, request: SignIn, now: datetime) -> Found | None:
+    async def _known(self, connection: AsyncConnection, request: SignInRequest, now: datetime) -> MatchedAccount | None:
         new = request.account
         known = await repository.get_by_provider(connection, new.provider, new.account_id)
         if known is None:
             return None
         # The user's row first, as whoever unlinks an account does: in another order they would lock each other out.
-        user = await users.get_user(connection, known.user_id, lock=True)
+        user = await users.read_user(connection, known.user_id, lock=True)
         account = await repository.get(connection, known.user_id, known.id, lock=True)
         if user is None or account is None:
             raise AccountNotFound
-        return Found(user, await store_tokens(connection, self._cipher, account, new.tokens, now))
+        return MatchedAccount(user, await store_tokens(connection, self._cipher, account, new.tokens, now))
 
-    async def _linked(self, connection: AsyncConnection, request: SignIn, now: datetime) -> Found | None:
+    async def _linked(
+        self, connection: AsyncConnection, request: SignInRequest, now: datetime
+    ) -> MatchedAccount | None:
         # Locked: neither the address nor its being verified changes before the link is there.
         user = await users.lock_by_email(connection, normalize(request.profile.email))
         if user is None:
@@ -92,13 +96,13 @@ class AccountSignIn:
         if not (request.profile.email_verified and user.email_verified):
             raise LinkingNotAllowed
         account = await insert_linked(connection, self._cipher, user.id, request.account, now)
-        return Found(user, account, account_linked=True)
+        return MatchedAccount(user, account, account_linked=True)
 
-    async def _created(self, connection: AsyncConnection, request: SignIn, now: datetime) -> Found:
+    async def _created(self, connection: AsyncConnection, request: SignInRequest, now: datetime) -> MatchedAccount:
         profile = request.profile
         user = new_user(
             profile.email, now, name=profile.name, image=profile.image, email_verified=profile.email_verified
         )
         await users.insert_user(connection, user)
         account = await insert_linked(connection, self._cipher, user.id, request.account, now)
-        return Found(user, account, user_created=True, account_linked=True)
+        return MatchedAccount(user, account, user_created=True, account_linked=True)

@@ -58,7 +58,7 @@ class AccountService:
         new = messages.new_account_of(request.account)
 
         async def work(connection: AsyncConnection) -> LinkAccountResponse:
-            user = await users.get_user(connection, request.user_id)
+            user = await users.read_user(connection, request.user_id)
             if user is None:
                 raise UserNotFound
             account = await insert_linked(connection, self.cipher, user.id, new, self.clock())
@@ -73,7 +73,7 @@ class AccountService:
 
         async def work(connection: AsyncConnection) -> int:
             # The lock makes those who unlink at once wait for each other, so that each counts what is left.
-            user = await users.get_user(connection, user_id, lock=True)
+            user = await users.read_user(connection, user_id, lock=True)
             account = await repository.get(connection, user_id, id_)
             if user is None or account is None:
                 raise AccountNotFound

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.clock import utc
 from chassis.context.statements import named
-from users_service.mysql.compiled import Prepared
+from users_service.mysql.compiled import CompiledStatement
 from users_service.tables import attempt_counters as table
 
 
@@ -67,7 +67,7 @@ def _limits(counters: Sequence[Counter]) -> dict[str, object]:
 
 
 @cache
-def _increment(number: int) -> Prepared:
+def _increment(number: int) -> CompiledStatement:
     rows = ", ".join(f"(:scope{i}, :subject{i}, 1, :window_ends)" for i in range(number))
     limit = " ".join(f"WHEN :scope{i} THEN :limit{i}" for i in range(number))
     # Assignments take effect from left to right, so the count is decided by the window as it was. The server tells
@@ -79,21 +79,21 @@ def _increment(number: int) -> Prepared:
         f"ON DUPLICATE KEY UPDATE attempts = IF(window_ends_at <= :now, 1, {counted}), "
         "window_ends_at = IF(window_ends_at <= :now, :window_ends, window_ends_at)"
     )
-    return Prepared(text(statement))
+    return CompiledStatement(text(statement))
 
 
 @cache
-def _exceeded(number: int) -> Prepared:
+def _exceeded(number: int) -> CompiledStatement:
     over = [and_(_is(i), table.c.attempts > bindparam(f"limit{i}")) for i in range(number)]
-    return Prepared(select(table.c.window_ends_at).where(or_(*over)))
+    return CompiledStatement(select(table.c.window_ends_at).where(or_(*over)))
 
 
 @cache
-def _settle(number: int) -> Prepared:
+def _settle(number: int) -> CompiledStatement:
     less = case((table.c.attempts > 1, table.c.attempts - 1), else_=0)
     kept = or_(*(and_(_is(i), bindparam(f"keeps{i}", type_=Boolean)) for i in range(number)))
     counted = or_(*(_is(i) for i in range(number)))
-    return Prepared(update(table).where(counted).values(attempts=case((kept, less), else_=0)))
+    return CompiledStatement(update(table).where(counted).values(attempts=case((kept, less), else_=0)))
 
 
 def _is(number: int) -> ColumnElement[bool]:

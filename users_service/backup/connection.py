@@ -12,6 +12,7 @@ import asyncmy.errors
 from asyncmy.cursors import Cursor, SSCursor
 
 from chassis.commands.cli import CommandFailed
+from users_service.mysql.compiled import Row
 from users_service.mysql.driver_errors import error_number
 from users_service.mysql.engines import connect_arguments
 from users_service.settings import DatabaseSettings
@@ -26,8 +27,6 @@ _SESSION: Final = (
     "SET SESSION net_write_timeout = 3600, net_read_timeout = 3600, wait_timeout = 28800, lock_wait_timeout = 10 "
     "/*M!100100 , max_statement_time = 0 */ /*!80000 , max_execution_time = 0 */"
 )
-
-Row = tuple[Any, ...]
 
 
 class MySQLFailed(CommandFailed):

@@ -24,7 +24,7 @@ SET unique_checks = 0;
 # Bytes of one INSERT, about: below every server's max_allowed_packet.
 _STATEMENT_BYTES: Final = 512 * 1024
 
-Write = Callable[[bytes], None]
+WriteBytes = Callable[[bytes], None]
 
 
 async def estimate(snapshot: Snapshot) -> int:
@@ -37,13 +37,13 @@ async def estimate(snapshot: Snapshot) -> int:
     )
 
 
-async def dump(snapshot: Snapshot, write: Write, advance: Callable[[int], None]) -> dict[str, int]:
+async def dump(snapshot: Snapshot, write: WriteBytes, advance: Callable[[int], None]) -> dict[str, int]:
     """Write every table and return how many rows each has. Raises ``BackupFailed`` or ``MySQLFailed``."""
     write(PROLOGUE)
     return {table: await _dump_table(snapshot, table, write, advance) for table in snapshot.tables}
 
 
-async def _dump_table(snapshot: Snapshot, table: str, write: Write, advance: Callable[[int], None]) -> int:
+async def _dump_table(snapshot: Snapshot, table: str, write: WriteBytes, advance: Callable[[int], None]) -> int:
     create = (await snapshot.connection.rows(f"SHOW CREATE TABLE `{table}`"))[0][1]
     write(f"\n{create};\n".encode())
     stored = await columns(snapshot.connection, table)

@@ -28,7 +28,7 @@ _WAITED_TOO_LONG: Final = 1205
 # Seconds to wait for transactions that are under way; whoever writes waits behind the lock for as long.
 LOCK_SECONDS: Final = 10
 
-Position = dict[str, str]
+BinlogPosition = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Snapshot:
     connection: Connection
     server: str
     taken_at: datetime
-    position: Position | None
+    position: BinlogPosition | None
     schema: str
     tables: tuple[str, ...]
 
@@ -84,7 +84,7 @@ async def _begin(connection: Connection) -> datetime:
     return taken_at
 
 
-async def _begin_on_mariadb(connection: Connection) -> tuple[datetime, Position | None]:
+async def _begin_on_mariadb(connection: Connection) -> tuple[datetime, BinlogPosition | None]:
     taken_at = await _begin(connection)
     found = {str(name): str(value) for name, value in await connection.rows("SHOW STATUS LIKE 'binlog_snapshot_%'")}
     file, position = found.get("Binlog_snapshot_file"), found.get("Binlog_snapshot_position")
@@ -96,7 +96,7 @@ async def _begin_on_mariadb(connection: Connection) -> tuple[datetime, Position 
 
 async def _begin_on_mysql(
     settings: DatabaseSettings, connection: Connection, tables: tuple[str, ...]
-) -> tuple[datetime, Position | None]:
+) -> tuple[datetime, BinlogPosition | None]:
     if not await connection.value("SELECT @@GLOBAL.log_bin"):
         return await _begin(connection), None
     async with connected(settings) as locking:
@@ -121,7 +121,7 @@ async def lock_against_writes(connection: Connection, tables: tuple[str, ...], *
         raise BackupFailed(f"a transaction that writes has not ended within {seconds} s: try again later") from error
 
 
-async def _position_on_mysql(locking: Connection) -> Position:
+async def _position_on_mysql(locking: Connection) -> BinlogPosition:
     try:
         rows = await locking.rows("SHOW BINARY LOG STATUS")
     except MySQLFailed as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from chassis.commands.cli import CommandFailed, fail, run
-from chassis.commands.migrations import Limits, drop_data_option, limits_options
+from chassis.commands.migrations import LockLimits, drop_data_option, limits_options
 from chassis.settings import load
 from users_service.migrations import runner
 from users_service.settings import DatabaseSettings
@@ -25,7 +25,7 @@ def migrate_up(revision: str, allow_locking: bool, big_table: int) -> None:
     A statement that would lock a table of over a million rows is refused. Where no revision is missing, keys, indexes
     and tables that have gone since are put back. A database that a newer version has migrated is left as it is.
     """
-    run(runner.up(load(DatabaseSettings), revision, click.echo, Limits(allow_locking, big_table)))
+    run(runner.up(load(DatabaseSettings), revision, click.echo, LockLimits(allow_locking, big_table)))
 
 
 @migrate.command("down", context_settings={"ignore_unknown_options": True})
@@ -37,7 +37,7 @@ def migrate_down(revision: str, allow_locking: bool, big_table: int, drop_data: 
 
     Where that would drop tables that hold rows, it is refused.
     """
-    limits = Limits(allow_locking, big_table)
+    limits = LockLimits(allow_locking, big_table)
     run(runner.down(load(DatabaseSettings), revision, click.echo, limits, drop_data=drop_data))
 
 

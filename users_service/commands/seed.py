@@ -19,7 +19,7 @@ from users_service.accounts.tokens import TokenCipher
 from users_service.mysql.database import Database
 from users_service.passwords.hasher import LONGEST, Passwords
 from users_service.seed.accounts import Accounts
-from users_service.seed.service import Plan, Seeding
+from users_service.seed.service import Seeding, SeedPlan
 from users_service.seed.verifications import Verifications
 from users_service.settings import Settings
 from users_service.verifications.secrets import SecretHasher
@@ -41,13 +41,13 @@ def seed_users(users: int, password: str | None, seed: int, as_of: datetime, app
     if password is not None and not SHORTEST <= len(password) <= LONGEST:
         raise click.BadParameter(f"{SHORTEST} to {LONGEST} characters", param_hint="--password")
     chosen = password or secrets.token_urlsafe(12)
-    stored = run(_seed(unhurried(load(Settings)), chosen, Plan(users, seed, as_of), append=append))
+    stored = run(_seed(unhurried(load(Settings)), chosen, SeedPlan(users, seed, as_of), append=append))
     for table, rows in stored.items():
         click.echo(f"{table}: {rows}")
     click.echo(f"{stored.total()} rows stored; the password of all users that have one: {chosen}")
 
 
-async def _seed(settings: Settings, password: str, plan: Plan, *, append: bool) -> Counter[str]:
+async def _seed(settings: Settings, password: str, plan: SeedPlan, *, append: bool) -> Counter[str]:
     with closing(Passwords.of(settings)) as passwords:
         password_hash = await passwords.hash(password)
     keyring = Keyring.parse(settings.secret_keys.get_secret_value())

@@ -18,7 +18,7 @@ from chassis.context.statements import named
 from chassis.contract.ids import new_id
 from users_service.credentials.model import CREDENTIAL, Credential
 from users_service.errors import PasswordAlreadySet, UserNotFound
-from users_service.mysql.compiled import Prepared
+from users_service.mysql.compiled import CompiledStatement
 from users_service.mysql.driver_errors import FOREIGN_KEY_MISSING, duplicate_key, error_number
 from users_service.tables import accounts, users
 from users_service.users import repository as users_repository
@@ -27,8 +27,8 @@ from users_service.users.model import User
 # Made once: to put such a statement together takes longer than to carry it out.
 _OWNED = users.outerjoin(accounts, and_(accounts.c.user_id == users.c.id, accounts.c.provider == CREDENTIAL))
 _CREDENTIALS = select(users.c.id, accounts.c.password, users.c.password_hash).select_from(_OWNED)
-_BY_USER = Prepared(_CREDENTIALS.where(users.c.id == bindparam("wanted")))
-_BY_EMAIL = Prepared(
+_BY_USER = CompiledStatement(_CREDENTIALS.where(users.c.id == bindparam("wanted")))
+_BY_EMAIL = CompiledStatement(
     _CREDENTIALS.add_columns(*users_repository.COLUMNS).where(users.c.email_normalized == bindparam("wanted"))
 )
 # Where a hash is still a user's: for statements that act only then.

@@ -14,7 +14,7 @@ from users_service.explain.values import Values
 from users_service.mysql.database import Database
 from users_service.mysql.point_reads import PointRead
 from users_service.outbox import repository as outbox
-from users_service.outbox.model import DELETE_USER_NOTIFICATIONS, Entry
+from users_service.outbox.model import DELETE_USER_NOTIFICATIONS, OutboxEntry
 from users_service.purge import Purge
 from users_service.seed import repository as seed
 from users_service.sessions import repository as sessions
@@ -26,7 +26,7 @@ from users_service.users.model import UserChanges, UserFilter
 from users_service.users.reads import UserReads
 from users_service.verifications import repository as verifications
 
-Call = Callable[[AsyncConnection, Database, Values], Awaitable[Any]]
+Send = Callable[[AsyncConnection, Database, Values], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ class Example:
     """A call that sends the statement ``name``, and perhaps others; ``case``: which of its forms."""
 
     name: str
-    call: Call
+    call: Send
     case: str = ""
     # What the statements are answered, where more follow only then.
     rows: Sequence[Any] = ()
 
 
-def _list(wanted: Callable[[Values], UserFilter], *, later: bool, descending: bool = True) -> Call:
+def _list(wanted: Callable[[Values], UserFilter], *, later: bool, descending: bool = True) -> Send:
     def call(connection: AsyncConnection, _database: Database, values: Values) -> Awaitable[Any]:
         after = (values.user.created_at, values.user.id) if later else None
         return users.list_users(connection, wanted(values), 20, after=after, descending=descending)
@@ -53,9 +53,9 @@ USERS: Final = (
     Example("users.read_by_id", lambda _, d, v: UserReads(d).get_many([v.user.id] * 3 + ["a", "b"]), "several"),
     Example("users.read_by_email", lambda _, d, v: UserReads(d).get_by_email(v.email)),
     Example("users.insert_user", lambda c, _, v: users.insert_user(c, v.user)),
-    Example("users.get_user", lambda c, _, v: users.get_user(c, v.user.id)),
-    Example("users.get_user", lambda c, _, v: users.get_user(c, v.user.id, lock=True), "locked"),
-    Example("users.get_by_email", lambda c, _, v: users.get_by_email(c, v.email)),
+    Example("users.read_user", lambda c, _, v: users.read_user(c, v.user.id)),
+    Example("users.read_user", lambda c, _, v: users.read_user(c, v.user.id, lock=True), "locked"),
+    Example("users.read_by_email", lambda c, _, v: users.read_by_email(c, v.email)),
     Example("users.lock_by_email", lambda c, _, v: users.lock_by_email(c, v.email)),
     Example("users.list_users", _list(lambda _: UserFilter(), later=False), "first page"),
     Example("users.list_users", _list(lambda _: UserFilter(), later=True), "later page"),
@@ -120,7 +120,7 @@ OUTBOX: Final = (
     Example("outbox.remove", lambda c, _, v: outbox.remove(c, [v.entry])),
     Example(
         "outbox.postpone",
-        lambda c, _, v: outbox.postpone(c, Entry(v.entry, "", {}, 1, v.now), v.later),
+        lambda c, _, v: outbox.postpone(c, OutboxEntry(v.entry, "", {}, 1, v.now), v.later),
     ),
     Example("outbox.count", lambda c, *_: outbox.count(c)),
     Example("outbox.backlog", lambda c, *_: outbox.backlog(c), rows=[(0, None)]),

@@ -6,7 +6,7 @@ been sent, with its values. Nothing is changed, nothing is locked.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar, cast
@@ -16,7 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.context import statements
-from users_service.mysql.database import Database
+from users_service.mysql.database import Database, Work
 from users_service.mysql.driver_errors import DENIED, NothingSent, error_number
 
 T = TypeVar("T")
@@ -146,7 +146,7 @@ class ExplainingDatabase:
 
     session = connection
 
-    async def transaction(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def transaction(self, work: Work[T]) -> T:
         """Call ``work`` with the connection."""
         return await work(cast("AsyncConnection", self._explainer))
 

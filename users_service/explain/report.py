@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.commands.cli import CommandFailed
-from chassis.commands.report import Report, Row, Section
+from chassis.commands.report import Report, ReportRow, Section
 from users_service.explain.catalog import EXAMPLES, TOGETHER, WITHOUT_PLAN, names
 from users_service.explain.examples import Example
 from users_service.explain.explainer import Explainer, ExplainingDatabase, Plan
@@ -71,7 +71,7 @@ async def _rows(connection: AsyncConnection, examples: Sequence[Example]) -> Any
                     yield row
 
 
-def _steps(example: Example, plan: Plan) -> Iterator[Row]:
+def _steps(example: Example, plan: Plan) -> Iterator[ReportRow]:
     for step in plan.steps or [_NOT_ALLOWED]:
         yield {
             "name": plan.name,

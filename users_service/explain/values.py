@@ -13,7 +13,7 @@ from users_service.accounts.model import Account
 from users_service.sessions.model import Session
 from users_service.tables import accounts, outbox, sessions, users, verifications
 from users_service.users.model import User
-from users_service.verifications.model import Kind, Purpose, Verification
+from users_service.verifications.model import Purpose, SecretKind, Verification
 
 _NOBODY = "none"
 
@@ -112,7 +112,7 @@ def _verification(row: dict[str, Any], now: datetime) -> Verification:
         identifier=row.get("identifier", _NOBODY),
         value="",
         purpose=Purpose(row.get("purpose", Purpose.SIGN_IN)),
-        kind=Kind(row.get("kind", Kind.CODE)),
+        kind=SecretKind(row.get("kind", SecretKind.CODE)),
         attempts=0,
         consumed_at=None,
         expires_at=now,

@@ -16,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError
 
-from chassis.commands.migrations import Limits, WouldLock
+from chassis.commands.migrations import LockLimits, WouldLock
 from users_service.mysql.driver_errors import error_number
 
 # The server cannot do it without a lock; or, in this place, knows no LOCK clause (partitions).
@@ -46,7 +46,7 @@ _TABLES: Final = text(
 )
 
 
-class Kind(Enum):
+class StatementKind(Enum):
     """What a statement of a migration is, as far as locks go."""
 
     DEFINITION = auto()
@@ -55,16 +55,16 @@ class Kind(Enum):
     UNKNOWN = auto()
 
 
-def kind_of(statement: str) -> tuple[Kind, str]:
+def kind_of(statement: str) -> tuple[StatementKind, str]:
     """Return what a statement is, and the table that a definition changes (else empty)."""
     bare = without_noise(statement)
     if found := _ALTER.match(bare) or _CREATE_INDEX.match(bare):
-        return Kind.DEFINITION, found[1].lower()
+        return StatementKind.DEFINITION, found[1].lower()
     if found := _DROP_INDEX.match(bare):
-        return Kind.DEFINITION, found["table"].replace("`", "").rpartition(".")[2].lower()
+        return StatementKind.DEFINITION, found["table"].replace("`", "").rpartition(".")[2].lower()
     if _WRITES.match(bare):
-        return Kind.WRITE, ""
-    return (Kind.HARMLESS if _HARMLESS.match(bare) else Kind.UNKNOWN), ""
+        return StatementKind.WRITE, ""
+    return (StatementKind.HARMLESS if _HARMLESS.match(bare) else StatementKind.UNKNOWN), ""
 
 
 def without_lock(statement: str) -> str:
@@ -86,7 +86,7 @@ def without_noise(statement: str) -> str:
 
 
 @contextmanager
-def enforced(connection: Connection, limits: Limits) -> Iterator[None]:
+def enforced(connection: Connection, limits: LockLimits) -> Iterator[None]:
     """Refuse, inside the block, what would lock a big table. Raises WouldLock."""
     check = _Check(big_tables(connection, limits.big), limits)
     event.listen(connection, "before_cursor_execute", check, retval=True)
@@ -110,7 +110,7 @@ def big_tables(connection: Connection, rows: int) -> dict[str, int]:
 class _Check:
     """Looks at each statement before it is carried out."""
 
-    def __init__(self, big: Mapping[str, int], limits: Limits) -> None:
+    def __init__(self, big: Mapping[str, int], limits: LockLimits) -> None:
         self.asked: WouldLock | None = None
         self._big = big
         self._batch = limits.batch
@@ -120,12 +120,12 @@ class _Check:
     ) -> tuple[str, Any]:
         self.asked = None
         kind, target = kind_of(statement)
-        if kind is Kind.DEFINITION:
+        if kind is StatementKind.DEFINITION:
             return self._online(statement, target), parameters
         table = self._named(statement)
-        if table is None or kind is Kind.HARMLESS:
+        if table is None or kind is StatementKind.HARMLESS:
             return statement, parameters
-        if kind is Kind.UNKNOWN:
+        if kind is StatementKind.UNKNOWN:
             raise self._refusal(table, f"{_verb(statement)} is not known to leave a table usable")
         self._check_rows(cursor, statement, parameters[0] if many else parameters, table)
         return statement, parameters

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.commands.cli import CommandFailed
-from chassis.commands.migrations import DropRefused, Limits, MigrationRefused, WouldLock, WouldLose, place_of
+from chassis.commands.migrations import DropRefused, LockLimits, MigrationRefused, WouldLock, WouldLose, place_of
 from chassis.logs.tracebacks import summary
 from chassis.schema import SchemaState, listed
 from users_service.migrations import losses, mending, online, rehearsal, table_definitions
@@ -38,7 +38,7 @@ Say = Callable[[str], None]
 LOCK_SECONDS: Final = 600
 # A DDL statement that waits for a long transaction makes everyone else wait behind it: rather give up soon.
 TABLE_LOCK_SECONDS: Final = 30
-_DEFAULT: Final = Limits()
+_DEFAULT: Final = LockLimits()
 # What the server says with these names accounts, tables, columns and keys, never a value.
 _TELLING: Final = frozenset(
     {1005, 1040, 1044, 1045, 1049, 1050, 1051, 1054, 1060, 1061, 1068, 1071, 1072, 1075, 1091, 1101, 1142, 1143, 1146}
@@ -60,7 +60,7 @@ class Revision:
     known: bool = True
 
 
-async def up(settings: DatabaseSettings, target: str, say: Say, limits: Limits = _DEFAULT) -> list[str]:
+async def up(settings: DatabaseSettings, target: str, say: Say, limits: LockLimits = _DEFAULT) -> list[str]:
     """Carry out what is missing up to ``target`` (``head``: all) and return the revisions carried out.
 
     Where all are there, what the database has lost since is put back. A database that is newer than this version stays
@@ -82,7 +82,7 @@ async def up(settings: DatabaseSettings, target: str, say: Say, limits: Limits =
 
 
 async def down(
-    settings: DatabaseSettings, target: str, say: Say, limits: Limits = _DEFAULT, *, drop_data: bool = False
+    settings: DatabaseSettings, target: str, say: Say, limits: LockLimits = _DEFAULT, *, drop_data: bool = False
 ) -> list[str]:
     """Undo revisions down to ``target`` (``-1``: the last one; ``base``: all) and return the ones undone.
 
@@ -159,7 +159,7 @@ def _scripts() -> list[Script]:
         return list(reversed(list(ScriptDirectory.from_config(_config()).walk_revisions())))
 
 
-def _upgrade(connection: Connection, before: SchemaState, target: str, limits: Limits) -> None:
+def _upgrade(connection: Connection, before: SchemaState, target: str, limits: LockLimits) -> None:
     scripts = {script.revision: script for script in _scripts()}
     if not before.applied:
         with _told("the database was not looked at"):
@@ -168,7 +168,7 @@ def _upgrade(connection: Connection, before: SchemaState, target: str, limits: L
         command.upgrade(_with(connection), target)
 
 
-def _downgrade(connection: Connection, before: SchemaState, target: str, limits: Limits, drop_data: bool) -> None:
+def _downgrade(connection: Connection, before: SchemaState, target: str, limits: LockLimits, drop_data: bool) -> None:
     scripts = {script.revision: script for script in _scripts()}
     with ExitStack() as guards:
         if not drop_data:
@@ -180,7 +180,7 @@ def _downgrade(connection: Connection, before: SchemaState, target: str, limits:
         command.downgrade(_with(connection), target)
 
 
-def _restore(connection: Connection, limits: Limits, say: Say) -> list[str]:
+def _restore(connection: Connection, limits: LockLimits, say: Say) -> list[str]:
     """Put back what is missing; return what it was."""
     restored = []
     with _told("nothing was restored"):
@@ -209,7 +209,7 @@ def _undone(applied: Sequence[str], target: str) -> list[str]:
 
 
 @contextmanager
-def _guarded(connection: Connection, limits: Limits, *, undoing: bool = False) -> Iterator[None]:
+def _guarded(connection: Connection, limits: LockLimits, *, undoing: bool = False) -> Iterator[None]:
     """Look at each statement before it is carried out."""
     with ExitStack() as guards:
         guards.enter_context(table_definitions.compared(connection))

@@ -29,7 +29,7 @@ Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StatementResult:
     """What a statement brought: its rows, how many rows it met, and the value of its ``LAST_INSERT_ID(…)``."""
 
     rows: list[Row]
@@ -49,7 +49,7 @@ class StandIn(Protocol):
         ...
 
 
-class Prepared:
+class CompiledStatement:
     """A statement of SQLAlchemy's whose values are all parameters; make it once, as a constant.
 
     Values reach the driver, and come from it, as they are: no type of SQLAlchemy's converts them.
@@ -58,11 +58,11 @@ class Prepared:
     def __init__(self, statement: Executable) -> None:
         self.statement: Final = statement
 
-    async def on(self, connection: AsyncConnection | StandIn, values: Mapping[str, Any]) -> Answer:
+    async def on(self, connection: AsyncConnection | StandIn, values: Mapping[str, Any]) -> StatementResult:
         """Carry the statement out. Raises what SQLAlchemy would raise."""
         if not isinstance(connection, AsyncConnection):
             result = await connection.execute(self.statement, values)
-            return Answer(list(result.all()), result.rowcount, 0)
+            return StatementResult(list(result.all()), result.rowcount, 0)
         target = cast("Connection", connection.sync_connection)
         text = _written(self.statement, target.dialect)
         return await _carry_out(connection, target, text.sql, text.parameters(values))
@@ -88,7 +88,7 @@ def _written(statement: ClauseElement, dialect: Dialect) -> _Text:
     return _Text(str(compiled), tuple(compiled.positiontup), constants)
 
 
-async def _carry_out(connection: AsyncConnection, target: Connection, sql: str, parameters: Row) -> Answer:
+async def _carry_out(connection: AsyncConnection, target: Connection, sql: str, parameters: Row) -> StatementResult:
     proceed()
     lent = target.connection
     driver: Any = lent.driver_connection
@@ -101,7 +101,7 @@ async def _carry_out(connection: AsyncConnection, target: Connection, sql: str, 
         await connection.run_sync(_raise, error, sql, parameters)
         raise
     queries_of(lent.info).ended(started, sql, lambda: shapes.of(parameters), rows=max(0, cursor.rowcount))
-    return Answer(rows, cursor.rowcount, cursor.lastrowid)
+    return StatementResult(rows, cursor.rowcount, cursor.lastrowid)
 
 
 async def commit(connection: AsyncConnection) -> None:

@@ -32,11 +32,14 @@ from users_service.mysql.driver_errors import DEADLOCK, TextUnreadable, ends_con
 from users_service.mysql.driver_text import marked
 from users_service.mysql.engines import limited_arguments, new_engine
 from users_service.mysql.observing import observe
-from users_service.mysql.pools import PointPool, Use, use_of
-from users_service.mysql.writability import QUESTION, Writability
+from users_service.mysql.pools import PointPool, PoolUse, use_of
+from users_service.mysql.writability import QUESTION, PrimaryWritability
 from users_service.settings import DatabaseSettings
 
 T = TypeVar("T")
+
+# What a caller does with a connection: some statements, and a result.
+Work = Callable[[AsyncConnection], Awaitable[T]]
 # How text is decoded on a connection meanwhile.
 Reading = Callable[[AsyncConnection], AbstractContextManager[Any]]
 
@@ -69,7 +72,7 @@ class Database:
         self._pointing = Detached(Gate(POINT_CONNECTIONS, patience))
         recycle = max(1, settings.mysql_pool_idle_timeout_ms // 1000)
         self._points = PointPool(POINT_CONNECTIONS, recycle, limited_arguments(settings), self.queries)
-        self.writability = Writability(self._points.leave)
+        self.writability = PrimaryWritability(self._points.leave)
         primary: dict[str, Any] = {"writability": self.writability}
         self.engine = new_engine(settings, size=share - share // 3, isolation_level="READ COMMITTED", **primary)
         self._reader = new_engine(
@@ -119,7 +122,7 @@ class Database:
                 async with asyncio.timeout(deadline.timeout(self._query_timeout)), self._reader.connect() as connection:
                     yield connection
 
-    async def query(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def query(self, work: Work[T]) -> T:
         """Carry out single statements, reads above all, each committed by itself.
 
         Raises DatabaseUnavailable, CallDeadlineExceeded, or Overloaded where all connections stay in use. A caller who
@@ -128,7 +131,7 @@ class Database:
         """
         return await self._reading.run(partial(self._query, work))
 
-    async def _query(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def _query(self, work: Work[T]) -> T:
         until = self._limit()
         try:
             return await self._query_until(until, work, nullcontext)
@@ -136,7 +139,7 @@ class Database:
             # One row's text must not take the others along.
             return await self._query_until(until, work, marked)
 
-    async def _query_until(self, until: float, work: Callable[[AsyncConnection], Awaitable[T]], reading: Reading) -> T:
+    async def _query_until(self, until: float, work: Work[T], reading: Reading) -> T:
         with translated():
             connection = await _connected(self._reader, until)
             try:
@@ -154,7 +157,7 @@ class Database:
                 async with self.engine.connect() as connection:
                     yield connection
 
-    async def transaction(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def transaction(self, work: Work[T]) -> T:
         """Carry out ``work`` in one READ COMMITTED transaction and commit it.
 
         ``work`` runs again, in a new transaction, after a deadlock or when its connection was found dead before
@@ -164,7 +167,7 @@ class Database:
         """
         return await self._transacting.run(partial(self._transaction, work))
 
-    async def _transaction(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def _transaction(self, work: Work[T]) -> T:
         with translated():
             until = self._limit()
             for attempt in range(RETRIES):
@@ -176,7 +179,7 @@ class Database:
                     log.info("transaction repeated", number=error_number(error), attempt=attempt + 1)
             raise AssertionError("the last attempt returns or raises")
 
-    async def _attempt(self, work: Callable[[AsyncConnection], Awaitable[T]], until: float) -> T:
+    async def _attempt(self, work: Work[T], until: float) -> T:
         proceed()
         connection = await _connected(self.engine, until)
         try:
@@ -219,7 +222,7 @@ class Database:
         """Return when, by the loop's clock, work that begins now is given up."""
         return asyncio.get_running_loop().time() + deadline.timeout(self._query_timeout)
 
-    def pools(self) -> dict[str, Use]:
+    def pools(self) -> dict[str, PoolUse]:
         """Return what is in use of each pool."""
         uses = {
             "points": (self._pointing, self._points.use),
@@ -244,7 +247,7 @@ async def _give_back(connection: AsyncConnection) -> None:
         log.warning("a connection did not roll back in time")
 
 
-def _with_waiters(use: Use, gate: Gate) -> Use:
+def _with_waiters(use: PoolUse, gate: Gate) -> PoolUse:
     # Those who wait for a connection wait in front of the pool; inside it, for one to be opened.
     return replace(use, waiting=use.waiting + gate.waiting, timeouts=use.timeouts + gate.timeouts)
 

@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 from users_service.mysql.driver_errors import ends_all_connections, ends_connection
 from users_service.mysql.pools import MeasuredPool
 from users_service.mysql.session_state import SET_NAMES, init_command
-from users_service.mysql.writability import Writability
+from users_service.mysql.writability import PrimaryWritability
 from users_service.settings import DatabaseSettings
 
 
@@ -49,7 +49,7 @@ def _tls(settings: DatabaseSettings) -> ssl.SSLContext | None:
 
 
 def new_engine(
-    settings: DatabaseSettings, *, size: int, writability: Writability | None = None, **options: Any
+    settings: DatabaseSettings, *, size: int, writability: PrimaryWritability | None = None, **options: Any
 ) -> AsyncEngine:
     """Return a pool of at most ``size`` connections; ``options`` as SQLAlchemy takes them.
 
@@ -136,7 +136,7 @@ def _retire(engine: AsyncEngine) -> None:
             context.invalidate_pool_on_disconnect = ends_all_connections(context.original_exception)
 
 
-def _leave_old_primary(engine: AsyncEngine, writability: Writability) -> None:
+def _leave_old_primary(engine: AsyncEngine, writability: PrimaryWritability) -> None:
     """Give up connections to a server that only reads: after a failover the name leads to another one."""
 
     @event.listens_for(engine.sync_engine, "handle_error")

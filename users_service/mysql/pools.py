@@ -12,7 +12,7 @@ from sqlalchemy import exc
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
 from chassis.telemetry import shapes
-from chassis.telemetry.families import Family, Kind, Labels
+from chassis.telemetry.families import Family, Labels, MetricType
 from chassis.telemetry.queries import Queries
 from users_service.mysql.driver_errors import ends_connection
 
@@ -65,11 +65,11 @@ class PointPool:
         self._generation += 1
 
     @property
-    def use(self) -> Use:
+    def use(self) -> PoolUse:
         """What is in use now; asked once it is open."""
         pool = self._pool
         waiting = max(0, self._reading - (pool.size - pool.freesize))
-        return Use(limit=pool.maxsize, size=pool.size, idle=pool.freesize, waiting=waiting, timeouts=0)
+        return PoolUse(limit=pool.maxsize, size=pool.size, idle=pool.freesize, waiting=waiting, timeouts=0)
 
     async def read(self, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Run one SELECT and return its rows. Raises the driver's errors."""
@@ -117,7 +117,7 @@ class PointPool:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class PoolUse:
     """Connections of one pool: open at most and now, idle, and callers that wait or gave up waiting so far."""
 
     limit: int
@@ -127,16 +127,16 @@ class Use:
     timeouts: int
 
 
-def use_of(pool: Any) -> Use:
+def use_of(pool: Any) -> PoolUse:
     """Return the use of an engine's pool (``engine.pool``)."""
     idle, lent = pool.checkedin(), pool.checkedout()
-    return Use(pool.size(), idle + lent, idle, pool.waiting, pool.timeouts)
+    return PoolUse(pool.size(), idle + lent, idle, pool.waiting, pool.timeouts)
 
 
-def families(uses: Mapping[str, Use]) -> Iterator[Family]:
+def families(uses: Mapping[str, PoolUse]) -> Iterator[Family]:
     """Yield the metrics of pools, by name."""
 
-    def family(name: str, kind: Kind, help_: str, values: Iterable[float]) -> Family:
+    def family(name: str, kind: MetricType, help_: str, values: Iterable[float]) -> Family:
         labels: list[Labels] = [(("driver", "mysql"), ("pool", pool)) for pool in uses]
         return Family(f"vibework_pool_{name}", kind, help_, list(zip(labels, values, strict=True)))
 

@@ -21,7 +21,7 @@ _OFF: Final = (0, "OFF")
 _LEAVE_SECONDS: Final = 1.0
 
 
-class Writability(writability.Writability):
+class PrimaryWritability(writability.Writability):
     """What is known of the primary."""
 
     def __init__(self, on_left: Callable[[], None]) -> None:

@@ -12,7 +12,7 @@ DELETE_USER_NOTIFICATIONS: Final = "delete_user_notifications"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Entry:
+class OutboxEntry:
     """A call to make, leased to one relay until ``leased_until``; ``attempts`` counts the leases."""
 
     id: str

@@ -15,10 +15,10 @@ from chassis.clock import Clock
 from chassis.logs import logging
 from users_service.mysql.database import Database
 from users_service.outbox import repository
-from users_service.outbox.model import Entry
+from users_service.outbox.model import OutboxEntry
 
 # Makes the call of one kind of entry; what it raises means that the call is to be made again.
-Handler = Callable[[Entry], Awaitable[object]]
+EntryHandler = Callable[[OutboxEntry], Awaitable[object]]
 
 BATCH: Final = 20
 # Longer than any handler takes, so that no entry is taken by two relays.
@@ -32,7 +32,9 @@ log = logging.get("users_service.outbox")
 class Relay:
     """Takes due entries by lease, so that several processes share the work, and calls the handler of their kind."""
 
-    def __init__(self, database: Database, handlers: Mapping[str, Handler], clock: Clock, *, poll: timedelta) -> None:
+    def __init__(
+        self, database: Database, handlers: Mapping[str, EntryHandler], clock: Clock, *, poll: timedelta
+    ) -> None:
         """``poll``: how often to look for entries that became due, or that another process left."""
         self._database = database
         self._handlers = handlers
@@ -62,20 +64,20 @@ class Relay:
             errors = await asyncio.gather(*(self._call(entry) for entry in entries))
             await self._record(entries, errors)
 
-    async def _lease(self) -> list[Entry]:
+    async def _lease(self) -> list[OutboxEntry]:
         now = self._clock()
         return await self._database.transaction(
             lambda connection: repository.lease(connection, now, now + LEASE, BATCH)
         )
 
-    async def _call(self, entry: Entry) -> Exception | None:
+    async def _call(self, entry: OutboxEntry) -> Exception | None:
         try:
             await self._handlers[entry.kind](entry)
         except Exception as error:  # noqa: BLE001 - whatever it was, the call is still to be made
             return error
         return None
 
-    async def _record(self, entries: Sequence[Entry], errors: Sequence[Exception | None]) -> None:
+    async def _record(self, entries: Sequence[OutboxEntry], errors: Sequence[Exception | None]) -> None:
         """Remove what is done and put off what is not, in one transaction: calls in progress need the pool more."""
         done = [entry for entry, error in zip(entries, errors, strict=True) if error is None]
         put_off = {entry: backoff(entry.attempts) for entry in entries if entry not in done}
@@ -91,7 +93,7 @@ class Relay:
             _log(entry, error, put_off.get(entry))
 
 
-def _log(entry: Entry, error: Exception | None, pause: timedelta | None) -> None:
+def _log(entry: OutboxEntry, error: Exception | None, pause: timedelta | None) -> None:
     told = log.bind(entry=entry.id, kind=entry.kind, attempts=entry.attempts)
     if error is None or pause is None:
         told.info("outbox entry done")

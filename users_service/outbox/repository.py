@@ -17,7 +17,7 @@ from chassis.clock import utc
 from chassis.context.statements import named
 from chassis.contract.ids import new_id
 from users_service.mysql.driver_text import marked
-from users_service.outbox.model import Entry
+from users_service.outbox.model import OutboxEntry
 from users_service.tables import outbox
 
 # Entries that are counted at most: a scrape must not take longer the longer the other service is away.
@@ -37,7 +37,7 @@ async def put(
 
 
 @named
-async def lease(connection: AsyncConnection, now: datetime, until: datetime, limit: int) -> list[Entry]:
+async def lease(connection: AsyncConnection, now: datetime, until: datetime, limit: int) -> list[OutboxEntry]:
     """Take at most ``limit`` entries that are due, the longest waiting first; nobody else gets them before ``until``.
 
     Entries that another relay is taking at this moment are passed over.
@@ -58,7 +58,7 @@ async def lease(connection: AsyncConnection, now: datetime, until: datetime, lim
         ids = [row.id for row in rows]
         values = {"attempts": outbox.c.attempts + 1, "available_at": until, "leased_until": until}
         await connection.execute(update(outbox).where(outbox.c.id.in_(ids)).values(values))
-    return [Entry(row.id, row.kind, _payload(row.payload), row.attempts + 1, until) for row in rows]
+    return [OutboxEntry(row.id, row.kind, _payload(row.payload), row.attempts + 1, until) for row in rows]
 
 
 def _payload(text: str) -> dict[str, str]:
@@ -78,7 +78,7 @@ async def remove(connection: AsyncConnection, ids: Collection[str]) -> None:
 
 
 @named
-async def postpone(connection: AsyncConnection, entry: Entry, available_at: datetime) -> bool:
+async def postpone(connection: AsyncConnection, entry: OutboxEntry, available_at: datetime) -> bool:
     """Give an entry back, to be tried again later; answer False where the lease had run out and another holds it."""
     statement = (
         update(outbox)

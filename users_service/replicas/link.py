@@ -13,7 +13,7 @@ import asyncmy.errors
 from chassis.context.statements import naming
 from users_service.mysql.engines import limited_arguments
 from users_service.replicas.errors import ReplicaFailed
-from users_service.replicas.positions import Position, parse
+from users_service.replicas.gtid_sets import GtidSet, parse
 from users_service.settings import DatabaseSettings
 
 CONNECTIONS: Final = 1
@@ -27,11 +27,11 @@ _STATE: Final = "SELECT @@GLOBAL.read_only, /*M!100100 @@GLOBAL.gtid_slave_pos *
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ReplicaLook:
     """What a replica says of itself."""
 
     read_only: bool
-    position: Position
+    position: GtidSet
 
 
 class Link:
@@ -42,7 +42,7 @@ class Link:
         self._seconds = seconds
         self._pool: Any = None
 
-    async def look(self) -> Look:
+    async def look(self) -> ReplicaLook:
         """Return the replica's state."""
         try:
             with naming("replicas.look"):
@@ -50,7 +50,7 @@ class Link:
                     ((read_only, position),) = await self._rows(_STATE)
         except LINK_ERRORS as error:
             raise ReplicaFailed from error
-        return Look(read_only not in (0, "OFF"), parse(position))
+        return ReplicaLook(read_only not in (0, "OFF"), parse(position))
 
     async def _rows(self, statement: str) -> Sequence[Any]:
         pool = await self._opened()

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any, Final, NoReturn, Protocol, TypeVar
-
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.background import repeat
 from chassis.batching.coalesce import Coalescer
@@ -21,17 +19,16 @@ from chassis.context import deadline
 from chassis.context.statements import naming
 from chassis.errors import DatabaseUnavailable
 from chassis.logs import logging
-from users_service.mysql.database import Database
+from users_service.mysql.database import Database, Work
 from users_service.mysql.driver_errors import TextUnreadable, translated
 from users_service.replicas import staleness
 from users_service.replicas.errors import NoneInUse, NotAnswered
+from users_service.replicas.gtid_sets import GtidSet, Log, parse
 from users_service.replicas.link import PRIMARY_POSITION
-from users_service.replicas.positions import Log, Position, parse
 from users_service.replicas.replica import Replica
 from users_service.settings import DatabaseSettings
 
 T = TypeVar("T")
-Work = Callable[[AsyncConnection], Awaitable[T]]
 # How often a replica is looked at within the lag that is allowed: it is known to a fifth of it.
 LOOKS: Final = 5
 # Seconds for a position that was reached already; MySQL takes 0 for "for ever".
@@ -61,7 +58,7 @@ class ReplicaReads:
         self._passed = Log(2 * LOOKS)
         self._primary_answers = True
         self._keeps_log: bool | None = None
-        self._position: Coalescer[None, Position] = Coalescer(
+        self._position: Coalescer[None, GtidSet] = Coalescer(
             self._ask_position, max_in_flight=1, timeout=self._query_timeout
         )
         self.replicas: Sequence[Replica] = [
@@ -96,12 +93,12 @@ class ReplicaReads:
         replica = _least_busy(there) if there else min(candidates, key=lambda candidate: candidate.lag)
         return await replica.read(work, position, self._wait)
 
-    def _old_enough(self) -> Position | None:
+    def _old_enough(self) -> GtidSet | None:
         """Return where the primary was when the answer may be from; None: now."""
         seconds = min(staleness.tolerated(), self._max_lag)
         return self._passed.since(monotonic() - seconds) if seconds else None
 
-    async def _ask_position(self, _: Sequence[None] = ()) -> dict[None, Position]:
+    async def _ask_position(self, _: Sequence[None] = ()) -> dict[None, GtidSet]:
         with naming("replicas.position"):
             ((text,),) = await self._database.read(PRIMARY_POSITION, ())
         return {None: parse(text.decode())}

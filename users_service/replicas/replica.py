@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from time import monotonic
@@ -20,16 +19,17 @@ from chassis.pooling.detached import Detached
 from chassis.pooling.gate import Gate
 from chassis.telemetry.queries import Queries
 from users_service.endpoints import Endpoint
+from users_service.mysql.database import Work
 from users_service.mysql.driver_errors import STATEMENT_TIMEOUTS, error_number
 from users_service.mysql.engines import new_engine
 from users_service.mysql.observing import observe
 from users_service.replicas.errors import ReplicaBehind, ReplicaBusy, ReplicaFailed
+from users_service.replicas.gtid_sets import NEVER, NOWHERE, GtidSet, Log
 from users_service.replicas.link import CONNECTIONS, LINK_ERRORS, Link
-from users_service.replicas.positions import NEVER, NOWHERE, Log, Position
 from users_service.settings import DatabaseSettings
 
 T = TypeVar("T")
-State = Literal["unknown", "in use", "behind", "unreachable", "failing", "writable"]
+ReplicaState = Literal["unknown", "in use", "behind", "unreachable", "failing", "writable"]
 
 # 0: reached. MariaDB and MySQL each pass over the other's comment.
 _WAIT: Final = text(
@@ -54,8 +54,8 @@ class Replica:
         """``passed``: where the primary was; ``queries``: told of the statements."""
         own = settings.model_copy(update={"mysql_host": endpoint.host, "mysql_port": endpoint.port})
         self.address: Final = str(endpoint)
-        self.state: State = "unknown"
-        self._told: State = self.state
+        self.state: ReplicaState = "unknown"
+        self._told: ReplicaState = self.state
         self.reads = self.failures = 0
         self._passed = passed
         self._max_lag = settings.mysql_replica_max_lag_ms / 1000
@@ -88,11 +88,11 @@ class Replica:
         """Whether it may be asked."""
         return self.state == "in use" and self.lag <= self._max_lag and not self._breaker.is_open
 
-    def has(self, position: Position) -> bool:
+    def has(self, position: GtidSet) -> bool:
         """Say whether it is known to have reached a position."""
         return self._position.covers(position)
 
-    async def read(self, work: Callable[[AsyncConnection], Awaitable[T]], position: Position, seconds: float) -> T:
+    async def read(self, work: Work[T], position: GtidSet, seconds: float) -> T:
         """Carry out a read once the replica has reached a position, for which it has so many seconds.
 
         Raises ReplicaBehind, ReplicaBusy; ReplicaFailed where the replica, and not the read, is the cause.
@@ -108,7 +108,7 @@ class Replica:
         self._breaker.succeeded()
         return result
 
-    async def _read(self, work: Callable[[AsyncConnection], Awaitable[T]], position: Position, seconds: float) -> T:
+    async def _read(self, work: Work[T], position: GtidSet, seconds: float) -> T:
         try:
             async with asyncio.timeout(self._query_timeout) as cut:
                 self._running.add(cut)
@@ -135,7 +135,7 @@ class Replica:
             log.warning("replica left alone for a while: reads fail on it", replica=self.address, number=number)
         self._suspect()
 
-    async def _reach(self, connection: AsyncConnection, position: Position, seconds: float) -> None:
+    async def _reach(self, connection: AsyncConnection, position: GtidSet, seconds: float) -> None:
         """Make sure, on the read's own connection: behind one address there may be several servers."""
         if connection.info.get(_REACHED, NOWHERE).covers(position):
             # It is still the same server's: another would be another connection.
@@ -187,7 +187,7 @@ class Replica:
             if not read.expired():
                 read.reschedule(now)
 
-    def _turn(self, state: State, **why: int) -> None:
+    def _turn(self, state: ReplicaState, **why: int) -> None:
         if "unreachable" in (self.state, state):
             # Its failures are explained; when it is back it begins anew.
             self._breaker.succeeded()

@@ -25,11 +25,11 @@ from users_service.users.repository import row_of
 # Of a transaction: about 1,200 rows.
 USERS_PER_BATCH: Final = 250
 
-Batch = dict[Table, list[dict[str, Any]]]
+RowsByTable = dict[Table, list[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SeedPlan:
     """What to make up: so many users of a seed, with all that belongs to them, as of a time (UTC)."""
 
     users: int
@@ -50,14 +50,14 @@ class Seeding:
         async with self._database.connection() as connection:
             return not await repository.has_users(connection)
 
-    async def run(self, plan: Plan, advance: Callable[[int], None]) -> Counter[str]:
+    async def run(self, plan: SeedPlan, advance: Callable[[int], None]) -> Counter[str]:
         """Store everything; ``advance`` hears of users as they are stored. Returns the rows stored, by table.
 
         Raises CommandFailed where users of the same seed are there already.
         """
         stored: Counter[str] = Counter()
 
-        async def store(batch: Batch) -> None:
+        async def store(batch: RowsByTable) -> None:
             await self._database.transaction(partial(repository.insert_rows, rows=batch))
             stored.update({table.name: len(rows) for table, rows in batch.items()})
             advance(len(batch[tables.users]))
@@ -68,12 +68,12 @@ class Seeding:
             raise CommandFailed(f"users of seed {plan.seed} are there already: name another --seed") from None
         return stored
 
-    def batches(self, plan: Plan) -> Iterator[Batch]:
+    def batches(self, plan: SeedPlan) -> Iterator[RowsByTable]:
         """Make up the rows of the plan, in order; the same ones for the same plan, but for encryption and secrets."""
         chance = fake_people.source(plan.seed)
         for start in range(0, plan.users, USERS_PER_BATCH):
             # Users first: other rows refer to them.
-            batch: Batch = {table: [] for table in _TABLES}
+            batch: RowsByTable = {table: [] for table in _TABLES}
             for number in range(start, min(start + USERS_PER_BATCH, plan.users)):
                 user = people.user(chance, plan.seed, number + 1, plan.as_of)
                 batch[tables.users].append(row_of(user))

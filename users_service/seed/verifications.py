@@ -11,7 +11,7 @@ from chassis.contract.ids import id_at
 from users_service.users.email import normalize
 from users_service.users.model import User
 from users_service.verifications import secrets
-from users_service.verifications.model import Kind, Purpose, Verification, lifetime
+from users_service.verifications.model import Purpose, SecretKind, Verification, lifetime
 from users_service.verifications.repository import COLUMNS
 
 
@@ -25,12 +25,14 @@ class Verifications:
         """Return the columns of a user's verifications: none for most."""
         found = []
         if not user.email_verified and chance.random() < 0.7:
-            found.append(self._row(chance, user, Purpose.EMAIL_VERIFICATION, Kind.TOKEN, now))
+            found.append(self._row(chance, user, Purpose.EMAIL_VERIFICATION, SecretKind.TOKEN, now))
         if chance.random() < 0.03:
-            found.append(self._row(chance, user, Purpose.PASSWORD_RESET, Kind.CODE, now))
+            found.append(self._row(chance, user, Purpose.PASSWORD_RESET, SecretKind.CODE, now))
         return found
 
-    def _row(self, chance: random.Random, user: User, purpose: Purpose, kind: Kind, now: datetime) -> dict[str, Any]:
+    def _row(
+        self, chance: random.Random, user: User, purpose: Purpose, kind: SecretKind, now: datetime
+    ) -> dict[str, Any]:
         good_for, identifier = lifetime(purpose, kind), normalize(user.email)
         # About half of them have expired.
         created = moment(chance, max(user.created_at, now - max(2 * good_for, timedelta(hours=1))), now)

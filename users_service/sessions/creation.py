@@ -64,7 +64,7 @@ class SessionCreation:
         now, client = self._clock(), client_details(request.client)
 
         async def work(connection: AsyncConnection) -> pb.CreateSessionResponse:
-            user = await users.get_user(connection, request.user_id)
+            user = await users.read_user(connection, request.user_id)
             if user is None:
                 raise UserNotFound
             session, token = await issue(connection, user.id, client, request.do_not_remember, now)

@@ -31,7 +31,7 @@ from users_service.users.model import User
 ROUNDS = 3
 
 # Who has the address, and the hash to verify; None: nobody has it.
-Found = tuple[User, Credential] | None
+Holder = tuple[User, Credential] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class _Verified:
     now: datetime
 
 
-class SignIn:
+class PasswordSignIn:
     """Sign-in by email and password, within the limits on attempts."""
 
     def __init__(self, database: Database, passwords: Passwords, attempts: Attempts, clock: Clock) -> None:
@@ -92,12 +92,12 @@ class SignIn:
 
     async def _begin(
         self, normalized: str, counters: Sequence[Counter], now: datetime, connection: AsyncConnection
-    ) -> Found:
+    ) -> Holder:
         """Count the attempt, and read whose password it is at; in one transaction, for its round trips."""
         await self._attempts.count(connection, counters, now)
         return await _read(normalized, connection)
 
-    async def _verify(self, found: Found, password: str) -> tuple[User, Credential, str | None]:
+    async def _verify(self, found: Holder, password: str) -> tuple[User, Credential, str | None]:
         """Return whose password it is, and the hash to replace an outdated one."""
         user, credential = found or (None, None)
         verdict = await self._passwords.verify(credential.password_hash if credential else None, password)
@@ -122,7 +122,7 @@ class SignIn:
         return SignedIn(verified.user, session, token, now)
 
 
-async def _read(normalized: str, connection: AsyncConnection) -> Found:
+async def _read(normalized: str, connection: AsyncConnection) -> Holder:
     return await credentials.read_by_email(connection, normalized)
 
 
@@ -134,7 +134,7 @@ async def _store(connection: AsyncConnection, session: Session, verified: _Verif
     if not (credential.legacy or verified.replacement):
         return await repository.insert_guarded(connection, session, stored)
     # The user's row first, as whoever changes the password locks it.
-    if await users.get_user(connection, credential.user_id, lock=True) is None:
+    if await users.read_user(connection, credential.user_id, lock=True) is None:
         return False
     if not await replace(connection, credential, verified.replacement or stored, verified.now):
         return False

@@ -37,14 +37,14 @@ class Standing(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundSession:
     """The session of a token, ended or not."""
 
     session: Session
     standing: Standing
 
 
-class SessionLookup:
+class SessionReads:
     """Reads sessions by token, many at a time."""
 
     def __init__(self, database: Database) -> None:
@@ -53,7 +53,7 @@ class SessionLookup:
         self._current = Coalescer(self._read_current, max_in_flight=1)
         self._replaced = Coalescer(self._read_replaced)
 
-    async def find(self, token: str, now: datetime) -> Found | None:
+    async def get(self, token: str, now: datetime) -> FoundSession | None:
         """Return the session that the token belongs or belonged to; None for a token that never was.
 
         Raises RecordUnreadable for a row, and only for that one.
@@ -61,13 +61,13 @@ class SessionLookup:
         token_hash = tokens.digest(token)
         session = await self._current.get(token_hash)
         if session is not None:
-            return Found(session, Standing.CURRENT)
+            return FoundSession(session, Standing.CURRENT)
         # After the other read: a token that is replaced between the two is found here.
         replaced = await self._replaced.get(token_hash)
         if replaced is None:
             return None
         session, rotated_at = replaced
-        return Found(session, Standing.GRACE if now - rotated_at <= GRACE else Standing.REPLACED)
+        return FoundSession(session, Standing.GRACE if now - rotated_at <= GRACE else Standing.REPLACED)
 
     async def _read_current(self, hashes: list[bytes]) -> dict[bytes, Session | RecordUnreadable]:
         return {row[2]: or_error(repository.from_row, row) for row in await self._by_token.read(hashes)}

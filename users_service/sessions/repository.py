@@ -15,7 +15,7 @@ from chassis.context.statements import named
 from chassis.contract.keyset import TimeAndId
 from users_service.credentials.repository import UNCHANGED
 from users_service.errors import UserNotFound
-from users_service.mysql.compiled import Prepared
+from users_service.mysql.compiled import CompiledStatement
 from users_service.mysql.driver_errors import FOREIGN_KEY_MISSING, error_number
 from users_service.mysql.rows import UNFIT, as_text, unreadable
 from users_service.sessions.lifetime import EXTENSION_DUE, SLIDING
@@ -40,9 +40,9 @@ COLUMNS = (
 )
 
 _NAMES = tuple(column.name for column in COLUMNS)
-_INSERT = Prepared(insert(sessions).values({name: bindparam(name) for name in _NAMES}))
+_INSERT = CompiledStatement(insert(sessions).values({name: bindparam(name) for name in _NAMES}))
 # The rows of the user and of the password are locked for reading, in this order, as long as the transaction lasts.
-_INSERT_GUARDED = Prepared(
+_INSERT_GUARDED = CompiledStatement(
     insert(sessions).from_select(
         _NAMES,
         select(*(bindparam(name) for name in _NAMES))

@@ -19,7 +19,7 @@ from users_service.paging import key_of
 from users_service.replicas.reads import Query
 from users_service.sessions import lifetime, repository, tokens
 from users_service.sessions.model import Session
-from users_service.sessions.reads import Found, SessionLookup, Standing
+from users_service.sessions.reads import FoundSession, SessionReads, Standing
 from users_service.users.model import User
 
 log = logging.get(__name__)
@@ -58,7 +58,7 @@ class SessionService:
     def __init__(
         self,
         database: Database,
-        lookup: SessionLookup,
+        reads: SessionReads,
         clock: Clock,
         read_user: Callable[[str], Awaitable[User | None]],
         *,
@@ -67,7 +67,7 @@ class SessionService:
         """``read_user``: finds a user by id; ``query``: carries out lists."""
         self._database = database
         self._query = query
-        self._lookup = lookup
+        self._reads = reads
         self._clock = clock
         self._read_user = read_user
 
@@ -131,7 +131,7 @@ class SessionService:
         Raises SessionNotFound when a user is named and the session is another's.
         """
         now = self._clock()
-        found = await self._lookup.find(token, now)
+        found = await self._reads.get(token, now)
         if found is None:
             return 0
         if found.standing is Standing.REPLACED:
@@ -154,9 +154,9 @@ class SessionService:
             lambda connection: repository.revoke_all(connection, user_id, now, REVOKED)
         )
 
-    async def _admit(self, token: str, now: datetime) -> Found:
+    async def _admit(self, token: str, now: datetime) -> FoundSession:
         """Return the live session of a token; raise SessionInvalid, which never tells why."""
-        found = await self._lookup.find(token, now)
+        found = await self._reads.get(token, now)
         if found is None:
             raise SessionInvalid
         if found.standing is Standing.REPLACED:
@@ -184,7 +184,7 @@ def _check_owner(session: Session | None, user_id: str) -> None:
         raise SessionNotFound
 
 
-async def _refresh(connection: AsyncConnection, found: Found, replacement: str, now: datetime) -> Refreshed:
+async def _refresh(connection: AsyncConnection, found: FoundSession, replacement: str, now: datetime) -> Refreshed:
     session_id, old_hash = found.session.id, found.session.token_hash
     replaced = replacement != "" and await repository.replace_token(
         connection, session_id, old_hash, tokens.digest(replacement), now

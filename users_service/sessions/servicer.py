@@ -11,7 +11,7 @@ from chassis.interceptors import Context
 from users_service.sessions import lifetime
 from users_service.sessions.creation import SessionCreation
 from users_service.sessions.messages import client_details, fill
-from users_service.sessions.password_sign_in import SignIn
+from users_service.sessions.password_sign_in import PasswordSignIn
 from users_service.sessions.service import SessionService
 from users_service.users.messages import fill as fill_user
 
@@ -20,7 +20,7 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
     """Answers the RPCs of SessionService."""
 
     def __init__(
-        self, sessions: SessionService, creation: SessionCreation, sign_in: SignIn, pages: Pages[TimeAndId]
+        self, sessions: SessionService, creation: SessionCreation, sign_in: PasswordSignIn, pages: Pages[TimeAndId]
     ) -> None:
         self._sessions = sessions
         self._creation = creation

@@ -9,7 +9,7 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.commands.report import NotAvailable, Row, Section
+from chassis.commands.report import NotAvailable, ReportRow, Section
 from chassis.errors import ServiceError
 from users_service.mysql.database import Database
 from users_service.mysql.driver_errors import error_number
@@ -59,7 +59,7 @@ async def replicas(settings: DatabaseSettings) -> Section:
     return Section("replicas", rows, notes)
 
 
-async def _followed(settings: DatabaseSettings) -> Sequence[Row]:
+async def _followed(settings: DatabaseSettings) -> Sequence[ReportRow]:
     try:
         async with Database(settings) as database, database.connection() as connection:
             return (await _answer(connection)).rows

@@ -25,7 +25,7 @@ SERVICE: Final = "users-service"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SectionReader:
     """A section, how it is read, and the right that it takes."""
 
     name: str
@@ -51,16 +51,16 @@ def _metrics_port(settings: DatabaseSettings) -> int:
     return settings.metrics_port if "metrics_port" in settings.model_fields_set else int(served)
 
 
-def _parts(settings: DatabaseSettings) -> list[Part]:
+def _parts(settings: DatabaseSettings) -> list[SectionReader]:
     slow = partial(slow_queries.slow_queries, slow_ms=settings.slow_query_ms)
     return [
-        Part("versions", server.versions, "CONNECT"),
-        Part("connections", server.connections, "SELECT ON performance_schema.processlist"),
-        Part("tables", storage.tables, "SELECT on the database"),
-        Part("indexes", storage.indexes, "SELECT on the database"),
-        Part("replication", replication.replication, replication.RIGHT),
-        Part("binary_log", replication.binary_log, "REPLICATION CLIENT (MariaDB: BINLOG MONITOR) ON *.*"),
-        Part("slow_queries", slow, "SELECT ON performance_schema.*, and on mysql.slow_log"),
+        SectionReader("versions", server.versions, "CONNECT"),
+        SectionReader("connections", server.connections, "SELECT ON performance_schema.processlist"),
+        SectionReader("tables", storage.tables, "SELECT on the database"),
+        SectionReader("indexes", storage.indexes, "SELECT on the database"),
+        SectionReader("replication", replication.replication, replication.RIGHT),
+        SectionReader("binary_log", replication.binary_log, "REPLICATION CLIENT (MariaDB: BINLOG MONITOR) ON *.*"),
+        SectionReader("slow_queries", slow, "SELECT ON performance_schema.*, and on mysql.slow_log"),
     ]
 
 
@@ -84,7 +84,7 @@ async def _migrations(settings: DatabaseSettings, report: Report) -> None:
         report.problems.append(problem)
 
 
-async def _section(database: Database, part: Part, report: Report) -> Section:
+async def _section(database: Database, part: SectionReader, report: Report) -> Section:
     if report.problems and report.sections[0].reason:
         # It did not answer a moment ago: nobody waits for it seven times.
         return Section(part.name, reason=report.sections[0].reason)
@@ -97,7 +97,7 @@ async def _section(database: Database, part: Part, report: Report) -> Section:
         return Section(part.name, reason="the database did not answer in time (MYSQL_QUERY_TIMEOUT_MS)")
 
 
-async def _read(part: Part, connection: AsyncConnection) -> Section:
+async def _read(part: SectionReader, connection: AsyncConnection) -> Section:
     try:
         return await part.read(connection)
     except DBAPIError as error:

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.commands.report import Row, Section, version_of
+from chassis.commands.report import ReportRow, Section, version_of
 
 _CONNECTIONS_OF_MARIADB: Final = "information_schema.processlist"
 _CONNECTIONS_OF_MYSQL: Final = "performance_schema.processlist"
@@ -24,7 +24,7 @@ async def versions(connection: AsyncConnection) -> Section:
     kind = "MariaDB" if await is_mariadb(connection) else "MySQL"
     server = str(await connection.scalar(text("SELECT VERSION()")))
     uptime = await _variables(connection, "STATUS", "Uptime")
-    rows: list[Row] = [
+    rows: list[ReportRow] = [
         {"part": "users-service", "version": version_of("vibework-services")},
         {"part": "Python", "version": platform.python_version()},
         {"part": "asyncmy", "version": version_of("asyncmy")},

@@ -35,7 +35,7 @@ _USAGE_OF_MARIADB: Final = (
     "SELECT table_name, index_name, rows_read FROM information_schema.index_statistics WHERE table_schema = DATABASE()"
 )
 
-Values = dict[tuple[str, str], int]
+ByIndex = dict[tuple[str, str], int]
 
 
 async def tables(connection: AsyncConnection) -> Section:
@@ -64,14 +64,14 @@ async def indexes(connection: AsyncConnection) -> Section:
     return Section("indexes", rows, [*no_sizes, about_usage])
 
 
-async def _sizes(connection: AsyncConnection) -> tuple[Values, list[str]]:
+async def _sizes(connection: AsyncConnection) -> tuple[ByIndex, list[str]]:
     try:
         return await _values(connection, _SIZES), []
     except DBAPIError as error:
         return {}, [f"sizes not available: error {error_number(error)}; GRANT SELECT ON mysql.innodb_index_stats"]
 
 
-async def _usage(connection: AsyncConnection) -> tuple[Values | None, str]:
+async def _usage(connection: AsyncConnection) -> tuple[ByIndex | None, str]:
     """Return how often each index was read, and since when, or why that is not known."""
     mariadb = await is_mariadb(connection)
     try:
@@ -85,5 +85,5 @@ async def _usage(connection: AsyncConnection) -> tuple[Values | None, str]:
     return None, f"reads not available: performance_schema is off; {how} the server with performance_schema = ON"
 
 
-async def _values(connection: AsyncConnection, statement: str) -> Values:
+async def _values(connection: AsyncConnection, statement: str) -> ByIndex:
     return {(table, index): int(value) for table, index, value in await connection.execute(text(statement))}

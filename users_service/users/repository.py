@@ -49,13 +49,13 @@ async def insert_user(connection: AsyncConnection, user: User) -> None:
 
 
 @named
-async def get_user(connection: AsyncConnection, id_: str, *, lock: bool = False) -> User | None:
+async def read_user(connection: AsyncConnection, id_: str, *, lock: bool = False) -> User | None:
     """Read a user; ``lock``: until the transaction ends, nobody else changes or deletes it."""
     return await _one(connection, _ONE[lock], wanted=id_)
 
 
 @named
-async def get_by_email(connection: AsyncConnection, normalized: str) -> User | None:
+async def read_by_email(connection: AsyncConnection, normalized: str) -> User | None:
     """Read the user of an address in its normalised form."""
     return await _one(connection, _BY_EMAIL, wanted=normalized)
 

@@ -50,7 +50,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class UserBatch:
     """The users of the ids asked for, in their order, and the ids that have none, or one that cannot be read."""
 
     users: Sequence[User]
@@ -120,13 +120,13 @@ class UserService:
             raise UserNotFound
         return user
 
-    async def batch_get_users(self, ids: Sequence[str]) -> Batch:
+    async def batch_get_users(self, ids: Sequence[str]) -> UserBatch:
         """Return the users of the ids, and which ids have none, or one that cannot be read."""
         found = await self.reads.get_many(ids)
         users = [user for id_ in ids if isinstance(user := found.get(id_), User)]
         missing = dict.fromkeys(id_ for id_ in ids if id_ not in found)
         unreadable = dict.fromkeys(id_ for id_ in ids if isinstance(found.get(id_), RecordUnreadable))
-        return Batch(users, list(missing), list(unreadable))
+        return UserBatch(users, list(missing), list(unreadable))
 
     async def list_users(
         self, wanted: UserFilter, *, descending: bool, after: TimeAndId | None, size: int, with_total: bool
@@ -155,9 +155,9 @@ class UserService:
 
         async def work(connection: AsyncConnection) -> User:
             # Before the change: proofs of the address before are made and consumed under the same lock.
-            before = await repository.get_user(connection, id_, lock=True) if changes.email is not None else None
+            before = await repository.read_user(connection, id_, lock=True) if changes.email is not None else None
             changed = await repository.change_user(connection, id_, changes, self.clock(), revision=revision)
-            user = await repository.get_user(connection, id_)
+            user = await repository.read_user(connection, id_)
             if user is None:
                 raise UserNotFound
             if not changed:
@@ -172,7 +172,7 @@ class UserService:
         """Delete a user with everything of it. Raises UserNotFound, EtagMismatch."""
 
         async def work(connection: AsyncConnection) -> Deleted:
-            user = await repository.get_user(connection, id_, lock=True)
+            user = await repository.read_user(connection, id_, lock=True)
             if user is None:
                 raise UserNotFound
             if etag not in (ANY_STATE, user.etag):

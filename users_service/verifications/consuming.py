@@ -13,7 +13,7 @@ from users_service.errors import VerificationAttemptsExceeded, VerificationExpir
 from users_service.users import repository as users
 from users_service.users.model import User
 from users_service.verifications import repository
-from users_service.verifications.model import MAX_ATTEMPTS, Kind, Purpose, Verification
+from users_service.verifications.model import MAX_ATTEMPTS, Purpose, SecretKind, Verification
 from users_service.verifications.secrets import Code, SecretHasher, Token
 
 
@@ -34,14 +34,14 @@ async def consume(
     """
     if isinstance(secret, Code):
         which, identifier = repository.of_code(purpose, secret.identifier), secret.identifier
-        candidates = hasher.candidates(purpose, identifier, Kind.CODE, secret.code)
+        candidates = hasher.candidates(purpose, identifier, SecretKind.CODE, secret.code)
     else:
         which = repository.of_token(purpose, secret.id)
         found = await repository.find(connection, which)
         if found is None:
             return VerificationInvalid()
         identifier = found.identifier
-        candidates = hasher.candidates(purpose, identifier, Kind.TOKEN, secret.secret)
+        candidates = hasher.candidates(purpose, identifier, SecretKind.TOKEN, secret.secret)
     # First: whoever changes the user voids its verifications under this lock.
     user = await users.lock_by_email(connection, identifier)
     attempted = await _attempt(connection, which, candidates, now)

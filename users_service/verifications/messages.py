@@ -6,7 +6,7 @@ from vibework.users.v1 import verification_service_pb2 as pb
 
 from chassis.contract.timestamps import assign
 from users_service.verifications import secrets
-from users_service.verifications.model import Kind, Purpose, Verification
+from users_service.verifications.model import Purpose, SecretKind, Verification
 from users_service.verifications.secrets import Code, Token
 
 PURPOSE_PREFIX = "VERIFICATION_PURPOSE_"
@@ -28,9 +28,9 @@ def purpose_of(value: pb.VerificationPurpose.ValueType) -> Purpose:
     return Purpose[pb.VerificationPurpose.Name(value).removeprefix(PURPOSE_PREFIX)]
 
 
-def kind_of(value: pb.VerificationKind.ValueType) -> Kind:
+def kind_of(value: pb.VerificationKind.ValueType) -> SecretKind:
     """Read a kind that validation has let pass."""
-    return Kind[pb.VerificationKind.Name(value).removeprefix(KIND_PREFIX)]
+    return SecretKind[pb.VerificationKind.Name(value).removeprefix(KIND_PREFIX)]
 
 
 def secret_of(message: pb.VerificationSecret) -> Code | Token:

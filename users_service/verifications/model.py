@@ -20,7 +20,7 @@ class Purpose(StrEnum):
     EMAIL_CHANGE = "email_change"
 
 
-class Kind(StrEnum):
+class SecretKind(StrEnum):
     """Form of the secret, as stored."""
 
     CODE = "code"
@@ -35,15 +35,15 @@ class Verification:
     identifier: str
     value: str = field(repr=False)
     purpose: Purpose
-    kind: Kind
+    kind: SecretKind
     attempts: int
     consumed_at: datetime | None
     expires_at: datetime
     created_at: datetime
 
 
-def lifetime(purpose: Purpose, kind: Kind) -> timedelta:
+def lifetime(purpose: Purpose, kind: SecretKind) -> timedelta:
     """Return how long a new secret is good: a code that can be guessed shorter than a token that cannot."""
-    if kind is Kind.CODE:
+    if kind is SecretKind.CODE:
         return timedelta(minutes=5)
     return timedelta(hours=1) if purpose is Purpose.PASSWORD_RESET else timedelta(days=1)

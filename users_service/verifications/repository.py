@@ -14,7 +14,7 @@ from chassis.clock import utc
 from chassis.context.statements import named
 from users_service.tables import verifications
 from users_service.users.email import folded
-from users_service.verifications.model import MAX_ATTEMPTS, Kind, Purpose, Verification
+from users_service.verifications.model import MAX_ATTEMPTS, Purpose, SecretKind, Verification
 
 COLUMNS = tuple(verifications.c[name] for name in Verification.__dataclass_fields__)
 
@@ -45,13 +45,13 @@ def of_code(purpose: Purpose, identifier: str) -> ColumnElement[bool]:
     return and_(
         verifications.c.purpose == purpose,
         verifications.c.identifier == identifier,
-        verifications.c.kind == Kind.CODE,
+        verifications.c.kind == SecretKind.CODE,
     )
 
 
 def of_token(purpose: Purpose, id_: str) -> ColumnElement[bool]:
     """Select a token by its id: at most one row."""
-    return and_(verifications.c.id == id_, verifications.c.purpose == purpose, verifications.c.kind == Kind.TOKEN)
+    return and_(verifications.c.id == id_, verifications.c.purpose == purpose, verifications.c.kind == SecretKind.TOKEN)
 
 
 @named
@@ -91,7 +91,7 @@ async def attempt(
 
 def _verification(row: Row[Any]) -> Verification:
     values = row._asdict()
-    values.update(purpose=Purpose(row.purpose), kind=Kind(row.kind))
+    values.update(purpose=Purpose(row.purpose), kind=SecretKind(row.kind))
     values.update(created_at=utc(row.created_at), expires_at=utc(row.expires_at))
     values.update(consumed_at=row.consumed_at and utc(row.consumed_at))
     return Verification(**values)

@@ -12,7 +12,7 @@ from chassis.contract.ids import SUFFIX_PATTERN
 from chassis.keyring import Keyring
 from users_service.errors import VerificationInvalid
 from users_service.users.email import normalize
-from users_service.verifications.model import Kind, Purpose
+from users_service.verifications.model import Purpose, SecretKind
 
 CODE_DIGITS: Final = 6
 TOKEN_BYTES: Final = 32
@@ -51,16 +51,16 @@ def token(text: str) -> Token:
     return Token(ID_PREFIX + match["id"], match["secret"])
 
 
-def generate(kind: Kind) -> str:
+def generate(kind: SecretKind) -> str:
     """Draw the secret: 6 digits, or 256 bits in base64url."""
-    if kind is Kind.CODE:
+    if kind is SecretKind.CODE:
         return f"{secrets.randbelow(10**CODE_DIGITS):0{CODE_DIGITS}}"
     return secrets.token_urlsafe(TOKEN_BYTES)
 
 
-def shown(id_: str, kind: Kind, secret: str) -> str:
+def shown(id_: str, kind: SecretKind, secret: str) -> str:
     """Return what the end user gets to see: the code, or the secret behind the id that finds it."""
-    return secret if kind is Kind.CODE else f"{id_.removeprefix(ID_PREFIX)}.{secret}"
+    return secret if kind is SecretKind.CODE else f"{id_.removeprefix(ID_PREFIX)}.{secret}"
 
 
 class SecretHasher:
@@ -73,11 +73,11 @@ class SecretHasher:
     def __init__(self, keyring: Keyring) -> None:
         self._keys = tuple(keyring.mac("verifications").keys.values())
 
-    def hash(self, purpose: Purpose, identifier: str, kind: Kind, secret: str) -> str:
+    def hash(self, purpose: Purpose, identifier: str, kind: SecretKind, secret: str) -> str:
         """Return the hash to store."""
         return self.candidates(purpose, identifier, kind, secret)[0]
 
-    def candidates(self, purpose: Purpose, identifier: str, kind: Kind, secret: str) -> list[str]:
+    def candidates(self, purpose: Purpose, identifier: str, kind: SecretKind, secret: str) -> list[str]:
         """Return what may be stored for the secret, under the newest key and those before it."""
         message = _message(purpose, identifier, kind, secret)
         return [hmac.digest(key, message, "sha256").hex() for key in self._keys]

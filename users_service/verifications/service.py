@@ -25,7 +25,7 @@ from users_service.users.email import normalize
 from users_service.users.model import User, UserChanges
 from users_service.verifications import messages, repository, secrets
 from users_service.verifications.consuming import Consumed, consume
-from users_service.verifications.model import Kind, Purpose, Verification, lifetime
+from users_service.verifications.model import Purpose, SecretKind, Verification, lifetime
 from users_service.verifications.secrets import Code, SecretHasher, Token
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class VerificationService:
 
         return await self.idempotency.run(request, pb.CreateVerificationResponse, work)
 
-    def _new(self, purpose: Purpose, identifier: str, kind: Kind) -> tuple[Verification, str]:
+    def _new(self, purpose: Purpose, identifier: str, kind: SecretKind) -> tuple[Verification, str]:
         """Make a verification, and what the end user gets to see of it."""
         secret, now, id_ = secrets.generate(kind), self.clock(), new_id("vrf")
         verification = Verification(
@@ -122,7 +122,7 @@ class VerificationService:
             if user.email_verified:
                 return user
             await users.change_user(connection, user.id, UserChanges(email_verified=True), now, revision=None)
-            return _known(await users.get_user(connection, user.id))
+            return _known(await users.read_user(connection, user.id))
 
         return await self._consume_and(attempt, mark)
 

@@ -15,7 +15,7 @@ from chassis.context import calls
 from chassis.errors import ConflictRetry
 from chassis.pooling.detached import proceed
 from notifications_service.mongodb.database import Database
-from notifications_service.mongodb.drivers import Session
+from notifications_service.mongodb.drivers import ClientSession
 from script.local.mongodb import LocalMongoDB
 from tests.contract.requests import NOTIFICATIONS
 from tests.fault.notifications.conftest import failing
@@ -30,7 +30,7 @@ HELD_SECONDS: Final = 20.0
 # Within these the server has nothing open any more: "at once", on a machine that does much else.
 AT_ONCE: Final = 2.0
 
-Work = Callable[[Session], Awaitable[Any]]
+Work = Callable[[ClientSession], Awaitable[Any]]
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Holding:
             self.of.add(served.method.rpartition("/")[2])
         rows = database.collection("held")
 
-        async def held(session: Session) -> Any:
+        async def held(session: ClientSession) -> Any:
             await rows.insert_one({}, session=session)
             until = monotonic() + self.seconds
             while monotonic() < until:

@@ -14,7 +14,7 @@ from bson import json_util
 from pymongo.errors import OperationFailure
 
 from chassis.backup.reading import Archive
-from notifications_service.backup.collections import Collection
+from notifications_service.backup.collections import CollectionMetadata
 from notifications_service.backup.connection import MongoFailed, translated
 from tests.harness.databases import MongoDatabase
 from tests.harness.proxy import proxy_to
@@ -91,7 +91,7 @@ def test_motor_makes_no_difference(filled: MongoDatabase, tmp_path: Path, monkey
 
 def test_collections_are_described_as_mongodump_does() -> None:
     """What mongodump 100.x wrote of the collection `notifications` is read, and written again with the same content."""
-    collection = Collection.from_json(METADATA)
+    collection = CollectionMetadata.from_json(METADATA)
     assert [index["name"] for index in collection.indexes][:2] == ["_id_", "userId_1_createdAt_-1"]
     assert collection.options["changeStreamPreAndPostImages"] == {"enabled": True}
     written = json_util.loads(collection.to_json())

@@ -103,8 +103,8 @@ def test_one_statement_is_shown_with_its_text_and_without_values(
     text = run(filled, "explain", "outbox.lease").output
     assert "FOR UPDATE SKIP LOCKED" in text
     assert "by idx_available_at" in text
-    rows = plans(filled, "users.get_user")
-    assert {row["name"] for row in rows} == {"users.get_user"}
+    rows = plans(filled, "users.read_user")
+    assert {row["name"] for row in rows} == {"users.read_user"}
     assert {row["case"] for row in rows} == {None, "locked"}
     everything = run(filled, "explain", "--json").output
     for table in ("users", "sessions", "accounts", "outbox"):

@@ -12,7 +12,7 @@ import pymongo
 import pytest
 from pymongo import UpdateMany
 
-from chassis.commands.migrations import Limits, MigrationRefused
+from chassis.commands.migrations import LockLimits, MigrationRefused
 from migrations.mongodb import backfill
 from notifications_service.migrations.runner import Runner
 from notifications_service.migrations.steps import Step, load
@@ -22,7 +22,7 @@ from tests.harness.notifications import settings_for
 from tests.integration.notifications.building import row
 
 ROWS = 3_000
-BIG = Limits(big=1_500)
+BIG = LockLimits(big=1_500)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def filled(mongodb_module_database: MongoDatabase) -> Iterator[Any]:
         yield database
 
 
-async def carry_out(database: MongoDatabase, work: Any, limits: Limits, driver: str = "pymongo") -> list[str]:
+async def carry_out(database: MongoDatabase, work: Any, limits: LockLimits, driver: str = "pymongo") -> list[str]:
     """Run a step that comes after the last one, and take it back; return what was said."""
 
     async def nothing(_: Any) -> None:
@@ -117,8 +117,8 @@ async def test_it_goes_through_when_the_operator_says_so(filled: Any, mongodb_mo
     async def change_few(database: Any) -> None:
         await database.notifications.update_many({"userId": "user_3"}, {"$set": {"note": 3}})
 
-    assert len(await carry_out(mongodb_module_database, rename, Limits(allow_locking=True, big=1_500))) == 2
-    assert len(await carry_out(mongodb_module_database, rename, Limits())) == 2
+    assert len(await carry_out(mongodb_module_database, rename, LockLimits(allow_locking=True, big=1_500))) == 2
+    assert len(await carry_out(mongodb_module_database, rename, LockLimits())) == 2
     assert len(await carry_out(mongodb_module_database, change_few, BIG)) == 2
     assert filled.notifications.count_documents({"note": 3}) == ROWS / 10
 

@@ -13,7 +13,7 @@ from vibework.notifications.v1 import notification_service_pb2 as pb
 from vibework.notifications.v1.notification_service_pb2_grpc import NotificationServiceStub
 
 from notifications_service.notification.states import state_of
-from notifications_service.seed.service import Plan, batches
+from notifications_service.seed.service import SeedPlan, batches
 from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.notifications import threaded_notifications
 from tests.harness.users import UsersServer, users_service
@@ -133,7 +133,7 @@ def test_the_same_seed_makes_up_the_same_notifications() -> None:
 
     def documents(seed: int) -> list[Any]:
         users = [f"user_{number}" for number in range(20)]
-        return list(batches(Plan(300, seed, datetime(2026, 1, 1), timedelta(days=29), users)))  # noqa: DTZ001
+        return list(batches(SeedPlan(300, seed, datetime(2026, 1, 1), timedelta(days=29), users)))  # noqa: DTZ001
 
     assert documents(7) == documents(7)
     assert documents(7) != documents(8)

@@ -18,7 +18,7 @@ from tests.harness.users import SECRET_KEYS, BlockingStubs, UsersServer, users_s
 from tests.integration.seed.conftest import Seed
 from users_service.accounts.tokens import TokenCipher
 from users_service.seed.accounts import Accounts
-from users_service.seed.service import Batch, Plan, Seeding
+from users_service.seed.service import RowsByTable, Seeding, SeedPlan
 from users_service.seed.verifications import Verifications
 from users_service.verifications.secrets import SecretHasher
 
@@ -141,14 +141,14 @@ def test_the_same_seed_makes_up_the_same_people() -> None:
     seeding = Seeding(None, Accounts(TokenCipher(keyring), "hash"), Verifications(SecretHasher(keyring)))  # type: ignore[arg-type]
 
     def rows(seed: int) -> list[list[dict[str, object]]]:
-        plan = Plan(users=300, seed=seed, as_of=datetime(2026, 1, 1, tzinfo=UTC))
+        plan = SeedPlan(users=300, seed=seed, as_of=datetime(2026, 1, 1, tzinfo=UTC))
         return [_repeatable(batch) for batch in seeding.batches(plan)]
 
     assert rows(7) == rows(7)
     assert rows(7) != rows(8)
 
 
-def _repeatable(batch: Batch) -> list[dict[str, object]]:
+def _repeatable(batch: RowsByTable) -> list[dict[str, object]]:
     drawn_anew = {"access_token", "refresh_token", "value"}
     return [
         {name: value for name, value in row.items() if name not in drawn_anew}

@@ -22,7 +22,7 @@ from tests.harness.users import BlockingStubs, UsersServer, VirtualClock, settin
 from users_service.mysql.database import Database
 from users_service.outbox import relay as relaying
 from users_service.outbox import repository
-from users_service.outbox.model import Entry
+from users_service.outbox.model import OutboxEntry
 from users_service.outbox.relay import Relay
 from users_service.users.deletion import SECOND_DELETION
 
@@ -130,7 +130,7 @@ async def test_relays_share_the_work_and_none_does_it_twice(database: Database) 
     """Three relays at once: every call is made, and made once, since leases keep the others off."""
     clock, made = FrozenClock(), Counter[str]()
 
-    async def handle(entry: Entry) -> None:
+    async def handle(entry: OutboxEntry) -> None:
         made[entry.payload["n"]] += 1
         await asyncio.sleep(0.005)
 
@@ -145,10 +145,10 @@ async def test_a_relay_that_dies_leaves_its_entry_to_the_next(database: Database
     """An entry whose holder ended in the middle is taken again when the lease is over, not before."""
     clock, made = FrozenClock(), list[str]()
 
-    async def hang(_: Entry) -> None:
+    async def hang(_: OutboxEntry) -> None:
         await asyncio.sleep(60)
 
-    async def handle(entry: Entry) -> None:
+    async def handle(entry: OutboxEntry) -> None:
         made.append(entry.payload["n"])
 
     await put(database, clock, 1)
@@ -170,7 +170,7 @@ async def test_a_failing_call_is_tried_for_ever_ever_less_often(database: Databa
     """Pauses double up to five minutes, and no failure, however often, loses the entry."""
     clock, pauses = FrozenClock(), list[float]()
 
-    async def fail(_: Entry) -> None:
+    async def fail(_: OutboxEntry) -> None:
         raise RuntimeError("no")
 
     await put(database, clock, 1)
@@ -189,7 +189,7 @@ async def test_an_entry_of_an_unknown_kind_waits(database: Database) -> None:
     """A newer version's entry is not lost, nor does it keep the others back."""
     clock, made = FrozenClock(), list[str]()
 
-    async def handle(entry: Entry) -> None:
+    async def handle(entry: OutboxEntry) -> None:
         made.append(entry.payload["n"])
 
     await put(database, clock, 1)
@@ -205,7 +205,7 @@ async def test_a_late_failure_does_not_touch_the_next_holders_lease(database: Da
     clock = FrozenClock()
     await put(database, clock, 1)
 
-    async def lease() -> Entry:
+    async def lease() -> OutboxEntry:
         now = clock()
         work = database.transaction(lambda c: repository.lease(c, now, now + relaying.LEASE, 10))
         (entry,) = await work

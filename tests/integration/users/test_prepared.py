@@ -23,15 +23,15 @@ from tests.harness.statements import query
 from tests.harness.users import settings_for
 from users_service.attempts import repository as attempts
 from users_service.attempts.repository import Counter
-from users_service.mysql.compiled import Prepared
+from users_service.mysql.compiled import CompiledStatement
 from users_service.mysql.database import RETRIES, Database
 
-INSERT = Prepared(
+INSERT = CompiledStatement(
     text("INSERT INTO attempt_counters (scope, subject, attempts, window_ends_at) VALUES ('s', :key, 1, '2030-01-01')")
 )
-COUNT = Prepared(text("SELECT COUNT(*) FROM attempt_counters"))
-OWN_ID = Prepared(text("SELECT CONNECTION_ID() + :nothing"))
-SLEEP = Prepared(text("SELECT SLEEP(:seconds)"))
+COUNT = CompiledStatement(text("SELECT COUNT(*) FROM attempt_counters"))
+OWN_ID = CompiledStatement(text("SELECT CONNECTION_ID() + :nothing"))
+SLEEP = CompiledStatement(text("SELECT SLEEP(:seconds)"))
 ROWS = "SELECT LEFT(subject, 1) FROM attempt_counters ORDER BY 1"
 SIZE = 6
 
@@ -55,9 +55,9 @@ async def test_a_transaction_of_prepared_statements_is_committed_once(
 
     async def work(connection: AsyncConnection) -> dict[str, int]:
         await INSERT.on(connection, {"key": b"a"})
-        status = await Prepared(text("SHOW SESSION STATUS WHERE variable_name IN ('Com_commit', 'Com_rollback')")).on(
-            connection, {}
-        )
+        status = await CompiledStatement(
+            text("SHOW SESSION STATUS WHERE variable_name IN ('Com_commit', 'Com_rollback')")
+        ).on(connection, {})
         return {name: int(value) for name, value in status.rows}
 
     first = await database.transaction(work)

@@ -25,8 +25,8 @@ from users_service.backup.connection import connected
 from users_service.endpoints import Endpoint
 from users_service.migrations import runner
 from users_service.mysql.database import Database
+from users_service.replicas.gtid_sets import Log
 from users_service.replicas.link import Link
-from users_service.replicas.positions import Log
 from users_service.replicas.replica import Replica
 from users_service.settings import DatabaseSettings
 

@@ -18,7 +18,7 @@ from chassis.keyring import Keyring
 from notifications_service.mongodb import codec
 from notifications_service.notification import documents
 from notifications_service.watch import changes
-from notifications_service.watch.changes import Place
+from notifications_service.watch.changes import ResumePoint
 from notifications_service.watch.tokens import ResumeTokens
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import SECRET_KEYS, Notifications, running_notifications
@@ -196,7 +196,7 @@ async def test_many_resume_at_once_each_from_its_own_place(notifications: Notifi
 async def test_a_token_of_another_database_is_expired(pymongo_notifications: Notifications, user_id: str) -> None:
     """A place that lies in this database's future, as after a restored backup, is not waited for in silence."""
     tokens = ResumeTokens(Keyring.parse(SECRET_KEYS))
-    place = Place(changes.before(Timestamp(int(time.time()) + 3_600, 1)))
+    place = ResumePoint(changes.before(Timestamp(int(time.time()) + 3_600, 1)))
     token = tokens.issue(user_id, place)
     async with watching(pymongo_notifications.feed, user_id, greeted=False, resume_token=token) as watch:
         assert await watch.failure() == (grpc.StatusCode.FAILED_PRECONDITION, "RESUME_TOKEN_EXPIRED")

@@ -27,7 +27,7 @@ from tests.harness.statements import query
 from tests.harness.users import Stubs, UsersServer, reason, retry_seconds, users_service
 from users_service.migrations import runner
 from users_service.mysql import database as users_database
-from users_service.mysql.compiled import Prepared
+from users_service.mysql.compiled import CompiledStatement
 from users_service.mysql.database import Database
 
 CREATES = ["INSERT INTO idempotency_keys", "INSERT INTO users", "INSERT INTO accounts", "UPDATE idempotency_keys"]
@@ -320,7 +320,9 @@ async def test_a_rollback_that_nobody_waits_for_is_not_interrupted(users_server:
     used = []
 
     async def work(connection: AsyncConnection) -> None:
-        used.append((await Prepared(text("SELECT CONNECTION_ID(), COUNT(*) FROM users")).on(connection, {})).rows[0][0])
+        used.append(
+            (await CompiledStatement(text("SELECT CONNECTION_ID(), COUNT(*) FROM users")).on(connection, {})).rows[0][0]
+        )
         if len(used) == 1:
             proxy.freeze()
             raise LookupError

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pytest
 
-from chassis.commands.report import Report, Row, Section, shown, version_of
+from chassis.commands.report import Report, ReportRow, Section, shown, version_of
 
 
 def test_a_report_is_one_shape_for_programs() -> None:
@@ -29,7 +29,10 @@ def test_a_report_is_one_shape_for_programs() -> None:
 
 def test_a_report_is_tables_for_a_person() -> None:
     """Columns are aligned, numbers to the right; what is missing is said in its place."""
-    rows: list[Row] = [{"name": "a", "size_bytes": 2_048, "n": 1_234}, {"name": "bcdef", "size_bytes": None, "n": 5}]
+    rows: list[ReportRow] = [
+        {"name": "a", "size_bytes": 2_048, "n": 1_234},
+        {"name": "bcdef", "size_bytes": None, "n": 5},
+    ]
     report = Report("s", [Section("big_tables", rows, ["estimates"]), Section("x", reason="off")], ["gone"])
     assert report.as_text().splitlines() == [
         "big tables",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from chassis.serving.lifecycle import StartFailed
-from chassis.telemetry.otlp import Wanted, wanted
+from chassis.telemetry.otlp import Signals, wanted
 
 COLLECTOR = "http://127.0.0.1:4317"
-ALL = Wanted(traces=True, metrics=True)
-NOTHING = Wanted(traces=False, metrics=False)
+ALL = Signals(traces=True, metrics=True)
+NOTHING = Signals(traces=False, metrics=False)
 
 
 @pytest.mark.parametrize(
@@ -21,16 +21,16 @@ NOTHING = Wanted(traces=False, metrics=False)
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR}, ALL),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OTEL_SDK_DISABLED": "true"}, NOTHING),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OTEL_SDK_DISABLED": "false"}, ALL),
-        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": COLLECTOR}, Wanted(traces=True, metrics=False)),
-        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": COLLECTOR}, Wanted(traces=False, metrics=True)),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": COLLECTOR}, Signals(traces=True, metrics=False)),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": COLLECTOR}, Signals(traces=False, metrics=True)),
         (
             {"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OTEL_METRICS_EXPORTER": "none"},
-            Wanted(traces=True, metrics=False),
+            Signals(traces=True, metrics=False),
         ),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, ALL),
     ],
 )
-def test_the_variables_say_what_is_sent(variables: dict[str, str], expected: Wanted) -> None:
+def test_the_variables_say_what_is_sent(variables: dict[str, str], expected: Signals) -> None:
     """Nothing is sent, and nothing of it imported, unless a variable names where to."""
     assert wanted(variables) == expected
 

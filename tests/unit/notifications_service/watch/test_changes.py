@@ -8,12 +8,12 @@ import pytest
 from bson import ObjectId, Timestamp
 
 from notifications_service.watch import changes
-from notifications_service.watch.changes import HistoryLost, Kind, Place, Position
+from notifications_service.watch.changes import ChangeKind, HistoryLost, ResumePoint, StreamPosition
 
 # As MongoDB 6.0 makes them: the start of a moment, an event in it, and a later event of the same transaction.
-MOMENT = Position("826B033ECA000000082B0229296E04")
-FIRST = Position("826B033ECA000000082B022C0100296E5A1004D22FBEEE007A411F92E87982C8B5815946645F69640064")
-SECOND = Position("826B033ECA000000082B022C01002B026E5A1004D22FBEEE007A411F92E87982C8B581594664")
+MOMENT = StreamPosition("826B033ECA000000082B0229296E04")
+FIRST = StreamPosition("826B033ECA000000082B022C0100296E5A1004D22FBEEE007A411F92E87982C8B5815946645F69640064")
+SECOND = StreamPosition("826B033ECA000000082B022C01002B026E5A1004D22FBEEE007A411F92E87982C8B581594664")
 AT = Timestamp(0x6B033ECA, 8)
 
 
@@ -37,16 +37,17 @@ def test_positions_begin_with_their_time() -> None:
 
 def test_a_place_covers_what_lies_before_it_and_all_up_to_its_floor() -> None:
     """A floor ahead of the position hides what was committed by then; later moments show."""
-    assert Place(FIRST).covers(FIRST, AT)
-    assert not Place(FIRST).covers(SECOND, AT)
-    assert Place(MOMENT, AT).covers(SECOND, AT)
-    assert not Place(MOMENT, AT).covers(SECOND, Timestamp(AT.time, AT.inc + 1))
+    assert ResumePoint(FIRST).covers(FIRST, AT)
+    assert not ResumePoint(FIRST).covers(SECOND, AT)
+    assert ResumePoint(MOMENT, AT).covers(SECOND, AT)
+    assert not ResumePoint(MOMENT, AT).covers(SECOND, Timestamp(AT.time, AT.inc + 1))
 
 
 @pytest.mark.parametrize(
-    ("operation", "kind"), [("insert", Kind.CREATED), ("update", Kind.UPDATED), ("replace", Kind.UPDATED)]
+    ("operation", "kind"),
+    [("insert", ChangeKind.CREATED), ("update", ChangeKind.UPDATED), ("replace", ChangeKind.UPDATED)],
 )
-def test_changes_carry_the_document(operation: str, kind: Kind) -> None:
+def test_changes_carry_the_document(operation: str, kind: ChangeKind) -> None:
     """The document as it was right after the change comes with it, and says whose it is."""
     document = {"userId": "u", "title": "t"}
     change = changes.parse(event(operation, fullDocument=document))
@@ -64,7 +65,7 @@ def test_deletions_are_routed_by_the_image_before_them() -> None:
     """A deleted notification's user is known from its image."""
     change = changes.parse(event("delete", fullDocumentBeforeChange={"userId": "u"}))
     assert change is not None
-    assert (change.kind, change.user_id, change.document) == (Kind.DELETED, "u", None)
+    assert (change.kind, change.user_id, change.document) == (ChangeKind.DELETED, "u", None)
 
 
 @pytest.mark.parametrize("lost", [event("delete"), event("update", fullDocument=None), event("invalidate")])

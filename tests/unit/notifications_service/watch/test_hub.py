@@ -14,10 +14,10 @@ from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from chassis.errors import DatabaseUnavailable, ServiceError, ShuttingDown
 from notifications_service.watch import changes
-from notifications_service.watch.changes import Change, HistoryLost, Kind, Position
+from notifications_service.watch.changes import ChangeEvent, ChangeKind, HistoryLost, StreamPosition
 from notifications_service.watch.errors import ResumeTokenExpired, WatchInterrupted
 from notifications_service.watch.hub import Hub
-from notifications_service.watch.limits import Limits
+from notifications_service.watch.limits import WatchLimits
 from notifications_service.watch.watcher import Event, Watcher
 
 START = Timestamp(1, 0)
@@ -27,18 +27,18 @@ class Script:
     """Change streams that bring what the test puts in: changes, or errors to raise."""
 
     def __init__(self) -> None:
-        self.items: asyncio.Queue[Change | Exception] = asyncio.Queue()
-        self.opened_after: list[Position] = []
+        self.items: asyncio.Queue[ChangeEvent | Exception] = asyncio.Queue()
+        self.opened_after: list[StreamPosition] = []
         self.closed = 0
-        self.position = Position("")
-        self.converted: list[Change] = []
+        self.position = StreamPosition("")
+        self.converted: list[ChangeEvent] = []
 
     async def now(self) -> Timestamp:
         """Return the time of the database."""
         return START
 
     @asynccontextmanager
-    async def open(self, after: Position) -> AsyncIterator[Any]:
+    async def open(self, after: StreamPosition) -> AsyncIterator[Any]:
         """Stand in for a change stream."""
         self.opened_after.append(after)
         self.position = after
@@ -47,7 +47,7 @@ class Script:
         finally:
             self.closed += 1
 
-    async def next(self) -> Change:
+    async def next(self) -> ChangeEvent:
         """Bring the next item."""
         item = await self.items.get()
         if isinstance(item, Exception):
@@ -55,16 +55,16 @@ class Script:
         self.position = item.position
         return item
 
-    def convert(self, change: Change) -> Event:
+    def convert(self, change: ChangeEvent) -> Event:
         """Note what was converted."""
         self.converted.append(change)
         return Event(change.position, change.at, pb.WatchNotificationsResponse())
 
 
-def change(number: int, user_id: str = "u") -> Change:
+def change(number: int, user_id: str = "u") -> ChangeEvent:
     """Return a change at a time of its own."""
     at = Timestamp(2, number)
-    return Change(changes.before(at), at, Kind.DELETED, ObjectId(), user_id, None)
+    return ChangeEvent(changes.before(at), at, ChangeKind.DELETED, ObjectId(), user_id, None)
 
 
 @pytest.fixture
@@ -78,8 +78,10 @@ async def make(script: Script) -> AsyncIterator[Callable[..., Hub]]:
     """Make hubs on the script; they are closed at the end."""
     hubs = []
 
-    def hub(limits: Limits | None = None, draining: asyncio.Event | None = None, convert: Any = None) -> Hub:
-        made = Hub(script.open, script.now, convert or script.convert, limits or Limits(), draining or asyncio.Event())
+    def hub(limits: WatchLimits | None = None, draining: asyncio.Event | None = None, convert: Any = None) -> Hub:
+        made = Hub(
+            script.open, script.now, convert or script.convert, limits or WatchLimits(), draining or asyncio.Event()
+        )
         hubs.append(made)
         return made
 
@@ -95,7 +97,7 @@ async def joined(hub: Hub, user_id: str = "u", limit: int = 10) -> Watcher:
     return watcher
 
 
-async def position(watcher: Watcher) -> Position:
+async def position(watcher: Watcher) -> StreamPosition:
     """Return the position of the next event."""
     event = await watcher.next(5)
     assert event is not None
@@ -146,7 +148,7 @@ async def test_lost_history_ends_every_watch_and_a_new_one_begins_now(script: Sc
 async def test_a_defect_ends_every_watch_instead_of_leaving_it_waiting(script: Script, make: Any) -> None:
     """An error that nobody foresaw is not swallowed: watchers are told to watch again, and the next ones can."""
 
-    def defective(_: Change) -> Event:
+    def defective(_: ChangeEvent) -> Event:
         raise ZeroDivisionError
 
     hub = make(convert=defective)
@@ -185,7 +187,7 @@ async def test_a_watcher_that_is_behind_gets_nothing_until_it_joins_again(script
 
 async def test_the_stream_closes_after_the_last_watcher_and_opens_for_the_next(script: Script, make: Any) -> None:
     """A process that nobody watches reads no changes."""
-    hub = make(Limits(linger=0.01))
+    hub = make(WatchLimits(linger=0.01))
     watcher = await joined(hub)
     await asyncio.sleep(0)
     hub.leave(watcher)
@@ -198,7 +200,7 @@ async def test_the_stream_closes_after_the_last_watcher_and_opens_for_the_next(s
 
 async def test_a_watcher_in_time_keeps_the_stream_open(script: Script, make: Any) -> None:
     """Who comes back soon finds the stream as it was."""
-    hub = make(Limits(linger=0.05))
+    hub = make(WatchLimits(linger=0.05))
     watcher = await joined(hub)
     hub.leave(watcher)
     again = await joined(hub)
@@ -210,7 +212,7 @@ async def test_a_watcher_in_time_keeps_the_stream_open(script: Script, make: Any
 
 async def test_one_that_leaves_while_another_joins_does_not_close_the_stream(script: Script, make: Any) -> None:
     """The stream of those who stay is not closed under them."""
-    hub = make(Limits(linger=0.02))
+    hub = make(WatchLimits(linger=0.02))
     staying = Watcher("u", 10, patience=10)
     joining = asyncio.create_task(hub.join(staying))
     await asyncio.sleep(0)
@@ -229,7 +231,7 @@ async def test_without_a_database_a_watch_is_refused_in_time(make: Any, script: 
 
     script.now = away  # type: ignore[method-assign]
     with pytest.raises(DatabaseUnavailable):
-        await joined(make(Limits(start=0.1)))
+        await joined(make(WatchLimits(start=0.1)))
 
 
 async def test_a_burst_lets_readers_have_their_turn(script: Script, make: Any) -> None:
@@ -244,11 +246,11 @@ async def test_a_burst_lets_readers_have_their_turn(script: Script, make: Any) -
 
 async def test_a_long_outage_ends_watches_and_refuses_new_ones_until_it_is_over(script: Script, make: Any) -> None:
     """A stream that stays away is not covered up with heartbeats: callers are told, and may try another process."""
-    hub = make(Limits(outage=0.2, start=0.1))
+    hub = make(WatchLimits(outage=0.2, start=0.1))
     watcher = await joined(hub)
     opening = script.open
 
-    def broken(_: Position) -> Any:
+    def broken(_: StreamPosition) -> Any:
         raise AutoReconnect("away")
 
     script.items.put_nowait(AutoReconnect("lost"))
@@ -257,7 +259,7 @@ async def test_a_long_outage_ends_watches_and_refuses_new_ones_until_it_is_over(
     with pytest.raises(DatabaseUnavailable):
         await joined(hub)
     hub._open = opening
-    hub._limits = Limits()
+    hub._limits = WatchLimits()
     again = await joined(hub)
     script.items.put_nowait(change(1))
     assert await position(again) == change(1).position

@@ -10,20 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.keyring import Keyring
-from notifications_service.watch.changes import Place, Position
+from notifications_service.watch.changes import ResumePoint, StreamPosition
 from notifications_service.watch.errors import ResumeTokenInvalid
 from notifications_service.watch.tokens import ResumeTokens
 
 OLD, NEW = ("id:" + base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 TOKENS = ResumeTokens(Keyring.parse(OLD))
 
-positions = st.binary(min_size=9, max_size=120).map(lambda data: Position(data.hex().upper()))
+positions = st.binary(min_size=9, max_size=120).map(lambda data: StreamPosition(data.hex().upper()))
 numbers = st.integers(1, 2**32 - 1)
 floors = st.none() | st.builds(Timestamp, numbers, numbers)
 
 
-@given(st.text(min_size=1, max_size=50), st.builds(Place, positions, floors))
-def test_a_token_gives_back_its_place(user_id: str, place: Place) -> None:
+@given(st.text(min_size=1, max_size=50), st.builds(ResumePoint, positions, floors))
+def test_a_token_gives_back_its_place(user_id: str, place: ResumePoint) -> None:
     """Position and floor survive, whatever the user's id is, within the length that the contract allows."""
     token = TOKENS.issue(user_id, place)
     assert TOKENS.read(user_id, token) == place
@@ -33,7 +33,7 @@ def test_a_token_gives_back_its_place(user_id: str, place: Place) -> None:
 @given(st.data())
 def test_no_changed_token_is_read(data: st.DataObject) -> None:
     """Every change of a character, cut or addition is refused."""
-    token = TOKENS.issue("user", Place(Position("82" + "AB" * 40)))
+    token = TOKENS.issue("user", ResumePoint(StreamPosition("82" + "AB" * 40)))
     at = data.draw(st.integers(0, len(token) - 2))
     other = data.draw(st.characters(codec="utf-8"))
     for forged in (token[:at] + other + token[at + 1 :], token[:at], token + other):
@@ -44,7 +44,7 @@ def test_no_changed_token_is_read(data: st.DataObject) -> None:
 
 def test_tokens_of_a_retired_key_hold_while_it_is_on_the_ring() -> None:
     """Keys rotate without cutting off the watchers."""
-    place = Place(Position("82" + "AB" * 40))
+    place = ResumePoint(StreamPosition("82" + "AB" * 40))
     token = TOKENS.issue("user", place)
     rotated = Keyring.parse(f"new:{NEW.removeprefix('id:')},{OLD}")
     assert ResumeTokens(rotated).read("user", token) == place

@@ -9,14 +9,14 @@ from bson import Timestamp
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from chassis.errors import ShuttingDown
-from notifications_service.watch.changes import Position
+from notifications_service.watch.changes import StreamPosition
 from notifications_service.watch.errors import WatcherTooSlow, WatchInterrupted
 from notifications_service.watch.watcher import Event, Watcher
 
 
 def events(count: int) -> list[Event]:
     """Return different events."""
-    return [Event(Position(f"{n:04}"), Timestamp(1, n), pb.WatchNotificationsResponse()) for n in range(count)]
+    return [Event(StreamPosition(f"{n:04}"), Timestamp(1, n), pb.WatchNotificationsResponse()) for n in range(count)]
 
 
 async def test_events_come_out_in_order_and_wake_the_reader() -> None:
@@ -44,7 +44,7 @@ async def test_a_full_queue_puts_the_watcher_behind_until_it_joins_again() -> No
     assert not watcher.offer(fourth)
     assert await watcher.next(1) is second
     assert await watcher.next(60) is None
-    watcher.join(Position("0003"))
+    watcher.join(StreamPosition("0003"))
     assert watcher.offer(fourth)
     assert await watcher.next(1) is fourth
 

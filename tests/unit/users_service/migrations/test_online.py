@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from users_service.migrations.online import Kind, kind_of, without_lock
+from users_service.migrations.online import StatementKind, kind_of, without_lock
 
 
 @pytest.mark.parametrize(
     ("statement", "kind", "table"),
     [
-        ("ALTER TABLE users ADD x INT", Kind.DEFINITION, "users"),
-        (" /* why */ alter table `db`.`Users`\nADD x INT", Kind.DEFINITION, "users"),
-        ("ALTER TABLE notes ADD FOREIGN KEY (u) REFERENCES users (id)", Kind.DEFINITION, "notes"),
-        ("CREATE UNIQUE INDEX i ON db.users (a, b)", Kind.DEFINITION, "users"),
-        ("DROP INDEX `i` ON `users`", Kind.DEFINITION, "users"),
-        ("UPDATE users SET a = 1", Kind.WRITE, ""),
-        ("WITH x AS (SELECT 1) DELETE FROM users", Kind.WRITE, ""),
-        ("WITH x AS (SELECT 1) SELECT * FROM x", Kind.HARMLESS, ""),
-        ("CREATE TABLE x (id INT, FOREIGN KEY (id) REFERENCES users (id))", Kind.HARMLESS, ""),
-        ("CREATE TABLE x AS SELECT * FROM users", Kind.UNKNOWN, ""),
-        ("LOCK TABLES users WRITE", Kind.UNKNOWN, ""),
-        ("/*!80000 ALTER TABLE users ADD x INT */", Kind.UNKNOWN, ""),
+        ("ALTER TABLE users ADD x INT", StatementKind.DEFINITION, "users"),
+        (" /* why */ alter table `db`.`Users`\nADD x INT", StatementKind.DEFINITION, "users"),
+        ("ALTER TABLE notes ADD FOREIGN KEY (u) REFERENCES users (id)", StatementKind.DEFINITION, "notes"),
+        ("CREATE UNIQUE INDEX i ON db.users (a, b)", StatementKind.DEFINITION, "users"),
+        ("DROP INDEX `i` ON `users`", StatementKind.DEFINITION, "users"),
+        ("UPDATE users SET a = 1", StatementKind.WRITE, ""),
+        ("WITH x AS (SELECT 1) DELETE FROM users", StatementKind.WRITE, ""),
+        ("WITH x AS (SELECT 1) SELECT * FROM x", StatementKind.HARMLESS, ""),
+        ("CREATE TABLE x (id INT, FOREIGN KEY (id) REFERENCES users (id))", StatementKind.HARMLESS, ""),
+        ("CREATE TABLE x AS SELECT * FROM users", StatementKind.UNKNOWN, ""),
+        ("LOCK TABLES users WRITE", StatementKind.UNKNOWN, ""),
+        ("/*!80000 ALTER TABLE users ADD x INT */", StatementKind.UNKNOWN, ""),
     ],
 )
-def test_kind(statement: str, kind: Kind, table: str) -> None:
+def test_kind(statement: str, kind: StatementKind, table: str) -> None:
     """Neither comments, quotes, letters' case nor another table's name mislead; what is not known is not harmless."""
     assert kind_of(statement) == (kind, table)
 

@@ -14,7 +14,7 @@ from users_service.errors import PasswordHashingBusy
 from users_service.mysql.database import Database
 from users_service.passwords.hasher import Passwords
 from users_service.sessions.model import ClientDetails
-from users_service.sessions.password_sign_in import SignIn
+from users_service.sessions.password_sign_in import PasswordSignIn
 
 # Whoever asks it anything fails otherwise than expected.
 NO_DATABASE = cast("Database", object())
@@ -37,6 +37,6 @@ async def test_a_sign_in_that_would_be_refused_asks_no_database() -> None:
         per_account=1,
         per_address=1,
     )
-    signing_in = SignIn(NO_DATABASE, cast("Passwords", Full()), attempts, utc_now)
+    signing_in = PasswordSignIn(NO_DATABASE, cast("Passwords", Full()), attempts, utc_now)
     with pytest.raises(PasswordHashingBusy):
         await signing_in.sign_in("user@example.com", "correct horse", ClientDetails(), do_not_remember=False)

@@ -16,7 +16,7 @@ Interval = tuple[int, int]
 NEVER: Final = float("-inf")
 
 
-class Position:
+class GtidSet:
     """All transactions up to a place; equal when written alike."""
 
     __slots__ = ("_runs", "text")
@@ -29,12 +29,12 @@ class Position:
         return bool(self._runs)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Position) and other.text == self.text
+        return isinstance(other, GtidSet) and other.text == self.text
 
     def __hash__(self) -> int:
         return hash(self.text)
 
-    def covers(self, other: Position) -> bool:
+    def covers(self, other: GtidSet) -> bool:
         """Say whether every transaction of the other one is in this one."""
         return self.text == other.text or all(
             any(first <= low and high <= last for first, last in self._runs.get(source, ()))
@@ -44,13 +44,13 @@ class Position:
 
 
 @lru_cache(maxsize=256)
-def parse(text: str) -> Position:
+def parse(text: str) -> GtidSet:
     """Read a position of either server; ValueError for what is none."""
     runs: dict[str, list[Interval]] = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
         for source, interval in _mysql(item) if ":" in item else _mariadb(item):
             runs.setdefault(source, []).append(interval)
-    return Position(text, {source: tuple(intervals) for source, intervals in runs.items()})
+    return GtidSet(text, {source: tuple(intervals) for source, intervals in runs.items()})
 
 
 def _mysql(item: str) -> Iterator[tuple[str, Interval]]:
@@ -69,7 +69,7 @@ def _mariadb(item: str) -> Iterator[tuple[str, Interval]]:
     yield domain, (1, int(number))
 
 
-NOWHERE: Final = Position("", {})
+NOWHERE: Final = GtidSet("", {})
 
 
 class Log:
@@ -77,19 +77,19 @@ class Log:
 
     def __init__(self, length: int) -> None:
         """``length``: how many times are remembered."""
-        self._entries: deque[tuple[float, Position]] = deque(maxlen=length)
+        self._entries: deque[tuple[float, GtidSet]] = deque(maxlen=length)
 
     def __bool__(self) -> bool:
         return bool(self._entries)
 
-    def add(self, time: float, position: Position) -> None:
+    def add(self, time: float, position: GtidSet) -> None:
         """Note a position that includes everything acknowledged before ``time``."""
         self._entries.appendleft((time, position))
 
-    def complete_to(self, position: Position) -> float:
+    def complete_to(self, position: GtidSet) -> float:
         """Return the last known time before which everything that was acknowledged is in a replica's position."""
         return next((time for time, passed in self._entries if position.covers(passed)), NEVER)
 
-    def since(self, time: float) -> Position | None:
+    def since(self, time: float) -> GtidSet | None:
         """Return the first position noted at ``time`` or later; None: there is none yet."""
         return next((passed for noted, passed in reversed(self._entries) if noted >= time), None)

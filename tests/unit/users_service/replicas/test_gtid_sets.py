@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from users_service.replicas.positions import NEVER, NOWHERE, Log, parse
+from users_service.replicas.gtid_sets import NEVER, NOWHERE, Log, parse
 
 UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
 OTHER = "4350f323-7565-4e59-8763-4b1b83a0ce0e"
