@@ -1,7 +1,7 @@
-"""What both gRPC servers share: errors, interceptors, settings, server, health, lifecycle."""
+"""The chassis of both gRPC services: server, interceptors, errors, settings, logs, metrics, console commands."""
 
 import os
 
-# gRPC's core reads this when it is loaded. It writes a line to standard error for each bad header that a caller sends:
-# unasked, at once, from the thread that serves all calls, which then waits for whoever reads standard error.
+# gRPC's core reads this when it is loaded. Otherwise it writes a line to standard error for each bad header that a
+# caller sends, from the thread that serves all calls; that thread would wait while nobody reads standard error.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")

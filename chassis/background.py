@@ -1,4 +1,4 @@
-"""Work that a server does beside its calls, from its start to its end."""
+"""Background tasks: work that a server does beside its calls, from its start to its end."""
 
 from __future__ import annotations
 
@@ -40,9 +40,8 @@ async def repeat(name: str, work: Callable[[], Awaitable[object]], pause: Callab
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks and wait until they have ended, whatever they raise.
 
-    Once is not enough: before Python 3.12, ``asyncio.wait_for`` loses a cancellation that comes together with the
-    result, and database drivers use it; a loop around a query would go on for ever. So they are cancelled again every
-    half second.
+    They are cancelled again every half second. Before Python 3.12, ``asyncio.wait_for``, which database drivers use,
+    loses a cancellation that arrives together with the result: a loop around a query would go on for ever.
     """
     pending = set(tasks)
     while pending:

@@ -1,4 +1,4 @@
-"""What time it is: one function that the services are given, so that tests can give another."""
+"""The clock: one function that the services are given, so that tests can give them another time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ring of named keys: the first encrypts, all decrypt, so that keys rotate without downtime.
+"""A keyring of named keys: the first encrypts, all decrypt, so that keys rotate without downtime.
 
 One setting (``SECRET_KEYS=id:base64,id2:base64``, newest first) feeds everything secret in a service.
 Each use derives keys of its own with HKDF-SHA256 (RFC 5869), so that a page token can never pass for a

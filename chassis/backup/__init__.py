@@ -1,1 +1,1 @@
-"""What the backups of both services share: the file, its manifest, its checksums, and the commands' options."""
+"""Backup files of both services: the archive, its manifest and checksums, and the options of the commands."""

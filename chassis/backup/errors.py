@@ -1,4 +1,4 @@
-"""Why a backup or a restore was not carried out; each text is one line for a person."""
+"""Errors of backups and restores; the text of each is one line for a person."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RestoreFailed(CommandFailed):
 
 
 class Damaged(CommandFailed):
-    """A file is no backup, or not the one that was written."""
+    """The file is no backup, or was damaged or changed since it was written."""
 
     def __init__(self, path: Path, what: str) -> None:
         super().__init__(f"{path} is not a whole backup: {what}")
@@ -26,7 +26,7 @@ class Damaged(CommandFailed):
 
 @contextmanager
 def saying_how_to_go_on(database: str) -> Iterator[None]:
-    """Turn what ends a restore that has begun into RestoreFailed, which says that the database is unfinished."""
+    """Turn an error that ends a restore into RestoreFailed, whose text says that the database is unfinished."""
     try:
         yield
     except CommandFailed as error:

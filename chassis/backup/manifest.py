@@ -13,7 +13,7 @@ FORMAT: Final = 1
 
 
 def _printable(text: str) -> str:
-    """Let nothing into what a command says that a terminal would take for more than text."""
+    """Refuse control characters: commands print this text, and a terminal would obey them."""
     if not text.isprintable():
         raise ValueError("not printable")
     return text
@@ -76,13 +76,13 @@ class Source(BaseModel):
 
 
 class Manifest(Source):
-    """The whole of it."""
+    """The whole manifest, as it is written into the archive."""
 
     format: Literal[1] = FORMAT
     """Version of the archive's layout."""
     service_version: Text
     """Version of the service that took the backup."""
     finished_at: datetime
-    """When all was written."""
+    """When the archive was complete."""
     parts: Annotated[list[Part], Field(max_length=MOST_PARTS)]
     """The other files of the archive."""

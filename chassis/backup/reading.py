@@ -1,4 +1,4 @@
-"""Reading a backup: its manifest, whether it is whole, and its parts."""
+"""Reading a backup: its manifest and its parts, and verifying that it is whole."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Advance = Callable[[int], None]
 
 
 class Archive:
-    """A backup's file: what its manifest says, and the parts."""
+    """The file of a backup, its manifest read."""
 
     def __init__(self, path: Path) -> None:
         """Read the manifest. Raises ``Damaged``, or ``RestoreFailed`` where another version wrote it."""
@@ -37,9 +37,10 @@ class Archive:
         self.manifest = self._read_manifest()
 
     def accept(self, service: str, revisions: Collection[str], *, verify: bool) -> None:
-        """Make sure that it may be restored: it is of this service, of a schema that is known and, if asked, whole.
+        """Check that the backup may be restored: it is this service's, and of a schema that this version knows.
 
-        ``revisions``: those that this version knows. Raises ``RestoreFailed`` or ``Damaged``.
+        ``revisions``: the schemas that this version knows. ``verify``: also check that the file is whole. Raises
+        ``RestoreFailed`` or ``Damaged``.
         """
         found = self.manifest
         if found.service != service:
@@ -66,7 +67,7 @@ class Archive:
                     raise Damaged(self.path, f"{name} does not have its checksum")
 
     def names(self, suffix: str) -> list[str]:
-        """Return the names of the parts that end so, in the order in which they were written."""
+        """Return the names of the parts that end with ``suffix``, in the order in which they were written."""
         return [part.name for part in self.manifest.parts if part.name.endswith(suffix)]
 
     def text(self, name: str) -> str:

@@ -1,1 +1,1 @@
-"""One database query for many calls that ask at the same time."""
+"""Request coalescing: calls that ask at the same time share one database query."""

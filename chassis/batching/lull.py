@@ -1,7 +1,7 @@
-"""Calling back in a lull: once the event loop has had nothing to do for a moment.
+"""Idle callbacks: called once the event loop has had nothing to do for a moment.
 
-Work that can be put off costs those who wait for it nothing while the loop is busy with other calls, and gains from
-every one of them that it can take along; once the loop is idle, waiting longer would only be waiting.
+While the loop is busy with other calls, putting a query off delays nobody, and the query can take those calls' keys
+along. Once the loop is idle, waiting longer gains nothing.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from contextvars import Context
 from time import monotonic
 from typing import Final
 
-# The longest to put it off.
+# A callback is put off no longer than this.
 LONGEST_SECONDS: Final = 0.005
 # A turn of the loop that took longer had work to do.
 _IDLE_TURN_SECONDS: Final = 0.000_04
 
 
 class Lull:
-    """Calls back, in a context, after ``quiet`` seconds with no work, and within ``LONGEST_SECONDS`` at any rate.
+    """Calls back, in a context, once the loop was idle for ``quiet`` seconds, or after ``LONGEST_SECONDS``.
 
-    It looks at every turn of the loop, which keeps its thread awake meanwhile: timers come a whole millisecond apart,
-    and by then the moment has passed.
+    It looks at every turn of the loop, which keeps the thread awake meanwhile. A timer would be too coarse: the loop's
+    timers are a millisecond apart.
     """
 
     __slots__ = ("_callback", "_context", "_last", "_latest", "_loop", "_next", "_quiet", "_quiet_since")

@@ -1,1 +1,1 @@
-"""What the console commands of both services share."""
+"""Console commands: the parts that both services share."""

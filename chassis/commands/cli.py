@@ -1,4 +1,4 @@
-"""What the commands of both services share: loading only the command that was asked for, options, failing."""
+"""The command line of both services: groups that import only the command asked for, options, failures, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CommandFailed(Exception):
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are asked for: ``serve`` does not wait for ``migrate``'s packages.
+    """A group that imports a command only when it is asked for: ``serve`` does not wait for ``migrate``'s packages.
 
     ``commands``: where each command is, as ``package.module:attribute``.
     """
@@ -74,7 +74,7 @@ def serve(
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Carry out a command's work; what fails ends the process with one line and exit code 1."""
+    """Carry out a command's work; a failure ends the process with one line and exit code 1."""
     try:
         return run_interruptibly(work)
     except (CommandFailed, SchemaLacking, ServiceError) as error:
@@ -95,8 +95,8 @@ def unforeseen(error: Exception) -> str:
 def run_interruptibly(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine as ``asyncio.run`` does; Ctrl-C ends the process, whatever it is doing.
 
-    The first one cancels the work, which has 5 seconds to clean up after itself: then the kernel ends the process. A
-    second one ends it at once, with 130.
+    The first Ctrl-C cancels the work, which has 5 seconds to clean up before the kernel ends the process. A second one
+    ends the process at once, with exit code 130.
     """
     if threading.current_thread() is not threading.main_thread():
         return asyncio.run(work)
@@ -125,7 +125,7 @@ async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
 
 @contextmanager
 def logs_on_stderr() -> Iterator[None]:
-    """Keep what is logged on the way apart from what a command prints, which may be JSON."""
+    """Log to stderr inside the block: stdout is for what the command prints, which may be JSON."""
     import structlog
 
     before = structlog.get_config()

@@ -1,4 +1,4 @@
-"""Names of people who do not exist, and random choices: what the made-up data of both services begin with."""
+"""Fake people: names and random choices for the seed data of both services."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FAMILY_NAMES: Final = _FAMILY.split()
 
 
 def source(seed: int) -> random.Random:
-    """Return where the choices come from: the same ones for the same seed."""
+    """Return a generator of random choices: the same choices for the same seed."""
     return random.Random(seed)  # noqa: S311 - nothing secret is drawn from it
 
 
@@ -40,7 +40,7 @@ def full_name(chance: random.Random) -> str:
 
 
 def moment(chance: random.Random, start: datetime, end: datetime, *, lateness: float = 1.0) -> datetime:
-    """Return a moment from ``start`` to ``end``, in whole milliseconds; later ones are likelier where lateness > 1."""
+    """Return a time from ``start`` to ``end``, in whole milliseconds; a ``lateness`` above 1 favours later times."""
     share: float = 1.0 - chance.random() ** lateness
     milliseconds = int((end - start).total_seconds() * 1_000 * share)
     return start + timedelta(milliseconds=max(0, milliseconds))

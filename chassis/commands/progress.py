@@ -1,4 +1,4 @@
-"""Progress of a command that takes a while, on a terminal; elsewhere nothing is written."""
+"""Progress bars of long commands, on a terminal; elsewhere nothing is written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on stderr for as long as the context lasts; call what it gives with the number of things just done."""
+    """Show a bar on stderr for as long as the context lasts; call what it yields with how many more are done."""
     if not sys.stderr.isatty():
         yield lambda _done: None
         return

@@ -1,4 +1,4 @@
-"""What the ``seed`` commands share: their options, and writing several batches at once."""
+"""The ``seed`` commands of both services: their options, and writing several batches at once."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from chassis.settings import ServerSettings
 T = TypeVar("T")
 S = TypeVar("S", bound=ServerSettings)
 
-# Batches under way at once: the server works on some while the next ones are made up here.
+# Batches written at once: the server stores some while the next ones are made here.
 WRITERS: Final = 3
 MOST: Final = 100_000_000
 
 
 def unhurried(settings: S) -> S:
-    """Return the settings with no statement logged as slow: those of a seed are, for they carry a thousand rows."""
+    """Return the settings without the log of slow statements: one that stores a thousand rows is always slow."""
     return settings.model_copy(update={"slow_query_ms": 0})
 
 
 async def store_all(batches: Iterator[T], store: Callable[[T], Awaitable[None]]) -> None:
-    """Store every batch, WRITERS of them at once; at the first that fails stop, and raise its error."""
+    """Store every batch, WRITERS of them at once; stop at the first failure and raise its error."""
 
     async def write() -> None:
         for batch in batches:

@@ -1,8 +1,8 @@
-"""Several processes of one service on one port: started, restarted when they die, and ended together.
+"""Worker processes: several of one service on one port, started, restarted when they die, and ended together.
 
-Each worker is a whole server in a process of its own, started anew (never forked from one that has touched gRPC), and
-listens on the same port with SO_REUSEPORT: the kernel spreads connections, so connections get an age after which
-clients connect anew and spread again (docs/decisions/0045-workers.md).
+Each worker is a whole server in a process of its own, started anew: gRPC does not survive a fork. All listen on the
+same port with SO_REUSEPORT, and the kernel spreads connections among them. Connections have a maximum age, so that
+clients reconnect and spread anew (docs/decisions/0045-workers.md).
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from chassis.telemetry.endpoint import INHERITED, MetricsPortTaken
 from chassis.telemetry.of_workers import WorkerMetrics
 
 EXIT_GIVEN_UP: Final = 1
-# A worker that lived longer than this died of something else than its start.
+# A worker that lived longer than this had started well: whatever ended it was not its start.
 STARTED_AFTER_SECONDS: Final = 10.0
-# So many deaths in a row, none of which came after a good start, and the service is given up.
+# After so many failed starts in a row the service is given up.
 GIVE_UP_AFTER: Final = 5
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 5.0
-# On top of the drain and the grace that every worker has by its settings.
+# Workers are killed so long after the drain and the grace that their settings give them.
 KILL_AFTER_SECONDS: Final = 4.5
-# And then this process, which waits for them.
+# This process, which waits for them, is ended so much later.
 _OWN_SECONDS: Final = 0.2
-# A second signal leaves them so long to end by themselves.
+# After a second signal the workers have so long to end by themselves.
 _AT_ONCE_SECONDS: Final = 0.8
-# Without an age, a client stays with the worker that its first connection met.
+# Without a maximum age a client would stay with the worker that its first connection reached.
 CONNECTION_AGE_MS: Final = 300_000
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -73,7 +73,7 @@ def serve(command: Sequence[str], count: int, settings: ServerSettings, own: Map
         address = f"{settings.grpc_host}:{settings.grpc_port}"
         return _fail(f"cannot listen on {address}: the port is taken or not ours")
     patience = (settings.grpc_drain_ms + settings.grpc_grace_ms) / 1000 + KILL_AFTER_SECONDS
-    # What hangs in this process must not keep the signals from the workers.
+    # The guard passes signals on to the workers even if this process hangs.
     guard = Guard(patience + _OWN_SECONDS)
     guard.start()
     sink = logging.configure(settings.log_level, settings.log_format)
@@ -96,7 +96,7 @@ def _fail(text: str) -> int:
 
 
 def worker_environment(settings: ServerSettings, port: int) -> dict[str, str]:
-    """Return the environment of a worker: ours, the port shared, and an age for connections where none is set."""
+    """Return the environment of a worker: ours, with a shared port, and a connection age where none is set."""
     age = settings.grpc_max_connection_age_ms or CONNECTION_AGE_MS
     shared = {"GRPC_PORT": str(port), "GRPC_SO_REUSEPORT": "true", "GRPC_MAX_CONNECTION_AGE_MS": str(age)}
     return {**os.environ, **shared}
@@ -133,7 +133,7 @@ class Supervisor:
         return self._exit
 
     async def _keep(self, place: int) -> None:
-        """Run one worker, and another one in its place for as long as the service is not stopping."""
+        """Run one worker, and start another in its place when it dies, until the service stops."""
         pause = FIRST_PAUSE_SECONDS
         while not self._stopping.is_set():
             started = time.monotonic()
@@ -216,9 +216,9 @@ def _words(code: int) -> str:
 
 
 def _end_with_parent(parent: int) -> Callable[[], None]:
-    """Return what has the kernel end a new process when its parent is gone, however the parent ended (Linux).
+    """Return a function that has the kernel kill a new process when its parent is gone, for whatever reason (Linux).
 
-    It runs between fork and exec, so it imports and loads nothing.
+    The function runs between fork and exec, so it must import and load nothing.
     """
 
     def prepare() -> None:

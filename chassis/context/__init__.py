@@ -1,1 +1,1 @@
-"""The work at hand: the call it belongs to, the time it has left, its span, the statement it carries out."""
+"""Context of the current work: its call, the time it has left, its span, and the name of its statement."""

@@ -1,4 +1,4 @@
-"""The record of the call being served: who it is, since when, how long it may take, how it ended."""
+"""The call being served: its id, its start, how long it may take, and how it ended."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Call:
     """One RPC in progress, shared by the interceptors and readable from the code they wrap.
 
     ``code`` and ``reason`` are the outcome (``OK`` until an error is mapped). ``cap`` is the server's
-    limit in seconds, None for streams. ``repeats_id``: the request id is the caller's own, which every
-    answer repeats; one that we made up is worth its cost on the wire only with an error, for quoting.
+    limit in seconds, None for streams. ``repeats_id``: the request id is the caller's own, and every answer
+    repeats it; one that we made up is sent only with errors, where people quote it.
     ``received``: its message has arrived. ``ended_by``: the error for which the server has cancelled ``task``.
     ``caller``: the name of who calls, as proven to a gate (``chassis.interceptors.gates``); None: nobody has asked yet.
     """

@@ -1,8 +1,9 @@
-"""How much time the current work has left, for the timeouts of what it calls in turn.
+"""Deadlines: how much time the current work has left, for the timeouts of what it calls in turn.
 
-Inside a call that is the caller's deadline or the server's cap, whichever is first. Work that belongs to no single
-caller (``chassis.batching.coalesce``), or that its caller may leave (``chassis.pooling.detached``), has limits of its
-own alone. Asked lazily, because a call that needs no timeout should not pay for one.
+Inside a call that is the time until the caller's deadline or the server's cap, whichever is first. Work that serves
+several callers (``chassis.batching.coalesce``), or that goes on without its caller (``chassis.pooling.detached``), has
+only the limits that it sets itself. The time is computed when it is asked for: a call that needs no timeout pays
+nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def within(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def alone(seconds: float) -> Iterator[None]:
-    """Limit the work inside the block to ``seconds``, whatever call it is in: no caller's end reaches it."""
+    """Limit the work inside the block to ``seconds``, and ignore the deadline of the call that it runs in."""
     token = _alone.set(True)
     try:
         with within(seconds):
@@ -44,7 +45,7 @@ def alone(seconds: float) -> Iterator[None]:
 
 
 def leave_caller() -> None:
-    """Let the current task have the limits of ``within`` alone from here on, not those of the call it began in."""
+    """From here on, give the current task the limits of ``within`` only, not those of the call that it began in."""
     _alone.set(True)
 
 

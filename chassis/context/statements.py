@@ -1,8 +1,7 @@
-"""The names of database statements: what logs, traces and ``explain`` call them, in place of their text.
+"""Names of database statements, by which logs, traces and ``explain`` refer to them instead of by their text.
 
-A name is that of the function that carries the statement out, behind its folder's: ``users.list_users``,
-``feed.page``. It stands in a context variable while the function runs, so the drivers' hooks find it wherever they are
-called.
+A name consists of the folder and the function that carries the statement out: ``users.list_users``, ``feed.page``. It
+is in a context variable while the function runs, where the drivers' hooks read it.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Function = Callable[P, Coroutine[Any, Any, T]]
 
-# What is not named: the driver's own statements, migrations, a person's.
+# Statements of the driver itself, of migrations and of people.
 UNNAMED: Final = "unnamed"
 
 _current: Final[ContextVar[str]] = ContextVar("statement", default=UNNAMED)
@@ -26,7 +25,7 @@ current: Final = _current.get
 
 
 def named(function: Function[P, T]) -> Function[P, T]:
-    """Give what a coroutine function asks of the database its name; of nested ones the innermost counts."""
+    """Name the statements that a coroutine function sends after it; of nested functions the innermost counts."""
     name = _derived(function)
     enter, leave = _current.set, _current.reset
 
@@ -44,7 +43,7 @@ def named(function: Function[P, T]) -> Function[P, T]:
 
 @contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Name what is asked inside the block."""
+    """Name the statements that are sent inside the block."""
     token = _current.set(name)
     try:
         yield

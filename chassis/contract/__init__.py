@@ -1,1 +1,1 @@
-"""Rules that every RPC of both services keeps: masks, page tokens, idempotency, ids, times."""
+"""Rules of the contract that both services keep: field masks, page tokens, idempotency, ids, times."""

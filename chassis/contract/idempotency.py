@@ -1,4 +1,4 @@
-"""Idempotent requests (AIP-155), as far as they do not depend on where answers are kept."""
+"""Idempotent requests (AIP-155): their errors and fingerprints; each service keeps the answers in its database."""
 
 from __future__ import annotations
 

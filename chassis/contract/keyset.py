@@ -1,4 +1,4 @@
-"""Keyset pages (AIP-158): what binds a page token to its list, and the place in the list that it holds.
+"""Keyset pagination (AIP-158): a page token holds the key of the last row, and is bound to one list.
 
 A page begins after the key of the last row before it, so it does not move when rows are added or deleted. All list RPCs
 page by this code: one binding, one form of a key, one answer to a token that does not fit.
@@ -23,7 +23,7 @@ R = TypeVar("R")
 Pair = tuple[int, str]
 TimeAndId = tuple[datetime, str]
 
-# What may change from page to page: it says how a page is shown, not which rows the list has.
+# Fields that may change from page to page: they say how a page is shown, not which rows the list has.
 UNBOUND: Final = ("page_size", "page_token", "read_mask", "include_total", "current_session_token")
 
 
@@ -71,10 +71,10 @@ def cut(rows: list[R], size: int, key_of: Callable[[R], K | None]) -> tuple[list
 
 
 def list_of(request: Message) -> bytes:
-    """Return what tells the list that a request pages through from all others: RPC, owner, filter, order.
+    """Return the digest of the list that a request pages through: of its RPC, owner, filter and order.
 
-    The order of a filter's values and an empty filter make no difference, nor whether an order is the default or named:
-    the default is the first value after UNSPECIFIED.
+    Requests for the same list have the same digest: the order of a filter's values makes no difference, nor does an
+    empty filter, nor an order that is unspecified instead of named as the default, the first value after UNSPECIFIED.
     """
     return digest(_canonical(request))
 

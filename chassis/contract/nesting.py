@@ -1,7 +1,7 @@
-"""How deep a caller's JSON may be nested, and where a request is that no parser takes apart.
+"""JSON nesting limit: how deep a caller's JSON may be nested, and which field of a request is nested too deep.
 
-Parsers of protobuf stop at 100 levels of messages, and a level of JSON takes up to three of them. Which field of a
-deeper request is to blame is looked for in its bytes, without recursion.
+Protobuf parsers stop at 100 levels of messages, and a level of JSON takes up to three of them. The field of a deeper
+request that is to blame is found in the bytes of the request, without recursion.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from chassis.errors import FieldViolation
 
-# Objects and lists within each other. An answer nests them deeper than the request did that brought them.
+# Levels of objects and lists. An answer adds levels around the JSON that the request did not have.
 MAX_LEVELS: Final = 32
 
-# Values that are looked at, some 20 ms: a request is as large as its sender likes, and everybody waits meanwhile.
+# Values that are looked at, which takes some 20 ms: all other calls wait meanwhile, and a request may be large.
 _MOST_VALUES: Final = 10_000
 
 _LEVELS: Final = frozenset({"google.protobuf.Struct", "google.protobuf.ListValue"})
@@ -34,7 +34,7 @@ def too_deep(field: str) -> FieldViolation:
 def violations(request: Descriptor, content: bytes) -> list[FieldViolation]:
     """Return a violation for each field of a request's bytes that holds JSON of too many levels.
 
-    None where they are malformed; of very many values only the first ones are looked at.
+    Returns nothing for malformed bytes; of very many values only the first ones are looked at.
     """
     try:
         return [too_deep(field) for field in dict.fromkeys(_too_deep(request, content))]
@@ -65,7 +65,7 @@ def _submessages(parent: _Part, content: bytes, budget: Iterator[int]) -> Iterat
             raise ValueError("a value ends beyond its message")
         if field is None or field.message_type is None or tag & 7 != _LENGTH:
             continue
-        # What is inside of JSON is told by the field that holds all of it.
+        # Inside JSON the field that holds all of it is to blame.
         inner = path if level else _path(path, field, seen[field.number])
         seen[field.number] += 1
         yield field.message_type, start, at, inner, level + (field.message_type.full_name in _LEVELS)

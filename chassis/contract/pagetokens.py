@@ -1,6 +1,6 @@
 """Page tokens and page sizes (AIP-158): opaque, authenticated and bound to the filter.
 
-A token holds the position of the last row (keyset), so it stays good after that row is gone.
+A token holds the key of the last row (``keyset``), so it stays good after that row is gone.
 """
 
 from __future__ import annotations
