@@ -22,7 +22,7 @@ from tests.unit.chassis import raw_calls
 from tests.unit.chassis.conftest import Log
 
 ROOT = Path(__file__).parents[4]
-SCRIPT = Path(__file__).with_name("echo_server.py")
+SCRIPT = Path(__file__).parents[1] / "echo_server.py"
 SECRET = "hunter2-of-a-caller"
 # Beyond gRPC's own limit, so that it also logs for calls that it refuses.
 REFERENCES = 64_000

@@ -26,7 +26,7 @@ from chassis.logs.writer import LogWriter
 from tests.harness.workers import free_port, serving, wait_for
 
 ROOT = Path(__file__).parents[4]
-SCRIPT = Path(__file__).with_name("echo_server.py")
+SCRIPT = Path(__file__).parents[1] / "echo_server.py"
 CALLS = 2_000
 # Below GRPC_MAX_IN_FLIGHT.
 AT_ONCE = 500

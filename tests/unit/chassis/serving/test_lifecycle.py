@@ -22,7 +22,7 @@ from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
 ROOT = Path(__file__).parents[4]
-SCRIPT = Path(__file__).with_name("echo_server.py")
+SCRIPT = Path(__file__).parents[1] / "echo_server.py"
 
 
 @dataclass
