@@ -23,7 +23,7 @@ FOLDERS: Final = (*PACKAGES, "migrations", "protos", "script", "deploy", "docs",
 PATH: Final = re.compile(rf"(?:{'|'.join(FOLDERS)})/[\w./*-]*")
 # A file named without its folders, or with the last of them only.
 SHORT_PATH: Final = re.compile(r"(?:[\w*-]+/)*[\w*-]+\.py")
-MODULE: Final = re.compile(rf"((?:{'|'.join(PACKAGES)}|tests|script)(?:\.\w+)+)(?:\(.*\))?")
+MODULE: Final = re.compile(rf"((?:{'|'.join(PACKAGES)}|migrations|tests|script)(?:\.\w+)+)(?:\(.*\))?")
 COMMAND: Final = re.compile(r"\bpython3? -m ([\w.]+)")
 # "`LISTENERS` (16)", "`lull.LONGEST_SECONDS` (5 ms)", "`GRPC_DRAIN_MS` (2 s)": a constant or a setting, and its value.
 VALUE: Final = re.compile(r"`((?:\w+\.)*_?[A-Z][A-Z0-9_]+)` \((\d[\d,.]*)(?: ([^\W\d]+))?[);:,]")
@@ -155,7 +155,7 @@ def measured(constant: str, value: Any) -> Decimal:
 def constants() -> dict[str, list[str]]:
     """Return the modules of ours that assign each name in capitals."""
     found: dict[str, list[str]] = {}
-    for package in PACKAGES:
+    for package in (*PACKAGES, "migrations"):
         for path in (ROOT / package).rglob("*.py"):
             module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
             for node in ast.parse(path.read_text()).body:
