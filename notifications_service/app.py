@@ -12,6 +12,7 @@ from vibework.notifications.v1 import (
     preference_service_pb2_grpc,
 )
 
+from chassis.clock import Clock, utc_now
 from chassis.context.statements import named
 from chassis.contract.pagetokens import PageTokens
 from chassis.errors import DatabaseUnavailable
@@ -24,6 +25,7 @@ from chassis.serving.server import Server, build_server
 from chassis.telemetry.start import Telemetry
 from chassis.telemetry.start import start as start_telemetry
 from notifications_service import metrics
+from notifications_service.clock import MillisecondClock, in_milliseconds
 from notifications_service.feed.batching import SharedCommands
 from notifications_service.feed.paging import pages_of_the_feed
 from notifications_service.feed.repository import FeedRepository
@@ -53,7 +55,7 @@ CLIENT_MESSAGE_BYTES = 4 * 1024 * 1024
 _SNAPSHOT_CONNECTIONS = 5
 
 
-async def build(settings: Settings, scope: Scope) -> Server:
+async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> Server:
     """Put the server together; ``await server.start()`` serves. What it opens closes with ``scope``.
 
     Raises StartFailed where MongoDB is no replica set. A MongoDB that is away, or not migrated, does not stop the
@@ -61,20 +63,23 @@ async def build(settings: Settings, scope: Scope) -> Server:
     """
     telemetry = await start_telemetry(settings, "notifications-service", scope)
     database, watching = _databases(settings, scope, telemetry)
-    retention = Retention(database.collection(schema.COLLECTION))
+    now = in_milliseconds(clock)
+    retention = Retention(database.collection(schema.COLLECTION), now)
     known = steps.load()
     await _check(database, retention, known)
     keyring = Keyring.parse(settings.secret_keys.get_secret_value())
     recipients = await _recipients(settings, scope, telemetry)
-    repository = _repository(settings, database, retention, telemetry)
+    repository = _repository(settings, database, retention, now, telemetry)
     shared = SharedCommands(repository, settings.mongodb_query_timeout_ms / 1000)
-    feed = FeedService(database, repository, shared, IdempotencyKeys(database), recipients)
+    feed = FeedService(database, repository, shared, IdempotencyKeys(database, now), recipients, clock=now)
     limit = min(settings.grpc_max_message_bytes, MAX_BATCH_BYTES)
     made = Answers(min(settings.grpc_max_message_bytes, CLIENT_MESSAGE_BYTES))
-    watch = watch_service(watching, retention.cutoff, keyring, _watch_limits(settings), scope.draining, made=made)
+    limits = _watch_limits(settings)
+    watch = watch_service(watching, retention.cutoff, keyring, limits, scope.draining, made=made, clock=now)
     watches = await scope.resources.enter_async_context(watch)
     metrics.of_watches(telemetry.registry, watches)
-    servicer = NotificationServicer(feed, pages_of_the_feed(PageTokens(keyring)), watches, made, limit)
+    pages = pages_of_the_feed(PageTokens(keyring))
+    servicer = NotificationServicer(feed, pages, watches, made=made, max_batch_bytes=limit, clock=now)
     server = build_server(
         settings,
         [
@@ -89,7 +94,7 @@ async def build(settings: Settings, scope: Scope) -> Server:
             ),
         ],
         probe=lambda: _probe(database, retention, known),
-        fresh=lambda: _probe_anew(settings, known),
+        fresh=lambda: _probe_anew(settings, known, now),
         draining=scope.draining,
         observers=telemetry.observers,
         begin=telemetry.begin,
@@ -97,14 +102,16 @@ async def build(settings: Settings, scope: Scope) -> Server:
     return telemetry.of_server(server)
 
 
-def _repository(settings: Settings, database: Database, retention: Retention, telemetry: Telemetry) -> FeedRepository:
+def _repository(
+    settings: Settings, database: Database, retention: Retention, clock: MillisecondClock, telemetry: Telemetry
+) -> FeedRepository:
     secondaries = Secondaries(database, settings.mongodb_secondary_timeout_ms / 1000)
     metrics.of_secondaries(telemetry.registry, secondaries)
     lists, counts = (
         reader(database, secondaries, preference, settings.mongodb_max_staleness_seconds)
         for preference in (settings.mongodb_read_preference_list, settings.mongodb_read_preference_count)
     )
-    return FeedRepository(database, retention, lists=lists, counts=counts)
+    return FeedRepository(database, retention, clock, lists=lists, counts=counts)
 
 
 def _watch_limits(settings: Settings) -> WatchLimits:
@@ -152,11 +159,11 @@ async def _probe(database: Database, retention: Retention, known: Sequence[Step]
     state.stand(known, records, found).require(state.SERVICE)
 
 
-async def _probe_anew(settings: Settings, known: Sequence[Step]) -> None:
+async def _probe_anew(settings: Settings, known: Sequence[Step], clock: MillisecondClock) -> None:
     """Probe over a client of its own, which shares nothing with that of the calls."""
     database = Database(settings.model_copy(update={"mongodb_connection_pool_size": 1}), pool="fresh")
     try:
-        await _probe(database, Retention(database.collection(schema.COLLECTION)), known)
+        await _probe(database, Retention(database.collection(schema.COLLECTION), clock), known)
     finally:
         await database.close()
 

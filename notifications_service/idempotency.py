@@ -7,6 +7,7 @@ calls at once one wins. An error is never remembered.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Final
 
 from bson import Binary
@@ -16,10 +17,11 @@ from chassis.context.statements import named
 from chassis.contract.idempotency import RequestIdReused, RequestInFlight
 from chassis.errors import ConflictRetry
 from chassis.pooling.detached import proceed
+from notifications_service.clock import MillisecondClock
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database
 from notifications_service.mongodb.drivers import ClientSession
-from notifications_service.notification import documents, schema
+from notifications_service.notification import schema
 
 TransactionBody = Callable[[ClientSession], Awaitable[None]]
 
@@ -41,8 +43,9 @@ class RequestKey:
 class IdempotencyKeys:
     """Stores and finds first answers; an answer is the list of documents that the call created."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: MillisecondClock) -> None:
         self._database = database
+        self._clock = clock
         self._keys = database.collection(schema.IDEMPOTENCY_KEYS)
 
     @named
@@ -64,7 +67,7 @@ class IdempotencyKeys:
         """
 
         async def work(session: ClientSession) -> None:
-            await self._keys.insert_one(_row(key, answer), session=session)
+            await self._keys.insert_one(_row(key, answer, self._clock()), session=session)
             proceed()
             await write(session)
 
@@ -84,6 +87,5 @@ class IdempotencyKeys:
         return first
 
 
-def _row(key: RequestKey, answer: Sequence[Document]) -> Document:
-    fingerprint = Binary(key.fingerprint)
-    return {"_id": key.id, "fingerprint": fingerprint, "answer": list(answer), "createdAt": documents.now()}
+def _row(key: RequestKey, answer: Sequence[Document], at: datetime) -> Document:
+    return {"_id": key.id, "fingerprint": Binary(key.fingerprint), "answer": list(answer), "createdAt": at}

@@ -6,29 +6,30 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from chassis.context.statements import named
+from notifications_service.clock import MillisecondClock
 from notifications_service.idempotency import KEPT_HOURS
 from notifications_service.mongodb.database import Database
 from notifications_service.mongodb.drivers import Collection
-from notifications_service.notification import documents, schema
+from notifications_service.notification import schema
 from notifications_service.notification.retention import Retention
 
 # Rows that one command deletes.
 BATCH: Final = 5_000
 
 
-async def purge(database: Database) -> dict[str, int]:
+async def purge(database: Database, clock: MillisecondClock) -> dict[str, int]:
     """Delete expired notifications and idempotency keys; return how many, by collection.
 
     Raises SchemaLacking or DatabaseUnavailable. May be repeated, and run beside the servers.
     """
     rows = database.collection(schema.COLLECTION)
-    retention = Retention(rows)
+    retention = Retention(rows, clock)
     with database.limits():
         await retention.refresh()
     keys = database.collection(schema.IDEMPOTENCY_KEYS)
     return {
         schema.COLLECTION: await _delete(database, rows, retention.cutoff()),
-        schema.IDEMPOTENCY_KEYS: await _delete(database, keys, documents.now() - timedelta(hours=KEPT_HOURS)),
+        schema.IDEMPOTENCY_KEYS: await _delete(database, keys, clock() - timedelta(hours=KEPT_HOURS)),
     }
 
 

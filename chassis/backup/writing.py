@@ -13,7 +13,6 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -21,6 +20,7 @@ from typing import BinaryIO, Final
 from chassis.backup import compression, manifest
 from chassis.backup.errors import BackupFailed
 from chassis.backup.manifest import Manifest, Part, Source
+from chassis.clock import utc_now
 
 CHECKSUMS: Final = "SHA256SUMS"
 DISTRIBUTION: Final = "vibework-services"
@@ -99,7 +99,7 @@ class ArchiveWriter:
         whole = Manifest(
             **source.model_dump(),
             service_version=version(DISTRIBUTION),
-            finished_at=datetime.now(UTC),
+            finished_at=utc_now(),
             parts=self._parts,
         )
         text = whole.model_dump_json(indent=2).encode() + b"\n"
@@ -120,7 +120,7 @@ class ArchiveWriter:
 
 def _header(name: str, size: int) -> bytes:
     info = tarfile.TarInfo(name)
-    info.size, info.mode, info.mtime = size, 0o600, int(datetime.now(UTC).timestamp())
+    info.size, info.mode, info.mtime = size, 0o600, int(utc_now().timestamp())
     # Numbers beyond 8 GiB fit into GNU's form; a name too long for one block would take a second one.
     header = info.tobuf(tarfile.GNU_FORMAT)
     if len(header) != tarfile.BLOCKSIZE:

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any, Final
 
+from chassis.clock import utc_now
+
 ReportRow = dict[str, Any]
 
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -61,7 +63,7 @@ class Report:
         """Return the report as documented above."""
         report = {
             "service": self.service,
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "at": utc_now().isoformat(timespec="seconds"),
             "ok": self.ok,
             "problems": self.problems,
             "sections": {section.name: section.as_json() for section in self.sections},

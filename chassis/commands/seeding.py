@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from chassis.clock import utc_now
 from chassis.settings import ServerSettings
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _time(_context: click.Context, _parameter: click.Parameter, value: datetime | None) -> datetime:
-    time = datetime.now(UTC) if value is None else value.replace(tzinfo=UTC)
+    time = utc_now() if value is None else value.replace(tzinfo=UTC)
     return time.replace(microsecond=0)
 
 

@@ -8,6 +8,7 @@ from typing import Final
 from chassis.backup import writing
 from chassis.backup.manifest import Source
 from chassis.backup.writing import ArchiveWriter
+from chassis.clock import Clock
 from chassis.commands.progress import progress
 from notifications_service.backup.bson_stream import Sum
 from notifications_service.backup.collections import METADATA
@@ -18,10 +19,10 @@ SERVICE: Final = "notifications-service"
 DOCUMENTS: Final = ".bson"
 
 
-async def backup(settings: DatabaseSettings, path: Path, *, overwrite: bool) -> None:
+async def backup(settings: DatabaseSettings, path: Path, clock: Clock, *, overwrite: bool) -> None:
     """Write a backup of the database to ``path``. Raises ``CommandFailed``."""
     with writing.create(path, overwrite=overwrite) as archive:
-        async with open_snapshot(settings) as snapshot:
+        async with open_snapshot(settings, clock) as snapshot:
             counts, sums = await _write(snapshot, archive)
         archive.finish(
             Source(

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from bson import Timestamp
 from bson.raw_bson import RawBSONDocument
 
 from chassis.backup.errors import BackupFailed
+from chassis.clock import Clock
 from notifications_service.backup import collections
 from notifications_service.backup.collections import CollectionMetadata
 from notifications_service.backup.connection import BATCH, Connection, connected
@@ -47,7 +48,7 @@ class Snapshot:
 
 
 @asynccontextmanager
-async def open_snapshot(settings: DatabaseSettings) -> AsyncIterator[Snapshot]:
+async def open_snapshot(settings: DatabaseSettings, clock: Clock) -> AsyncIterator[Snapshot]:
     """Open a view for as long as the context lasts.
 
     Raises ``BackupFailed`` where the database has no schema or a migration changed it meanwhile, or ``MongoFailed``.
@@ -56,7 +57,7 @@ async def open_snapshot(settings: DatabaseSettings) -> AsyncIterator[Snapshot]:
         await _refuse_while_migrating(connection)
         found = await collections.read(connection)
         version = (await connection.command({"buildInfo": 1}))["version"]
-        taken_at = datetime.now(UTC)
+        taken_at = clock()
         time, schema = await _begin(connection)
         yield Snapshot(connection, f"MongoDB {version}", taken_at, time, schema, _ordered(found))
         # Only reading is asked of the account, so migrations are noticed, not kept out.

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from chassis.backup import command
+from chassis.clock import utc_now
 from chassis.commands.cli import run
 from chassis.settings import load
 from notifications_service.backup.backup import backup as write_backup
@@ -21,5 +22,5 @@ def backup(file: Path, overwrite: bool, verify: bool) -> None:
 
 
 async def _backup(settings: DatabaseSettings, file: Path, *, overwrite: bool, verify: bool) -> None:
-    await write_backup(settings, file, overwrite=overwrite)
+    await write_backup(settings, file, utc_now, overwrite=overwrite)
     command.report(file, command.checked(file, verify=verify))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from chassis.clock import utc_now
 from chassis.commands import cli
 from chassis.commands.report import Section, table
 from chassis.settings import load
+from notifications_service.clock import in_milliseconds
 from notifications_service.commands.connection import run
 from notifications_service.explain.examples import names
 from notifications_service.explain.report import explain as plans_of
@@ -29,7 +31,7 @@ def explain(name: str | None, listed: bool, analyze: bool, as_json: bool) -> Non
         return
     settings = load(DatabaseSettings)
     with cli.logs_on_stderr():
-        report = run(settings, lambda _: plans_of(settings, name, analyze=analyze))
+        report = run(settings, lambda _: plans_of(settings, name, in_milliseconds(utc_now), analyze=analyze))
     if as_json:
         click.echo(report.as_json())
         return

@@ -6,9 +6,11 @@ from typing import Final
 
 import click
 
+from chassis.clock import utc_now
 from chassis.commands.cli import CommandFailed, fail
 from chassis.commands.migrations import LockLimits, drop_data_option, limits_options
 from chassis.settings import load
+from notifications_service.clock import in_milliseconds
 from notifications_service.commands.connection import run
 from notifications_service.migrations import steps
 from notifications_service.migrations.keeping import Say
@@ -78,7 +80,7 @@ def migrate_new(name: str) -> None:
 
 
 def _runner(database: Database, limits: LockLimits, say: Say = click.echo) -> Runner:
-    return Runner(database.default, say, limits=limits)
+    return Runner(database.default, say, in_milliseconds(utc_now), limits=limits)
 
 
 def _state(status: Status) -> str:

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from chassis.clock import utc_now
 from chassis.commands import cli
 from chassis.settings import load
 from notifications_service.settings import DatabaseSettings
@@ -23,6 +24,6 @@ def status(as_json: bool) -> None:
     pending.
     """
     with cli.logs_on_stderr():
-        report = cli.run(look(load(DatabaseSettings)))
+        report = cli.run(look(load(DatabaseSettings), utc_now))
     click.echo(report.as_json() if as_json else report.as_text())
     sys.exit(0 if report.ok else 1)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from bson import ObjectId, Timestamp
 
+from notifications_service.clock import MillisecondClock
 from notifications_service.explain.explainer import Explainer
 from notifications_service.feed.repository import FeedRepository
 from notifications_service.idempotency import IdempotencyKeys, RequestKey
@@ -31,6 +32,7 @@ class Values:
     key: ObjectId
     created_at: datetime
     retention: Retention
+    clock: MillisecondClock
 
     @property
     def position(self) -> tuple[int, ObjectId]:
@@ -58,11 +60,11 @@ _TYPES: Final = Filter(types=("email", "push"), categories=("billing",))
 
 
 def _feed(explainer: Explainer, values: Values) -> FeedRepository:
-    return FeedRepository(explainer, values.retention)
+    return FeedRepository(explainer, values.retention, values.clock)
 
 
 def _draft(values: Values) -> Document:
-    return documents.new(Draft(values.user_id, "title", "message", Type.IN_APP), documents.now())
+    return documents.new(Draft(values.user_id, "title", "message", Type.IN_APP), values.clock())
 
 
 def _page(chosen: Filter, *, later: bool = False) -> Send:
@@ -78,7 +80,7 @@ def _pages(*, later: bool) -> Send:
 
 
 def _mark_all(chosen: Filter) -> Send:
-    return lambda e, v: _feed(e, v).mark_all(v.user_id, chosen, documents.now(), Mark.READ.value)
+    return lambda e, v: _feed(e, v).mark_all(v.user_id, chosen, v.clock(), Mark.READ.value)
 
 
 FEED: Final = (
@@ -107,17 +109,18 @@ def _once(explainer: Explainer, values: Values) -> Awaitable[Any]:
         return None
 
     key = RequestKey("CreateNotification", str(values.key), bytes(32))
-    return IdempotencyKeys(explainer).once(key, [], write)
+    return IdempotencyKeys(explainer, values.clock).once(key, [], write)
 
 
 def _answered(explainer: Explainer, values: Values) -> Awaitable[Any]:
-    return IdempotencyKeys(explainer).answered(RequestKey("CreateNotification", str(values.key), bytes(32)))
+    key = RequestKey("CreateNotification", str(values.key), bytes(32))
+    return IdempotencyKeys(explainer, values.clock).answered(key)
 
 
 REST: Final = (
     Example("idempotency.answered", _answered),
     Example("idempotency.once", _once),
-    Example("purge.delete", lambda e, _: purge(e), finds=True),
+    Example("purge.delete", lambda e, v: purge(e, v.clock), finds=True),
     Example("seed.has_any", lambda e, _: SeedRepository(e).has_any()),
     Example("seed.insert", lambda e, v: SeedRepository(e).insert([_draft(v)])),
 )

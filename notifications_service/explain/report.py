@@ -10,11 +10,12 @@ from bson import ObjectId, json_util
 
 from chassis.commands.cli import CommandFailed
 from chassis.commands.report import Report, ReportRow, Section
+from notifications_service.clock import MillisecondClock
 from notifications_service.explain import plans
 from notifications_service.explain.examples import EXAMPLES, WITHOUT_PLAN, Example, Values, names
 from notifications_service.explain.explainer import Explainer
 from notifications_service.mongodb import codec
-from notifications_service.notification import documents, schema
+from notifications_service.notification import schema
 from notifications_service.notification.retention import Retention
 from notifications_service.settings import DatabaseSettings
 from notifications_service.status.shapes import shape
@@ -22,7 +23,7 @@ from notifications_service.status.shapes import shape
 _NOTE = "plans of small collections say little; --analyze counts what is read, and changes nothing"
 
 
-async def explain(settings: DatabaseSettings, wanted: str | None, *, analyze: bool) -> Report:
+async def explain(settings: DatabaseSettings, wanted: str | None, clock: MillisecondClock, *, analyze: bool) -> Report:
     """Explain the commands of that name; None: all. Raises CommandFailed for a name that there is not.
 
     Raises SchemaLacking and PyMongoError. All together take the query timeout at most.
@@ -31,7 +32,7 @@ async def explain(settings: DatabaseSettings, wanted: str | None, *, analyze: bo
     explainer = Explainer(settings, analyze=analyze)
     try:
         with explainer.limits(), pymongo.timeout(settings.mongodb_query_timeout_ms / 1000):
-            rows = await _rows(explainer, examples)
+            rows = await _rows(explainer, examples, clock)
     finally:
         await explainer.close()
     report = Report("notifications-service", [Section("plans", rows, [_NOTE])])
@@ -52,8 +53,8 @@ def _chosen(wanted: str | None) -> Sequence[Example]:
     return chosen
 
 
-async def _rows(explainer: Explainer, examples: Sequence[Example]) -> list[ReportRow]:
-    values = await _pick(explainer.server)
+async def _rows(explainer: Explainer, examples: Sequence[Example], clock: MillisecondClock) -> list[ReportRow]:
+    values = await _pick(explainer.server, clock)
     rows: list[ReportRow] = []
     for example in examples:
         explainer.plans.clear()
@@ -66,14 +67,18 @@ async def _rows(explainer: Explainer, examples: Sequence[Example]) -> list[Repor
     return rows
 
 
-async def _pick(server: Any) -> Values:
+async def _pick(server: Any, clock: MillisecondClock) -> Values:
     """Read one notification; none of it is ever shown."""
     collection = server.get_collection(schema.COLLECTION, codec_options=codec.CODEC_OPTIONS)
-    retention = Retention(collection)
+    retention = Retention(collection, clock)
     await retention.refresh()
     found = await collection.find_one({}, sort=[("createdAt", -1)], hint="createdAt_1") or {}
     return Values(
-        found.get("userId", "none"), found.get("_id", ObjectId()), found.get("createdAt", documents.now()), retention
+        found.get("userId", "none"),
+        found.get("_id", ObjectId()),
+        found.get("createdAt", clock()),
+        retention,
+        clock,
     )
 
 

@@ -13,11 +13,12 @@ from pymongo.errors import BulkWriteError, WriteError
 from pymongo.results import UpdateResult
 
 from chassis.context.statements import named
+from notifications_service.clock import MillisecondClock
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database, QueryResult
 from notifications_service.mongodb.drivers import ClientSession
 from notifications_service.mongodb.secondaries import Reader
-from notifications_service.notification import documents, filters, schema, states, unreadable
+from notifications_service.notification import filters, schema, states, unreadable
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.retention import Retention
 from notifications_service.notification.schema import FEED_INDEX, UNREADABLE_INDEX
@@ -55,13 +56,20 @@ class FeedRepository:
     """Reads and writes notifications; rows past their retention are not there for any method."""
 
     def __init__(
-        self, database: Database, retention: Retention, *, lists: Reader | None = None, counts: Reader | None = None
+        self,
+        database: Database,
+        retention: Retention,
+        clock: MillisecondClock,
+        *,
+        lists: Reader | None = None,
+        counts: Reader | None = None,
     ) -> None:
         """``lists``, ``counts``: carry out those reads, where it is not the database itself."""
         self._database = database
         self._lists = lists or database
         self._counts = counts or database
         self._retention = retention
+        self._clock = clock
         self._rows = database.collection(schema.COLLECTION)
 
     @named
@@ -200,7 +208,7 @@ class FeedRepository:
         """Set fields of a notification that meets the conditions and return it as stored now, or None."""
         query = {"_id": key, **self._kept(), **conditions}
         literal = {name: {"$literal": value} for name, value in changes.items()}
-        update = _pipeline(literal, documents.now())
+        update = _pipeline(literal, self._clock())
         options: dict[str, Any] = {"return_document": ReturnDocument.AFTER, "collation": BYTEWISE}
         return await self._database.run(lambda: self._rows.find_one_and_update(query, update, **options), query)
 
@@ -240,7 +248,7 @@ class FeedRepository:
         # What is in that state already does not match, so what matched is what changed.
         query["$and"] = [*query.get("$and", ()), *states.one_of(change.sources)] or [{}]
         query |= unreadable.PASSED_BY
-        at = documents.now()
+        at = self._clock()
         update = _pipeline(states.transition(change.target, at), at)
         return (await self._update_many(query, update, hint)).modified_count
 

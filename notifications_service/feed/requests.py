@@ -16,7 +16,8 @@ from vibework.notifications.v1 import notification_pb2, notification_service_pb2
 
 from chassis.contract.nesting import MAX_LEVELS, too_deep
 from chassis.errors import FieldViolation, InvalidFields
-from notifications_service.notification import documents, filters
+from notifications_service.clock import MillisecondClock, truncated
+from notifications_service.notification import filters
 from notifications_service.notification.answers import answer_too_large
 from notifications_service.notification.documents import Draft, Type
 from notifications_service.notification.filters import Filter
@@ -64,19 +65,23 @@ class Content(Protocol):
         """Whether a field of a message type is set."""
 
 
-def draft(user_id: str, content: Content, prefix: str = "") -> Draft:
+def draft(user_id: str, content: Content, clock: MillisecondClock, prefix: str = "") -> Draft:
     """Convert what is to be created; ``prefix`` leads the field names in violations.
 
     Raises InvalidFields for data over 16 KiB as JSON, of more than 32 levels or with a number that JSON lacks, and for
     a schedule more than 30 days ahead.
     """
     data = _data(content.data, f"{prefix}data") if content.HasField("data") else None
-    scheduled = _schedule(content.scheduled_at, f"{prefix}scheduled_at") if content.HasField("scheduled_at") else None
+    scheduled = None
+    if content.HasField("scheduled_at"):
+        scheduled = _schedule(content.scheduled_at, f"{prefix}scheduled_at", clock)
     channel = _TYPES[content.type]
     return Draft(user_id, content.title, content.message, channel, content.category, data, scheduled)
 
 
-def drafts(request: notification_service_pb2.BatchCreateNotificationsRequest, max_bytes: int) -> dict[str, Draft]:
+def drafts(
+    request: notification_service_pb2.BatchCreateNotificationsRequest, clock: MillisecondClock, max_bytes: int
+) -> dict[str, Draft]:
     """Convert a batch: request field that names the user → what is to be created for them.
 
     Raises InvalidFields as ``draft``, and for a batch whose contents alone would not fit into an answer of
@@ -84,14 +89,14 @@ def drafts(request: notification_service_pb2.BatchCreateNotificationsRequest, ma
     """
     if request.WhichOneof("batch") == "fan_out":
         _check_size("fan_out", [request.fan_out.content.ByteSize()] * len(request.fan_out.user_ids), max_bytes)
-        template = draft("", request.fan_out.content, "fan_out.content.")
+        template = draft("", request.fan_out.content, clock, "fan_out.content.")
         return {
             f"fan_out.user_ids[{number}]": replace(template, user_id=user_id)
             for number, user_id in enumerate(request.fan_out.user_ids)
         }
     _check_size("items", [item.content.ByteSize() for item in request.items.items], max_bytes)
     return {
-        f"items.items[{number}].user_id": draft(item.user_id, item.content, f"items.items[{number}].content.")
+        f"items.items[{number}].user_id": draft(item.user_id, item.content, clock, f"items.items[{number}].content.")
         for number, item in enumerate(request.items.items)
     }
 
@@ -132,13 +137,13 @@ def ids(texts: Any) -> list[ObjectId]:
 
 def floor(time: Timestamp, field: str) -> datetime:
     """Convert a time to the last whole millisecond that is not after it. Raises InvalidFields."""
-    return documents.truncated(_naive(time, field))
+    return truncated(_naive(time, field))
 
 
 def _ceiling(time: Timestamp, field: str) -> datetime:
     # Stored times are whole milliseconds, so "from" and "before" a time between two mean the later of them.
     exact = _naive(time, field) + timedelta(microseconds=math.ceil(time.nanos % 1000 / 1000))
-    whole = documents.truncated(exact)
+    whole = truncated(exact)
     return whole if whole == exact else whole + timedelta(milliseconds=1)
 
 
@@ -151,9 +156,9 @@ def _naive(time: Timestamp, field: str) -> datetime:
         raise InvalidFields.of(field, "must be a time of the years 1 to 9999") from None
 
 
-def _schedule(time: Timestamp, field: str) -> datetime:
+def _schedule(time: Timestamp, field: str, clock: MillisecondClock) -> datetime:
     at = floor(time, field)
-    if at > documents.now() + MAX_SCHEDULE:
+    if at > clock() + MAX_SCHEDULE:
         raise InvalidFields.of(field, "must be at most 30 days ahead")
     return at
 

@@ -13,6 +13,7 @@ from pymongo.errors import PyMongoError
 
 from chassis.errors import EtagMismatch, ServiceError
 from chassis.logs import logging
+from notifications_service.clock import MillisecondClock
 from notifications_service.errors import NotificationNotFound, NotificationUnreadable
 from notifications_service.feed.batching import SharedCommands
 from notifications_service.feed.repository import FeedRepository, PageKey
@@ -69,12 +70,15 @@ class FeedService:
         shared: SharedCommands,
         keys: IdempotencyKeys,
         recipients: RecipientCheck,
+        *,
+        clock: MillisecondClock,
     ) -> None:
         self._database = database
         self._repository = repository
         self._shared = shared
         self._keys = keys
         self._recipients = recipients
+        self._clock = clock
 
     async def create(self, draft: Draft, key: RequestKey | None, check: CheckDocuments = _accept) -> Document:
         """Create a notification, once ``check`` has found that it can be answered.
@@ -83,7 +87,7 @@ class FeedService:
         """
         if key is None:
             await self._recipients.check({"user_id": draft.user_id})
-            document = documents.new(draft, documents.now())
+            document = documents.new(draft, self._clock())
             check([document])
             await self._shared.insert(document)
             return document
@@ -96,7 +100,7 @@ class FeedService:
         if key is not None and (first := await self._keys.answered(key)) is not None:
             return first
         await self._recipients.check({field: draft.user_id for field, draft in drafts.items()})
-        at = documents.now()
+        at = self._clock()
         new = [documents.new(draft, at) for draft in drafts.values()]
         check(new)
 
@@ -181,7 +185,7 @@ class FeedService:
         """Put all that match and were there at ``as_of`` into a state; return how many were not in it."""
         if chosen.is_contradiction:
             return 0
-        return await self._repository.mark_all(user_id, chosen, as_of or documents.now(), mark.value)
+        return await self._repository.mark_all(user_id, chosen, as_of or self._clock(), mark.value)
 
     async def delete_of_user(self, user_id: str) -> int:
         """Delete everything of a user; return how many notifications that were. May be repeated."""

@@ -18,6 +18,7 @@ from chassis.contract.pagetokens import page_size
 from chassis.errors import InvalidFields
 from chassis.interceptors import Context
 from chassis.logs import logging
+from notifications_service.clock import MillisecondClock
 from notifications_service.errors import NotificationUnreadable
 from notifications_service.feed import requests
 from notifications_service.feed.repository import PageKey
@@ -48,19 +49,27 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
     """
 
     def __init__(
-        self, service: FeedService, pages: Pages[PageKey], watch: Watch, made: answers.Answers, max_batch_bytes: int
+        self,
+        service: FeedService,
+        pages: Pages[PageKey],
+        watch: Watch,
+        *,
+        made: answers.Answers,
+        max_batch_bytes: int,
+        clock: MillisecondClock,
     ) -> None:
         self._service = service
         self._pages = pages
         self._watch = watch
         self._answers = made
         self._max_batch_bytes = max_batch_bytes
+        self._clock = clock
 
     async def CreateNotification(
         self, request: pb.CreateNotificationRequest, context: Context
     ) -> pb.CreateNotificationResponse:
         """Create a notification for one user."""
-        draft = requests.draft(request.user_id, request)
+        draft = requests.draft(request.user_id, request, self._clock)
         document = await self._service.create(draft, _key("CreateNotification", request), self._answers.check)
         return pb.CreateNotificationResponse(notification=await self._shown(document))
 
@@ -68,7 +77,7 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         self, request: pb.BatchCreateNotificationsRequest, context: Context
     ) -> pb.BatchCreateNotificationsResponse:
         """Create several notifications, all or none."""
-        drafts = requests.drafts(request, self._max_batch_bytes)
+        drafts = requests.drafts(request, self._clock, self._max_batch_bytes)
         answer = answers.BatchAnswer(str(request.WhichOneof("batch")), self._max_batch_bytes)
         created = await self._service.create_batch(drafts, _key("BatchCreateNotifications", request), answer.fill)
         return answer.of(created)

@@ -7,14 +7,14 @@ have deleted.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from chassis.commands.cli import CommandFailed
 from notifications_service.migrations import indexes
 from notifications_service.migrations.indexes import Indexes
 from notifications_service.mongodb import codec
-from notifications_service.notification import documents, retention, schema
+from notifications_service.notification import retention, schema
 from notifications_service.notification.retention import DAY
 from notifications_service.notification.schema import Index
 
@@ -31,23 +31,23 @@ class WouldExpire(CommandFailed):
     """Nobody said how long documents are kept, and those that are there would be deleted by the default."""
 
 
-async def check(database: Any, found: Indexes, days: int | None) -> None:
-    """Look whether the index can be made; ``days``: the setting, None where it is not set.
+async def check(database: Any, found: Indexes, days: int | None, now: datetime) -> None:
+    """Look whether the index can be made; ``days``: the setting, None where it is not set; ``now``: naive, in UTC.
 
     Raises IndexInTheWay, or WouldExpire where the default would delete documents that are there.
     """
     indexes.check(schema.COLLECTION, _INDEX, found)
     if days is not None or _seconds(found) is not None:
         return
-    if await database[schema.COLLECTION].find_one(_past(DEFAULT_DAYS * DAY), {"_id": 1}):
+    if await database[schema.COLLECTION].find_one(_past(now, DEFAULT_DAYS * DAY), {"_id": 1}):
         raise WouldExpire(
             f"{schema.COLLECTION} has documents older than {DEFAULT_DAYS} days, which would be deleted: say in "
             f"{SETTING} how many days they are to be kept. Nothing was changed"
         )
 
 
-async def keep(database: Any, found: Indexes, days: int | None, say: Say) -> None:
-    """Bring the index to the setting, and say what changes."""
+async def keep(database: Any, found: Indexes, days: int | None, say: Say, now: datetime) -> None:
+    """Bring the index to the setting, and say what changes; ``days`` and ``now`` as in ``check``."""
     before = _seconds(found)
     if days is None and before is not None:
         if before != DEFAULT_DAYS * DAY:
@@ -57,7 +57,7 @@ async def keep(database: Any, found: Indexes, days: int | None, say: Say) -> Non
     if before == wanted:
         return
     if schema.TTL_INDEX in found:
-        await _announce(database, before, wanted, say)
+        await _announce(database, before, wanted, say, now)
         await retention.store(database, days or DEFAULT_DAYS)
         return
     say(f"retention: {_days(wanted)} days (index {schema.TTL_INDEX})")
@@ -65,11 +65,12 @@ async def keep(database: Any, found: Indexes, days: int | None, say: Say) -> Non
     await database[schema.COLLECTION].create_index(list(_INDEX.keys), name=schema.TTL_INDEX, expireAfterSeconds=wanted)
 
 
-async def _announce(database: Any, before: int | None, wanted: int, say: Say) -> None:
+async def _announce(database: Any, before: int | None, wanted: int, say: Say, now: datetime) -> None:
     say(f"retention: {'none' if before is None else _days(before)} → {_days(wanted)} days")
     if before is not None and before < wanted:
         return
-    number = await database[schema.COLLECTION].count_documents(_past(wanted), limit=_COUNTED + 1, hint=schema.TTL_INDEX)
+    past = _past(now, wanted)
+    number = await database[schema.COLLECTION].count_documents(past, limit=_COUNTED + 1, hint=schema.TTL_INDEX)
     if number:
         many = f"over {_COUNTED:,}" if number > _COUNTED else f"{number:,}"
         say(f"notifications past it, which MongoDB deletes: {many}")
@@ -84,5 +85,5 @@ def _days(seconds: int) -> str:
     return f"{seconds / DAY:g}"
 
 
-def _past(seconds: int) -> codec.Document:
-    return {"createdAt": {"$lte": documents.now() - timedelta(seconds=seconds)}}
+def _past(now: datetime, seconds: int) -> codec.Document:
+    return {"createdAt": {"$lte": now - timedelta(seconds=seconds)}}

@@ -17,6 +17,7 @@ from chassis.commands.cli import CommandFailed
 from chassis.commands.migrations import DropRefused, LockLimits, MigrationRefused, WouldLock, WouldLose
 from chassis.logs.tracebacks import summary
 from chassis.schema import listed
+from notifications_service.clock import MillisecondClock
 from notifications_service.migrations import indexes, keeping, mending, steps
 from notifications_service.migrations.keeping import Say
 from notifications_service.migrations.lock import lock
@@ -24,7 +25,7 @@ from notifications_service.migrations.online import Online
 from notifications_service.migrations.rehearsal import Rehearsal
 from notifications_service.migrations.state import RECORDS, SERVICE, Records, indexes_of, recorded, stand, title_of
 from notifications_service.migrations.steps import Step
-from notifications_service.notification import documents, schema
+from notifications_service.notification import schema
 
 COLLECTION: Final = RECORDS
 # Seconds that a process waits for another one that migrates.
@@ -64,8 +65,17 @@ class Status:
 class Runner:
     """Carries out steps on one database and records them in the collection ``migrations``."""
 
-    def __init__(self, database: Any, report: Say, patience: float = PATIENCE, limits: LockLimits = _DEFAULT) -> None:
+    def __init__(
+        self,
+        database: Any,
+        report: Say,
+        clock: MillisecondClock,
+        *,
+        patience: float = PATIENCE,
+        limits: LockLimits = _DEFAULT,
+    ) -> None:
         self._database = database
+        self._clock = clock
         self._limits = limits
         self._records = database[COLLECTION]
         self._report = report
@@ -89,7 +99,7 @@ class Runner:
             await self._check(records, missing, retention_days)
             for step in missing:
                 await self._carry_out(step, step.up, Online(self._database, self._limits))
-                await self._records.insert_one(_record(step))
+                await self._records.insert_one(_record(step, self._clock()))
                 self._report(f"applied {step.title}")
             await self._finish(len(records) + len(missing), retention_days)
         return len(missing)
@@ -144,7 +154,7 @@ class Runner:
             await self._check_others(missing)
         if records or missing:
             found = await indexes_of(self._database, schema.COLLECTION)
-            await keeping.check(self._database, found, retention_days)
+            await keeping.check(self._database, found, retention_days, self._clock())
 
     async def _check_others(self, missing: Sequence[Step]) -> None:
         """Look at collections that somebody else has made: what of theirs the steps would replace, or trip over."""
@@ -171,7 +181,7 @@ class Runner:
                 await self._repair(repair)
         if applied:
             found = await indexes_of(self._database, schema.COLLECTION)
-            await keeping.keep(self._database, found, retention_days, self._report)
+            await keeping.keep(self._database, found, retention_days, self._report, self._clock())
 
     async def _repair(self, repair: mending.Repair) -> None:
         if repair.carry_out is None:
@@ -211,8 +221,8 @@ def _reason(error: Exception) -> str:
     return f"MongoDB answered error {error.code} ({words})"
 
 
-def _record(step: Step) -> dict[str, Any]:
-    return {"_id": step.number, "name": step.name, "checksum": step.checksum, "appliedAt": documents.now()}
+def _record(step: Step, at: datetime) -> dict[str, Any]:
+    return {"_id": step.number, "name": step.name, "checksum": step.checksum, "appliedAt": at}
 
 
 def _status(step: Step, record: dict[str, Any] | None) -> Status:

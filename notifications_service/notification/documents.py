@@ -1,15 +1,14 @@
 """The stored form of a notification: names, values and times of the `notifications` collection.
 
 The fields of the source's own system keep their names and types; what this service adds is optional, so
-that documents written by that system read right. Times are naive and in UTC, as the driver's decoder
-makes them (an aware one costs three times as much), and whole milliseconds, as BSON keeps them.
+that documents written by that system read right. Times are those of ``notifications_service.clock``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -54,16 +53,6 @@ class Draft:
     category: str = ""
     data: Mapping[str, Any] | None = None
     scheduled_at: datetime | None = None
-
-
-def now() -> datetime:
-    """Return the time in UTC, naive, cut to whole milliseconds: what is answered equals what is stored."""
-    return truncated(datetime.now(UTC).replace(tzinfo=None))
-
-
-def truncated(time: datetime) -> datetime:
-    """Cut a naive UTC time to whole milliseconds."""
-    return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 def milliseconds(time: datetime) -> int:

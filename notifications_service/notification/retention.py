@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from chassis.context.statements import named
 from chassis.schema import SchemaLacking
+from notifications_service.clock import MillisecondClock
 from notifications_service.mongodb.drivers import Collection
-from notifications_service.notification import documents, schema
+from notifications_service.notification import schema
 
 DAY: Final = 86_400
 
@@ -21,13 +22,14 @@ DAY: Final = 86_400
 class Retention:
     """The retention as last read from the database: a server's health probe reads it, with much else."""
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: Collection, clock: MillisecondClock) -> None:
         self._collection = collection
+        self._clock = clock
         self._kept: timedelta | None = None
 
     def cutoff(self) -> datetime:
         """Return the time (naive UTC) from which on, exclusive, notifications are visible."""
-        return datetime.min if self._kept is None else documents.now() - self._kept  # noqa: DTZ901
+        return datetime.min if self._kept is None else self._clock() - self._kept  # noqa: DTZ901
 
     def learn(self, index: Mapping[str, Any]) -> None:
         """Take the retention from the TTL index, as the server lists it; one without changes nothing."""

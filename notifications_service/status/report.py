@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import pymongo
 from pymongo.errors import OperationFailure, PyMongoError
 
+from chassis.clock import Clock
 from chassis.commands.cli import CommandFailed
 from chassis.commands.pools_report import pools
 from chassis.commands.report import NotAvailable, Report, Section
 from chassis.errors import ServiceError
+from notifications_service.clock import in_milliseconds
 from notifications_service.migrations import mending
 from notifications_service.migrations.runner import Runner, Status
 from notifications_service.mongodb.database import Database
@@ -33,29 +36,31 @@ class SectionReader:
     role: str
 
 
-PARTS: Final = (
-    SectionReader("versions", server.versions, "clusterMonitor on admin"),
-    SectionReader("connections", server.connections, "clusterMonitor on admin"),
-    SectionReader("collections", storage.collections, "read on the database"),
-    SectionReader("indexes", storage.indexes, "read on the database"),
-    SectionReader("replication", replication.replication, "clusterMonitor on admin"),
-    SectionReader("oplog", replication.oplog, "clusterMonitor on admin, and read on local"),
-    SectionReader("slow_commands", slow_commands.slow_commands, "clusterMonitor on admin"),
-)
-
-
-async def status(settings: DatabaseSettings) -> Report:
+async def status(settings: DatabaseSettings, clock: Clock) -> Report:
     """Look at the database. Every part has the query timeout; nothing is raised for a database that is away."""
     report, seconds = Report(SERVICE), settings.mongodb_query_timeout_ms / 1000
     database = Database(settings)
     try:
-        await _migrations(database, report, seconds)
-        for part in PARTS:
+        await _migrations(database, report, seconds, clock)
+        for part in _parts(clock):
             report.sections.append(await _section(database, part, report, seconds))
     finally:
         await database.close()
     report.sections.append(await pools(settings, _metrics_port(settings)))
     return report
+
+
+def _parts(clock: Clock) -> list[SectionReader]:
+    slow = partial(slow_commands.slow_commands, clock=clock)
+    return [
+        SectionReader("versions", server.versions, "clusterMonitor on admin"),
+        SectionReader("connections", server.connections, "clusterMonitor on admin"),
+        SectionReader("collections", storage.collections, "read on the database"),
+        SectionReader("indexes", storage.indexes, "read on the database"),
+        SectionReader("replication", replication.replication, "clusterMonitor on admin"),
+        SectionReader("oplog", replication.oplog, "clusterMonitor on admin, and read on local"),
+        SectionReader("slow_commands", slow, "clusterMonitor on admin"),
+    ]
 
 
 def _metrics_port(settings: DatabaseSettings) -> int:
@@ -64,13 +69,13 @@ def _metrics_port(settings: DatabaseSettings) -> int:
     return settings.metrics_port if "metrics_port" in settings.model_fields_set else int(served)
 
 
-async def _migrations(database: Database, report: Report, seconds: float) -> None:
+async def _migrations(database: Database, report: Report, seconds: float, clock: Clock) -> None:
     try:
         # First, for inside pymongo.timeout() a server is looked for as long as that lasts.
         async with asyncio.timeout(seconds):
             await database.default.command("ping")
         with pymongo.timeout(seconds):
-            steps = await Runner(database.default, lambda _: None).status()
+            steps = await Runner(database.default, lambda _: None, in_milliseconds(clock)).status()
             gone = await mending.missing(database.default)
     except CommandFailed as error:
         report.problems.append(str(error))

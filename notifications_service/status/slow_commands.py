@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+from chassis.clock import Clock
 from chassis.commands.report import Section
 from notifications_service.mongodb.database import Database
 from notifications_service.status.shapes import shape
@@ -15,11 +16,11 @@ SHOWN: Final = 10
 _HOUR: Final = timedelta(hours=1)
 
 
-async def slow_commands(database: Database) -> Section:
+async def slow_commands(database: Database, clock: Clock) -> Section:
     """Return the shapes that took the most time together, among those over the server's own threshold (`slowms`)."""
     answer = await database.driver.client.admin.command({"getLog": "global"})
     lines = [json.loads(line) for line in answer["log"]]
-    now = datetime.now(UTC)
+    now = clock()
     slow = [line for line in lines if line.get("msg") == "Slow query" and now - _time(line) <= _HOUR]
     rows = _grouped(_commands(slow, database.default.name))
     return Section("slow_commands", rows, [await _about(database, lines, now)])

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 from chassis.keyring import Keyring
+from notifications_service.clock import MillisecondClock
 from notifications_service.mongodb.database import Database
 from notifications_service.notification.answers import Answers
 from notifications_service.watch import change_stream
@@ -35,6 +36,7 @@ async def watch_service(
     draining: asyncio.Event,
     *,
     made: Answers,
+    clock: MillisecondClock,
 ) -> AsyncIterator[WatchService]:
     """Run the watches of a process; every watch has ended when the context is left.
 
@@ -45,7 +47,8 @@ async def watch_service(
     tokens = ResumeTokens(keyring)
     events = Events(tokens, cutoff, made)
     snapshots = Snapshots(database, cutoff)
-    hub = Hub(partial(change_stream.opened, database, wait=_WAIT), snapshots.now, events.of, limits, draining)
+    opened = partial(change_stream.opened, database, wait=_WAIT)
+    hub = Hub(opened, snapshots.now, events.of, limits, draining, clock=clock)
     sources = Sources(hub, History(database, limits.catch_ups, limits.chunk), snapshots, events)
     try:
         yield WatchService(sources, tokens, limits)

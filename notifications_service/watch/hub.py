@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import Context
@@ -20,6 +19,8 @@ from pymongo.errors import PyMongoError
 from chassis import background
 from chassis.errors import DatabaseUnavailable, ServiceError, ShuttingDown, Unavailable
 from chassis.logs import logging
+from notifications_service.clock import MillisecondClock
+from notifications_service.notification import documents
 from notifications_service.watch import changes
 from notifications_service.watch.change_stream import ChangeStream
 from notifications_service.watch.changes import ChangeEvent, HistoryLost, StreamPosition
@@ -43,7 +44,14 @@ class Hub:
     """Knows the watchers of this process by user, and how far the shared stream has come."""
 
     def __init__(
-        self, open_stream: Open, now: Now, convert: ToEvent, limits: WatchLimits, draining: asyncio.Event
+        self,
+        open_stream: Open,
+        now: Now,
+        convert: ToEvent,
+        limits: WatchLimits,
+        draining: asyncio.Event,
+        *,
+        clock: MillisecondClock,
     ) -> None:
         """``now``: asks the database for a time by which everything acknowledged so far was committed."""
         self.position: StreamPosition | None = None
@@ -54,6 +62,7 @@ class Hub:
         self._convert = convert
         self._limits = limits
         self._draining = draining
+        self._clock = clock
         self._watchers: dict[str, set[Watcher]] = {}
         # Set while the stream stands, short interruptions included.
         self._ready = asyncio.Event()
@@ -77,7 +86,7 @@ class Hub:
         unread = max(0.0, asyncio.get_running_loop().time() - self._read_at - _READ_SECONDS)
         if self._at_end or self.changed_at is None:
             return unread
-        return max(unread, time.time() - self.changed_at.time)
+        return max(unread, documents.milliseconds(self._clock()) / 1000 - self.changed_at.time)
 
     async def join(self, watcher: Watcher) -> None:
         """Hand on to the watcher what happens from now on.

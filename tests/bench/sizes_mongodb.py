@@ -12,10 +12,12 @@ import pymongo
 from bson import ObjectId
 
 from chassis.contract.ids import new_id
+from notifications_service.clock import truncated
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification import documents, schema, states
 from notifications_service.notification.documents import Draft, Type
 from notifications_service.notification.states import State
+from tests.harness.clocks import stored_now
 
 PER_CALL: Final = 1_000
 # Rows that are changed and deleted, for what that leaves in the logs.
@@ -50,7 +52,7 @@ def _sizes(database: Any, rows: int) -> Iterator[tuple[str, int, float]]:
 
 def _logs(client: pymongo.MongoClient[Document], collection: Any) -> Iterator[tuple[str, int, float]]:
     ids = [row["_id"] for row in collection.find({"read": False}, {"_id": 1}, limit=CHANGED)]
-    change = [{"$set": states.transition(State.READ, documents.now())}]
+    change = [{"$set": states.transition(State.READ, stored_now())}]
     for key in ids:
         collection.update_one({"_id": key}, change)
     for key in ids:
@@ -71,9 +73,9 @@ def notifications(rows: int, chance: random.Random) -> Iterator[Document]:
     """Yield notifications as the service stores them, in the order of their making, of a hundred rows a user."""
     users = [new_id("user") for _ in range(max(1, rows // ROWS_PER_USER))]
     words = ["".join(chance.choices("etaoinshrdlu", k=chance.randrange(2, 10))) for _ in range(2_000)]
-    start = documents.now() - PERIOD
+    start = stored_now() - PERIOD
     for number in range(rows):
-        at = documents.truncated(start + PERIOD * (number / rows))
+        at = truncated(start + PERIOD * (number / rows))
         draft = Draft(
             user_id=chance.choice(users),
             title=" ".join(chance.choices(words, k=4)),

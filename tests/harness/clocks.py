@@ -1,10 +1,30 @@
-"""A clock that stands still until a test moves it, for rules that hold to the microsecond."""
+"""Clocks that a test can move, for the servers of both services."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
-from tests.harness.users import VirtualClock
+from chassis.clock import utc_now
+from notifications_service.clock import MillisecondClock, in_milliseconds
+
+# The real time as the notifications service stores it.
+stored_now: Final[MillisecondClock] = in_milliseconds(utc_now)
+
+
+class VirtualClock:
+    """Shows the real time plus what it was moved by; the server under test reads it."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        """Return the time that the server takes for now."""
+        return datetime.now(UTC) + self._ahead
+
+    def advance(self, by: timedelta) -> None:
+        """Let time pass."""
+        self._ahead += by
 
 
 class FrozenClock(VirtualClock):

@@ -15,6 +15,7 @@ from vibework.notifications.v1.delivery_service_pb2_grpc import DeliveryServiceS
 from vibework.notifications.v1.notification_service_pb2_grpc import NotificationServiceStub
 from vibework.notifications.v1.preference_service_pb2_grpc import PreferenceServiceStub
 
+from chassis.clock import Clock, utc_now
 from chassis.serving.lifecycle import Scope
 from chassis.serving.server import Server
 from notifications_service.app import build
@@ -57,21 +58,23 @@ def settings_for(database: MongoDatabase, **settings: Any) -> Settings:
 
 
 @asynccontextmanager
-async def serving(database: MongoDatabase, **settings: Any) -> AsyncIterator[Server]:
+async def serving(database: MongoDatabase, clock: Clock = utc_now, **settings: Any) -> AsyncIterator[Server]:
     """Serve in the running loop for as long as the context lasts; ``settings`` are fields of ``Settings``."""
     async with AsyncExitStack() as resources:
-        server = await build(settings_for(database, **settings), Scope(resources, asyncio.Event()))
+        server = await build(settings_for(database, **settings), Scope(resources, asyncio.Event()), clock=clock)
         await server.start()
         resources.push_async_callback(server.stop)
         yield server
 
 
 @asynccontextmanager
-async def running_notifications(database: MongoDatabase, **settings: Any) -> AsyncIterator[Notifications]:
+async def running_notifications(
+    database: MongoDatabase, clock: Clock = utc_now, **settings: Any
+) -> AsyncIterator[Notifications]:
     """Serve in the running loop and connect to the server."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with (
-        serving(database, **settings) as server,
+        serving(database, clock, **settings) as server,
         grpc.aio.insecure_channel(server.address, options=options) as channel,
     ):
         yield Notifications(
@@ -84,13 +87,13 @@ async def running_notifications(database: MongoDatabase, **settings: Any) -> Asy
 
 
 @contextmanager
-def threaded_server(database: MongoDatabase, **settings: Any) -> Iterator[str]:
+def threaded_server(database: MongoDatabase, clock: Clock = utc_now, **settings: Any) -> Iterator[str]:
     """Serve in a loop and thread of its own, and yield the address: for tests that cannot be asynchronous."""
     address: list[str] = []
     ready, loop, end = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
 
     async def serve() -> None:
-        async with serving(database, **settings) as server:
+        async with serving(database, clock, **settings) as server:
             address.append(server.address)
             ready.set()
             await end.wait()
@@ -107,7 +110,9 @@ def threaded_server(database: MongoDatabase, **settings: Any) -> Iterator[str]:
 
 
 @contextmanager
-def threaded_notifications(database: MongoDatabase, **settings: Any) -> Iterator[NotificationServiceStub]:
+def threaded_notifications(
+    database: MongoDatabase, clock: Clock = utc_now, **settings: Any
+) -> Iterator[NotificationServiceStub]:
     """Serve as ``threaded_server`` does, and yield a blocking stub."""
-    with threaded_server(database, **settings) as address, grpc.insecure_channel(address) as channel:
+    with threaded_server(database, clock, **settings) as address, grpc.insecure_channel(address) as channel:
         yield cast("Any", NotificationServiceStub)(channel)

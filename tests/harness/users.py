@@ -17,7 +17,6 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +32,7 @@ from vibework.users.v1.verification_service_pb2_grpc import VerificationServiceS
 
 from chassis.serving.lifecycle import Scope
 from chassis.serving.server import Server
+from tests.harness.clocks import VirtualClock
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import MySQLDatabase, in_own_thread
@@ -51,21 +51,6 @@ T = TypeVar("T")
 
 SECRET_KEYS = f"test-key:{base64.b64encode(bytes(range(32))).decode()}"
 START_SECONDS = 30
-
-
-class VirtualClock:
-    """Shows the real time plus what it was moved by; the server under test reads it."""
-
-    def __init__(self) -> None:
-        self._ahead = timedelta()
-
-    def __call__(self) -> datetime:
-        """Return the time that the server takes for now."""
-        return datetime.now(UTC) + self._ahead
-
-    def advance(self, by: timedelta) -> None:
-        """Let time pass."""
-        self._ahead += by
 
 
 @dataclass

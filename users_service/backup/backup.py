@@ -13,6 +13,7 @@ from chassis.backup.compression import SUFFIX
 from chassis.backup.errors import BackupFailed, Damaged
 from chassis.backup.manifest import Source
 from chassis.backup.reading import Advance, Archive
+from chassis.clock import Clock
 from chassis.commands.progress import progress
 from users_service.backup import checksums
 from users_service.backup.dump import dump, estimate
@@ -25,13 +26,13 @@ SERVICE: Final = "users-service"
 PART: Final = "database.sql"
 
 
-async def backup(settings: DatabaseSettings, path: Path, *, overwrite: bool, verify: bool = True) -> None:
+async def backup(settings: DatabaseSettings, path: Path, clock: Clock, *, overwrite: bool, verify: bool = True) -> None:
     """Write a backup of the database to ``path``; say on stderr what is not in it. Raises ``CommandFailed``.
 
     ``verify``: compare the values in the file with those that the server has added up.
     """
     with writing.create(path, overwrite=overwrite, check=compare if verify else None) as archive:
-        async with open_snapshot(settings) as snapshot:
+        async with open_snapshot(settings, clock) as snapshot:
             if omitted := await omissions(snapshot.connection):
                 click.echo(f"not in the backup: {omitted} of {settings.mysql_database}", err=True)
             with archive.part(PART) as part, progress("backing up", await estimate(snapshot)) as advance:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from chassis.backup.errors import BackupFailed
+from chassis.clock import Clock
 from users_service.backup.connection import Connection, MySQLFailed, connected
 from users_service.mysql import locks
 from users_service.settings import DatabaseSettings
@@ -44,7 +45,7 @@ class Snapshot:
 
 
 @asynccontextmanager
-async def open_snapshot(settings: DatabaseSettings) -> AsyncIterator[Snapshot]:
+async def open_snapshot(settings: DatabaseSettings, clock: Clock) -> AsyncIterator[Snapshot]:
     """Open a view for as long as the context lasts; no migration begins meanwhile.
 
     Raises ``BackupFailed`` where the database is being migrated or has no schema, or ``MySQLFailed``.
@@ -57,8 +58,10 @@ async def open_snapshot(settings: DatabaseSettings) -> AsyncIterator[Snapshot]:
             raise BackupFailed(f"{settings.mysql_database} has no schema of this service: there is nothing to back up")
         version = str(await connection.value("SELECT VERSION()"))
         is_mariadb = "mariadb" in version.lower()
-        begin = _begin_on_mariadb(connection) if is_mariadb else _begin_on_mysql(settings, connection, tables)
-        taken_at, position = await begin
+        if is_mariadb:
+            taken_at, position = await _begin_on_mariadb(connection, clock)
+        else:
+            taken_at, position = await _begin_on_mysql(settings, connection, tables, clock)
         server = f"{'MariaDB' if is_mariadb else 'MySQL'} {version}"
         yield Snapshot(connection, server, taken_at, position, str(schema), tables)
 
@@ -77,15 +80,15 @@ async def _tables(connection: Connection) -> tuple[str, ...]:
     return (*(name for name in names if name not in _LAST), *(name for name in _LAST if name in names))
 
 
-async def _begin(connection: Connection) -> datetime:
+async def _begin(connection: Connection, clock: Clock) -> datetime:
     await connection.rows("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-    taken_at = datetime.now(UTC)
+    taken_at = clock()
     await connection.rows("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
     return taken_at
 
 
-async def _begin_on_mariadb(connection: Connection) -> tuple[datetime, BinlogPosition | None]:
-    taken_at = await _begin(connection)
+async def _begin_on_mariadb(connection: Connection, clock: Clock) -> tuple[datetime, BinlogPosition | None]:
+    taken_at = await _begin(connection, clock)
     found = {str(name): str(value) for name, value in await connection.rows("SHOW STATUS LIKE 'binlog_snapshot_%'")}
     file, position = found.get("Binlog_snapshot_file"), found.get("Binlog_snapshot_position")
     if not file or not position:
@@ -95,10 +98,10 @@ async def _begin_on_mariadb(connection: Connection) -> tuple[datetime, BinlogPos
 
 
 async def _begin_on_mysql(
-    settings: DatabaseSettings, connection: Connection, tables: tuple[str, ...]
+    settings: DatabaseSettings, connection: Connection, tables: tuple[str, ...], clock: Clock
 ) -> tuple[datetime, BinlogPosition | None]:
     if not await connection.value("SELECT @@GLOBAL.log_bin"):
-        return await _begin(connection), None
+        return await _begin(connection, clock), None
     async with connected(settings) as locking:
         try:
             await lock_against_writes(locking, tables)
@@ -107,7 +110,7 @@ async def _begin_on_mysql(
             if error.number not in _DENIED:
                 raise
             position = None
-        return await _begin(connection), position
+        return await _begin(connection, clock), position
 
 
 async def lock_against_writes(connection: Connection, tables: tuple[str, ...], *, seconds: int = LOCK_SECONDS) -> None:

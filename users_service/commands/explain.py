@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from chassis.clock import utc_now
 from chassis.commands import cli
 from chassis.commands.report import Section, table
 from chassis.settings import load
@@ -26,7 +27,7 @@ def explain(name: str | None, listed: bool, as_json: bool) -> None:
         click.echo("\n".join(names()))
         return
     with cli.logs_on_stderr():
-        report = cli.run(plans_of(load(DatabaseSettings), name))
+        report = cli.run(plans_of(load(DatabaseSettings), name, utc_now))
     if as_json:
         click.echo(report.as_json())
         return

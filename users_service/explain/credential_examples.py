@@ -10,7 +10,6 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.users.v1 import session_service_pb2 as pb
 
-from chassis.clock import utc_now
 from chassis.keyring import Keyring
 from users_service.accounts import repository as accounts
 from users_service.attempts import repository as attempts
@@ -83,21 +82,22 @@ ATTEMPTS: Final = (
 _REQUEST: Final = pb.CreateSessionRequest(user_id="user_1", request_id="00000000-0000-4000-8000-000000000000")
 
 
-def _idempotency(database: Database) -> Idempotency:
+def _idempotency(database: Database, values: Values) -> Idempotency:
     # Any key: nothing is kept.
-    return Idempotency(database, Keyring.parse(f"example:{base64.b64encode(os.urandom(32)).decode()}"), utc_now)
+    keyring = Keyring.parse(f"example:{base64.b64encode(os.urandom(32)).decode()}")
+    return Idempotency(database, keyring, lambda: values.now)
 
 
 async def _nothing(_: AsyncConnection) -> pb.CreateSessionResponse:
     return pb.CreateSessionResponse()
 
 
-def _run(_connection: AsyncConnection, database: Database, _values: Values) -> Awaitable[Any]:
-    return _idempotency(database).run(_REQUEST, pb.CreateSessionResponse, _nothing)
+def _run(_connection: AsyncConnection, database: Database, values: Values) -> Awaitable[Any]:
+    return _idempotency(database, values).run(_REQUEST, pb.CreateSessionResponse, _nothing)
 
 
-def _remembered(_connection: AsyncConnection, database: Database, _values: Values) -> Awaitable[Any]:
-    return _idempotency(database).remembered(_REQUEST, pb.CreateSessionResponse)
+def _remembered(_connection: AsyncConnection, database: Database, values: Values) -> Awaitable[Any]:
+    return _idempotency(database, values).remembered(_REQUEST, pb.CreateSessionResponse)
 
 
 IDEMPOTENCY: Final = (

@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.clock import Clock
 from chassis.commands.cli import CommandFailed
 from chassis.commands.report import Report, ReportRow, Section
 from users_service.explain.catalog import EXAMPLES, TOGETHER, WITHOUT_PLAN, names
@@ -24,7 +25,7 @@ _NOT_ALLOWED: Final[dict[str, Any]] = dict.fromkeys(("table", "key", "type", "ro
 _LIMITED: Final = re.compile(r"\bLIMIT\b|GET_LOCK|RELEASE_LOCK", re.IGNORECASE)
 
 
-async def explain(settings: DatabaseSettings, wanted: str | None) -> Report:
+async def explain(settings: DatabaseSettings, wanted: str | None, clock: Clock) -> Report:
     """Explain the statements of that name; None: all. Raises CommandFailed for a name that there is not.
 
     Raises DatabaseUnavailable.
@@ -32,7 +33,7 @@ async def explain(settings: DatabaseSettings, wanted: str | None) -> Report:
     examples = _chosen(wanted)
     report = Report("users-service")
     async with Database(settings) as database, database.connection() as connection:
-        rows = [row async for row in _rows(connection, examples)]
+        rows = [row async for row in _rows(connection, examples, clock)]
     if wanted is not None and any(row["name"] == wanted for row in rows):
         rows = [row for row in rows if row["name"] == wanted]
     report.sections.append(
@@ -55,8 +56,8 @@ def _chosen(wanted: str | None) -> Sequence[Example]:
     return chosen
 
 
-async def _rows(connection: AsyncConnection, examples: Sequence[Example]) -> Any:
-    values = await pick(connection)
+async def _rows(connection: AsyncConnection, examples: Sequence[Example], clock: Clock) -> Any:
+    values = await pick(connection, clock())
     seen: set[tuple[str, str]] = set()
     for example in examples:
         explainer = Explainer(connection)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Table, select
@@ -36,9 +36,8 @@ class Values:
         return self.now + timedelta(minutes=5)
 
 
-async def pick(connection: AsyncConnection) -> Values:
+async def pick(connection: AsyncConnection, now: datetime) -> Values:
     """Read one row of each table; none of it is ever shown."""
-    now = datetime.now(UTC)
     user = await _row(connection, users)
     session = await _row(connection, sessions)
     account = await _row(connection, accounts)

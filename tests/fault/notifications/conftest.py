@@ -12,6 +12,7 @@ import pytest
 from notifications_service.migrations.runner import Runner
 from notifications_service.mongodb.database import Database
 from script.local.mongodb import LocalMongoDB
+from tests.harness.clocks import stored_now
 from tests.harness.databases import MongoDatabase
 from tests.harness.keeper import PROGRAM_CACHE
 from tests.harness.notifications import settings_for
@@ -31,7 +32,7 @@ async def database(mongod: LocalMongoDB) -> AsyncIterator[MongoDatabase]:
     """A migrated database on it."""
     found = MongoDatabase(mongod.url.replace("/?", "/away?"), "away")
     connection = Database(settings_for(found))
-    await Runner(connection.default, lambda _: None).up(30)
+    await Runner(connection.default, lambda _: None, stored_now).up(30)
     yield found
     await connection.close()
 

@@ -108,7 +108,11 @@ async def test_a_pool_that_stays_full_is_told_as_our_limit(
     mongod: LocalMongoDB, database: MongoDatabase, driver: str
 ) -> None:
     """Whoever gets no connection hears OVERLOADED: a breaker must not take it for a database that is away."""
-    limits = {"mongodb_driver": driver, "mongodb_query_timeout_ms": 400, "mongodb_connection_pool_size": 1}
+    limits: dict[str, Any] = {
+        "mongodb_driver": driver,
+        "mongodb_query_timeout_ms": 400,
+        "mongodb_connection_pool_size": 1,
+    }
     async with running_notifications(database, **limits) as running:
         # So many that each is a command of its own.
         requests = [service.ListNotificationsRequest(user_id=f"user_{number}", page_size=100) for number in range(6)]

@@ -103,7 +103,7 @@ async def test_no_rpc_leaves_a_transaction_open(
     """Deadline, cancellation, timeout, error, a commit that fails: each RPC ends what it began, and may come again."""
     with pymongo.MongoClient[dict[str, Any]](database.url) as client:
         client.get_default_database()["held"].replace_one({"_id": 0}, {}, upsert=True)
-    limits = {"mongodb_query_timeout_ms": int(QUERY_TIMEOUT * 1000), "mongodb_driver": driver}
+    limits: dict[str, Any] = {"mongodb_query_timeout_ms": int(QUERY_TIMEOUT * 1000), "mongodb_driver": driver}
     async with running_notifications(database, **limits) as running:
         channel, rpcs = running.channel, rpcs_of(PACKAGE, NOTIFICATIONS, {})
         # Whichever begins a transaction is known once each was called.

@@ -15,6 +15,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from notifications_service.notification import documents
 from script.local.mongodb import LocalMongoDB
+from tests.harness.clocks import stored_now
 from tests.harness.database_servers import ROOT, MongoServer
 from tests.harness.databases import MongoDatabase, new_mongodb_database
 from tests.harness.notifications import running_notifications
@@ -82,7 +83,7 @@ class Watched:
     async def insert(self, title: str = "title") -> str:
         """Insert a notification, again and again until it is acknowledged."""
         draft = documents.Draft(USER, title, "m", documents.Type.IN_APP)
-        document = documents.new(draft, documents.now())
+        document = documents.new(draft, stored_now())
         while True:
             try:
                 await self.rows.insert_one(document)

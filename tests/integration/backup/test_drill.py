@@ -9,6 +9,7 @@ from typing import Any
 
 from chassis.backup.command import RestoreOptions
 from chassis.backup.reading import Archive
+from chassis.clock import utc_now
 from notifications_service.backup.backup import backup as back_up_notifications
 from notifications_service.backup.restore import restore as restore_notifications
 from script.drill import verdict
@@ -58,11 +59,10 @@ async def _write_and_back_up(
         async with notifications_harness.serving(mongodb) as notifications_server:
             writing = asyncio.create_task(write_until(stop, users_server.address, notifications_server.address, ledger))
             await asyncio.sleep(SECONDS)
+            settings = notifications_harness.settings_for(mongodb)
             await asyncio.gather(
-                _in_a_thread(back_up_users(users_server.settings, users, overwrite=False)),
-                _in_a_thread(
-                    back_up_notifications(notifications_harness.settings_for(mongodb), notifications, overwrite=False)
-                ),
+                _in_a_thread(back_up_users(users_server.settings, users, utc_now, overwrite=False)),
+                _in_a_thread(back_up_notifications(settings, notifications, utc_now, overwrite=False)),
             )
             await asyncio.sleep(SECONDS)
             stop.set()

@@ -12,6 +12,7 @@ from chassis.backup import writing
 from chassis.backup.errors import BackupFailed
 from chassis.backup.manifest import Source
 from chassis.backup.reading import Archive
+from chassis.clock import utc_now
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MongoDatabase, MySQLDatabase, run_mysql
 from tests.harness.proxy import proxy_to
@@ -212,7 +213,7 @@ async def _back_up_with_counts(
 ) -> None:
     """Take a backup whose manifest counts or adds up wrongly, and whose parts have their checksums."""
     with writing.create(path) as archive:
-        async with open_snapshot(settings_for(database)) as snapshot:
+        async with open_snapshot(settings_for(database), utc_now) as snapshot:
             with archive.part(PART) as part:
                 counted = await dump(snapshot, part.write, lambda _rows: None)
         archive.finish(

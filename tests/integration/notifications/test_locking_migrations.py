@@ -17,6 +17,7 @@ from migrations.mongodb import backfill
 from notifications_service.migrations.runner import Runner
 from notifications_service.migrations.steps import Step, load
 from notifications_service.mongodb.database import Database
+from tests.harness.clocks import stored_now
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import settings_for
 from tests.integration.notifications.building import row
@@ -43,7 +44,7 @@ async def carry_out(database: MongoDatabase, work: Any, limits: LockLimits, driv
     said: list[str] = []
     connection = Database(settings_for(database, mongodb_driver=driver))
     try:
-        runner = Runner(connection.default, said.append, limits=limits)
+        runner = Runner(connection.default, said.append, stored_now, limits=limits)
         runner._steps = (*load(), Step(len(load()) + 1, "next", "", work, nothing))
         await runner.up(30)
         await runner.down()

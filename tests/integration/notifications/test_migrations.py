@@ -22,6 +22,7 @@ from notifications_service.migrations.lock import Locked, LockLost, lock
 from notifications_service.migrations.runner import Runner, StepFailed
 from notifications_service.mongodb.database import Database
 from notifications_service.notification import schema
+from tests.harness.clocks import stored_now
 from tests.harness.database_servers import ROOT
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import settings_for
@@ -67,7 +68,9 @@ async def runner(database: MongoDatabase, patience: float = 5, said: list[str] |
     """The migrations on a database, in this process; ``said`` collects what they report."""
     connection = Database(settings_for(database))
     try:
-        yield Runner(connection.default, (said if said is not None else list[str]()).append, patience)
+        yield Runner(
+            connection.default, (said if said is not None else list[str]()).append, stored_now, patience=patience
+        )
     finally:
         await connection.close()
 

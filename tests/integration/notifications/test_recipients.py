@@ -209,7 +209,7 @@ async def test_the_users_service_itself_is_asked(
     created = await Stubs.on(users_channel).users.CreateUser(
         user_service_pb2.CreateUserRequest(email=f"{uuid.uuid4()}@example.com", name="Ann")
     )
-    settings = {"recipient_check": "required", "users_address": users_server.address}
+    settings: dict[str, Any] = {"recipient_check": "required", "users_address": users_server.address}
     async with running_notifications(mongodb_module_database, **settings) as running:
         answer = await running.feed.CreateNotification(create(created.user.id))
         assert answer.notification.user_id == created.user.id

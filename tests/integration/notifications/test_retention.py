@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,33 +11,62 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from vibework.notifications.v1 import notification_service_pb2 as service
 
+from notifications_service.clock import in_milliseconds
 from notifications_service.migrations.runner import Runner
 from notifications_service.mongodb.database import Database
 from notifications_service.purge import purge
+from tests.harness.clocks import FrozenClock, stored_now
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications, settings_for
 from tests.harness.users import reason
-from tests.integration.notifications.building import row
+from tests.integration.notifications.building import create, row
+
+MONTH = timedelta(days=30)
 
 
-def rows(user_id: str) -> list[dict[str, Any]]:
+@pytest.fixture
+def clock() -> FrozenClock:
+    """The server's clock, a month ahead of MongoDB's, whose sweeper so leaves alone what is expired to the server."""
+    made = FrozenClock()
+    made.advance(MONTH)
+    return made
+
+
+@pytest.fixture(params=["pymongo", "motor"])
+async def notifications(
+    request: pytest.FixtureRequest, mongodb_module_database: MongoDatabase, clock: FrozenClock
+) -> AsyncIterator[Notifications]:
+    """The production server under each driver, by that clock."""
+    async with running_notifications(mongodb_module_database, clock, mongodb_driver=request.param) as running:
+        yield running
+
+
+def rows(user_id: str, clock: FrozenClock) -> list[dict[str, Any]]:
     """An expired row and one that is a minute short of it."""
-    now, month = datetime.now(UTC), timedelta(days=30)
-    return [row(user_id, createdAt=now - month), row(user_id, createdAt=now - month + timedelta(minutes=1))]
+    expired = clock() - MONTH
+    return [row(user_id, createdAt=expired), row(user_id, createdAt=expired + timedelta(minutes=1))]
 
 
-async def insert_unswept(raw: Any, documents: list[dict[str, Any]]) -> None:
-    """Store rows; MongoDB's sweeper comes once a minute, so what is due is there for now."""
-    raw.notifications.insert_many(documents)
-    assert raw.notifications.count_documents({"_id": documents[0]["_id"]}) == 1
+async def test_a_notification_is_there_until_its_time_is_over(
+    notifications: Notifications, clock: FrozenClock, user_id: str
+) -> None:
+    """Retention is exact to the millisecond, whenever MongoDB's sweeper comes."""
+    made = (await notifications.feed.CreateNotification(create(user_id))).notification
+    request = service.GetNotificationRequest(id=made.id)
+    clock.advance(MONTH - timedelta(milliseconds=1))
+    assert (await notifications.feed.GetNotification(request)).notification == made
+    clock.advance(timedelta(milliseconds=1))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await notifications.feed.GetNotification(request)
+    assert reason(caught.value) == "NOTIFICATION_NOT_FOUND"
 
 
 async def test_an_expired_row_is_not_listed_counted_or_marked(
-    notifications: Notifications, raw: Any, user_id: str
+    notifications: Notifications, raw: Any, clock: FrozenClock, user_id: str
 ) -> None:
     """Only the row within the retention is there for lists, counts, statistics and marks."""
-    feed, (expired, kept) = notifications.feed, rows(user_id)
-    await insert_unswept(raw, [expired, kept])
+    feed, (expired, kept) = notifications.feed, rows(user_id, clock)
+    raw.notifications.insert_many([expired, kept])
     page = await feed.ListNotifications(service.ListNotificationsRequest(user_id=user_id, include_total=True))
     assert [item.id for item in page.notifications] == [str(kept["_id"])]
     assert page.total_size == 1
@@ -53,11 +83,13 @@ async def test_an_expired_row_is_not_listed_counted_or_marked(
     assert raw.notifications.count_documents({"userId": user_id}) == 0
 
 
-async def test_an_expired_row_is_not_found_by_its_id(notifications: Notifications, raw: Any, user_id: str) -> None:
+async def test_an_expired_row_is_not_found_by_its_id(
+    notifications: Notifications, raw: Any, clock: FrozenClock, user_id: str
+) -> None:
     """Get, update and delete say NOT_FOUND."""
-    feed, expired = notifications.feed, rows(user_id)[0]
+    feed, expired = notifications.feed, rows(user_id, clock)[0]
     key = str(expired["_id"])
-    await insert_unswept(raw, [expired])
+    raw.notifications.insert_one(expired)
     for call in (
         feed.GetNotification(service.GetNotificationRequest(id=key)),
         feed.UpdateNotification(
@@ -78,7 +110,7 @@ async def test_migrate_changes_the_retention_in_place(mongodb_database: MongoDat
     old = row(user_id, createdAt=datetime.now(UTC) - timedelta(days=8))
     await database.default.notifications.insert_one(old)
     for days, shown in ((7, 0), (9, 1)):
-        assert await Runner(database.default, said.append).up(days) == 0
+        assert await Runner(database.default, said.append, stored_now).up(days) == 0
         async with running_notifications(mongodb_database) as running:
             request = service.CountNotificationsRequest(user_id=user_id)
             assert (await running.feed.CountNotifications(request)).counts == [shown]
@@ -90,15 +122,18 @@ async def test_migrate_changes_the_retention_in_place(mongodb_database: MongoDat
 
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
-async def test_purge_deletes_what_is_past_its_time(mongodb_database: MongoDatabase, driver: str) -> None:
+async def test_purge_deletes_what_is_past_its_time(
+    mongodb_database: MongoDatabase, clock: FrozenClock, driver: str
+) -> None:
     """Expired notifications and request ids go at once; the rest stays."""
     database = Database(settings_for(mongodb_database, mongodb_driver=driver))
     keys = database.collection("idempotency_keys")
     for hours in (23, 25):
-        await keys.insert_one({"_id": str(hours), "createdAt": datetime.now(UTC) - timedelta(hours=hours)})
+        await keys.insert_one({"_id": str(hours), "createdAt": clock() - timedelta(hours=hours)})
     collection = database.collection("notifications")
-    await collection.insert_many(rows("anyone"))
-    assert await purge(database) == {"notifications": 1, "idempotency_keys": 1}
-    assert await purge(database) == {"notifications": 0, "idempotency_keys": 0}
+    await collection.insert_many(rows("anyone", clock))
+    now = in_milliseconds(clock)
+    assert await purge(database, now) == {"notifications": 1, "idempotency_keys": 1}
+    assert await purge(database, now) == {"notifications": 0, "idempotency_keys": 0}
     assert await collection.count_documents({}) == await keys.count_documents({}) == 1
     await database.close()

@@ -16,6 +16,7 @@ from vibework.notifications.v1.notification_pb2 import NOTIFICATION_TYPE_IN_APP
 
 from notifications_service.migrations.runner import Runner
 from notifications_service.mongodb.database import Database
+from tests.harness.clocks import stored_now
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications, settings_for
 from tests.harness.users import reason
@@ -56,7 +57,7 @@ async def migrate(database: MongoDatabase, target: int | None = None) -> list[st
     said: list[str] = []
     connection = Database(settings_for(database))
     try:
-        await Runner(connection.default, said.append).up(30, target)
+        await Runner(connection.default, said.append, stored_now).up(30, target)
     finally:
         await connection.close()
     return said

@@ -19,6 +19,7 @@ from vibework.notifications.v1 import notification_service_pb2 as service
 
 from notifications_service.migrations.runner import Runner
 from notifications_service.notification import schema, unreadable
+from tests.harness.clocks import stored_now
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
 from tests.harness.users import reason
@@ -215,7 +216,7 @@ async def test_ids_are_compared_byte_for_byte_whatever_the_collation(
 
 async def _migrated(database: MongoDatabase) -> None:
     async with pymongo.AsyncMongoClient[dict[str, Any]](database.url) as client:
-        await Runner(client.get_default_database(), lambda _: None).up(30)
+        await Runner(client.get_default_database(), lambda _: None, stored_now).up(30)
 
 
 def test_the_index_has_the_conditions_that_the_code_relies_on(raw: Any) -> None:

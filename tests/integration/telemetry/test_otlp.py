@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from io import BytesIO
 from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import orjson
@@ -72,7 +73,11 @@ async def test_one_trace_leads_from_the_caller_to_the_rows_of_both_databases(
 ) -> None:
     """Whoever looks for the cause of one slow call sees both services and every statement in one trace."""
     with users_service(mysql_module_database) as served:
-        settings = {"recipient_check": "required", "users_address": served.address, "mongodb_driver": driver}
+        settings: dict[str, Any] = {
+            "recipient_check": "required",
+            "users_address": served.address,
+            "mongodb_driver": driver,
+        }
         async with running_notifications(mongodb_module_database, **settings) as running:
             user_id = await new_user(served.address)
             await running.feed.CreateNotification(create(user_id), metadata=(("traceparent", TRACEPARENT),))

@@ -15,10 +15,10 @@ import pytest_asyncio
 from vibework.notifications.v1 import notification_pb2, notification_service_pb2
 from vibework.users.v1 import user_service_pb2 as pb
 
-from tests.harness.clocks import FrozenClock
+from tests.harness.clocks import FrozenClock, VirtualClock
 from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.notifications import threaded_notifications
-from tests.harness.users import BlockingStubs, UsersServer, VirtualClock, settings_for, users_service
+from tests.harness.users import BlockingStubs, UsersServer, settings_for, users_service
 from users_service.mysql.database import Database
 from users_service.outbox import relay as relaying
 from users_service.outbox import repository

@@ -15,6 +15,7 @@ from vibework.notifications.v1.notification_service_pb2_grpc import Notification
 
 from notifications_service.mongodb import codec
 from notifications_service.notification import documents
+from tests.harness.clocks import stored_now
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
 from tests.harness.watching import Watching, create, watching
@@ -24,7 +25,7 @@ DRIVERS = pytest.mark.parametrize("driver", ["pymongo", "motor"])
 
 def drafts(user_id: str, count: int, message: str = "m") -> list[codec.Document]:
     """Return documents to insert past the service."""
-    at = documents.now()
+    at = stored_now()
     draft = documents.Draft(user_id, "title", message, documents.Type.IN_APP)
     return [documents.new(draft, at) for _ in range(count)]
 
@@ -127,7 +128,7 @@ async def test_a_drain_ends_watches_at_once(mongodb_database: MongoDatabase, dri
     """Watches do not hold up the end of the server: they end with a reason that says to watch again elsewhere."""
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
-        settings = {"mongodb_driver": driver, "grpc_grace_ms": 10_000}
+        settings: dict[str, Any] = {"mongodb_driver": driver, "grpc_grace_ms": 10_000}
         running = await stack.enter_async_context(running_notifications(mongodb_database, **settings))
         watches = [await stack.enter_async_context(watching(running.feed, f"user {number}")) for number in range(20)]
         begun = loop.time()

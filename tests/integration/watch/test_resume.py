@@ -20,6 +20,7 @@ from notifications_service.notification import documents
 from notifications_service.watch import changes
 from notifications_service.watch.changes import ResumePoint
 from notifications_service.watch.tokens import ResumeTokens
+from tests.harness.clocks import stored_now
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import SECRET_KEYS, Notifications, running_notifications
 from tests.harness.watching import create, mark, revision, watching
@@ -27,7 +28,7 @@ from tests.harness.watching import create, mark, revision, watching
 
 def drafts(user_id: str, count: int) -> list[codec.Document]:
     """Return documents to insert past the service."""
-    at = documents.now()
+    at = stored_now()
     return [
         documents.new(documents.Draft(user_id, f"number {number}", "m", documents.Type.IN_APP), at)
         for number in range(count)

@@ -13,6 +13,7 @@ from chassis.errors import InvalidFields
 from notifications_service.feed import requests
 from notifications_service.notification.documents import Type
 from notifications_service.notification.states import Mark
+from tests.harness.clocks import stored_now
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
 
@@ -46,7 +47,7 @@ def test_whole_numbers_are_stored_as_such(number: float, stored: float) -> None:
     """As the source's own system does; what no integer holds exactly stays a float."""
     content = service.NotificationContent(title="t", message="m", type=pb.NOTIFICATION_TYPE_PUSH)
     content.data.update({"number": number})
-    draft = requests.draft("user", content)
+    draft = requests.draft("user", content, stored_now)
     assert draft.type is Type.PUSH
     assert draft.data == {"number": stored}
     assert type((draft.data or {})["number"]) is type(stored)
@@ -58,8 +59,8 @@ def test_contents_that_alone_exceed_an_answer_are_refused_before_it_is_built() -
     fan_out = service.BatchCreateNotificationsRequest.FanOut(user_ids=["u", "v"], content=content)
     batch = service.BatchCreateNotificationsRequest(fan_out=fan_out)
     with pytest.raises(InvalidFields):
-        requests.drafts(batch, 2 * content.ByteSize() - 1)
-    assert len(requests.drafts(batch, 2 * content.ByteSize())) == 2
+        requests.drafts(batch, stored_now, 2 * content.ByteSize() - 1)
+    assert len(requests.drafts(batch, stored_now, 2 * content.ByteSize())) == 2
 
 
 def test_every_mark_and_type_of_the_contract_has_a_meaning() -> None:
@@ -68,4 +69,4 @@ def test_every_mark_and_type_of_the_contract_has_a_meaning() -> None:
     for number in pb.NotificationType.values()[1:]:
         content = service.NotificationContent(title="t", message="m")
         content.type = number
-        assert requests.draft("user", content).type in Type
+        assert requests.draft("user", content, stored_now).type in Type

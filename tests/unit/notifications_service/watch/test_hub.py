@@ -19,6 +19,7 @@ from notifications_service.watch.errors import ResumeTokenExpired, WatchInterrup
 from notifications_service.watch.hub import Hub
 from notifications_service.watch.limits import WatchLimits
 from notifications_service.watch.watcher import Event, Watcher
+from tests.harness.clocks import stored_now
 
 START = Timestamp(1, 0)
 
@@ -80,7 +81,12 @@ async def make(script: Script) -> AsyncIterator[Callable[..., Hub]]:
 
     def hub(limits: WatchLimits | None = None, draining: asyncio.Event | None = None, convert: Any = None) -> Hub:
         made = Hub(
-            script.open, script.now, convert or script.convert, limits or WatchLimits(), draining or asyncio.Event()
+            script.open,
+            script.now,
+            convert or script.convert,
+            limits or WatchLimits(),
+            draining or asyncio.Event(),
+            clock=stored_now,
         )
         hubs.append(made)
         return made
