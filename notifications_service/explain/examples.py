@@ -95,6 +95,8 @@ FEED: Final = (
     Example("feed.pages", _pages(later=False)),
     Example("feed.pages", _pages(later=True), "later page"),
     Example("feed.group", lambda e, v: _feed(e, v).group([v.user_id, "another"], {"read": "$read"})),
+    Example("feed.flag", lambda e, v: _feed(e, v).flag([v.key])),
+    Example("feed.unflag", lambda e, v: _feed(e, v).unflag([v.key])),
     Example("feed.update", lambda e, v: _feed(e, v).update(v.key, {"title": "new"}, {"rev": 1})),
     Example("feed.mark", lambda e, v: _feed(e, v).mark(v.user_id, [v.key], Mark.READ.value)),
     Example("feed.mark_all", _mark_all(filters.EVERYTHING)),
