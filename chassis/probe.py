@@ -1,8 +1,8 @@
 """A health check from the command line, for containers: ``python -m chassis.probe [ADDRESS]``.
 
-It reads the settings of the service that it asks, those of TLS included: the server is known by its own certificate
-(TLS_CERT_FILE), whoever signed it and whatever names are in it, and where it wants one of its callers
-(TLS_CLIENT_CA_FILE), it is shown that same pair, or PROBE_TLS_CERT_FILE and PROBE_TLS_KEY_FILE.
+It reads the TLS settings of the service that it asks. It trusts exactly the server's own certificate (TLS_CERT_FILE),
+whoever signed it and whatever names are in it. Where the server demands certificates of its callers
+(TLS_CLIENT_CA_FILE), the probe presents PROBE_TLS_CERT_FILE and PROBE_TLS_KEY_FILE, or else the server's own pair.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 EXIT_SERVING = 0
 EXIT_NOT_SERVING = 1
-# What the settings are read for; without any of these the server is a plain one, and they need not be.
+# Only where one of these is set are the settings read: without them the server has no TLS.
 _TLS_SETTINGS = ("TLS_CERT_FILE", "SECRETS_DIR")
 _ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}  # noqa: S104
 
 
 @dataclass(frozen=True)
 class Trust:
-    """How a server is known: by an authority, and under which name if not that of its address; and what it is shown."""
+    """TLS of a probe: the authority to trust, the server's name if it is not its address, and our own certificate."""
 
     authority: Path
     name: str = ""
@@ -51,7 +51,7 @@ def probe(address: str, service: str, timeout: float, trust: Trust | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the status; exit 0 when it is SERVING, else 1, and 2 where a setting or a file is wrong."""
+    """Print the status and return the exit code: 0 for SERVING, else 1; 2 where a setting or a file is wrong."""
     parser = argparse.ArgumentParser(prog="python -m chassis.probe", description=__doc__)
     parser.add_argument("address", nargs="?", default=_own_address(), help="default: GRPC_PORT of this host")
     parser.add_argument("--service", default="", help="full name of one service; default: the whole server")
@@ -86,7 +86,7 @@ def _trust(options: argparse.Namespace) -> Trust | None:
 
 
 def trust_of_settings() -> Trust | None:
-    """Return how a server with the settings of this environment is asked; None: in plain text.
+    """Return the TLS that this environment's settings ask for; None for plain text.
 
     Ends the process where a setting is wrong.
     """
@@ -104,7 +104,7 @@ def trust_of_settings() -> Trust | None:
 
 
 def _name_in(certificate: Path) -> str:
-    """Return a name that a certificate is good for: it was issued for callers from elsewhere, not for loopback."""
+    """Return a name in a certificate: it was issued for the name that callers use, not for the loopback address."""
     from cryptography import x509
 
     leaf = x509.load_pem_x509_certificates(certificate.read_bytes())[0]

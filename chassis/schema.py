@@ -1,6 +1,7 @@
-"""What a database lacks of the schema that this version needs, in words that both services use.
+"""The schema check: what a database lacks of the schema that this version of the code needs.
 
-A database that is older than the code is not served: calls would fail. One that is equal or newer is.
+A server does not serve a database that is older than its code, because calls would fail. It serves one that is equal or
+newer.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ from dataclasses import dataclass
 
 
 class SchemaLacking(Exception):
-    """The database answers, and cannot serve this version; one line, safe to log, that names what is missing."""
+    """The schema of the database is not the one that this version needs; the text is one line that is safe to log."""
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaState:
-    """Where a database stands, as seen by this version; migrations by their numbers or titles, oldest first.
+    """The state of a database's schema, as seen by this version; migrations by number or title, oldest first.
 
-    ``unknown``: migrations that it has and this version does not know, since a newer one carried them out.
-    ``missing``: what this version's statements name, or rely on, and the database does not have.
+    ``unknown``: migrations of a newer version, which the database has and this version does not know. ``missing``:
+    tables, columns and indexes that this version's statements need, and the database does not have.
     """
 
     applied: tuple[str, ...] = ()
@@ -31,7 +32,7 @@ class SchemaState:
         return bool(self.unknown)
 
     def problem(self, service: str) -> str:
-        """Return what keeps this version from serving, and the command that helps; empty where nothing does."""
+        """Return why this version cannot serve the database, and the command that helps; empty where it can."""
         cure = f"run `{service} migrate up`"
         if self.newer and self.missing:
             return (

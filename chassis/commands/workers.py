@@ -73,7 +73,7 @@ def serve(command: Sequence[str], count: int, settings: ServerSettings, own: Map
         address = f"{settings.grpc_host}:{settings.grpc_port}"
         return _fail(f"cannot listen on {address}: the port is taken or not ours")
     patience = (settings.grpc_drain_ms + settings.grpc_grace_ms) / 1000 + KILL_AFTER_SECONDS
-    # The guard passes signals on to the workers even if this process hangs.
+    # Started first: signals are received, and the workers end, even if this process hangs later.
     guard = Guard(patience + _OWN_SECONDS)
     guard.start()
     sink = logging.configure(settings.log_level, settings.log_format)

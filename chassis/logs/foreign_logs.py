@@ -1,8 +1,8 @@
-"""What libraries log with the standard ``logging``: what kind of thing happened, without values, and not too often.
+"""Log records of libraries, from the standard ``logging``: without values, and not too many.
 
 Their texts repeat what callers and databases send: gRPC logs a header that is no UTF-8 with its value, asyncio the
-exception of a task with its text. So a record passes as its template, never with its arguments; a text that was put
-together before it was logged does not pass, unless its library is known to speak of itself only.
+exception of a task with its text. So only the template of a record is logged, never its arguments. A text that the
+library formatted before logging it is left out, unless the library is known to write only about itself.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any, Final
 
 import structlog
 
-# Lines of one logger in one second. The rest is counted, and told at the end of that second.
+# Lines of one logger in one second. Further ones are counted, and their number is logged at the end of that second.
 LINES_A_SECOND: Final = 10
 WITHOUT_TEXT: Final = "a library logged something; its text may hold data and is left out"
 
-# What these write speaks of themselves: exporters' endpoints and codes, revisions.
+# These write only about themselves: endpoints and codes of exporters, revisions.
 _WHOLE_TEXTS: Final = frozenset({"opentelemetry", "alembic"})
-# These also log texts put together with what they were sent; gRPC's releases differ in whether they log as "root".
+# These also log texts formatted with data that they were sent. Some releases of gRPC log as "root".
 _NO_TEXTS: Final = ("grpc", "asyncio", "root")
 # How asyncio's and uvloop's texts begin; what follows are representations of objects.
 _BEGINNINGS: Final = (
@@ -43,16 +43,16 @@ def capture(level: int) -> None:
 
 
 def flush() -> None:
-    """Tell what was left out, before the process ends."""
+    """Log how many records were left out, before the process ends."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, Captured):
             handler.flush()
 
 
 def capture_stderr_of_runtimes() -> None:
-    """Keep a server's standard error free of what callers can provoke: it is written at once, and may stall, too.
+    """Keep standard error free of text that callers can provoke: a write to it blocks while nobody reads it.
 
-    Python writes there the text of an exception that it can raise nowhere. gRPC's core is told to be quiet in
+    Python writes the text of exceptions there that it cannot raise anywhere. gRPC's core is silenced in
     ``chassis/__init__.py``.
     """
     log = logging.getLogger("python")
@@ -68,7 +68,7 @@ class Captured(logging.Handler):
         self._limits: dict[str, _Limit] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record without its values, and shut its logger up where it has written too much."""
+        """Write a record without its values, and silence its logger where it has written too much."""
         _write(record.name, record.levelno, _event(record), exc_info=_error(record))
         limit = self._limits.get(record.name)
         if limit is None:
@@ -76,15 +76,15 @@ class Captured(logging.Handler):
         limit.count()
 
     def flush(self) -> None:
-        """Tell how many records were left out so far."""
+        """Log how many records were left out so far."""
         for limit in list(self._limits.values()):
             limit.tell()
 
 
 class _Limit:
-    """Lets a logger write so much a second; beyond, the logger itself is off, so that a record costs next to nothing.
+    """Limits the lines of a logger in a second; beyond, the logger is off, so that a record costs next to nothing.
 
-    Off is more than a level: what would have been written is counted.
+    While it is off, the records that it would have written are counted.
     """
 
     def __init__(self, name: str) -> None:
@@ -104,7 +104,7 @@ class _Limit:
             self._shut_up()
 
     def tell(self) -> None:
-        """Let the logger write again, and say how many records were left out."""
+        """Let the logger write again, and log how many records were left out."""
         left_out, self._left_out = self._left_out, None
         if left_out is None:
             return
@@ -134,7 +134,7 @@ def _event(record: logging.LogRecord) -> str:
     if not isinstance(record.msg, str):
         return WITHOUT_TEXT
     if library in _WHOLE_TEXTS:
-        # Arguments that do not fit their template are the library's fault, and no reason to fail in its place.
+        # Arguments that do not fit their template are the library's mistake, and must not become an error here.
         with suppress(TypeError, ValueError, KeyError):
             return record.getMessage()
     if not record.args and record.name.startswith(_NO_TEXTS):

@@ -27,8 +27,8 @@ Logger = structlog.typing.FilteringBoundLogger
 def configure(level: str, form: str, stream: BinaryIO | None = None) -> LogSink:
     """Send structlog and the standard ``logging`` to ``stream`` (stdout when None).
 
-    ``form`` is ``json``, ``console`` or ``auto`` (console on a terminal). Returns the sink, which the owner flushes
-    before it ends the process; an end by an exception or ``sys.exit`` does so, too.
+    ``form`` is ``json``, ``console`` or ``auto`` (console on a terminal). Returns the sink: whoever ends the process
+    by ``os._exit`` flushes it first; an exception or ``sys.exit`` does so by itself.
     """
     target = stream if stream is not None else sys.stdout.buffer
     console = form == "console" or (form == "auto" and target.isatty())
@@ -59,10 +59,10 @@ def is_enabled(level: str) -> bool:
 
 
 def json_writer() -> Callable[[bytes], None] | None:
-    """Return what takes ready JSON lines, or None when the log is not JSON; call it after ``configure``.
+    """Return a function that writes finished JSON lines, or None when the log is not JSON; call after ``configure``.
 
-    For lines written once per call: structlog's processors cost 14 µs each. The caller answers for what is
-    in them.
+    For lines that are written for every call, because structlog takes 14 µs for each. Nothing removes secrets from
+    them: the caller must.
     """
     configured = structlog.get_config()
     if configured["processors"][-1] is not _json:
@@ -89,7 +89,7 @@ def _flush() -> None:
 
 
 def _dropped_lines(processors: Sequence[Processor], number: int) -> bytes:
-    """Make the line that tells of lines dropped; in a thread of its own, outside of any call."""
+    """Make the line that says how many lines were dropped; runs in the writer's thread, outside of any call."""
     event: Any = {"event": "log lines were dropped: their reader stalled", "lines": number, "logger_name": __name__}
     for process in processors:
         event = process(None, "warning", event)
@@ -137,7 +137,7 @@ def _json(_: Any, __: str, event: MutableMapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(event, default=repr)
     except TypeError:
-        # Half of a surrogate pair, a number beyond 64 bits: what is logged never stops who logs it.
+        # Half of a surrogate pair, or a number beyond 64 bits: such a value must not become an error of its logger.
         return json.dumps(event, default=repr, skipkeys=True).encode()
 
 

@@ -1,4 +1,4 @@
-"""Where log lines go: one stream, written in batches so that a line costs no system call, and never waited for."""
+"""The log sink: lines of all loggers go to one stream, in batches to save system calls, and nobody waits for it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from chassis.logs.writer import LogWriter, Tell
 
 _HAND_OVER_AFTER_SECONDS: Final = 0.1
 _HAND_OVER_AT_LINES: Final = 256
-# How long the end of a process waits for a reader of the log that stalls.
+# How long a process that ends waits until its log is written, in case that the reader of the log stalls.
 FLUSH_SECONDS: Final = 1.0
 
 
 class Writer(Protocol):
-    """What lines are handed over to."""
+    """Takes the lines that the sink has collected."""
 
     dropped: int
 
@@ -96,7 +96,7 @@ class LogSink:
 
 
 class _Memory:
-    """A stream without a file descriptor: writing to it is never waited for."""
+    """Writes to a stream in memory, without a file descriptor, which never blocks."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

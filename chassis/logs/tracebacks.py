@@ -1,7 +1,7 @@
-"""Exceptions described for the log without the data that drivers put into their messages.
+"""Tracebacks for the log, without the data that drivers put into the texts of exceptions.
 
-Database drivers quote SQL, parameters and row values in the text of an exception. Only the place, the
-class and a numeric error code are safe, except for classes whose text speaks of the code itself.
+Database drivers quote SQL, parameters and values of rows in the text of an exception. Only its place, its class and a
+numeric error code are safe to log, except for classes whose text describes only the code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_CAUSES: Final = 8
 
 
 def describe(error: BaseException) -> list[str]:
-    """Return the chain of an exception, newest first: class, numeric code, and where it passed."""
+    """Return the chain of an exception, newest first: class, numeric code, and the frames that it passed."""
     lines: list[str] = []
     link: BaseException | None = error
     for _ in range(_MAX_CAUSES):

@@ -1,8 +1,7 @@
-"""Writing log lines in a thread of its own, so that a reader of the log that stalls holds up nobody else.
+"""The log writer: a thread of its own writes the lines, so that a stalled reader of the log blocks nothing else.
 
-A pipe that nobody reads is full after 64 KiB, and the next write to it waits for as long as that lasts. Only a thread
-can wait there: a descriptor made non-blocking would be so for every process that shares it
-(docs/decisions/0057-logs-that-never-block.md).
+A pipe that nobody reads is full after 64 KiB, and the next write to it blocks. A non-blocking descriptor would avoid
+that, but it would be non-blocking for all processes that share it (docs/decisions/0057-logs-that-never-block.md).
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
-# Bytes that may wait to be written: some 1,500 lines. What comes beyond them is dropped.
+# Bytes that may wait to be written: some 1,500 lines. Further lines are dropped.
 BACKLOG_BYTES: Final = 256 * 1024
 
-# Makes the line, with its end, that says how many were dropped.
+# Makes the line, newline included, that says how many were dropped.
 Tell = Callable[[int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Lines to write, how many they are, and how many had been dropped when they were taken."""
+    """Lines to write, their number, and how many lines had been dropped when these were taken."""
 
     lines: bytes
     count: int
@@ -34,10 +33,10 @@ class _Batch:
 
 
 class LogWriter:
-    """Writes what it is given to a file descriptor, in that order, and never makes the giver wait.
+    """Writes lines to a file descriptor, in the order in which they come; ``put`` never blocks.
 
-    ``dropped`` counts the lines that had no room, or could not be written. How many they were is said in a line as
-    soon as something can be written again.
+    ``dropped`` counts the lines that had no room, or could not be written. A line says how many they were as soon as
+    something can be written again.
     """
 
     def __init__(self, descriptor: int, tell: Tell, *, backlog: int = BACKLOG_BYTES) -> None:
@@ -48,14 +47,14 @@ class LogWriter:
         self._thread: threading.Thread | None = None
         self._waiting: list[bytes] = []
         self._waiting_count = 0
-        # Those that wait and those that are being written.
+        # Of lines that wait and of lines that are being written.
         self._bytes = 0
         self._untold = 0
         self._fails = False
         self.dropped = 0
 
     def put(self, lines: bytes, count: int) -> None:
-        """Take ``count`` whole lines, each with its end; drop them where there is no room."""
+        """Take ``count`` whole lines, newlines included; drop them where there is no room."""
         with self._changed:
             if self._bytes and self._bytes + len(lines) > self._backlog:
                 self._drop(count)
@@ -70,7 +69,7 @@ class LogWriter:
             self._changed.notify_all()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until all is written and told, for ``seconds`` at most, and say whether it is."""
+        """Wait until everything is written, for ``seconds`` at most, and say whether it is."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._bytes and not self._has_work(), seconds)
 
@@ -79,7 +78,7 @@ class LogWriter:
         self._untold += count
 
     def _has_work(self) -> bool:
-        # While writing fails, only something new to write is a reason to try again.
+        # While writing fails, only new lines are a reason to try again.
         return bool(self._waiting or (self._untold and not self._fails))
 
     def _run(self) -> None:
@@ -91,7 +90,7 @@ class LogWriter:
     def _take(self) -> _Batch:
         with self._changed:
             self._changed.wait_for(self._has_work)
-            # What was dropped came after all that waits now, and is told after it.
+            # The lines that were dropped came after all that wait now, so their number is written after these.
             batch = _Batch(b"".join(self._waiting), self._waiting_count, self._untold)
             self._waiting, self._waiting_count, self._untold = [], 0, 0
             return batch
@@ -110,13 +109,13 @@ class _Output:
     """A file descriptor to which whole lines are written, beside other processes that do the same."""
 
     def __init__(self, descriptor: int) -> None:
-        # A copy, because the number may come to mean another file once its owner has closed it.
+        # A copy: once its owner has closed the file, the number may be given to another one.
         self._descriptor = os.dup(descriptor)
         self._is_pipe = stat.S_ISFIFO(os.fstat(self._descriptor).st_mode)
         self._within_a_line = False
 
     def write(self, lines: bytes) -> bool:
-        """Write lines, however long that takes, and say whether it was done; not where the reader is gone."""
+        """Write lines, however long that takes; return False where the reader is gone."""
         if self._within_a_line:
             lines = b"\n" + lines
         done = 0
@@ -144,7 +143,7 @@ class _Output:
         if not self._is_pipe:
             yield
             return
-        # Where there are no locks, lines may mix, which is better than to lose them.
+        # Where locks are not supported, lines may mix, which is better than losing them.
         with suppress(OSError):
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
         try:

@@ -1,1 +1,1 @@
-"""Calls to other services."""
+"""Peers: calls to the other service."""

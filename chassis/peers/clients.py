@@ -1,4 +1,4 @@
-"""Calls to the other service: deadline and request id passed on, failures counted, retries where safe.
+"""The client of another service: passes deadline and request id on, counts failures, and retries where that is safe.
 
 A channel outlives the server behind it. ``Client.call`` wraps one method of a generated stub.
 """
@@ -21,7 +21,7 @@ from chassis.settings import ServerSettings
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
-# The answer needs time to travel back and to be worked into ours.
+# Time for the answer to travel back, and to become part of ours.
 _MARGIN_SECONDS: Final = 0.01
 
 # Codes that say "the service is away", not "the request is wrong". CANCELLED is what a server that ends
@@ -146,7 +146,7 @@ def _service_config(idempotent: Iterable[str]) -> str:
     names = [_method_name(name) for name in idempotent]
     if names:
         config["methodConfig"] = [{"name": names, "retryPolicy": _RETRY_POLICY}]
-        # A server that ends fails what is in flight all at once; half of these may, before retries stop.
+        # A server that ends fails all calls in flight at once: 100 failures in a row are retried before retries stop.
         config["retryThrottling"] = {"maxTokens": 200, "tokenRatio": 0.1}
     return orjson.dumps(config).decode()
 

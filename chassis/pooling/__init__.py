@@ -1,1 +1,1 @@
-"""Work on a pool of connections: how much at a time, and what becomes of it when its caller leaves."""
+"""Connection pools: how much work runs on one at a time, and what happens when the caller of that work leaves."""

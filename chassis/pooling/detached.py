@@ -1,9 +1,9 @@
-"""Work that its caller may leave: it runs in a task of its own, where the caller's end does not reach the driver.
+"""Detached work: it runs in a task of its own, so that a caller that is cancelled does not cancel the driver's work.
 
-A cancellation in the middle of a driver's work costs a connection at best. Together with a timeout, which a deadline
-makes of it, it left PyMongo's pool locked for ever on Python 3.11 (docs/decisions/0056). So the caller waits, at most
-until its deadline, and what it has left behind goes on: bounded in number by the gate of its pool, and in time by the
-limits that the work has of its own. A transaction asks ``proceed`` between its statements, and ends early.
+A cancellation in the middle of a driver's work costs at least a connection. Together with a timeout it left PyMongo's
+pool locked for ever on Python 3.11 (docs/decisions/0056). So a caller waits until its deadline at most, and the work
+goes on without it. The gate of the pool limits how much such work there is, and limits of its own how long it takes. A
+transaction calls ``proceed`` between its statements, and ends early where its caller has left.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from chassis.pooling.gate import Gate
 
 T = TypeVar("T")
 
-# Seconds that ``close`` gives to what is still running, and once more for its cancellation.
+# Seconds that ``close`` waits for work that is still running, and then again for its cancellation.
 CLOSING_SECONDS: Final = 1.0
 
-# What the caller of the current work waits for; done before the work is: nobody waits any more.
+# The future that the caller of the current work waits for. If it is done before the work is, nobody waits any more.
 _awaited: Final[ContextVar[asyncio.Future[Any] | None]] = ContextVar("awaited", default=None)
 
 
@@ -31,14 +31,14 @@ class CallerLeft(Exception):
 
 
 def proceed() -> None:
-    """Raise CallerLeft where nobody waits for the current work: for places where it can end without loose ends."""
+    """Raise CallerLeft where nobody waits for the current work; to be called where the work can safely end."""
     awaited = _awaited.get()
     if awaited is not None and awaited.done():
         raise CallerLeft
 
 
 class Detached:
-    """Runs work on one pool, as much at a time as its gate lets in."""
+    """Runs work on one pool, at most as much at a time as its gate admits."""
 
     def __init__(self, gate: Gate) -> None:
         self.gate: Final = gate
@@ -100,7 +100,7 @@ class Detached:
             self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def close(self) -> None:
-        """Wait for what is still running, then cancel it; takes twice ``CLOSING_SECONDS`` at most."""
+        """Wait for work that is still running, then cancel it; takes twice ``CLOSING_SECONDS`` at most."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSING_SECONDS)
         for task in self._tasks:

@@ -1,8 +1,8 @@
-"""A gate of as many places as a pool has connections: whoever is let in never waits inside of the driver.
+"""The gate of a pool: a semaphore with as many places as the pool has connections.
 
-Drivers wait for a connection in ways that a cancellation at the wrong moment breaks (docs/decisions/0056). Whoever
-waits here may leave at any time, and a pool that stays full is told as what it is: ``Overloaded``, not a database
-that is away.
+Whoever has a place finds a free connection, so nobody waits inside the driver, where a cancellation at the wrong moment
+breaks the pool (docs/decisions/0056). Here a caller may stop waiting at any time. And where a pool stays full, callers
+get ``Overloaded``, not the error of a database that is away.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _FULL: Final = "all connections to the database are in use"
 
 
 class Gate:
-    """Lets ``size`` in at once, the others in the order in which they came.
+    """Admits ``size`` callers at once; the others wait in the order in which they came.
 
-    For metrics: ``limit`` and ``inside``, ``waiting`` and ``timeouts`` (those who waited in vain so far).
+    For metrics: ``limit``, ``inside``, ``waiting`` and ``timeouts`` (callers that waited in vain so far).
     """
 
     def __init__(self, size: int, patience: float) -> None:
-        """``patience``: seconds that one waits at most."""
+        """``patience``: seconds that a caller waits at most."""
         self.limit: Final = size
         self.inside = self.timeouts = 0
         self._patience = patience
@@ -34,13 +34,13 @@ class Gate:
 
     @property
     def waiting(self) -> int:
-        """How many wait to be let in."""
+        """The number of callers that wait."""
         return sum(not waiter.done() for waiter in self._waiters)
 
     async def enter(self) -> None:
-        """Take a place, for which ``leave`` must be called; the usual case waits for nothing.
+        """Take a place, and wait for one if none is free; ``leave`` must be called afterwards.
 
-        Raises Overloaded after ``patience``, or CallDeadlineExceeded where less time than that is left.
+        Raises Overloaded after ``patience``, or CallDeadlineExceeded where the call has less time left than that.
         """
         if self.inside < self.limit:
             self.inside += 1
@@ -48,7 +48,7 @@ class Gate:
             await self._wait()
 
     def leave(self) -> None:
-        """Give a place back, or hand it to whoever has waited longest."""
+        """Give a place back, or hand it to the caller that has waited longest."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():

@@ -1,6 +1,7 @@
-"""Whether a database takes writes, as far as its answers tell: a server may answer every read and refuse every write.
+"""Writability of a database: a server may answer every read and refuse every write.
 
-Nobody writes to find out. A write that is refused tells, and for a minute counts for those that nobody tried.
+It is inferred from the answers to callers' writes, never from test writes: after a refused write the database counts as
+not writable for a minute.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from chassis.telemetry.families import Family
 
 Cause = Literal["read_only", "disk_full"]
 
-# After a refused write, so many seconds without another one mean that writes succeed again.
+# If no write was refused for so many seconds, writes are taken to succeed again.
 REFUSED_SECONDS: Final = 60.0
 
 log = logging.get(__name__)
 
 
 class Writability:
-    """What is known of one database. For metrics: ``writable``, and ``refusals`` by cause."""
+    """Whether one database takes writes. For metrics: ``writable``, and ``refusals`` by cause."""
 
     def __init__(self) -> None:
         self.refusals: Counter[str] = Counter(read_only=0, disk_full=0)
@@ -31,22 +32,22 @@ class Writability:
 
     @property
     def writable(self) -> bool:
-        """Whether writes succeed, for all that is known."""
+        """Whether writes succeed, as far as is known."""
         return monotonic() >= self._until
 
     def refused(self, cause: Cause, number: int) -> None:
-        """Note a write that was refused; ``number``: the server's own for it."""
+        """Note a write that was refused; ``number``: the server's number for the error."""
         self.refusals[cause] += 1
         self._until = monotonic() + REFUSED_SECONDS
         self.tell(cause=cause, number=number)
 
     def accepts(self) -> None:
-        """Note that the server takes writes again, for all that it says."""
+        """Note that the server says that it takes writes again."""
         self._until = 0.0
         self.tell()
 
     def tell(self, **why: str | int) -> None:
-        """Log it when it has changed; to be called from time to time, since it also changes by waiting."""
+        """Log a change of ``writable``; to be called from time to time, since time alone may change it."""
         writable = self.writable
         if writable == self._told:
             return

@@ -1,1 +1,1 @@
-"""The gRPC server: listeners, routing, health, TLS, and its life from start to drain."""
+"""The gRPC server: listeners, routing, health, TLS, and its lifecycle from start to drain."""

@@ -1,4 +1,4 @@
-"""What one connection may take of a server: options of gRPC's core."""
+"""Limits of one connection: options of gRPC's core."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, Final
 from chassis.interceptors.metadata_limit import MOST_METADATA_BYTES
 from chassis.settings import ServerSettings
 
-# Metadata of a call: beyond this gRPC's core refuses the more calls the larger they are, up to MOST_METADATA_BYTES,
-# beyond which it refuses all.
+# Bytes of a call's metadata: beyond this gRPC's core refuses some calls, more of them the larger they are; beyond
+# MOST_METADATA_BYTES it refuses all.
 METADATA_BYTES: Final = 8 * 1024
-# TLS, the first frame of HTTP/2 and the answer to our settings take a few round trips: this is for bad lines.
+# TLS, the first frame of HTTP/2 and the answer to our settings take a few round trips; bad networks need the rest.
 HANDSHAKE_MS: Final = 10_000
 
 
@@ -27,7 +27,7 @@ def options(settings: ServerSettings) -> list[tuple[str, Any]]:
         ("grpc.http2.settings_timeout", HANDSHAKE_MS),
         ("grpc.keepalive_time_ms", settings.grpc_keepalive_ms),
         ("grpc.keepalive_timeout_ms", settings.grpc_keepalive_timeout_ms),
-        # By itself the one above is without effect (1.85.1): the core then waits a minute for the answer to any ping.
+        # Without this one, the option above has no effect (1.85.1): the core waits a minute for the answer to a ping.
         ("grpc.http2.ping_timeout_ms", settings.grpc_keepalive_timeout_ms),
         # Callers may ping as often as we do; the default answers GOAWAY too_many_pings.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", settings.grpc_keepalive_ms // 2),

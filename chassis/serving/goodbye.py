@@ -1,9 +1,9 @@
-"""The end of a drain: a moment without new calls, in which the listeners say goodbye and cut none of them off.
+"""The goodbye (HTTP/2's GOAWAY) at the end of a drain: sent at a moment when no call is on its way.
 
-gRPC's core ends with CANCELLED, which few retry policies repeat, what reaches a server between the beginning of its
-shutdown and its client's knowledge of that (GOAWAY). So calls that arrive at the end of a drain wait: callers that wait
-for an answer send nothing, and once all is quiet nobody's call is on the way. After the goodbye those that wait are
-served like all others in flight (docs/decisions/0055-how-a-process-ends.md).
+A call that reaches a server after its shutdown began, and before its client knows of that (GOAWAY), is ended by gRPC's
+core with CANCELLED, which few retry policies repeat. So calls that arrive at the end of a drain are held: callers that
+wait for an answer send nothing, and soon no call is on its way. Then the goodbye is sent, and the held calls are served
+like all others in flight (docs/decisions/0055-how-a-process-ends.md).
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from typing import Any, Final
 
 from chassis.interceptors import Handler
 
-# Nothing has come for so long: whatever was on the way is here.
+# If no call came for so long, none is on its way.
 _QUIET_SECONDS: Final = 0.03
-# Callers that do not wait for answers are never quiet.
+# The longest wait for that: callers that do not wait for answers never stop sending.
 _LONGEST_SECONDS: Final = 0.2
 _KINDS: Final = ("stream_unary", "stream_stream", "unary_unary", "unary_stream")
-# Turns of the loop in which all listeners have sent their goodbye; calls served after that are answered behind it.
+# Turns of the loop after which all listeners have sent their goodbye; answers to held calls must come after it.
 _STEPS: Final = 4
 
 
 class Goodbye:
-    """Is said once; holds calls until then."""
+    """The one goodbye of a server, which holds calls until it was sent."""
 
     def __init__(self) -> None:
         self._arrivals = 0
         self._said = asyncio.Event()
 
     def hold(self, handler: Any) -> Any:
-        """Return a handler of gRPC's that waits for the goodbye before it does what ``handler`` does."""
+        """Return a gRPC handler that waits for the goodbye before it runs ``handler``."""
         if handler is None:
             return None
         self._arrivals += 1
@@ -47,7 +47,7 @@ class Goodbye:
         return wait
 
     async def said_by(self, leave: Callable[[], Awaitable[None]]) -> None:
-        """Wait for quiet, begin to ``leave``, let the calls that wait go on, and wait for the end of leaving."""
+        """Wait until no call is on its way, start ``leave``, let the held calls go on, and wait for ``leave``."""
         try:
             await self._quiet()
             leaving = asyncio.ensure_future(leave())

@@ -1,8 +1,8 @@
-"""Ends a process that was told to end, or whose event loop has stopped turning, whatever hangs in it.
+"""A watchdog: it ends a process that was told to end, or whose event loop has stopped turning, whatever hangs in it.
 
-A thread of its own takes SIGTERM and SIGINT (they are blocked in all others), so they are heard while the event loop is
-blocked, by Python or by C. Behind the thread stand two timers of the kernel, which need nothing of the interpreter
-(docs/decisions/0055-how-a-process-ends.md).
+A thread of its own receives SIGTERM and SIGINT, which are blocked in all others, so signals are handled while the
+event loop is blocked. In case that the thread hangs, too, two timers of the kernel end the process without the
+interpreter (docs/decisions/0055-how-a-process-ends.md).
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ EXIT_STUCK: Final = 4
 EXIT_STOPPED_AT_ONCE: Final = 130
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-# What closing takes after the calls in flight have ended, or a second signal has come.
+# Time for closing, after the calls in flight have ended or a second signal has come.
 CLOSE_SECONDS: Final = 3.5
 _AT_ONCE_SECONDS: Final = 1.0
-# How long the last line of the log may take, whose reader may be what hangs.
+# How long writing the last log line may take: the reader of the log may be what hangs.
 _WORDS_SECONDS: Final = 0.4
-# The kernel's timer after ours: nothing of this process is needed for it.
+# How much later than the thread the kernel's timer ends the process.
 _KERNEL_LATER_SECONDS: Final = 0.8
-# Processor time for which C code may keep all threads of Python from running.
+# Processor time that C code may use without releasing the interpreter lock.
 _HELD_SECONDS: Final = 5.0
 _TICK_SECONDS: Final = 0.25
 _FRAMES: Final = 12
 
 
 class Guard:
-    """Hears the signals, and watches the event loop, of one process.
+    """Receives the signals of a process and watches its event loop.
 
-    ``patience``: seconds from the first signal to an end by force; ``deaf``: seconds without a turn of the loop after
-    which the process ends, 0: never.
+    ``patience``: seconds from the first signal until the process is ended by force; ``deaf``: seconds without a turn of
+    the event loop after which the process is ended, 0: never.
     """
 
-    # Writes what the log still holds; set once there is a log.
+    # Writes the log lines that wait; set once there is a log.
     flush: Callable[[], object] | None = None
 
     def __init__(self, patience: float, *, deaf: float = 0.0) -> None:
@@ -61,20 +61,20 @@ class Guard:
         self._turns = 0
 
     def start(self) -> None:
-        """Take the signals from now on, for good; call it in the main thread before there are others."""
+        """Receive the signals from now on, for good; call it in the main thread before there are others."""
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         threading.Thread(target=self._run, name="guard", daemon=True).start()
 
     def attach(self) -> None:
-        """Tell the running event loop of signals, those that came before included, and watch it turn."""
+        """Pass signals on to the running event loop, earlier ones included, and watch that it turns."""
         self._loop = asyncio.get_running_loop()
         self._turn()
         self._tell()
 
     def expect_end(self, seconds: float | None = None) -> None:
-        """End the process by force if it has not ended by itself within ``seconds``, or the patience if None.
+        """End the process by force if it has not ended by itself within ``seconds``, or ``patience`` where None.
 
-        An earlier limit holds.
+        If called twice, the earlier limit holds.
         """
         now = monotonic()
         limit = now + (self._patience if seconds is None else seconds)
@@ -82,7 +82,7 @@ class Guard:
         signal.setitimer(signal.ITIMER_REAL, max(0.0, self._deadline - now) + _KERNEL_LATER_SECONDS)
 
     def detach(self) -> None:
-        """The loop has ended by itself: leave the interpreter as long to end as the patience has left."""
+        """Stop watching the loop, which has ended; the interpreter has the rest of ``patience`` to end."""
         self._loop = None
         self.expect_end()
 
@@ -98,7 +98,7 @@ class Guard:
     def _run(self) -> None:
         quiet, seen, before = 0.0, 0, monotonic()
         while True:
-            # Wound up again and again by this thread, it goes off where the thread cannot run.
+            # This thread sets it anew again and again, so it goes off only where the thread cannot run.
             signal.setitimer(signal.ITIMER_PROF, min(_HELD_SECONDS, self._patience))
             heard = signal.sigtimedwait(SIGNALS, _TICK_SECONDS)
             # A process that was itself stopped for a while (SIGSTOP) must not take the pause for silence.
@@ -131,7 +131,7 @@ class Guard:
             self._end(EXIT_DEAF, "the event loop hangs", seconds=self._deaf, at=_place_of_main())
 
     def _end(self, code: int, event: str, **facts: Any) -> None:
-        """End the process now; the log gets a moment to take a line, in a thread that may hang, too."""
+        """End the process now; a thread, which may hang, too, has a moment to write a line to the log."""
 
         def say() -> None:
             logging.get("chassis.serving.guard").error(event, exit_code=code, **facts)

@@ -16,14 +16,14 @@ SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN: Final = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 SERVICE_NAME: Final = "grpc.health.v1.Health"
-# SERVING for as long as the process answers, whatever its database does: for those who start anew what does not.
+# This name is SERVING for as long as the process answers, whatever its database does: for restarts of processes.
 LIVENESS: Final = "liveness"
 
 Probe = Callable[[], Awaitable[object]]
 
 
 class Health:
-    """The state that health checks report: one for all services, since all need the one database."""
+    """The state that health checks report; one for all services, because all need the same database."""
 
     def __init__(self, services: Iterable[str]) -> None:
         self.services = frozenset(("", *services))
@@ -104,7 +104,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
 async def watch_probe(health: Health, probe: Probe, interval: float, limit: float) -> None:
     """Run ``probe`` every ``interval`` seconds for ever; a failure or ``limit`` seconds mean not serving."""
     log = logging.get("chassis.serving.health")
-    # What was told last: a server that starts without its database says why, and so does one whose reason changes.
+    # The reason that was logged last: each new reason is logged once, also at the start of a server.
     told = None if health.serving else ""
     while True:
         problem = await run_probe(probe, limit)
@@ -121,7 +121,7 @@ async def watch_probe(health: Health, probe: Probe, interval: float, limit: floa
 async def run_probe(probe: Probe, limit: float) -> str | None:
     """Run a probe once; return None when it succeeded, else what went wrong (no driver text).
 
-    A probe that does not even end when it is cancelled is left behind: health must say so, not hang with it.
+    A probe that does not end when it is cancelled is abandoned, so that health does not hang with it.
     """
     running = asyncio.ensure_future(probe())
     try:

@@ -1,7 +1,7 @@
-"""What is served beside the services: health, reflection, and the refusal of methods that nobody knows.
+"""Infrastructure methods: health, reflection, and the answer to unknown methods.
 
-Health and reflection are neither logged nor measured, and health is answered when calls are refused. But nothing may
-be opened without limits (docs/decisions/0054-admission-from-the-headers-on.md).
+Health and reflection are neither logged nor measured, and health checks are answered even while calls are refused.
+Both have limits of their own (docs/decisions/0054-admission-from-the-headers-on.md).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from chassis.serving.health import SERVICE_NAME as HEALTH
 from chassis.serving.health import Health, HealthServicer
 from chassis.serving.registration import Composer, Router, record, writing
 
-# A check is answered at once, so these are about those that never say what they ask: the oldest gives way to a new one.
+# A check whose message has come is answered at once, so only checks without a message fill this; the oldest is ended.
 MAX_CHECKS: Final = 1_000
 CHECK_SECONDS: Final = 5.0
 # In place of the name of a method that nobody knows.
@@ -34,18 +34,18 @@ _UNKNOWN: Final = "unknown"
 
 
 def checks_in_flight(max_watches: int, cap: float) -> ProbesInFlight:
-    """Return the place in which health checks are counted; ``cap``: of other calls, in seconds."""
+    """Return the count of health checks in flight; ``cap``: of other calls, in seconds."""
     return ProbesInFlight(MAX_CHECKS, max_watches, min(cap, CHECK_SECONDS))
 
 
 def health_checks(health: Health, validation: Validation, checks: ProbesInFlight) -> Router:
-    """Return what answers ``grpc.health.v1``."""
+    """Return the router of ``grpc.health.v1``."""
     recorded = record([(health_pb2_grpc.add_HealthServicer_to_server, HealthServicer(health))])
     return Composer(Envelope(checks, gates=(metadata_limit,)), validation).router(recorded)
 
 
 def contract(health: Health, validation: Validation, in_flight: InFlight) -> Router:
-    """Return what answers ``grpc.reflection.v1alpha``, within the limits of calls."""
+    """Return the router of ``grpc.reflection.v1alpha``, whose calls count among all calls in flight."""
     names = (*sorted(health.services - {""}), HEALTH, reflection.SERVICE_NAME)
     servicer = reflection.aio.ReflectionServicer(names)
     ((service, handlers),) = record([(reflection_pb2_grpc.add_ServerReflectionServicer_to_server, servicer)]).items()
@@ -72,9 +72,9 @@ async def _prepared(requests: AsyncIterable[bytes], prepare: Prepare) -> AsyncIt
 
 
 class UnknownMethods(grpc.GenericRpcHandler):
-    """Answers what no other handler knows with UNIMPLEMENTED and its reason; registered last.
+    """Answers methods that no other handler knows with UNIMPLEMENTED and a reason; registered last.
 
-    It passes no gates, since they are bound to methods, and is refused in any case.
+    It has no gates, since those are bound to methods, and it refuses every call anyway.
     """
 
     def __init__(self, envelope: Envelope) -> None:

@@ -1,7 +1,7 @@
-"""Running a server from the first line to the last: start, wait for a signal, drain, close.
+"""The lifecycle of a server: start, wait for a signal, drain, close.
 
 The drain order: health NOT_SERVING → wait for balancers → end streams → stop with grace → wait for
-the calls in flight → close what was opened, newest first. Whatever hangs in it, ``chassis/serving/guard.py`` ends it.
+the calls in flight → close what was opened, newest first. If something hangs, ``guard`` ends the process.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class StartFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a composition root gets: where to put what must be closed, and the sign of the end.
+    """The lifetime of a server, as its composition root sees it.
 
     ``resources``: enter pools and clients here; they close in reverse order after the last call.
     ``draining``: set when open streams should end.
@@ -51,7 +51,7 @@ def run(settings: ServerSettings, build: Build) -> int:
 
     0 after a drain; 1 when the start failed (one line on stderr), or when the server could accept no more calls; 3 when
     the process was deaf: the database answered new connections, but not ours; 130 when a second signal cut the drain
-    short. What hangs is ended by force, with 3 where the event loop does not turn, and 4 or 130 after a signal.
+    short. A process that hangs is ended by force: with 3 if its event loop does not turn, with 4 or 130 after a signal.
     """
     patience = (settings.grpc_drain_ms + settings.grpc_grace_ms) / 1000 + CLOSE_SECONDS
     guard = Guard(patience, deaf=settings.health_deaf_ms / 1000)
@@ -102,7 +102,7 @@ async def _drain(server: Server) -> None:
 
 
 async def _until(stop_now: asyncio.Event, drain: Awaitable[None]) -> bool:
-    """Run the drain to its end (True), or give it up at the second signal (False)."""
+    """Run the drain, and return True at its end; give it up and return False at the second signal."""
     draining = asyncio.ensure_future(drain)
     cut_short = asyncio.ensure_future(stop_now.wait())
     await asyncio.wait((draining, cut_short), return_when=asyncio.FIRST_COMPLETED)
@@ -117,9 +117,9 @@ async def _until(stop_now: asyncio.Event, drain: Awaitable[None]) -> bool:
 
 
 def _settle_memory() -> None:
-    # What start-up made stays for good: without it, full collections have little left to look at.
+    # What start-up made stays for good, so the garbage collector need not look at it again.
     gc.collect()
     gc.freeze()
-    # glibc keeps what imports and the reading of settings have freed, 2 to 3 MiB, unless it is asked.
+    # glibc keeps 2 to 3 MiB that imports and the reading of settings have freed, unless it is told to return them.
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)

@@ -1,10 +1,9 @@
-"""Several gRPC servers of one event loop on one port, so that calls are accepted several at a time.
+"""Listeners: several gRPC servers of one event loop on one port, so that several calls are accepted at a time.
 
-A ``grpc.aio`` server asks gRPC's core for one new call, and for the next one only in a later turn of the event loop,
-when another thread has handed over the last: of a crowd, one call a turn gets in. Servers of their own do so beside
-each other, each for the connections that the kernel gives it (docs/decisions/0052-several-listeners.md).
+A ``grpc.aio`` server accepts one new call in a turn of the event loop, however many wait. Several servers accept one
+each; the kernel spreads the connections among them (docs/decisions/0052-several-listeners.md).
 
-One whose accept loop has failed serves nobody any more, and another one takes its place
+A listener whose accept loop has failed accepts no more calls, and is replaced by a new one
 (docs/decisions/0053-listeners-watched.md).
 """
 
@@ -21,11 +20,11 @@ from chassis.logs import logging, tracebacks
 from chassis.serving import connections, method_names, ports, tls
 from chassis.settings import ServerSettings
 
-# Together they take half a MiB and as many file descriptors.
+# All listeners together take half a MiB, and one file descriptor each.
 LISTENERS: Final = 16
-# How often they are looked at; gRPC tells nobody when one has died. 0.02 ms each.
+# How often it is checked that they live, since gRPC does not report a death. A check takes 0.02 ms.
 LOOK_SECONDS: Final = 0.2
-# So many failures to put another one in the place of a dead one, in a row, and the port is given up.
+# After so many failures in a row to replace a dead listener, the server gives up its port.
 GIVE_UP_AFTER: Final = 15
 _START_SECONDS: Final = 5.0
 
@@ -53,7 +52,7 @@ class Listeners:
         self._settings = settings
         self._handlers = handlers
         self._servers = [self._server() for _ in range(LISTENERS)]
-        # Held while listeners change, so that the end meets none that is half started.
+        # Held while listeners change, so that ``stop`` finds none that is half started.
         self._changing = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
         self._dying: dict[grpc.aio.Server, asyncio.Task[None]] = {}
@@ -65,7 +64,7 @@ class Listeners:
         self._credentials = tls.server_credentials(self._settings)
         try:
             if not self._settings.grpc_so_reuseport:
-                # Kept to the end: the port stays ours while none of the listeners lives.
+                # Kept to the end, so that the port stays ours even while no listener lives.
                 port = self._held.enter_context(ports.reserve(host, port)).getsockname()[1]
             for server in self._servers:
                 port = self._bind(server, port)
@@ -100,7 +99,7 @@ class Listeners:
         return server.add_secure_port(address, self._credentials())
 
     async def _watch(self) -> None:
-        """Replace whichever has died, until that fails again and again."""
+        """Replace listeners that have died, until that fails ``GIVE_UP_AFTER`` times in a row."""
         failures = 0
         while failures < GIVE_UP_AFTER:
             await asyncio.sleep(LOOK_SECONDS)
@@ -110,7 +109,7 @@ class Listeners:
         self.failed.set()
 
     async def _replace_dead(self) -> bool:
-        """Return whether all listeners live now."""
+        """Replace the listeners that have died; say whether all live now."""
         for place, server in enumerate(self._servers):
             if (cause := await _cause_of_death(server)) is not None and not await self._replace(place, cause):
                 return False
@@ -132,7 +131,7 @@ class Listeners:
         return True
 
     async def _let_end(self, dead: grpc.aio.Server) -> None:
-        """Give the calls of a dead listener, which go on, the time that those of an old connection get."""
+        """Stop a dead listener; its calls in flight get the same grace as those of a connection that is too old."""
         try:
             await _stop(dead, self._settings.grpc_max_connection_age_grace_ms / 1000)
         finally:
@@ -143,12 +142,12 @@ async def _stop(server: grpc.aio.Server, grace: float) -> None:
     try:
         await server.stop(grace)
     except Exception:  # noqa: BLE001 - what its accept loop has failed with: anything
-        # Of a server that died a moment ago, the first request to stop does no more than raise that.
+        # The first ``stop`` of a server that has just died only raises its cause of death.
         await server.stop(grace)
 
 
 async def _cause_of_death(server: grpc.aio.Server) -> Exception | None:
-    """Return what has ended a server; None: it lives."""
+    """Return the error that has ended a server; None while it lives."""
     try:
         lives = await server.wait_for_termination(0)
     except Exception as error:  # noqa: BLE001 - gRPC raises what its accept loop has failed with: anything

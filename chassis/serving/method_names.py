@@ -1,8 +1,8 @@
-"""Names of methods that are no UTF-8, which would end the listener that they reach.
+"""Method names that are no UTF-8: without this module, a call of one ends the listener that it reaches.
 
 ``grpc.aio`` (1.85.1) decodes the path of a call in the loop that accepts calls, where an error ends that loop and its
-server (docs/decisions/0053-listeners-watched.md). Nothing of ours runs before, but Python's own handler of errors in
-decoding does, and it can be replaced.
+server (docs/decisions/0053-listeners-watched.md). None of our code runs before that. But Python lets us replace its
+handler of decoding errors, which does.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _ACCEPTING: Final = "AioServer._server_main_loop"
 
 
 def tolerate() -> None:
-    """Have such names read with U+FFFD in place of what is wrong, from now on: then they are unknown methods.
+    """From now on, read such names with U+FFFD in place of wrong bytes, so that they are unknown methods.
 
-    Wherever else text cannot be converted, Python raises as it always does.
+    Anywhere else a decoding error is raised as always.
     """
     codecs.register_error("strict", _strict)
 

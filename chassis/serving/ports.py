@@ -1,4 +1,4 @@
-"""A port that several listeners share, and nobody else; or several processes, one of which is about to leave it."""
+"""Ports shared with SO_REUSEPORT: by the listeners of one process, or by several processes of one service."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ _OPEN_FILES: Final = Path("/proc/self/fd")
 
 
 def reserve(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """Bind a port (0: a free one) without listening, so that it is known, ours, and stays ours while listeners come.
+    """Bind a port (0: any free one) without listening, so that it stays ours until the listeners bind it, too.
 
-    They bind it with SO_REUSEPORT, as does the socket that is returned. The first bind is exclusive, for SO_REUSEPORT
-    alone would let two services share a port without noticing; unless it is to be ``shared`` with others that use
-    SO_REUSEPORT, such as the processes that ours replace. ``host``: as gRPC takes it, an IPv6 address in brackets.
-    Raises OSError.
+    The socket that is returned, and the listeners, use SO_REUSEPORT. With that alone two services could share a port
+    without noticing, so the first bind is exclusive, unless the port is to be ``shared``, such as with the processes
+    that ours replace. ``host``: as gRPC takes it, an IPv6 address in brackets. Raises OSError.
     """
     name = host.removeprefix("[").removesuffix("]")
     family = socket.AF_INET6 if ":" in name else socket.AF_INET
     if not shared:
-        # gRPC listens to IPv4 on the address that stands for all of IPv6, too.
+        # On ``::``, which stands for all addresses of IPv6, gRPC listens to IPv4, too.
         both = name == "::" and socket.has_dualstack_ipv6()
         with socket.create_server((name, port), family=family, dualstack_ipv6=both) as exclusive:
             port = exclusive.getsockname()[1]
@@ -35,11 +34,11 @@ def reserve(host: str, port: int, *, shared: bool = False) -> socket.socket:
 
 
 def leave(port: int) -> None:
-    """Take no more connections on a port, for good; those that there are stay (Linux; elsewhere nothing happens).
+    """Stop listening on a port, for good; open connections stay (Linux; elsewhere nothing happens).
 
-    gRPC closes its sockets only together with its goodbye to the clients, so that a client that connects anew at once
-    may meet a socket that is being closed, and is reset, while another process on the port waits for it. The sockets
-    are gRPC's own, found among our open files; it takes each for one that has failed, and says so in a line on stderr.
+    gRPC closes its listening sockets only when it sends GOAWAY. A client that reconnects at once could reach a socket
+    that is being closed, and be reset, although another process listens on the port. The sockets are gRPC's own, found
+    among our open files; gRPC logs a line on stderr for each, since to it they have failed.
     """
     for number in _open_sockets():
         with suppress(OSError), socket.socket(fileno=os.dup(number)) as found:  # closed meanwhile

@@ -1,4 +1,4 @@
-"""The server factory: the same server for production and for tests, put together in one place."""
+"""The server factory: builds the server of production and of tests."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from chassis.serving.listeners import Listeners
 from chassis.serving.registration import Composer, Registration, Router, record
 from chassis.settings import ServerSettings
 
-# At the end: how long calls that have begun may still take to send their message, of the grace that others get.
+# During the grace: how long calls may still take to send their message.
 UNSENT_SECONDS: Final = 1.0
-# At the end of the grace: time for the answers of calls that are given up.
+# Of the grace: time for the answers to calls that did not finish.
 _ANSWER_SECONDS: Final = 0.2
 
 
 class Server:
     """A gRPC server with health that follows a probe, and a drain in the right order.
 
-    ``draining`` is set when open streams should end; a streaming service waits for it beside its
-    own events. ``deaf`` is set when only a new process can reach the database again.
+    ``draining`` is set when open streams should end; a streaming service waits for it beside its own events. ``deaf``
+    is set when only a new process can reach the database.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Server:
         flush_log: Callable[[], None],
     ) -> None:
         self.health = health
-        # The calls, and apart from them the health checks.
+        # Calls and health checks are counted apart.
         self.in_flight, self._checks = in_flight
         self.draining = draining
         self.deaf = asyncio.Event()
@@ -69,7 +69,7 @@ class Server:
 
     @property
     def failed(self) -> asyncio.Event:
-        """Return what is set when the server can no longer accept calls, for good."""
+        """The event that is set when the server can accept no more calls, for good."""
         return self._listeners.failed
 
     @property
@@ -125,7 +125,7 @@ class Server:
             self._flush_log()
 
     def _end_unsent(self) -> None:
-        """End what still has not sent its message, instead of waiting out the grace for it."""
+        """End calls that have not sent their message yet, instead of waiting for them to the end of the grace."""
         self.in_flight.end_unsent()
         self._checks.end_unsent()
 

@@ -14,7 +14,7 @@ from chassis.settings import ServerSettings
 
 
 def server_credentials(settings: ServerSettings) -> Callable[[], grpc.ServerCredentials] | None:
-    """Return what makes the credentials named by the settings, once for each listener; None stands for plain text.
+    """Return a function that makes credentials, one for each listener, from the settings; None for plain text.
 
     Raises OSError when a file cannot be read. Later failures keep the last good pair, also for listeners made then.
     """
@@ -60,7 +60,7 @@ class _CertificateFiles:
 
 
 class _Fetcher:
-    """Tells one listener of each new configuration once; None otherwise: gRPC keeps the last one."""
+    """Gives each new configuration to one listener once, and None otherwise: then gRPC keeps the last one."""
 
     def __init__(self, files: _CertificateFiles) -> None:
         self._files = files

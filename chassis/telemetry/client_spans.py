@@ -1,4 +1,4 @@
-"""Spans of the calls that a channel to the other service makes, and the trace handed on with them."""
+"""Client spans: of calls to the other service, to which the trace is passed on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The address where Prometheus reads metrics: ``GET /metrics`` over HTTP/1.1, one answer to a connection.
+"""The metrics endpoint, which Prometheus reads: ``GET /metrics`` over HTTP/1.1, one answer to a connection.
 
-It is served by the event loop, which yields to calls between any two metrics. A thread would hold the interpreter
-for 5 ms at a time instead (``sys.getswitchinterval``), during which no call gets on.
+The event loop serves it, and yields to calls between any two metrics. A thread would hold the interpreter lock for
+5 ms at a time (``sys.getswitchinterval``), during which no call makes progress.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from chassis.telemetry.registry import Registry
 # Returns all metrics in Prometheus' text format.
 Read = Callable[[], Awaitable[str]]
 
-# Seconds within which a request must have come and its answer been taken.
+# Seconds within which a request must arrive and its answer be received.
 _PATIENCE: Final = 10.0
 _TRY_AGAIN_SECONDS: Final = 0.5
 _LONGEST_REQUEST: Final = 16 * 1024
-# A METRICS_HOST that begins so names a listening socket which this process was given by its parent.
+# A METRICS_HOST with this prefix names a listening socket that this process inherited from its parent.
 INHERITED: Final = "fd:"
 
 
@@ -44,7 +44,7 @@ async def serve_on(listening: socket.socket, read: Read) -> asyncio.Server:
             async with asyncio.timeout(_PATIENCE):
                 await _answer(reader, writer, read)
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            # Whoever asked has gone, or never said what for.
+            # The caller has gone, or never sent its request.
             return
         finally:
             writer.close()
@@ -64,7 +64,7 @@ def listener(host: str, port: int) -> socket.socket:
 
 
 async def listener_once_free(host: str, port: int) -> socket.socket:
-    """Return the listening socket of an address as soon as the process that has it now has left it."""
+    """Return the listening socket of an address as soon as the process that has it now has closed it."""
     while True:
         try:
             return listener(host, port)
@@ -88,7 +88,7 @@ async def _write_metrics(writer: asyncio.StreamWriter, read: Read) -> None:
     try:
         text = await read()
     except Exception as error:  # noqa: BLE001 - told by the log and by the status
-        # A defect of one metric: whoever reads them is told, and the calls go on.
+        # A defect of one metric: the reader gets an error, and calls go on.
         logging.get(__name__).error("metrics failed", exc_info=error)
         await _write(writer, "500 Internal Server Error", "the log has the cause\n", "text/plain")
         return

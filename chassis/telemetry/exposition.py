@@ -1,4 +1,4 @@
-"""Prometheus' text format (version 0.0.4): written, and several processes' texts made into one."""
+"""Prometheus' text format (version 0.0.4): writing it, and merging the texts of several processes."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def _number(value: float) -> str:
 
 
 def merged(texts: Mapping[str, str], label: str) -> str:
-    """Make one text of several, by the value that tells their samples apart in ``label``.
+    """Merge texts into one; every sample gets ``label`` with the key of its text.
 
-    A metric must stand in one piece, so the samples of each are brought together.
+    The format wants the samples of a metric together, so those of all texts are grouped by metric.
     """
     headers: dict[str, list[str]] = {}
     samples: dict[str, list[str]] = {}

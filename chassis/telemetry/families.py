@@ -1,7 +1,7 @@
-"""What a metric is, before it is written in anybody's format.
+"""Metric families, independent of the format in which they are written.
 
-Values are read when somebody asks for them. What changes with every call is counted in plain lists and dictionaries of
-the event loop's thread, which need no locks.
+Values are read when somebody asks for them. Counts that change with every call are kept in plain lists and dictionaries
+that only the event loop's thread uses, so they need no locks.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Family:
 
 
 Collect: TypeAlias = Callable[[], Iterable[Family]]
-# For what has to be asked of a database.
+# For metrics that are read from a database.
 CollectAsync: TypeAlias = Callable[[], AsyncIterable[Family]]
 
 

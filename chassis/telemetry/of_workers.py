@@ -1,7 +1,7 @@
-"""The metrics of several workers, read by their parent: one address for all of them, told apart by ``worker``.
+"""Metrics of all workers at one address, which their parent serves; the label ``worker`` tells them apart.
 
-Each worker serves its own on a listening socket of loopback that the parent opened and keeps, so its address is known
-before it starts, and no other worker can take it.
+Each worker serves its own metrics on a loopback socket that it inherits from the parent. So the parent knows its
+address before it starts, and no other worker can take it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from chassis.telemetry import endpoint
 from chassis.telemetry.exposition import merged, text_of
 from chassis.telemetry.families import Family, by, gauge
 
-# Seconds that a worker may take to answer; one that starts, or hangs, is told as such.
+# Seconds that a worker may take to answer; otherwise it counts as down.
 _PATIENCE: Final = 2.0
 _LOOPBACK: Final = "127.0.0.1"
 
 
 class WorkerMetrics:
-    """Opens the sockets, and serves what is read from them; open it as a context before the workers start.
+    """Opens the sockets of the workers and serves the metrics read from them; enter it before the workers start.
 
-    ``port`` 0: nothing is opened. ``shared``: the address may still be that of the processes that ours replace; it is
-    taken over once they have left it. Raises MetricsPortTaken.
+    ``port`` 0: nothing is opened. ``shared``: the processes that ours replace may still use the address; it is taken
+    over once they have closed it. Raises MetricsPortTaken.
     """
 
     def __init__(self, host: str, port: int, count: int, *, shared: bool = False) -> None:

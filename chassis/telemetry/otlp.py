@@ -1,7 +1,7 @@
-"""Whether the standard OTEL_* variables ask for traces and metrics over OTLP, and what sends them.
+"""OTLP export of traces and metrics, where the standard OTEL_* variables ask for it.
 
-https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/; the SDK itself reads the rest of
-them: endpoints, headers, certificates, samplers, limits, intervals, the resource.
+https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/; the SDK itself reads the other
+variables: endpoints, headers, certificates, samplers, limits, intervals, the resource.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What is to be sent."""
+    """The signals to send, in OpenTelemetry's word."""
 
     traces: bool
     metrics: bool
 
 
 def wanted(variables: Mapping[str, str]) -> Signals:
-    """Say what the variables ask for: nothing unless one names an endpoint. Raises StartFailed for what we lack."""
+    """Return the signals that the variables ask for: none without an endpoint. Raises StartFailed where we lack one."""
     if variables.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return Signals(traces=False, metrics=False)
     return Signals(traces=_asked(variables, "TRACES"), metrics=_asked(variables, "METRICS"))
@@ -50,7 +50,7 @@ def _asked(variables: Mapping[str, str], signal: str) -> bool:
 
 
 def resource(variables: Mapping[str, str], service: str, version: str) -> Resource:
-    """Describe the process; what OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say counts for more."""
+    """Describe the process; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence."""
     from opentelemetry.sdk.resources import Resource
 
     given = variables.get("OTEL_RESOURCE_ATTRIBUTES", "")
@@ -62,7 +62,7 @@ def resource(variables: Mapping[str, str], service: str, version: str) -> Resour
 
 
 def tracing(described: Resource) -> Tracing:
-    """Make the spans of the process, sent over OTLP."""
+    """Return the tracing of the process, whose spans are sent over OTLP."""
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
     from chassis.telemetry.tracing import Tracing
@@ -71,7 +71,7 @@ def tracing(described: Resource) -> Tracing:
 
 
 def metrics(described: Resource, registry: Registry, variables: Mapping[str, str]) -> MetricsExport:
-    """Make what sends the metrics of a registry over OTLP."""
+    """Return the export of a registry's metrics over OTLP."""
     from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 
     from chassis.telemetry.otlp_metrics import MetricsExport

@@ -1,4 +1,4 @@
-"""Sends the metrics of a registry over OTLP: the same numbers as Prometheus reads, since the start of the process."""
+"""Metrics over OTLP: the same numbers as Prometheus reads, cumulative since the start of the process."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class MetricsExport:
             await self.send(_PATIENCE)
 
     async def send(self, patience: float, *, last: bool = False) -> bool:
-        """Send once; False when that took longer than ``patience`` seconds. What fails is logged by the exporter.
+        """Send once; False when that took longer than ``patience`` seconds. The exporter logs failures.
 
         ``last``: the databases are closed already.
         """
@@ -59,7 +59,7 @@ class MetricsExport:
         return await in_thread(lambda: self._exporter.export(data), patience)
 
     def close(self) -> None:
-        """Give up what is being sent, and send nothing more."""
+        """Stop an export that is under way, and send nothing more."""
         self._exporter.shutdown(timeout_millis=0)
 
     def _metrics(self, families: Sequence[Family]) -> Iterable[Metric]:

@@ -1,4 +1,4 @@
-"""The process itself, by the names of Prometheus' client libraries; nothing where there is no ``/proc``."""
+"""Metrics of the process, with the names of Prometheus' client libraries; none where there is no ``/proc``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 def collect() -> Iterator[Family]:
-    """Yield what the process uses."""
+    """Yield the metrics of the process."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     yield counter("process_cpu_seconds_total", "Processor time used, in seconds.", used.ru_utime + used.ru_stime)
     yield gauge("process_start_time_seconds", "When the process started, since 1970.", _STARTED)

@@ -1,7 +1,7 @@
-"""Statements of a database as they end: the slow ones are logged and counted, and those of a traced call are spans.
+"""Telemetry of database statements: slow ones are logged and counted, and those of a traced call become spans.
 
-A statement is called by its name (``chassis.context.statements``), its parameters are described by types and sizes
-(``shapes``): neither SQL nor a value gets into a log or a trace.
+Logs and traces contain the name of a statement (``chassis.context.statements``) and the types and sizes of its
+parameters (``shapes``), and neither SQL nor a value.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from chassis.context.trace import ActiveSpan
 from chassis.logs import logging
 from chassis.telemetry.families import Family, by
 
-# Returns what is told of a statement's parameters; asked only for a slow one.
+# Describes a statement's parameters for the log; called only for a slow one.
 Shapes = Callable[[], Any]
 
 
@@ -26,7 +26,7 @@ class Statement:
 
     operation: str
     seconds: float
-    # What failed, in the driver's word for the kind of it; empty for success.
+    # The driver's word for the kind of the error; empty for success.
     failure: str = ""
     collection: str = ""
 
@@ -50,7 +50,7 @@ class Target:
 
 
 class Queries:
-    """Told of every statement that ended.
+    """Observes the statements of one database as they end.
 
     ``slow_ms``: statements that take this many milliseconds or longer are slow; 0: none is.
     """
@@ -63,7 +63,7 @@ class Queries:
         self._counts: dict[str, int] = {}
 
     def at(self, host: str, port: int) -> Queries:
-        """Return the like for another server of the same database; what is slow there counts here."""
+        """Return the observer for another server of the same database; its slow statements count here."""
         other = Queries(replace(self._target, host=host, port=port), self._slow_ms, self._spans)
         other._counts = self._counts
         return other

@@ -1,4 +1,4 @@
-"""The metrics of a process: where its parts say what they can tell, and where all of it is read together."""
+"""The registry of a process's metrics: its parts add collectors, and all are read together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chassis.errors import ServiceError
 from chassis.logs import logging
 from chassis.telemetry.families import Collect, CollectAsync, Family
 
-# Seconds that those may take who must ask a database; without an answer their metrics are absent.
+# Seconds that a collector may take to ask a database; without an answer its metrics are absent.
 PATIENCE: Final = 1.0
 
 
@@ -22,17 +22,17 @@ class Registry:
         self._asking: list[CollectAsync] = []
 
     def add(self, collect: Collect) -> None:
-        """Ask ``collect`` whenever metrics are read; it only reads what is in memory."""
+        """Call ``collect`` whenever metrics are read; it only reads memory."""
         self._collectors.append(collect)
 
     def add_asking(self, collect: CollectAsync) -> None:
-        """Ask ``collect`` whenever metrics are read; it may wait for a second, and may fail as a call may."""
+        """Iterate ``collect`` whenever metrics are read; it may take a second, and may raise a ServiceError."""
         self._asking.append(collect)
 
     async def collect(self, *, asking: bool = True) -> AsyncIterator[Family]:
-        """Yield all metrics; other work of the loop has its turn between any two.
+        """Yield all metrics; other work of the loop gets a turn between any two.
 
-        ``asking``: also those that a database is asked for.
+        ``asking``: also those that are read from a database.
         """
         for collect in self._collectors:
             for family in collect():

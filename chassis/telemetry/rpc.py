@@ -1,4 +1,4 @@
-"""Calls: how many, how long, with what outcome. The names are those of other gRPC servers' metrics.
+"""Metrics of RPCs: how many, how long, with what outcome. Their names are those of go-grpc-middleware.
 
 https://github.com/grpc-ecosystem/go-grpc-middleware/tree/main/providers/prometheus
 """
@@ -16,12 +16,12 @@ from chassis.telemetry.families import Distribution, Family, Labels, by
 
 # Seconds; a point read takes about a millisecond, the cap is at 30 s.
 BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-# What refuses calls because there are too many of them; RATE_LIMITED is about one account and no such thing.
+# Reasons of calls that were refused because there were too many; RATE_LIMITED is about one account, so it is not here.
 SHED: Final = ("OVERLOADED", "PASSWORD_HASHING_BUSY", "TOO_MANY_WATCHERS", "WATCHER_TOO_SLOW")
 
 
 class CallMetrics:
-    """Counts calls; ``add`` is an observer of the server, told of every call that ended."""
+    """Counts calls; the server calls ``add`` for every call that ended."""
 
     def __init__(self) -> None:
         self._calls: dict[tuple[str, str], _Calls] = {}
@@ -63,7 +63,7 @@ class CallMetrics:
 
 
 class _Calls:
-    """Calls of one method and status: how many in each bucket of time, and their seconds together."""
+    """Calls of one method and status: their number in each bucket of the histogram, and the sum of their seconds."""
 
     __slots__ = ("counts", "seconds")
 

@@ -1,16 +1,16 @@
-"""The shape of a statement's parameters: types and sizes, which say why it is slow and nothing of anybody's data."""
+"""Shapes of a statement's parameters: types and sizes, which help to explain why it is slow and reveal no data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-# Parameters whose shapes are told; of further ones only the number.
+# Parameters whose shapes are given; of further ones only the number is.
 _MOST: Final = 16
 
 
 def of(parameters: Any) -> list[str]:
-    """Return the shapes of the parameters of an SQL statement, in their order; those alike in a row as one."""
+    """Return the shapes of an SQL statement's parameters, in order; a run of equal shapes is merged into one."""
     values = list(parameters.values() if isinstance(parameters, Mapping) else parameters or ())
     runs: list[tuple[str, int]] = []
     for shape in map(_shape, values):
@@ -25,7 +25,7 @@ def of(parameters: Any) -> list[str]:
 def of_command(command: Mapping[str, Any]) -> dict[str, str]:
     """Return the shapes of a MongoDB command's fields, by their names.
 
-    Names further in may be callers' own (keys of a notification's data), so of documents only sizes are told.
+    Only sizes are given of nested documents: their keys may be callers' own, such as those of a notification's data.
     """
     return {name: _shape(value) for name, value in command.items()}
 

@@ -1,4 +1,4 @@
-"""Puts the telemetry of a server together, as its settings and the OTEL_* variables say."""
+"""Starting telemetry: puts it together as the settings and the OTEL_* variables say."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from chassis.telemetry.otlp_metrics import MetricsExport
     from chassis.telemetry.tracing import Tracing
 
-# Seconds that sending the last spans and metrics may hold up the end of the process.
+# Seconds by which sending the last spans and metrics may delay the end of the process.
 FLUSH_SECONDS: Final = 2.0
 _PACKAGE: Final = "vibework-services"
 
 
 @dataclass
 class Telemetry:
-    """What a composition root tells its parts' metrics to, and gets the server's hooks from.
+    """The telemetry of a server: the registry for its metrics, and the hooks that the server calls.
 
     ``tracing``: None where spans are not wanted. ``measured``: whether anybody reads the metrics.
     """
@@ -46,18 +46,18 @@ class Telemetry:
 
     @property
     def observers(self) -> tuple[Observer, ...]:
-        """What the server tells of every call that ended."""
+        """The observers of every call that ended."""
         measuring = (self._calls.add,) if self.measured else ()
         return measuring if self.tracing is None else (*measuring, self.tracing.leave)
 
     @property
     def begin(self) -> Observer | None:
-        """What the server tells of every call that begins."""
+        """The observer of every call that begins."""
         return None if self.tracing is None else self.tracing.enter
 
     @property
     def interceptors(self) -> Sequence[grpc.aio.ClientInterceptor]:
-        """What goes around the calls that are made to the other service."""
+        """The interceptors of calls to the other service."""
         if self.tracing is None:
             return ()
         from chassis.telemetry.client_spans import ClientSpans
@@ -83,7 +83,7 @@ class Telemetry:
 
 
 async def start(settings: ServerSettings, service: str, scope: Scope) -> Telemetry:
-    """Open the metrics' endpoint and what sends over OTLP, for as long as the scope lasts.
+    """Open the metrics endpoint, and start the export over OTLP, for as long as the scope lasts.
 
     Call it before anything else is opened, so that it ends last. Raises MetricsPortTaken or StartFailed.
     """
@@ -104,7 +104,7 @@ def _version() -> str:
     try:
         return metadata.version(_PACKAGE)
     except metadata.PackageNotFoundError:
-        # Run from its sources, without having been installed.
+        # It runs from its sources, and was not installed.
         return "unknown"
 
 
@@ -128,7 +128,7 @@ async def _listen(telemetry: Telemetry, settings: ServerSettings, scope: Scope) 
     except endpoint.MetricsPortTaken:
         if not settings.grpc_so_reuseport:
             raise
-        # The process that this one replaces still has it; calls do not wait for that.
+        # The process that this one replaces still uses the port; calls do not wait until it is free.
         taking_over = asyncio.create_task(_take_over(telemetry, settings, scope))
         scope.resources.push_async_callback(background.end, [taking_over])
 

@@ -1,4 +1,4 @@
-"""Blocking work beside the loop, in threads that the end of the process does not wait for."""
+"""Daemon threads for blocking work: the end of the process does not wait for them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from chassis.logs import logging
 
 
 async def in_thread(work: Callable[[], object], seconds: float) -> bool:
-    """Carry out ``work`` in a daemon thread; False when it took longer than ``seconds``: it goes on unattended.
+    """Carry out ``work`` in a daemon thread; False when it takes longer than ``seconds``, and then it goes on.
 
-    ``asyncio.to_thread`` will not do: its threads are joined when the loop closes, however long that takes.
+    ``asyncio.to_thread`` is no alternative: the loop joins its threads when it closes, however long that takes.
     """
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 

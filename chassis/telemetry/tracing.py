@@ -1,8 +1,8 @@
-"""Spans by OpenTelemetry: of calls served, of calls to the other service, and of database statements.
+"""OpenTelemetry spans: of calls served, of calls to the other service, and of database statements.
 
 Imported only where the OTEL_* variables ask for it. Names and attributes follow the semantic conventions
-(https://opentelemetry.io/docs/specs/semconv/); context travels as W3C ``traceparent``. Calls are traced on the API
-itself: the public instrumentation of gRPC wraps handlers in ways that its asyncio server does not allow.
+(https://opentelemetry.io/docs/specs/semconv/); context travels as W3C ``traceparent``. We call OpenTelemetry's API
+ourselves, because its gRPC instrumentation wraps handlers in ways that the asyncio server does not allow.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from chassis.context.trace import ActiveSpan
 from chassis.telemetry.queries import Statement, Target
 
 _CONTEXT_KEYS: Final = ("traceparent", "tracestate")
-# The codes that are a server's fault (semantic conventions for gRPC); the others are answers like any other.
+# The codes that mean an error of the server (semantic conventions for gRPC).
 _FAULTS: Final = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 
 
