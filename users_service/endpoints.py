@@ -1,4 +1,4 @@
-"""Addresses of servers as a setting names them: ``host``, ``host:port`` or ``[IPv6]:port``, comma-separated."""
+"""Endpoints of servers in a setting: ``host``, ``host:port`` or ``[IPv6]:port``, comma-separated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ENDPOINT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]+)(?::(\d{1,5}))?"
 
 
 class Endpoint(NamedTuple):
-    """Where a server listens."""
+    """The host and port of a server."""
 
     host: str
     port: int
@@ -19,7 +19,7 @@ class Endpoint(NamedTuple):
 
 
 def parse(text: str, default_port: int) -> tuple[Endpoint, ...]:
-    """Return the endpoints, each once. Raises ValueError for what is none."""
+    """Return the endpoints, each once. Raises ValueError for text that is none."""
     items = filter(None, (item.strip() for item in text.split(",")))
     return tuple(dict.fromkeys(_endpoint(item, default_port) for item in items))
 

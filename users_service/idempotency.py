@@ -1,8 +1,8 @@
-"""Idempotent requests (AIP-155): the first answer to a ``request_id`` is kept and told again.
+"""Idempotent requests (AIP-155): the first answer to a ``request_id`` is kept, and repeats get it again.
 
-A row of ``idempotency_keys`` is inserted by the transaction that does the work, so the unique key makes repeats
-wait, and both become visible together or not at all: what failed is not remembered. Answers are encrypted, since
-they may hold a session token; fingerprints are keyed, since requests may hold a password.
+The transaction that does the work inserts a row into ``idempotency_keys``. Its unique key makes repeats wait, and both
+become visible together or not at all, so a failure is not remembered. Answers are encrypted, since they may hold a
+session token; fingerprints are keyed, since requests may hold a password.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Idempotency:
     async def run(self, request: Message, answer: type[R], work: Work[R]) -> R:
         """Carry out ``work`` in one transaction, or return the answer that a request of the same id had.
 
-        Without a ``request_id`` it is ``Database.transaction``; the same rules hold for ``work``. Raises
-        RequestIdReused for an id that came with another body, and RequestInFlight where the first request
-        is still being carried out.
+        Without a ``request_id`` this is ``Database.transaction``, whose rules hold for ``work`` in any case. Raises
+        RequestIdReused for an id that came with another body, and RequestInFlight while the first request is still
+        being carried out.
         """
         if not _request_id(request):
             return await self._database.transaction(work)
@@ -55,7 +55,7 @@ class Idempotency:
         return await self._database.transaction(once)
 
     async def remembered(self, request: Message, answer: type[R]) -> R | None:
-        """Return the answer kept for the request, before anything costly is done for it again; None: there is none."""
+        """Return the answer kept for the request, or None; to be called before expensive work is repeated."""
         if not _request_id(request):
             return None
         return await self._database.query(lambda connection: self._find(connection, request, answer))

@@ -1,4 +1,4 @@
-"""The type of the columns by which rows are found, such as ids and addresses: they are equal only byte for byte."""
+"""The type of key columns, such as ids and addresses: their values are equal only byte for byte."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sqlalchemy.sql import operators
 
 
 class Key(String):
-    """Text that ``==`` compares whole.
+    """Text that ``==`` compares byte for byte.
 
-    A collation may take more for equal: ``utf8mb4_bin`` pads with spaces, so that it finds ``user_1`` for ``user_1 ``;
-    others, in databases that the service did not make, fold case and accents. The first comparison is the collation's,
-    which has the index; the second is that of the bytes, on the row found.
+    To a collation different texts may be equal: ``utf8mb4_bin`` ignores spaces at the end, others, in databases that
+    the service did not create, ignore case and accents. So ``==`` makes two comparisons: the collation's, which uses
+    the index, and one of the bytes, on the row found.
     """
 
     class comparator_factory(String.Comparator[str]):  # noqa: N801 - SQLAlchemy's name
@@ -32,6 +32,6 @@ class Key(String):
 def as_foreign_key(column: ColumnElement[str], id_: str) -> ColumnElement[bool]:
     """Compare as the foreign key does, with the id of a row that was read.
 
-    For whoever removes that row: what the database takes for its children is in the way, however it is spelled.
+    For deleting the children of that row: the foreign key compares by collation, and so must the deletion.
     """
     return type_coerce(column, String) == id_

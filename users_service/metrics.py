@@ -1,4 +1,4 @@
-"""What the parts of the users service tell of themselves, as metrics."""
+"""Metrics of the users service."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from users_service.replicas.reads import ReplicaReads
 
 
 def of_database(registry: Registry, database: Database) -> None:
-    """Tell of the pools, of slow statements, and of whether the server takes writes."""
+    """Add the metrics of the pools, of slow statements, and of whether the server takes writes."""
     registry.add(lambda: pools.families(database.pools()))
     registry.add(lambda: database.writability.families("mysql"))
     registry.add(database.queries.collect)
 
 
 def of_passwords(registry: Registry, passwords: Passwords) -> None:
-    """Tell of the hashing of passwords."""
+    """Add the metrics of password hashing."""
 
     def collect() -> Iterator[Family]:
         yield gauge("vibework_hashing_running", "Passwords being hashed now.", passwords.running)
@@ -35,7 +35,7 @@ def of_passwords(registry: Registry, passwords: Passwords) -> None:
 
 
 def of_outbox(registry: Registry, database: Database, clock: Clock) -> None:
-    """Tell of the calls to the notifications service that are still to be made; asked of the database."""
+    """Add the metrics of the outbox: calls to the notifications service that wait; read from the database."""
 
     async def collect() -> AsyncIterator[Family]:
         entries, oldest = await database.query(outbox.backlog)
@@ -47,7 +47,7 @@ def of_outbox(registry: Registry, database: Database, clock: Clock) -> None:
 
 
 def of_replicas(registry: Registry, reads: ReplicaReads) -> None:
-    """Tell of the replicas of MySQL."""
+    """Add the metrics of MySQL's replicas."""
 
     def collect() -> Iterator[Family]:
         replicas = reads.replicas

@@ -1,4 +1,4 @@
-"""What the users service asks of the notifications service."""
+"""The client of the notifications service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a page of a list ends (AIP-158): by time of creation, then by id, be the last row readable or not."""
+"""Page keys of rows (AIP-158): time of creation and id, also of a row that cannot be read."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _LAST_CHARACTER: Final = "\U0010ffff"
 
 
 def key_of(row: Any, *, descending: bool) -> TimeAndId | None:
-    """Return the key behind a row (of ``created_at`` and ``id``); None where nothing readable can follow."""
+    """Return the key after a row (of ``created_at`` and ``id``); None where no readable row can follow."""
     if not isinstance(row.created_at, datetime):
-        # A time that does not exist comes before all others: behind it is nothing readable, or everything.
+        # Impossible times sort before all others: after them comes no readable row, or every one.
         return None if descending else (_FIRST, "")
-    # An id with wrong bytes lies between what comes before them and the same with the last of all characters.
+    # An id with wrong bytes sorts after its part before them, and before that part with the last of all characters.
     return row.created_at, _FROM_WRONG_BYTES_ON.sub("" if descending else _LAST_CHARACTER, key(row.id))

@@ -1,4 +1,4 @@
-"""Removes rows that have ended, in small batches beside live traffic, one process at a time."""
+"""The purge: removes expired rows, in small batches beside live traffic, one process at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from users_service.mysql.database import Database
 from users_service.mysql.driver_errors import DEADLOCK, LOCK_WAIT_TIMEOUT, error_number
 
 BATCH: Final = 1_000
-# One batch may take this long, and is tried this often where live traffic holds the rows.
+# How long one batch may take, and how often it is tried where live traffic locks the rows.
 BATCH_SECONDS: Final = 30.0
 ATTEMPTS: Final = 5
 # AIP-155 leaves the time to the service; the contract says 24 hours.
@@ -37,7 +37,7 @@ class PurgeRunning(CommandFailed):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Rows of ``table`` go once ``column``, which leads an index, is before the cut."""
+    """A retention rule: rows of ``table`` are removed once ``column``, which leads an index, is before the cut-off."""
 
     table: str
     column: str
@@ -45,7 +45,7 @@ class Rule:
     kept: timedelta | None = None
 
     def count(self) -> TextClause:
-        """Return the statement that counts what is to go."""
+        """Return the statement that counts the rows to remove."""
         return text(f"SELECT COUNT(*) FROM {self.table} WHERE {self.column} < :cut")  # noqa: S608 - fixed names
 
     def delete(self) -> TextClause:
@@ -63,7 +63,7 @@ RULES: Final = (
     Rule("idempotency_keys", "created_at", kept=REQUEST_IDS_KEPT),
 )
 
-# Told of the table, and of how many rows were removed just now.
+# Called with the table and the number of rows just removed.
 OnBatch = Callable[[str, int], None]
 
 
@@ -106,7 +106,7 @@ class Purge:
             rows = await _delete(connection, rule, {"cut": cut, "batch": self._batch})
             yield rows
             if rows == self._batch:
-                # As long a rest as the work took: the server keeps at least half of its time for others.
+                # It rests as long as the batch took, so that the server has at least half of its time for others.
                 await asyncio.sleep(time.monotonic() - started)
 
     @asynccontextmanager

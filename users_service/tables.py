@@ -1,8 +1,8 @@
 """The MySQL schema: every table, column, key and index, each named once.
 
-The four tables of the source keep its names, keys and indexes; the columns that were added say why. Times are UTC
-with microseconds. Text compares byte by byte, spaces at its end apart (``utf8mb4_bin``): whoever wants case folded
-stores it folded. ``Key`` columns compare whole, whatever their collation.
+The four tables of the source keep their names, keys and indexes; comments say why columns were added. Times are in UTC
+with microseconds. Text is compared byte by byte except for spaces at its end (``utf8mb4_bin``), so text that is to be
+compared without case is stored folded. ``Key`` columns compare every byte, whatever their collation.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def _id() -> Column[Any]:
 
 
 def _time(name: str, *, nullable: bool = False) -> Column[Any]:
-    # A default is spelled out because MariaDB before 10.10 gives a bare TIMESTAMP one that changes on every update;
-    # now, because an end that somebody forgot to set has then come.
+    # There is a default because MariaDB before 10.10 gives a bare TIMESTAMP one that changes on every update. It is the
+    # current time, because a session or token whose end was not set by mistake has then expired.
     return Column(name, TIMESTAMP(fsp=6), nullable=nullable, server_default=None if nullable else text(NOW))
 
 
@@ -86,7 +86,7 @@ sessions = Table(
     metadata,
     _id(),
     Column("user_id", Key(255), ForeignKey("users.id", name="fk_sessions_user"), nullable=False),
-    # SHA-256 of the token; the token itself is told once and never stored.
+    # SHA-256 of the token; the token itself is returned once and never stored.
     Column("token_hash", BINARY(32), nullable=False),
     _time("expires_at"),
     _time("absolute_expires_at"),

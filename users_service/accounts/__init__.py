@@ -1,1 +1,1 @@
-"""The ways in which a user signs in: a password, and accounts at providers."""
+"""Accounts: the ways in which a user signs in, with a password or at a provider."""

@@ -1,4 +1,4 @@
-"""Accounts between the code and the contract."""
+"""Conversion of accounts to messages of the contract, and of requests to the model."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def fill_tokens(target: pb.AccountTokens, tokens: Tokens) -> None:
 
 
 def fill_signed_in(target: pb.SignInWithAccountResponse, signed_in: ProviderSignedIn) -> None:
-    """Write what came of a sign-in into its response."""
+    """Write the outcome of a sign-in into its response."""
     found = signed_in.found
     fill_user(target.user, found.user)
     fill(target.account, found.account)
@@ -63,7 +63,7 @@ def fill_signed_in(target: pb.SignInWithAccountResponse, signed_in: ProviderSign
 
 
 def sign_in_of(request: pb.SignInWithAccountRequest) -> SignInRequest:
-    """Read with what somebody signs in. Raises InvalidFields."""
+    """Read a request to sign in with a provider account. Raises InvalidFields."""
     profile = Profile(request.email, request.email_verified, request.name, request.image)
     return SignInRequest(
         new_account_of(request.account), profile, client_details(request.client), request.do_not_remember
@@ -84,13 +84,13 @@ def change_of(request: pb.ChangePasswordRequest) -> PasswordChange:
 def new_account_of(message: pb.ProviderAccount) -> NewAccount:
     """Read an account at a provider. Raises InvalidFields."""
     if message.account_id != message.account_id.rstrip(" "):
-        # The database takes "1" and "1 " for the same.
+        # To the database "1" and "1 " are equal.
         raise InvalidFields.of("account.account_id", "must not end in a space")
     return NewAccount(message.provider, message.account_id, tokens_of(message.tokens, "account.tokens"))
 
 
 def tokens_of(message: pb.AccountTokens, path: str = "tokens") -> Tokens:
-    """Read tokens; what is empty or unset is not given. Raises InvalidFields, with ``path`` before the field."""
+    """Read tokens; an empty or unset one counts as not given. Raises InvalidFields for a field below ``path``."""
     return Tokens(
         access_token=message.access_token or None,
         refresh_token=message.refresh_token or None,
@@ -111,7 +111,7 @@ def _seconds(message: pb.AccountTokens, name: str, path: str) -> int | None:
 
 
 def _assign_seconds(target: Timestamp, seconds: int | None) -> None:
-    # Other writers may have stored what no Timestamp can say.
+    # Other writers may have stored a time that no Timestamp can hold.
     if seconds is not None and FIRST_SECOND <= seconds <= LAST_SECOND:
         target.seconds = seconds
         target.SetInParent()

@@ -22,7 +22,7 @@ class Account:
     # Seconds since 1970.
     expires_at: int | None
     refresh_token_expires_at: int | None
-    # The key of the three tokens; None with tokens: the source's own system wrote them in plain text.
+    # The key of the three tokens. None although there are tokens: the source's own system wrote them in plain text.
     token_key_id: str | None
     revision: int
     created_at: datetime
@@ -44,13 +44,13 @@ class Account:
 
     @property
     def signs_in(self) -> bool:
-        """Whether the user can sign in with it: not with a credential that lost its password."""
+        """Whether the user can sign in with it; a credential without a password does not count."""
         return self.provider != CREDENTIAL or self.has_password
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a provider issued, in plain text; None and empty: not given."""
+    """The tokens that a provider issued, in plain text; None and empty mean not given."""
 
     access_token: str | None = field(default=None, repr=False)
     refresh_token: str | None = field(default=None, repr=False)
@@ -63,7 +63,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """An account at a provider, as the caller verified it, that is to be linked or signed in with."""
+    """An account at a provider, verified by the caller, to be linked or to sign in with."""
 
     provider: str
     account_id: str
@@ -72,7 +72,7 @@ class NewAccount:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a provider tells of its user."""
+    """The profile that a provider returns of its user."""
 
     email: str
     # Whether the provider verified the address.
@@ -83,7 +83,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class SignInRequest:
-    """With what somebody signs in, and where."""
+    """A sign-in with a provider account, as requested."""
 
     account: NewAccount
     profile: Profile
@@ -93,7 +93,7 @@ class SignInRequest:
 
 @dataclass(frozen=True, slots=True)
 class MatchedAccount:
-    """Whose account it is, and what was done to make it so."""
+    """The account that signs in, its user, and whether one of them was created for it."""
 
     user: User
     account: Account
@@ -103,7 +103,7 @@ class MatchedAccount:
 
 @dataclass(frozen=True, slots=True)
 class ProviderSignedIn:
-    """What came of it."""
+    """The outcome of a sign-in with a provider account."""
 
     found: MatchedAccount
     session: Session
@@ -113,7 +113,7 @@ class ProviderSignedIn:
 
 @dataclass(frozen=True, slots=True)
 class PasswordChange:
-    """A change of password, as asked for."""
+    """A change of password, as requested."""
 
     user_id: str
     current: str = field(repr=False)

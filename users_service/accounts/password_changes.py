@@ -51,7 +51,7 @@ class Credentials:
         *,
         void_proofs: VoidProofs,
     ) -> None:
-        """``validate_session``: tells whose a token is; ``void_proofs``: ends what a change of password makes void."""
+        """``validate_session``: returns the session of a token; ``void_proofs``: ends verifications of an address."""
         self._database = database
         self._passwords = passwords
         self._attempts = attempts
@@ -66,7 +66,7 @@ class Credentials:
         """
         if imported_hash:
             self._passwords.check_importable(imported_hash)
-        # Before the costly part.
+        # Before the hash, which is expensive.
         await self._database.query(lambda connection: _check_none(connection, user_id, lock=False))
         hashed = imported_hash or await self._passwords.hash(password)
 
@@ -100,7 +100,7 @@ class Credentials:
         raise ConflictRetry
 
     async def _verify_and_change(self, change: PasswordChange, kept: str | None) -> int | None:
-        """Return how many sessions ended; None where the hash changed since it was verified: verify again."""
+        """Return how many sessions ended, or None where the hash changed meanwhile and must be verified again."""
         _, verified = await self._read(change.user_id)
         verdict = await self._passwords.verify(verified.password_hash, change.current)
         if not verdict.ok:
@@ -156,7 +156,7 @@ async def _check_none(connection: AsyncConnection, user_id: str, *, lock: bool) 
 
 
 async def reset(connection: AsyncConnection, user: User, hashed: str, now: datetime) -> int:
-    """Set the password, whatever it was, of a user whose row the transaction holds locked; end all sessions.
+    """Set the password of a user whose row the transaction holds locked, and end all sessions.
 
     Returns how many sessions ended.
     """

@@ -1,4 +1,4 @@
-"""Signing in with an account at a provider: whose it is, linking it by email, creating its user."""
+"""Sign-in with a provider account: finding its user, linking it by email, or creating a user."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from users_service.users import repository as users
 from users_service.users.email import normalize
 from users_service.users.model import new_user
 
-# How often the rows are read again after somebody else made, or removed, what was missing, or there.
+# How often the transaction begins anew because a row that it had read was created or removed by another one.
 READINGS: Final = 4
 
 
@@ -43,7 +43,7 @@ class AccountSignIn:
         """
         signed_in = await self._signed_in(request, may_create=False)
         if signed_in is None:
-            # Counted with the sign-ups: there is one limit on new users, whichever way they come.
+            # Counted with the sign-ups: one limit holds for new users, however they are created.
             await self._attempts.claim([address(actions.SIGN_UP, request.client.ip_address)], self._clock())
             signed_in = await self._signed_in(request, may_create=True)
         if signed_in is None:
@@ -51,7 +51,7 @@ class AccountSignIn:
         return signed_in
 
     async def _signed_in(self, request: SignInRequest, *, may_create: bool) -> ProviderSignedIn | None:
-        """Read and act in one transaction; begin anew when what was read did not hold."""
+        """Sign in within one transaction; return None where it must begin anew because a row has changed."""
         for _ in range(READINGS):
             try:
                 return await self._database.transaction(partial(self._attempt, request, may_create))
@@ -76,7 +76,7 @@ class AccountSignIn:
         known = await repository.get_by_provider(connection, new.provider, new.account_id)
         if known is None:
             return None
-        # The user's row first, as whoever unlinks an account does: in another order they would lock each other out.
+        # The user's row is locked first, as in unlinking: another order would lead to deadlocks.
         user = await users.read_user(connection, known.user_id, lock=True)
         account = await repository.get(connection, known.user_id, known.id, lock=True)
         if user is None or account is None:
@@ -91,7 +91,7 @@ class AccountSignIn:
         if user is None:
             return None
         if await repository.get_by_provider(connection, request.account.provider, request.account.account_id):
-            # Linked by somebody else while the lock was waited for: no matter of linking rules any more.
+            # Another call linked it while this one waited for the lock, so the rules of linking do not apply.
             raise AccountAlreadyLinked
         if not (request.profile.email_verified and user.email_verified):
             raise LinkingNotAllowed

@@ -21,7 +21,7 @@ from users_service.mysql.driver_errors import FOREIGN_KEY_MISSING, duplicate_key
 from users_service.mysql.rows import UNFIT, as_integer, as_text, readable, unreadable
 from users_service.tables import accounts
 
-# The password itself is the business of ``credentials`` alone.
+# Only ``credentials`` reads and writes the password itself.
 _STORED = tuple(accounts.c[name] for name in Account.__dataclass_fields__ if name != "has_password")
 COLUMNS = (*_STORED, accounts.c.password.is_not(None).label("has_password"))
 
@@ -78,7 +78,7 @@ async def _one(connection: AsyncConnection, condition: Any, *, lock: bool = Fals
 async def list_by_user(
     connection: AsyncConnection, user_id: str, limit: int | None = None, after: TimeAndId | None = None
 ) -> list[Row[Any]]:
-    """Read at most ``limit`` rows, for ``account_of``, of a user, oldest first, those behind a position only."""
+    """Read at most ``limit`` rows of a user, for ``account_of``, oldest first, beginning after the key ``after``."""
     statement = select(*COLUMNS).where(accounts.c.user_id == user_id)
     if after is not None:
         created_at, id_ = after
@@ -106,9 +106,9 @@ async def delete(connection: AsyncConnection, id_: str) -> None:
 
 @named
 async def exchange_tokens(connection: AsyncConnection, old: Account, values: Mapping[str, Any]) -> bool:
-    """Store the same tokens under another key, where nobody changed them meanwhile; answer whether that was so.
+    """Store the same tokens under another key, unless they have changed meanwhile; return whether they were stored.
 
-    Revision and time stay: for callers the account is the same.
+    Revision and time of change stay, since for callers the account is the same.
     """
     unchanged = [
         accounts.c[name].is_not_distinct_from(getattr(old, name))
@@ -124,9 +124,9 @@ async def exchange_tokens(connection: AsyncConnection, old: Account, values: Map
 
 @named
 async def look_through(connection: AsyncConnection, primary: str, after: str, limit: int) -> list[tuple[str, bool]]:
-    """Return the next ids, and whether tokens of theirs are not under the primary key (or in plain text).
+    """Return the next ids, and for each whether its tokens are under another key than the primary, or in plain text.
 
-    The statement reads ``limit`` rows at most, however few of them it finds: it takes as long on a big table.
+    The statement reads ``limit`` rows at most, so it takes no longer on a big table.
     """
     outdated = func.coalesce(_under_other_keys(primary), literal(0))
     statement = select(accounts.c.id, outdated).where(accounts.c.id > after).order_by(accounts.c.id).limit(limit)
@@ -141,7 +141,7 @@ async def get_many(connection: AsyncConnection, ids: Sequence[str]) -> list[Acco
 
 @named
 async def estimate(connection: AsyncConnection) -> int:
-    """Return about how many accounts there are: counting them would take long."""
+    """Return about how many accounts there are; counting them would take long."""
     statement = text(
         "SELECT table_rows FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'accounts'"
     )

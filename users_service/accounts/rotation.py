@@ -1,4 +1,4 @@
-"""Brings provider tokens under the newest key: lazily when they are read, and all of them by command."""
+"""Key rotation of provider tokens: each when it is read, and all of them by command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.get(__name__)
 
 @dataclass(slots=True)
 class Rotated:
-    """What a rotation did, in accounts."""
+    """Numbers of accounts that a rotation found."""
 
     # Now under the newest key.
     rotated: int = 0
@@ -38,7 +38,7 @@ class TokenRotation:
         self._cipher = cipher
 
     async def refresh(self, account: Account) -> None:
-        """Re-encrypt the tokens just read, if they are under an older key. Failing is left to the next reader."""
+        """Re-encrypt the tokens just read, if they are under an older key. After a failure the next reader tries."""
         if self._cipher.is_current(account):
             return
         try:
@@ -49,8 +49,8 @@ class TokenRotation:
     async def rotate(self, progress: Callable[[int], None] = lambda _: None) -> Rotated:
         """Look through all accounts, in order of id, and re-encrypt the tokens that are under another key.
 
-        ``progress`` is told how many accounts each step looked at. Ended half-way it can be started again: what is
-        under the newest key is passed over. Raises DatabaseUnavailable.
+        ``progress`` gets the number of accounts that each step looked at. After an interruption it can be started
+        again: accounts under the newest key are skipped. Raises DatabaseUnavailable.
         """
         result, after = Rotated(), ""
         while batch := await self._look_through(after):

@@ -40,9 +40,9 @@ class Page:
 
 @dataclass(frozen=True)
 class AccountService:
-    """What a user's accounts are and what they hold.
+    """Links, unlinks and lists the accounts of a user, and keeps their tokens.
 
-    ``query`` carries out lists; ``void_proofs`` ends what goes with a password.
+    ``query`` carries out lists; ``void_proofs`` ends the verifications of an address, as a change of password does.
     """
 
     database: Database
@@ -72,7 +72,7 @@ class AccountService:
         """Remove a way to sign in and return how many are left. Raises AccountNotFound or LastAccount."""
 
         async def work(connection: AsyncConnection) -> int:
-            # The lock makes those who unlink at once wait for each other, so that each counts what is left.
+            # Calls that unlink at the same time wait for each other here, so that each counts what is left.
             user = await users.read_user(connection, user_id, lock=True)
             account = await repository.get(connection, user_id, id_)
             if user is None or account is None:
@@ -95,7 +95,7 @@ class AccountService:
         return len(ways)
 
     async def list_accounts(self, user_id: str, *, after: TimeAndId | None, size: int) -> Page:
-        """Return a user's accounts, oldest first, those behind the key ``after``; none for an unknown user."""
+        """Return a user's accounts, oldest first, beginning after the key ``after``; none for an unknown user."""
         # One more than asked for tells whether there is another page.
         rows = await self.query(lambda connection: repository.list_by_user(connection, user_id, size + 1, after))
         rows, last = cut(rows, size, partial(key_of, descending=False))

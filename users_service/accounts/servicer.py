@@ -55,7 +55,7 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
     async def GetAccountTokens(
         self, request: pb.GetAccountTokensRequest, context: Context
     ) -> pb.GetAccountTokensResponse:
-        """Tell the tokens of an account."""
+        """Return the tokens of an account."""
         account, tokens = await self._accounts.get_account_tokens(request.user_id, request.id)
         response = pb.GetAccountTokensResponse()
         messages.fill(response.account, account)

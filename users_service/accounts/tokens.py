@@ -29,8 +29,8 @@ class TokenCipher:
     def merged(self, account: Account, tokens: Tokens) -> dict[str, Any]:
         """Return the columns that change when ``tokens`` replace those of the account; what is not given stays.
 
-        The tokens that stay come under the newest key too; where theirs is missing they are left alone and the row
-        keeps its key's name, so that a rotation finds it once the key is back.
+        The tokens that stay are re-encrypted under the newest key. Where their own key is missing they are left alone,
+        and the row keeps the id of that key, so that a rotation finds it once the key is back.
         """
         changed = self.columns(account.id, tokens)
         try:

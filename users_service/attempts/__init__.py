@@ -1,1 +1,1 @@
-"""Limits on attempts: how often an account or an address may try, counted in MySQL for all processes together."""
+"""Rate limits on attempts of an account or a client address, counted in MySQL for all processes together."""

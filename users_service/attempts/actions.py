@@ -1,4 +1,4 @@
-"""What is counted: one name for each thing that somebody may try too often."""
+"""Actions whose attempts are counted, each with its name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 # Sign-ups from one address.
 SIGN_UP: Final = "sign_up"
-# Guesses at one password share one limit, whichever way they come: a change of password counts, too.
+# All guesses at one password share this limit: sign-ins and changes of password.
 SIGN_IN: Final = "sign_in"
 CREATE_VERIFICATION: Final = "create_verification"
 CONSUME_VERIFICATION: Final = "consume_verification"

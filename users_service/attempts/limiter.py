@@ -1,4 +1,4 @@
-"""Limits attempts per account and per client address, in fixed windows counted in MySQL."""
+"""The rate limiter: attempts per account and per client address, in fixed windows counted in MySQL."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IPV6_NETWORK = 64
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who tries what; an empty ``value`` is nobody, and not counted."""
+    """An action and who attempts it; one with an empty ``value`` is not counted."""
 
     action: str
     kind: str
@@ -36,7 +36,7 @@ def account(action: str, value: str) -> Subject:
 
 
 def address(action: str, ip_address: str) -> Subject:
-    """Name a client address. An IPv6 address stands for its /64: whoever has one address of it has all."""
+    """Name a client address. An IPv6 address counts as its /64, all of which belongs to one client."""
     return Subject(action, "address", _network(ip_address))
 
 
@@ -50,7 +50,7 @@ def _network(ip_address: str) -> str:
 
 
 class AttemptSettings(Protocol):
-    """How many attempts are allowed, as the settings of the service name it."""
+    """The settings of the limiter."""
 
     @property
     def attempts_window_ms(self) -> int:
@@ -69,9 +69,9 @@ class AttemptSettings(Protocol):
 
 
 class Attempts:
-    """Counts attempts before they are made, so that any number at once cannot exceed the limit.
+    """Counts attempts before they are made, so that concurrent attempts cannot exceed the limit.
 
-    The counters hold for all processes. They are kept under a keyed hash: the table names nobody.
+    The counters are shared by all processes. They are kept under a keyed hash, so that the table names nobody.
     """
 
     def __init__(self, database: Database, mac: Mac, *, window: timedelta, per_account: int, per_address: int) -> None:
@@ -95,7 +95,7 @@ class Attempts:
     async def claim(self, subjects: Sequence[Subject], now: datetime) -> None:
         """Count one attempt for each subject, before it is made.
 
-        Raises RateLimited, with the time until its window ends, when one of them has none left; then nothing is
+        Raises RateLimited, with the time until the window ends, when one of them has no attempt left. Then nothing is
         counted, so that an address at its limit cannot use up the attempts of accounts.
         """
         counters = self.counters(subjects)
@@ -103,7 +103,7 @@ class Attempts:
             await self._database.transaction(lambda connection: self.count(connection, counters, now))
 
     async def count(self, connection: AsyncConnection, counters: Sequence[Counter], now: datetime) -> None:
-        """Do as ``claim`` in the caller's transaction, which is to be committed before the attempt is made."""
+        """Do as ``claim`` does, in the caller's transaction, which must commit before the attempt is made."""
         if not counters or await repository.increment(connection, counters, now, now + self._window):
             return
         exceeded = await repository.exceeded(connection, counters)
@@ -111,9 +111,9 @@ class Attempts:
 
     @asynccontextmanager
     async def making(self, counters: Sequence[Counter]) -> AsyncIterator[None]:
-        """Take back the attempt that was counted where the block cannot make it: no password was hashed or verified.
+        """Take the counted attempt back where the block could not hash or verify a password.
 
-        Who comes back as told would else use up an account while the service cannot hash.
+        Otherwise callers who retry as they are told would use up an account's attempts while the service cannot hash.
         """
         try:
             yield
@@ -123,11 +123,11 @@ class Attempts:
             raise
 
     async def clear(self, connection: AsyncConnection, subjects: Sequence[Subject]) -> None:
-        """Forget the attempts of the accounts, and the one just made of the addresses: it succeeded."""
+        """Forget, after a success, all attempts of the accounts and the last one of the addresses."""
         await self.settle(connection, self.counters(subjects))
 
     async def settle(self, connection: AsyncConnection, counters: Sequence[Counter]) -> None:
-        """Do as ``clear``."""
+        """Do as ``clear`` does, with counters."""
         if counters:
             kept = [counter for counter in counters if counter.scope.endswith(":address")]
             await repository.settle(connection, counters, kept)
@@ -144,5 +144,5 @@ class Attempts:
         return sorted(counters, key=lambda counter: (counter.scope, counter.subject))
 
     def _wait(self, ends: datetime, now: datetime) -> timedelta:
-        # Processes' clocks may differ: never longer than a window, never nothing.
+        # The clocks of processes may differ, so the time is kept between a second and a window.
         return min(max(ends - now, timedelta(seconds=1)), self._window)

@@ -31,8 +31,8 @@ async def increment(
 ) -> bool:
     """Count one attempt on each counter, in one statement; a counter whose window is over begins a new one.
 
-    Answers whether all are within their limits; where not, nothing of it may be committed. The rows stay locked until
-    the transaction ends: attempts on one subject pass here one by one.
+    Returns whether all are within their limits; if not, the transaction must not be committed. The rows stay locked
+    until it ends, so attempts on one subject are counted one after the other.
     """
     values = _values(counters) | _limits(counters) | {"now": now, "window_ends": window_ends}
     return (await _increment(len(counters)).on(connection, values)).last_id == 0
@@ -40,14 +40,14 @@ async def increment(
 
 @named
 async def exceeded(connection: AsyncConnection, counters: Sequence[Counter]) -> datetime | None:
-    """Return when the last window ends of those counters that are over their limit; None where none is."""
+    """Return the latest end of a window among the counters over their limit; None where none is over it."""
     answer = await _exceeded(len(counters)).on(connection, _values(counters) | _limits(counters))
     return max((utc(ends) for (ends,) in answer.rows), default=None)
 
 
 @named
 async def settle(connection: AsyncConnection, counters: Sequence[Counter], kept: Collection[Counter]) -> None:
-    """Take back the attempt just counted on the counters that are ``kept``, and all attempts on the others."""
+    """Take the last attempt back on the counters that are ``kept``, and all attempts on the others."""
     keeps = {f"keeps{i}": counter in kept for i, counter in enumerate(counters)}
     await _settle(len(counters)).on(connection, _values(counters) | keeps)
 
@@ -63,15 +63,15 @@ def _limits(counters: Sequence[Counter]) -> dict[str, object]:
     return {f"limit{i}": counter.limit for i, counter in enumerate(counters)}
 
 
-# Each is made once for so many counters: to put such a statement together takes longer than to carry it out.
+# Made once for each number of counters: building such a statement takes longer than carrying it out.
 
 
 @cache
 def _increment(number: int) -> CompiledStatement:
     rows = ", ".join(f"(:scope{i}, :subject{i}, 1, :window_ends)" for i in range(number))
     limit = " ".join(f"WHEN :scope{i} THEN :limit{i}" for i in range(number))
-    # Assignments take effect from left to right, so the count is decided by the window as it was. The server tells
-    # the value of LAST_INSERT_ID(…) with its answer, 0 where it was not asked for: so it says without another
+    # Assignments take effect from left to right, so the count depends on the window as it was before. The answer of
+    # the server includes the value of LAST_INSERT_ID(…), or 0 where it was not called: so it tells without another
     # statement that a counter is over its limit.
     counted = f"IF(attempts < CASE scope {limit} END, attempts + 1, LAST_INSERT_ID(attempts + 1))"
     statement = (

@@ -1,8 +1,8 @@
-"""What the values of a table add up to: by the server, and by the text of a backup, each without the other.
+"""Checksums of tables, computed independently by the server and from the text of a backup.
 
-Each value becomes the hexadecimal digits of its bytes, in UTF-8 where it is text, so that nothing which is lost between
-a server and its clients (a character set, an escape) can be lost in both. A row's number is the beginning of a SHA-256
-over its values; a table's is the sum of those, whatever the order of its rows.
+Each value is hashed as the hexadecimal digits of its bytes, in UTF-8 where it is text. So an error between the server
+and its clients, such as of a character set or an escape, cannot affect both sides. The checksum of a row is the
+beginning of a SHA-256 over its values; that of a table is the sum over its rows, in whatever order.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MEANT: Final = {"0": "\0", "Z": "\x1a", "n": "\n", "r": "\r"}
 
 
 async def of_table(connection: Connection, table: str) -> str:
-    """Return what the values of a table in the database add up to. Raises ``MySQLFailed``."""
+    """Return the checksum of a table in the database. Raises ``MySQLFailed``."""
     values = ", ".join(_hexadecimal(name, kind) for name, kind in (await columns(connection, table)).items())
     row = f"CONV(LEFT(SHA2(CONCAT_WS('{_SEPARATOR}', {values}), 256), {_DIGITS}), 16, 10)"
     total = await connection.value(
@@ -38,7 +38,7 @@ async def of_table(connection: Connection, table: str) -> str:
 
 
 def of_statements(statements: Iterable[str]) -> dict[str, str]:
-    """Return what the values in INSERT statements add up to, by table."""
+    """Return the checksums of the values in INSERT statements, by table."""
     sums: Counter[str] = Counter()
     for statement in statements:
         if head := _INSERT.match(statement):
@@ -64,7 +64,7 @@ def _digits(null: str, binary: str, text: str, numeral: str) -> str:
         if "\\" in text:
             text = _ESCAPED.sub(_unescaped, text)
         return text.encode().hex().upper()
-    # At most one of these is there; none of an empty text.
+    # At most one of these is set; for an empty text none is.
     return null or binary or numeral
 
 

@@ -24,5 +24,5 @@ async def columns(connection: Connection, table: str) -> dict[str, str]:
 
 def number(name: str, kind: str) -> str:
     """Return the expression by which the server writes a number, or NULL, as text."""
-    # Bits are bytes unless they are added to something.
+    # A BIT column is read as bytes unless something is added to it.
     return f"IFNULL(`{name}`{' + 0' if kind == 'bit' else ''}, 'NULL')"

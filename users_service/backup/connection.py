@@ -17,10 +17,10 @@ from users_service.mysql.driver_errors import error_number
 from users_service.mysql.engines import connect_arguments
 from users_service.settings import DatabaseSettings
 
-# Seconds for one statement, and for the next rows of one: without an answer for so long, the server is gone.
+# Seconds for one statement, or for its next rows; without an answer for so long the server counts as gone.
 STATEMENT_SECONDS: Final = 600
 _ROWS: Final = 1_000
-# What the server says with these tells of accounts and databases only, never of rows.
+# Errors whose texts name only accounts and databases, and never contain values of rows.
 _TELLING: Final = frozenset({1044, 1045, 1049, 1142, 1227})
 # Servers may end long statements, and connections whose reader is slow.
 _SESSION: Final = (
@@ -30,7 +30,7 @@ _SESSION: Final = (
 
 
 class MySQLFailed(CommandFailed):
-    """The server refused, or is gone; without its words where they may repeat a row."""
+    """The server refused a statement, or is gone; the server's text is left out where it may repeat a row."""
 
     def __init__(self, where: str, error: BaseException) -> None:
         self.number = error_number(error)
@@ -40,7 +40,7 @@ class MySQLFailed(CommandFailed):
 
 
 class _QuietCursor(Cursor):
-    """Leaves the server's warnings, which asyncmy would log one by one, where they are: errors are errors here."""
+    """A cursor that does not fetch the server's warnings, which asyncmy would log one by one."""
 
     async def _show_warnings(self, _connection: Any) -> None:
         return

@@ -1,4 +1,4 @@
-"""What somebody added to the database and a backup leaves out: the service itself has none of these."""
+"""Views, triggers and routines, which a backup leaves out: the service has none, but somebody may have added some."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from users_service.backup.connection import Connection
 
-# What the account may not see is not counted: a view needs SELECT, a trigger TRIGGER, a routine EXECUTE or more.
+# Only those that the account may see are counted: a view takes SELECT, a trigger TRIGGER, a routine EXECUTE or more.
 _COUNTS: Final = (
     "SELECT (SELECT COUNT(*) FROM information_schema.views WHERE table_schema = DATABASE()),"
     " (SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_schema = DATABASE()),"

@@ -14,7 +14,7 @@ from users_service.settings import DatabaseSettings
 
 
 async def check(settings: DatabaseSettings, archive: Archive, options: RestoreOptions) -> None:
-    """Do all of a restore that changes nothing. Raises ``CommandFailed``."""
+    """Carry out all checks of a restore, and change nothing. Raises ``CommandFailed``."""
     _accept(archive, options)
     async with connected(settings) as connection:
         await target.check(connection, settings.mysql_database, start_over=options.start_over)
@@ -23,7 +23,7 @@ async def check(settings: DatabaseSettings, archive: Archive, options: RestoreOp
 async def restore(settings: DatabaseSettings, archive: Archive, options: RestoreOptions) -> None:
     """Restore into the database of the settings. Raises ``CommandFailed``.
 
-    What goes wrong once it has begun leaves a database that is marked as unfinished.
+    A failure after it has begun leaves a database that is marked as unfinished.
     """
     _accept(archive, options)
     async with connected(settings) as connection:
@@ -37,7 +37,7 @@ async def restore(settings: DatabaseSettings, archive: Archive, options: Restore
 
 
 def _accept(archive: Archive, options: RestoreOptions) -> None:
-    """Refuse a file before anything is changed; if it is to be verified, also for what its statements are."""
+    """Refuse a file that cannot be restored, before anything is changed; verifying includes its statements."""
     archive.accept(SERVICE, runner.known(), verify=options.verify)
     if options.verify:
         for _statement in contents(archive):

@@ -1,8 +1,8 @@
 """A consistent view of the whole database, and where the binary log stood at it, without stopping writes.
 
-The view is one transaction (``WITH CONSISTENT SNAPSHOT``). MariaDB tells the log's position that belongs to it. MySQL
-does not, so there the tables are locked against writes for the moment in which the view is opened and the position
-read: milliseconds, and no other database waits, which ``FLUSH TABLES WITH READ LOCK`` would make it do.
+The view is one transaction (``WITH CONSISTENT SNAPSHOT``). MariaDB reports the position of the log that belongs to it.
+MySQL does not, so there the tables are locked against writes for the milliseconds in which the view is opened and the
+position read. ``FLUSH TABLES WITH READ LOCK`` would make all other databases wait, too.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ VERSIONS: Final = "alembic_version"
 REVISION: Final = "SELECT version_num FROM alembic_version"
 # Written last, so that a restore that is under way looks like no database of this service.
 _LAST: Final = ("users", VERSIONS)
-# Denied: a database, a table, an operation.
+# Errors: access denied to a database, to a table, to an operation.
 _DENIED: Final = frozenset({1044, 1142, 1227})
 _WAITED_TOO_LONG: Final = 1205
-# Seconds to wait for transactions that are under way; whoever writes waits behind the lock for as long.
+# Seconds to wait for transactions under way; new writes wait behind the lock meanwhile.
 LOCK_SECONDS: Final = 10
 
 BinlogPosition = dict[str, str]

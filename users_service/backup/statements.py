@@ -1,6 +1,6 @@
 """Reading SQL text as this service writes it: a statement ends where a line ends with a semicolon.
 
-Whatever a file holds, no more of it is kept in memory than the longest statement takes.
+Memory holds no more of a file than the longest statement takes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 # Backups begin another statement after 512 KiB; a MEDIUMBLOB, the largest column that there is, takes 32 MiB as text.
 LONGEST_BYTES: Final = 33 << 20
-# All that a backup says; what else a file holds was not written by one.
+# A backup has only these statements; others are refused.
 _BEGINNINGS: Final = (b"SET ", b"CREATE TABLE ", b"INSERT INTO ")
 
 

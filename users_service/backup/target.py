@@ -1,4 +1,4 @@
-"""The database that a restore goes into: empty before, recognisably unfinished meanwhile, compared afterwards."""
+"""The target database of a restore: empty before, marked as unfinished meanwhile, compared afterwards."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ async def prepare(connection: Connection, database: str, *, start_over: bool) ->
 
 
 async def mark(connection: Connection) -> None:
-    """Make the database recognisable as unfinished."""
+    """Mark the database as unfinished."""
     await connection.rows(f"CREATE TABLE `{MARKER}` (`started_at` TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)")
 
 
 async def unmark(connection: Connection) -> None:
-    """Make it a database like any other."""
+    """Remove the mark."""
     await connection.rows(f"DROP TABLE `{MARKER}`")
 
 
@@ -63,7 +63,7 @@ async def compare(connection: Connection, manifest: Manifest) -> None:
 
 
 async def _compare_values(connection: Connection, manifest: Manifest) -> None:
-    # By the names that the database has: those of the file become part of no statement.
+    # Names come from the database: those in the file must not become part of a statement.
     for name in await tables(connection) - {MARKER}:
         expected = manifest.checksums.get(name)
         if expected is not None and await checksums.of_table(connection, name) != expected:
@@ -71,7 +71,7 @@ async def _compare_values(connection: Connection, manifest: Manifest) -> None:
 
 
 async def _compare_references(connection: Connection) -> None:
-    # Rows are loaded without a look at foreign keys, so that the order of the tables does not matter.
+    # Rows were loaded with foreign keys unchecked, so that the order of tables did not matter.
     keys = await connection.rows(
         "SELECT table_name, column_name, referenced_table_name, referenced_column_name "
         "FROM information_schema.key_column_usage "
@@ -92,7 +92,7 @@ async def _count(connection: Connection, table: str) -> int:
 
 async def _empty(connection: Connection, names: set[str]) -> None:
     await connection.rows("SET foreign_key_checks = 0")
-    # The marker last: also this can be interrupted.
+    # The marker goes last, since this can be interrupted, too.
     for name in sorted(names - {MARKER}):
         await connection.rows(f"DROP TABLE `{name}`")
     await unmark(connection)

@@ -1,1 +1,1 @@
-"""Where a password is stored, and every statement on it."""
+"""Credentials: stored passwords, and every statement on them."""

@@ -1,4 +1,4 @@
-"""What is known of a user's password."""
+"""The credential of a user: the hash of the password."""
 
 from __future__ import annotations
 

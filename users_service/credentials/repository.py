@@ -1,6 +1,6 @@
 """All SQL on stored passwords: ``accounts.password``, and ``users.password_hash`` of the source's own system.
 
-A password counts where the source's own system left it until the first sign-in moves it to ``accounts``.
+A hash in ``users`` is valid until the first sign-in moves it to ``accounts``.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from users_service.tables import accounts, users
 from users_service.users import repository as users_repository
 from users_service.users.model import User
 
-# Made once: to put such a statement together takes longer than to carry it out.
+# Made once: building such a statement takes longer than carrying it out.
 _OWNED = users.outerjoin(accounts, and_(accounts.c.user_id == users.c.id, accounts.c.provider == CREDENTIAL))
 _CREDENTIALS = select(users.c.id, accounts.c.password, users.c.password_hash).select_from(_OWNED)
 _BY_USER = CompiledStatement(_CREDENTIALS.where(users.c.id == bindparam("wanted")))
 _BY_EMAIL = CompiledStatement(
     _CREDENTIALS.add_columns(*users_repository.COLUMNS).where(users.c.email_normalized == bindparam("wanted"))
 )
-# Where a hash is still a user's: for statements that act only then.
+# The condition that a hash is still the user's.
 UNCHANGED: Final = (
     accounts.c.provider == CREDENTIAL,
     accounts.c.account_id == bindparam("user_id"),
@@ -101,7 +101,7 @@ def _user_not_found(error: IntegrityError) -> Exception:
 
 @named
 async def exchange(connection: AsyncConnection, user_id: str, old_hash: str, new_hash: str, now: datetime) -> bool:
-    """Set the password where its hash is still ``old_hash``; answer whether it was."""
+    """Set the password where its hash is still ``old_hash``; return whether it was."""
     statement = (
         update(accounts)
         .where(accounts.c.provider == CREDENTIAL, accounts.c.account_id == user_id, accounts.c.password == old_hash)
@@ -112,9 +112,9 @@ async def exchange(connection: AsyncConnection, user_id: str, old_hash: str, new
 
 @named
 async def clear_legacy(connection: AsyncConnection, user_id: str, old_hash: str | None = None) -> bool:
-    """Remove the hash from ``users``, where it is still ``old_hash`` if that is given; answer whether one was there.
+    """Remove the hash from ``users``, if given only where it is still ``old_hash``; return whether one was removed.
 
-    The user's etag and time of change stay: for callers the user is the same.
+    The user's etag and time of change stay, since for callers the user is the same.
     """
     column = users.c.password_hash
     statement = (

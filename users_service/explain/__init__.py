@@ -1,1 +1,1 @@
-"""How the server would carry out each named statement: repositories as they are, on a connection that explains."""
+"""Query plans of all named statements: the repositories run on a connection that explains instead of executing."""

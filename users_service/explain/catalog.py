@@ -1,4 +1,4 @@
-"""All named statements: those that have a plan, by example, and those that have none, with the reason."""
+"""The catalog of named statements: those that have an example, and those that have no plan, with the reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXAMPLES: Final = (
     *credentials.IDEMPOTENCY,
 )
 
-# Sent by the example of another one.
+# Statements that the example of another one sends.
 TOGETHER: Final = {
     "idempotency.keep": "idempotency.claim",
 }

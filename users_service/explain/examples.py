@@ -1,4 +1,4 @@
-"""An example of every named statement: the function that sends it, with arguments as calls have them."""
+"""Examples of named statements: functions that send them, with arguments as in real calls."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Example:
     name: str
     call: Send
     case: str = ""
-    # What the statements are answered, where more follow only then.
+    # Answers to the statements, where the function sends more only if it gets rows.
     rows: Sequence[Any] = ()
 
 

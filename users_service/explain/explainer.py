@@ -1,7 +1,7 @@
 """A connection that has each statement explained instead of carried out, and a database that lends it.
 
-Repositories are called as ever: what they send is stopped at the driver's door, so what is explained is what would have
-been sent, with its values. Nothing is changed, nothing is locked.
+Repositories are called as always. Their statements are caught right before the driver would send them, so exactly these
+are explained, with their values. Nothing is changed or locked.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A statement, under its name, and the steps in which the server would carry it out; none: it may not be asked."""
+    """The name and text of a statement, and the steps of its plan; none where the account may not explain it."""
 
     name: str
     statement: str
@@ -36,7 +36,7 @@ class _Stopped(NothingSent):
 
 
 class _Answer:
-    """What a repository gets for its statement: the rows that an example names, and one row changed."""
+    """The answer that a repository gets to its statement: the rows that an example names, and one row changed."""
 
     rowcount = 1
 
@@ -66,13 +66,13 @@ class Explainer:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.plans: list[Plan] = []
-        # What the next statements are answered.
+        # The answer to the next statements.
         self.rows: Sequence[Any] = ()
         self._connection = connection
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Stop statements at the driver's door, inside the block."""
+        """Catch statements inside the block before the driver sends them."""
         target = self._connection.sync_connection
         event.listen(target, "before_cursor_execute", self._stop)
         try:

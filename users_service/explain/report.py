@@ -1,4 +1,4 @@
-"""Puts the plans together, and says of each what it means."""
+"""The report of ``explain``: all plans, and what each means."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from users_service.settings import DatabaseSettings
 
 FULL_SCAN: Final = "full scan!"
 WHOLE_INDEX: Final = "whole index!"
-# In place of the steps of a statement that the account may not even have explained.
+# In place of the steps of a statement that the account may not explain.
 _NOT_ALLOWED: Final[dict[str, Any]] = dict.fromkeys(("table", "key", "type", "rows"))
 _LIMITED: Final = re.compile(r"\bLIMIT\b|GET_LOCK|RELEASE_LOCK", re.IGNORECASE)
 
@@ -92,7 +92,7 @@ def verdict(statement: str, step: dict[str, Any]) -> str:
     if step["select_type"] == "INSERT" or statement.upper().startswith("INSERT"):
         return "inserts"
     if step["table"] is None or step["type"] is None:
-        # 'no matching row in const table', 'Impossible WHERE': found out by the key, or without any table.
+        # 'no matching row in const table' or 'Impossible WHERE': decided by the key, or without reading a table.
         return "nothing to read"
     if step["table"].startswith("<"):
         return "result of the next"

@@ -1,4 +1,4 @@
-"""Values that examples ask for: of rows that are there, for the plan of a row that is not there says little."""
+"""Values for the examples, from existing rows: the plan for a missing row says little."""
 
 from __future__ import annotations
 

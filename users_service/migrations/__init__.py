@@ -1,1 +1,1 @@
-"""Bringing the schema of a MySQL database to a revision."""
+"""Migrations of the MySQL schema from one revision to another."""

@@ -1,4 +1,4 @@
-"""Taking a revision back drops no table that holds rows, unless whoever asks says so (``--drop-data``)."""
+"""Data loss in downgrades: a table that holds rows is dropped only with ``--drop-data``."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _TRUNCATE: Final = re.compile(r"\s*TRUNCATE\s+(?:TABLE\s+)?(?P<names>\S+?)\s*;?\
 
 
 def dropped(statement: str) -> list[str]:
-    """Return the tables whose rows a statement throws away, all of them."""
+    """Return the tables that a statement drops or empties."""
     bare = without_noise(statement)
     found = _DROP.fullmatch(bare) or _TRUNCATE.fullmatch(bare)
     return [name.replace("`", "").strip().rpartition(".")[2] for name in found["names"].split(",")] if found else []
 
 
 def refuse(connection: Connection, names: Sequence[str]) -> None:
-    """Raise WouldLose where one of the tables is there and holds rows."""
+    """Raise WouldLose where one of the tables exists and holds rows."""
     there = tables(connection) & set(names)
-    # Names of the schema, which it knows.
+    # The names are those of existing tables.
     full = sorted(name for name in there if connection.scalar(text(f"SELECT 1 FROM `{name}` LIMIT 1")))  # noqa: S608
     if full:
         raise WouldLose(full)

@@ -1,4 +1,4 @@
-"""Puts back what a migrated database has lost since: tables, columns, keys and indexes that ``tables.py`` names."""
+"""Repair of a migrated database: puts back tables, columns, keys and indexes of ``tables.py`` that it has lost."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _ADDITIONS: Final = (
 
 
 class CannotRestore(Exception):
-    """Something is gone that no migration can make up; the text names it."""
+    """Something is missing that a migration cannot restore; the text names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """Something that is missing, and how it is put back."""
+    """Something that is missing, and the statement that puts it back."""
 
     title: str
     carry_out: Callable[[], object]
@@ -37,7 +37,7 @@ class Addition:
 def additions(connection: Connection) -> list[Addition]:
     """Return what is missing, in the order in which it can be put back. Raises CannotRestore.
 
-    What the database has besides is left alone.
+    Anything else that the database has is left alone.
     """
     context = MigrationContext.configure(
         connection, opts={"include_name": lambda name, kind, _: kind != "table" or name in tables.metadata.tables}

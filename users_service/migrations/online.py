@@ -1,8 +1,8 @@
-"""Lets migrations change big tables only in ways that leave them readable and writable meanwhile.
+"""Online migrations: big tables may change only in ways that leave them readable and writable meanwhile.
 
-What the server can do online only the server knows, so it is asked: ``LOCK=NONE`` is added to each DDL statement on a
-big table, and a server that would have to lock refuses it before it begins (errors 1845 and 1846; MySQL and MariaDB
-alike). Statements that change rows hold locks on what they read, so the plan's estimate decides on them.
+Only the server knows which DDL it can do online. So ``LOCK=NONE`` is added to each DDL statement on a big table, and a
+server that would have to lock refuses the statement before it begins (errors 1845 and 1846; MySQL and MariaDB alike).
+Statements that change rows lock the rows that they read; whether one is allowed depends on the estimate in its plan.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from chassis.commands.migrations import LockLimits, WouldLock
 from users_service.mysql.driver_errors import error_number
 
-# The server cannot do it without a lock; or, in this place, knows no LOCK clause (partitions).
+# Errors: the server cannot do it without a lock, or allows no LOCK clause in this statement (partitions).
 _REFUSED: Final = frozenset({1064, 1221, 1845, 1846})
 
 _NOISE: Final = re.compile(
@@ -34,7 +34,7 @@ _DROP_INDEX: Final = re.compile(r"\s*DROP\s+INDEX\s+(?P<index>.*?)\s+ON\s+(?P<ta
 _WRITES: Final = re.compile(
     r"\s*(UPDATE|DELETE|INSERT|REPLACE|WITH\b(?=.*\b(?:UPDATE|DELETE)\b))\b", re.IGNORECASE | re.DOTALL
 )
-# These change no row of a table that is there, or take its name from it at once.
+# These statements change no row of an existing table, or drop or rename it at once.
 _HARMLESS: Final = re.compile(
     r"\s*(SELECT|WITH|SHOW|EXPLAIN|DESCRIBE|SET|DO|USE|ANALYZE|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|BEGIN|START|DROP|TRUNCATE"
     r"|CREATE\s+TABLE(?!.*\bSELECT\b)|CREATE\s+.*?\b(?:VIEW|TRIGGER|PROCEDURE|FUNCTION)\b)\b",
@@ -47,7 +47,7 @@ _TABLES: Final = text(
 
 
 class StatementKind(Enum):
-    """What a statement of a migration is, as far as locks go."""
+    """The kind of a migration's statement, by the locks that it takes."""
 
     DEFINITION = auto()
     WRITE = auto()
@@ -56,7 +56,7 @@ class StatementKind(Enum):
 
 
 def kind_of(statement: str) -> tuple[StatementKind, str]:
-    """Return what a statement is, and the table that a definition changes (else empty)."""
+    """Return the kind of a statement, and the table that a definition changes (else empty)."""
     bare = without_noise(statement)
     if found := _ALTER.match(bare) or _CREATE_INDEX.match(bare):
         return StatementKind.DEFINITION, found[1].lower()
@@ -70,13 +70,13 @@ def kind_of(statement: str) -> tuple[StatementKind, str]:
 def without_lock(statement: str) -> str:
     """Return a definition such that a server that would lock the table refuses it."""
     if re.search(r"\bALGORITHM\s*=?\s*INSTANT\b", statement, re.IGNORECASE):
-        # MySQL takes no LOCK beside it, and it is refused by itself where it is not possible.
+        # MySQL allows no LOCK clause beside INSTANT, which it refuses anyway where it would have to lock.
         return statement
     if found := _DROP_INDEX.fullmatch(statement):
-        # MariaDB takes no LOCK in DROP INDEX.
+        # MariaDB allows no LOCK clause in DROP INDEX.
         return f"ALTER TABLE {found['table']} DROP INDEX {found['index']}, LOCK=NONE"
     comma = "," if _ALTER.match(without_noise(statement)) else ""
-    # On a line of its own, for a comment may end the one before. Of several LOCK clauses the last one counts.
+    # On a line of its own, since the line before may end in a comment. Of several LOCK clauses the last one counts.
     return f"{statement.rstrip().rstrip(';')}\n{comma} LOCK=NONE"
 
 
@@ -101,8 +101,8 @@ def enforced(connection: Connection, limits: LockLimits) -> Iterator[None]:
 
 
 def big_tables(connection: Connection, rows: int) -> dict[str, int]:
-    """Return the tables of more than so many rows, by name in small letters, and how many each has about."""
-    # MySQL shows what it knew up to a day ago, unless told otherwise.
+    """Return the tables of more than ``rows`` rows, by lower-case name, and about how many rows each has."""
+    # Otherwise MySQL shows cached statistics, which may be a day old.
     connection.execute(text("SET @unused = 0 /*!80000 , SESSION information_schema_stats_expiry = 0 */"))
     return {name.lower(): number for name, number in connection.execute(_TABLES, {"big": rows})}
 

@@ -1,4 +1,4 @@
-"""What a revision is going to do, found out without doing it: its statements are written down instead of sent."""
+"""Dry run of a revision: its statements are recorded instead of sent, and checked before anything is changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from users_service.migrations import losses, table_definitions
 
-# A table of ours in the singular is the same thing of another system (Better Auth).
+# Better Auth, another system, calls the same tables by the singular.
 _PLURAL: Final = "s"
 
 
@@ -32,20 +32,20 @@ class _Sent:
 
 
 def statements(connection: Connection, work: Callable[[], None]) -> list[str]:
-    """Return the statements that a revision's function sends, up to the first that depends on what is stored.
+    """Return the statements that a revision's function sends, up to the first that depends on stored data.
 
-    What comes after that one is looked at only when it is sent, by the same checks.
+    Later statements are checked in the same way when they are sent.
     """
     sent = _Sent()
     context = MigrationContext.configure(dialect=connection.dialect, opts={"as_sql": True, "output_buffer": sent})
-    # Without a connection (`op.get_bind()`) a revision may fail in any way; carried out, it fails again, and is told.
+    # A revision may fail here for want of a connection (`op.get_bind()`); a real failure is reported when it runs.
     with Operations.context(context), suppress(Exception):
         work()
     return sent.statements
 
 
 def refuse_foreign_tables(connection: Connection, scripts: Sequence[Script]) -> None:
-    """Raise ForeignTable where revisions would take tables of another application for their own."""
+    """Raise ForeignTable where revisions would mistake tables of another application for their own."""
     there = table_definitions.tables(connection)
     sent = [statement for script in scripts for statement in statements(connection, script.module.upgrade)]
     made = [name for statement in sent for name in table_definitions.created(statement)]
@@ -56,6 +56,6 @@ def refuse_foreign_tables(connection: Connection, scripts: Sequence[Script]) -> 
 
 
 def refuse_losses(connection: Connection, scripts: Sequence[Script]) -> None:
-    """Raise WouldLose where taking revisions back would drop tables that hold rows."""
+    """Raise WouldLose where downgrading revisions would drop tables that hold rows."""
     sent = [statement for script in scripts for statement in statements(connection, script.module.downgrade)]
     losses.refuse(connection, [name for statement in sent for name in losses.dropped(statement)])

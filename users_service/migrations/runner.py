@@ -1,6 +1,7 @@
-"""Carrying out the schema's revisions (``migrations/mysql``) on a server, one process at a time.
+"""The migration runner: carries out the schema's revisions (``migrations/mysql``), one process at a time.
 
-What a revision would do is looked at before anything is changed (``rehearsal``), and what it does while it does it.
+The statements of a revision are checked twice: in a dry run before anything is changed (``rehearsal``), and when they
+are sent.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ Say = Callable[[str], None]
 
 # Seconds to wait for another process that migrates the same database.
 LOCK_SECONDS: Final = 600
-# A DDL statement that waits for a long transaction makes everyone else wait behind it: rather give up soon.
+# A DDL statement that waits for a long transaction makes everyone else wait behind it, so it gives up soon.
 TABLE_LOCK_SECONDS: Final = 30
 _DEFAULT: Final = LockLimits()
-# What the server says with these names accounts, tables, columns and keys, never a value.
+# Errors whose texts name only accounts, tables, columns and keys, and never contain a value.
 _TELLING: Final = frozenset(
     {1005, 1040, 1044, 1045, 1049, 1050, 1051, 1054, 1060, 1061, 1068, 1071, 1072, 1075, 1091, 1101, 1142, 1143, 1146}
     | {1170, 1176, 1205, 1213, 1215, 1227, 1553, 1698, 1822, 1826, 1832, 1833, 1845, 1846, 2003, 2006, 2013, 3780}
@@ -52,7 +53,7 @@ class MigrationFailed(CommandFailed):
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One step of the schema's history; not ``known``: a newer version of the service has carried it out."""
+    """One revision of the schema; not ``known``: a newer version of the service has carried it out."""
 
     number: str
     name: str
@@ -61,10 +62,10 @@ class Revision:
 
 
 async def up(settings: DatabaseSettings, target: str, say: Say, limits: LockLimits = _DEFAULT) -> list[str]:
-    """Carry out what is missing up to ``target`` (``head``: all) and return the revisions carried out.
+    """Carry out missing revisions up to ``target`` (``head``: all) and return the revisions carried out.
 
-    Where all are there, what the database has lost since is put back. A database that is newer than this version stays
-    as it is. Raises MigrationFailed, or MigrationRefused where a big table would be locked.
+    Where none is missing, tables and indexes that the database has lost are put back. A database that is newer than
+    this version stays as it is. Raises MigrationFailed, or MigrationRefused where a big table would be locked.
     """
     async with _migrating(settings, say) as connection:
         before = await schema.state(connection, revisions.numbers())
@@ -86,7 +87,7 @@ async def down(
 ) -> list[str]:
     """Undo revisions down to ``target`` (``-1``: the last one; ``base``: all) and return the ones undone.
 
-    ``drop_data``: also where tables that hold rows go. Raises as ``up`` does, or DropRefused.
+    ``drop_data``: also where tables that hold rows are dropped. Raises as ``up`` does, or DropRefused.
     """
     async with _migrating(settings, say) as connection:
         before = await schema.state(connection, revisions.numbers())
@@ -200,7 +201,7 @@ def _with(connection: Connection) -> Config:
 
 
 def _undone(applied: Sequence[str], target: str) -> list[str]:
-    """Return the revisions that a way down undoes, newest first; none for a target that only Alembic understands."""
+    """Return the revisions that a downgrade undoes, newest first; none for a target that only Alembic understands."""
     if relative := re.fullmatch(r"-(\d+)", target):
         return list(reversed(applied))[: int(relative[1])]
     if target == "base":
@@ -210,7 +211,7 @@ def _undone(applied: Sequence[str], target: str) -> list[str]:
 
 @contextmanager
 def _guarded(connection: Connection, limits: LockLimits, *, undoing: bool = False) -> Iterator[None]:
-    """Look at each statement before it is carried out."""
+    """Check each statement before it is carried out."""
     with ExitStack() as guards:
         guards.enter_context(table_definitions.compared(connection))
         if not limits.allow_locking:
@@ -231,13 +232,13 @@ def _last(connection: Connection) -> str:
     try:
         return max((str(number) for number in connection.scalars(schema.RECORDED)), default="")
     except DBAPIError:
-        # Nothing is recorded, not even where to; or the connection is gone, which is told with what went wrong.
+        # The table of revisions is missing, or the connection is gone, which the error itself says.
         return ""
 
 
 @contextmanager
 def _told(what: str | Callable[[], str]) -> Iterator[None]:
-    """Turn whatever a revision raises into one line that says what failed, where in its file, and why."""
+    """Turn an error of a revision into one line that says what failed, where in its file, and why."""
     try:
         yield
     except (CommandFailed, WouldLock):
@@ -271,7 +272,7 @@ async def _connected(settings: DatabaseSettings) -> AsyncIterator[AsyncConnectio
 
 
 def _reason(error: Exception) -> str:
-    """Say what went wrong; in the server's own words where these hold no value of a row or statement."""
+    """Say what went wrong; in the server's words where these hold no value of a row or statement."""
     origin = getattr(error, "orig", None) or error
     number = error_number(error)
     if not number:

@@ -1,7 +1,7 @@
-"""Tells tables that a revision left half done from tables of somebody else that bear the same name.
+"""Comparison of table definitions: is an existing table one of ours, or another application's of the same name?
 
-``CREATE TABLE IF NOT EXISTS`` passes over either. So the server is asked what the statement would have made: a
-temporary table, which nobody else sees and which ends with the connection, is compared column by column.
+``CREATE TABLE IF NOT EXISTS`` accepts either. So the same statement makes a temporary table, which nobody else sees and
+which ends with the connection, and the two are compared column by column.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from users_service.migrations.online import without_noise
 _CREATE: Final = re.compile(
     r"\s*CREATE\s+TABLE\s+(?P<if>IF\s+NOT\s+EXISTS\s+)?(?:`?\w+`?\s*\.\s*)?`?(?P<name>\w+)`?\s*(?=\()", re.IGNORECASE
 )
-# Temporary tables have none; they change no column.
+# Temporary tables cannot have foreign keys, which make no difference to the columns.
 _FOREIGN_KEY: Final = re.compile(r"\s*(?:CONSTRAINT\s+\S+\s+)?FOREIGN\s+KEY\b", re.IGNORECASE)
 _EXPECTED: Final = "vibework_expected_table"
 _TABLES: Final = text("SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()")
-# Of what SHOW FULL COLUMNS tells: Type, Collation, Null, Default, Extra.
+# Columns of SHOW FULL COLUMNS: Type, Collation, Null, Default, Extra.
 _PROPERTIES: Final = (("type", 1), ("collation", 2), ("NULL", 3), ("default", 5), ("extra", 6))
 
 Columns = dict[str, tuple[Any, ...]]
 
 
 class ForeignTable(Exception):
-    """A table that a revision makes is there already, and is another one; ``why`` names the first difference."""
+    """A table that a revision creates exists already with other columns; ``why`` names the first difference."""
 
     def __init__(self, table: str, why: str) -> None:
         self.table, self.why = table, why
@@ -42,13 +42,13 @@ def tables(connection: Connection) -> set[str]:
 
 
 def created(statement: str) -> list[str]:
-    """Return the table that a statement makes, in a list that is empty for all other statements."""
+    """Return a list of the table that a statement creates; empty for all other statements."""
     found = _creating(statement)
     return [found["name"]] if found else []
 
 
 def compare(connection: Connection, statement: str) -> None:
-    """Raise ForeignTable where a statement would make a table that is there and has other columns."""
+    """Raise ForeignTable where the table that a statement creates exists with other columns."""
     found = _creating(statement)
     if found is None or found["name"] not in tables(connection):
         return
@@ -63,7 +63,7 @@ def compare(connection: Connection, statement: str) -> None:
 
 @contextmanager
 def compared(connection: Connection) -> Iterator[None]:
-    """Compare, inside the block, what IF NOT EXISTS would pass over. Raises ForeignTable."""
+    """Compare, inside the block, the tables that IF NOT EXISTS would accept. Raises ForeignTable."""
 
     def check(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
         if (found := _creating(statement)) and found["if"]:
@@ -77,19 +77,19 @@ def compared(connection: Connection) -> Iterator[None]:
 
 
 def _creating(statement: str) -> re.Match[str] | None:
-    # Comments may stand before it, and the words in a text of some other statement.
+    # Comments may precede the words, and a text within another statement may contain them.
     return _CREATE.search(statement) if _CREATE.match(without_noise(statement)) else None
 
 
 def _temporary(rest: str) -> str:
-    """Return the statement that makes the table of comparison; ``rest``: the other's, from its bracket on."""
+    """Return the statement for the temporary table; ``rest``: the original statement from its bracket on."""
     parts, options = _parts(rest)
     kept = [part for part in parts if not _FOREIGN_KEY.match(part)]
     return f"CREATE TEMPORARY TABLE {_EXPECTED} ({','.join(kept)}){options.rstrip().rstrip(';')}"
 
 
 def _parts(rest: str) -> tuple[list[str], str]:
-    """Split what stands in the outer brackets at its commas; return the parts and what comes after the brackets."""
+    """Split the text in the outer brackets at its commas; return the parts, and the text after the brackets."""
     parts, depth, start, quote = list[str](), 0, 1, ""
     for place, letter in enumerate(rest):
         if quote:

@@ -1,1 +1,1 @@
-"""How MySQL is reached: connections, pools, statements that go past SQLAlchemy, errors of the driver."""
+"""Access to MySQL: connections, pools, statements that bypass SQLAlchemy, errors of the driver."""

@@ -1,8 +1,8 @@
-"""Statements that are made once, and sent by the driver itself.
+"""Compiled statements: SQLAlchemy compiles each once, and the driver executes it directly.
 
-What SQLAlchemy does for each execution of a statement takes five times as long as the driver takes to carry it out
-(``docs/decisions/0003``). Here it writes the statement once; what is hot then goes past it, on the connection that it
-lends. Errors are handed to it, so that they look, are told of and end connections as those of all other statements.
+SQLAlchemy's work for each execution takes five times as long as the driver's (``docs/decisions/0003``), so hot
+statements bypass it, on a connection of its pool. Errors are passed to SQLAlchemy, so that they are wrapped and
+observed, and end connections, like those of all other statements.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from chassis.pooling.detached import proceed
 from chassis.telemetry import shapes
 from users_service.mysql.observing import STARTED, queries_of
 
-# More than there are: each is kept once for each engine.
+# More than there are compiled statements: one is kept for each engine.
 _KEPT: Final = 256
 
 Row = tuple[Any, ...]
@@ -30,7 +30,7 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class StatementResult:
-    """What a statement brought: its rows, how many rows it met, and the value of its ``LAST_INSERT_ID(…)``."""
+    """The result of a statement: its rows, the number of rows affected, and the value of its ``LAST_INSERT_ID(…)``."""
 
     rows: list[Row]
     count: int
@@ -42,7 +42,7 @@ class StatementResult:
 
 
 class StandIn(Protocol):
-    """Takes statements in a connection's place, and wants them as SQLAlchemy's."""
+    """Takes SQLAlchemy's statements in place of a connection, such as to explain them."""
 
     async def execute(self, statement: Any, values: Any = None) -> Any:
         """Take a statement."""
@@ -50,9 +50,9 @@ class StandIn(Protocol):
 
 
 class CompiledStatement:
-    """A statement of SQLAlchemy's whose values are all parameters; make it once, as a constant.
+    """A statement of SQLAlchemy whose values are all parameters; make it once, as a constant.
 
-    Values reach the driver, and come from it, as they are: no type of SQLAlchemy's converts them.
+    SQLAlchemy's types convert neither the values nor the results: the driver gets and returns them as they are.
     """
 
     def __init__(self, statement: Executable) -> None:
@@ -76,13 +76,13 @@ class _Text:
 
     def parameters(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         known = {**self.constants, **values}
-        # No list, which among SQLAlchemy's parameters means many rows.
+        # A list would mean many rows to SQLAlchemy.
         return tuple([known[name] for name in self.names])
 
 
 @lru_cache(_KEPT)
 def _written(statement: ClauseElement, dialect: Dialect) -> _Text:
-    """Return a statement as the driver takes it; a name whose value is missing in a call is a KeyError there."""
+    """Return a statement as the driver takes it. A call that lacks a value raises KeyError."""
     compiled: Any = statement.compile(dialect=dialect)
     constants = {name: value for name, value in compiled.params.items() if value is not None}
     return _Text(str(compiled), tuple(compiled.positiontup), constants)
@@ -105,9 +105,9 @@ async def _carry_out(connection: AsyncConnection, target: Connection, sql: str, 
 
 
 async def commit(connection: AsyncConnection) -> None:
-    """Commit what was done on the connection, by prepared statements or by others. Raises what SQLAlchemy would."""
+    """Commit the transaction, of compiled statements and of others. Raises what SQLAlchemy would."""
     if connection.in_transaction():
-        # Begun by it, for a statement of its own.
+        # SQLAlchemy has begun it, for a statement of its own.
         await connection.commit()
         return
     lent = cast("Connection", connection.sync_connection).connection
@@ -121,12 +121,12 @@ async def commit(connection: AsyncConnection) -> None:
 
 
 def _raise(target: Connection, error: BaseException, sql: str, parameters: Row) -> None:
-    """Do as SQLAlchemy does with an error of its own cursors: wrap it, tell of it, give up what is broken."""
+    """Do as SQLAlchemy does with an error of its own cursors: wrap it, notify listeners, give up broken connections."""
     if not target.in_transaction():
-        # Otherwise it would take the statement for one that stands alone, and roll back.
+        # Otherwise SQLAlchemy would consider the statement a transaction of its own, and roll back.
         target.begin()
     if isinstance(error, Exception) and not isinstance(error, target.dialect.loaded_dbapi.Error):
-        # No error of the database's, and not to be dressed as one; what is left to be read, nobody knows.
+        # It is no error of the database, so it is not wrapped; an answer may still be unread on the connection.
         target.invalidate(error)
         raise error
     try:

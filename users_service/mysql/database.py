@@ -1,7 +1,7 @@
 """Connections to MySQL: an engine for transactions, one for reads, and a few plain connections for point reads.
 
-All together hold at most ``MYSQL_POOL_MAX_CONNECTIONS``. What a driver raises, callers do not see (``driver_errors``),
-and what callers do, leaving above all, the driver does not see (``chassis.pooling.detached``).
+All together hold at most ``MYSQL_POOL_MAX_CONNECTIONS``. Callers never see the driver's errors (``driver_errors``), and
+the driver never sees that a caller leaves (``chassis.pooling.detached``).
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ T = TypeVar("T")
 
 # What a caller does with a connection: some statements, and a result.
 Work = Callable[[AsyncConnection], Awaitable[T]]
-# How text is decoded on a connection meanwhile.
+# A context in which a connection decodes text in some way.
 Reading = Callable[[AsyncConnection], AbstractContextManager[Any]]
 
 # Connections kept for point reads: each kind has one query in flight (docs/performance.md).
 POINT_CONNECTIONS = 2
 # How often a transaction that lost a deadlock, or found its connection gone, is carried out again.
 RETRIES = 3
-# Seconds that a rollback has, whatever has become of the time of its transaction; then its connection is closed.
+# Seconds for a rollback, however little time its transaction has left; then its connection is closed.
 ROLLBACK_SECONDS = 2.0
 
 log = logging.get(__name__)
@@ -91,7 +91,7 @@ class Database:
         await self._points.open()
 
     async def close(self) -> None:
-        """Close every connection, those in use too, once what was left behind has ended or is cancelled."""
+        """Close every connection, those in use too, once work without a caller has ended or is cancelled."""
         await asyncio.gather(self._pointing.close(), self._reading.close(), self._transacting.close())
         await self._points.close()
         await self._reader.dispose()
@@ -116,7 +116,7 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
-        """Lend a connection that commits each statement by itself, to commands: in a call, ``query`` is the way."""
+        """Lend a connection that commits each statement by itself; for commands: calls use ``query``."""
         async with self._reading.gate.place():
             with translated():
                 async with asyncio.timeout(deadline.timeout(self._query_timeout)), self._reader.connect() as connection:
@@ -125,9 +125,9 @@ class Database:
     async def query(self, work: Work[T]) -> T:
         """Carry out single statements, reads above all, each committed by itself.
 
-        Raises DatabaseUnavailable, CallDeadlineExceeded, or Overloaded where all connections stay in use. A caller who
-        leaves ends it between two statements. Where text that is read is no UTF-8, ``work`` is carried out once more
-        and gets it with marks (``driver_text``).
+        Raises DatabaseUnavailable, CallDeadlineExceeded, or Overloaded where all connections stay in use. If its caller
+        leaves, ``work`` ends before its next statement. Where text is no UTF-8, ``work`` is carried out once more, and
+        gets the text with marks (``driver_text``).
         """
         return await self._reading.run(partial(self._query, work))
 
@@ -136,7 +136,7 @@ class Database:
         try:
             return await self._query_until(until, work, nullcontext)
         except TextUnreadable:
-            # One row's text must not take the others along.
+            # The text of one row must not make the others unreadable.
             return await self._query_until(until, work, marked)
 
     async def _query_until(self, until: float, work: Work[T], reading: Reading) -> T:
@@ -163,7 +163,7 @@ class Database:
         ``work`` runs again, in a new transaction, after a deadlock or when its connection was found dead before
         the commit: it must have no other effects than those on its connection. Raises ConflictRetry when the
         retries did not help, DatabaseUnavailable, CallDeadlineExceeded, or Overloaded where all connections stay in
-        use. Where its caller leaves, it is rolled back after the statement that is under way.
+        use. If its caller leaves, it is rolled back after the statement that is under way.
         """
         return await self._transacting.run(partial(self._transaction, work))
 
@@ -238,17 +238,17 @@ async def _connected(engine: AsyncEngine, until: float) -> AsyncConnection:
 
 
 async def _give_back(connection: AsyncConnection) -> None:
-    """Roll back what is open and return the connection to its pool, on time of its own."""
+    """Roll back an open transaction and return the connection to its pool, within a time limit of its own."""
     try:
         async with asyncio.timeout(ROLLBACK_SECONDS):
             await connection.close()
     except (TimeoutError, exc.SQLAlchemyError):
-        # It is closed, and with it whatever was open; the error of the work itself is the one to tell.
+        # It is closed, and its transaction with it; the caller gets the error of the work itself.
         log.warning("a connection did not roll back in time")
 
 
 def _with_waiters(use: PoolUse, gate: Gate) -> PoolUse:
-    # Those who wait for a connection wait in front of the pool; inside it, for one to be opened.
+    # Callers wait at the gate for a connection, and inside the pool only for one to be opened.
     return replace(use, waiting=use.waiting + gate.waiting, timeouts=use.timeouts + gate.timeouts)
 
 

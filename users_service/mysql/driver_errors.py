@@ -1,6 +1,6 @@
-"""What MySQL's and the driver's errors mean. They end here: callers see the errors of ``chassis.errors``.
+"""Errors of MySQL and of the driver, and their translation into those of ``chassis.errors``, which callers see.
 
-The log has the server's error number, never a statement or its values.
+The log gets the server's error number, never a statement or its values.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ FOREIGN_KEY_MISSING = 1452
 LOCK_WAIT_TIMEOUT = 1205
 DEADLOCK = 1213
 STATEMENT_TIMEOUTS = frozenset({1969, 3024})  # MariaDB's and MySQL's own limit on a statement
-# The server takes no writes: it is not the primary, or not any more; or it was started to be read only.
+# The server takes no writes: it is not the primary (any more), or was started read-only.
 READ_ONLY = frozenset({1036, 1290, 1792, 1836, 1874, 1881, 3100})
-# There is no room for what was to be written: in a table, on the disk, for a temporary file, for the binary log.
+# There is no room to write: in a table, on the disk, for a temporary file, for the binary log.
 DISK_FULL = frozenset({3, 20, 1021, 1026, 1030, 1114, 1598})
 # The server, or its node of a cluster, serves nobody now.
 GONE = frozenset({1040, 1047, 1053, 1077, 1079, 1080, 1129, 1203, 3032, 3168})
-# It ended this one connection, or lost track of it.
+# The server ended this one connection, or lost track of it.
 BROKEN = frozenset({1043, *range(1152, 1162), 1184, 1927, 3169, 4031})
-# What the driver says where it finds a connection broken.
+# The driver found the connection broken.
 LOST = frozenset({2006, 2013, 2055})
 # All of the driver's own numbers are about the connection.
 _OF_THE_CLIENT = range(2000, 3000)
@@ -40,7 +40,7 @@ NO_SUCH_TABLE = 1146
 # A table, a column, or an index that a statement names is missing.
 NOT_MIGRATED = frozenset({NO_SUCH_TABLE, 1054, 1176})
 
-# asyncmy's words where the server resets a connection before it is set up.
+# asyncmy's text where the server resets a connection before it is set up.
 RESET_WHILE_CONNECTING = "Transport does not expose socket instance"
 
 UNAVAILABLE = (
@@ -56,24 +56,24 @@ log = logging.get(__name__)
 
 
 class TextUnreadable(RecordUnreadable):
-    """Text of a row that was read is no UTF-8; of which row, the driver does not tell."""
+    """The text of some row is no UTF-8; the driver does not say of which."""
 
 
 class NothingSent(Exception):
-    """Raised in the place of sending a statement: the connection is as it was."""
+    """Raised instead of sending a statement, so the connection is unchanged."""
 
 
 def ends_connection(error: BaseException | None) -> bool:
     """Whether the connection that raised this must not be used again.
 
-    It stays only where the server said something of the statement alone: after anything else there may be more to read,
-    and after a word about the server itself the next statement would meet the same.
+    It may be used again only where the error concerns the statement alone. After an error of the driver an answer may
+    still be unread, and after an error about the server itself the next statement would fail, too.
     """
     origin = error.orig if isinstance(error, exc.DBAPIError) else error
     if not isinstance(origin, asyncmy.errors.MySQLError):
         return not isinstance(origin, NothingSent)
     number = error_number(error)
-    # Faults that the driver finds, such as packets out of order, have no number.
+    # Errors that the driver finds, such as packets out of order, have no number.
     return number < 1_000 or number in _OF_THE_CLIENT or number in _ENDING
 
 
@@ -85,7 +85,7 @@ def error_number(error: BaseException | None) -> int:
 
 
 def ends_all_connections(error: BaseException | None) -> bool:
-    """Whether it is the server that is no good, and with it every connection that was opened until now."""
+    """Whether the error concerns the server itself, and with it every connection opened until now."""
     number = error_number(error)
     return ends_connection(error) and number in _ENDING_ALL
 
@@ -101,7 +101,7 @@ def duplicate_key(error: exc.IntegrityError) -> str:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn what the driver and the pool raise into errors that callers may see; integrity errors pass."""
+    """Turn errors of the driver and the pool into errors that callers may see; integrity errors pass."""
     try:
         yield
     except exc.IntegrityError:
@@ -111,7 +111,7 @@ def translated() -> Iterator[None]:
     except (exc.SQLAlchemyError, asyncmy.errors.MySQLError, OSError) as error:
         raise _translate(error) from error
     except UnicodeDecodeError as error:
-        # Without its text, which has the bytes.
+        # Without the text of the error, which contains the bytes.
         log.warning("stored row unreadable", problem=type(error).__name__, statement=statements.current())
         raise TextUnreadable from None
     except RuntimeError as error:

@@ -1,9 +1,8 @@
-"""Reading text that is no UTF-8 without an error that would lose the rows beside it.
+"""Text that is no UTF-8: reading it without an error that would lose the other rows of the result.
 
-MySQL stores, in ``utf8mb4``, the three bytes of a surrogate, which is no character. The driver decodes strictly and
-fails in the middle of a result. Point reads take text as bytes and decode each row by itself. Other reads are repeated,
-where that happened, on a connection that puts a mark in the place of each wrong byte (PEP 383); ``rows.as_text`` finds
-the marks, so nothing that has them is taken for text.
+MySQL stores in ``utf8mb4`` also the three bytes of a surrogate, which is no character. The driver decodes strictly, so
+it fails in the middle of such a result. Point reads get text as bytes and decode each row by itself. Other reads are
+then repeated on a connection that puts a mark in place of each wrong byte (PEP 383); ``rows.as_text`` finds the marks.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# Under this name the driver looks for the codec; none of Python's has it.
+# The name under which the driver looks up the codec; Python has none of this name.
 _CODEC: Final = "vibework_marked_text"
 
 
 @contextmanager
 def marked(connection: Any) -> Iterator[None]:
-    """Have text decoded with marks for as long as the context lasts. It takes longer for each column and row."""
+    """Decode text with marks for as long as the context lasts, which takes longer for each column and row."""
     if not isinstance(connection, AsyncConnection):
         # A stand-in reads nothing.
         yield

@@ -1,4 +1,4 @@
-"""How connections to MySQL are made, and the pools of SQLAlchemy's that keep them."""
+"""Engines of SQLAlchemy: how connections to MySQL are opened, pooled and given up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from users_service.settings import DatabaseSettings
 
 
 def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
-    """Return how to connect, in asyncmy's words: every way to MySQL begins here."""
+    """Return asyncmy's arguments for every connection to MySQL."""
     return {
         "host": settings.mysql_host,
         "port": settings.mysql_port,
@@ -34,10 +34,7 @@ def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
 
 
 def limited_arguments(settings: DatabaseSettings) -> dict[str, Any]:
-    """Return how to connect so that the server, too, gives up a statement whose caller is long gone.
-
-    A second later than we do.
-    """
+    """Return the arguments for connections on which the server, too, gives up long statements, a second after us."""
     return connect_arguments(settings) | {"init_command": init_command(settings.mysql_query_timeout_ms + 1_000)}
 
 
@@ -90,7 +87,7 @@ def command_engine(settings: DatabaseSettings) -> AsyncEngine:
 
 
 def _keep_collation(engine: AsyncEngine) -> None:
-    """Name the collation again: SQLAlchemy has named the character set by then, which brings the server's collation."""
+    """Set the collation again: SQLAlchemy sets the character set, and with it the server's default collation."""
 
     @event.listens_for(engine.sync_engine, "connect")
     def connected(connection: Any, _record: Any) -> None:
@@ -100,10 +97,10 @@ def _keep_collation(engine: AsyncEngine) -> None:
 
 
 def _roll_back_what_is_open(engine: AsyncEngine) -> None:
-    """Roll back, when a connection comes back to the pool, where the server says that a transaction is open.
+    """Roll back a connection that returns to the pool where the server says that a transaction is open.
 
-    SQLAlchemy has ended every transaction that it knows of by then, and its own way takes a round trip after each of
-    them to roll back nothing. The server tells with each answer whether one is open.
+    SQLAlchemy would send a rollback every time, which takes a round trip although its transactions have ended. The
+    server says with each answer whether a transaction is open.
     """
 
     @event.listens_for(engine.sync_engine, "reset")
@@ -113,7 +110,7 @@ def _roll_back_what_is_open(engine: AsyncEngine) -> None:
 
 
 def _discard_idle(engine: AsyncEngine, seconds: float) -> None:
-    """Replace, when it is asked for, a connection that lay idle for longer: servers and balancers cut such ones."""
+    """Replace a connection that was idle for longer when it is next lent: servers and balancers cut idle ones."""
 
     @event.listens_for(engine.sync_engine, "checkin")
     def remember(_connection: Any, record: Any) -> None:
@@ -126,7 +123,7 @@ def _discard_idle(engine: AsyncEngine, seconds: float) -> None:
 
 
 def _retire(engine: AsyncEngine) -> None:
-    """Give up a connection after whatever may have left something unread on it, or says that it is no good."""
+    """Give up a connection after an error that may have left an answer unread, or that says that it is broken."""
 
     @event.listens_for(engine.sync_engine, "handle_error")
     def retire(context: ExceptionContext) -> None:

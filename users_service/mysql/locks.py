@@ -1,4 +1,4 @@
-"""Locks that MySQL keeps for a connection (``GET_LOCK``): one process at a time does a thing to a database."""
+"""Named locks of MySQL (``GET_LOCK``), which a connection holds: for commands that one process may run at a time."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from chassis.context.statements import named
 
 
 def lock_name(purpose: str, database: str) -> str:
-    """Name a lock: they are the whole server's, and their names at most 64 characters long."""
+    """Name a lock; names are shared by the whole server, and have at most 64 characters."""
     return f"vibework.{purpose}." + hashlib.sha256(database.encode()).hexdigest()[:32]
 
 
 @named
 async def acquire(connection: AsyncConnection, name: str, seconds: int) -> bool:
-    """Take a lock, waiting for at most ``seconds``; answer whether it is ours. It ends with the connection."""
+    """Take a lock, waiting for at most ``seconds``; return whether it is ours. It ends with the connection."""
     taken = await connection.scalar(text("SELECT GET_LOCK(:name, :seconds)"), {"name": name, "seconds": seconds})
     return bool(taken)
 

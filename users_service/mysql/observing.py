@@ -1,4 +1,4 @@
-"""Tells of SQLAlchemy's statements when they have ended, and knows who is told."""
+"""Observation of SQLAlchemy's statements: each is reported when it has ended."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from chassis.pooling.detached import proceed
 from chassis.telemetry import shapes
 from chassis.telemetry.queries import Queries
 
-# What a pooled connection's ``info`` keeps: when its statement began, and who is told of its end.
+# Keys of a pooled connection's ``info``: when its statement began, and the observer of its end.
 STARTED: Final = "statement_started"
 _QUERIES: Final = "queries"
 
 
 def observe(engine: AsyncEngine, queries: Queries) -> None:
-    """Tell ``queries`` of every statement that is sent by the engine's connections."""
+    """Report every statement of the engine's connections to ``queries``."""
     pool = engine.sync_engine
 
     @event.listens_for(pool, "connect")
@@ -55,7 +55,7 @@ def _started(connection: Connection) -> float:
 
 
 def queries_of(info: Mapping[Any, Any]) -> Queries:
-    """Return who is told of the statements of a connection with this ``info``."""
+    """Return the observer of a connection with this ``info``."""
     found: Queries = info[_QUERIES]
     return found
 

@@ -8,12 +8,12 @@ from typing import Any, Final
 from chassis.context.statements import naming
 from users_service.mysql.database import Database
 
-# Lists are filled up to one of these lengths, so that the server sees few different statements.
+# Lists are padded to one of these lengths, so that the server sees few different statements.
 LENGTHS: Final = (1, 4, 16, 64, 256)
 
 
 class PointRead:
-    """A SELECT that ends in ``IN``, read for at most 256 values at a time; ``name``: what it is called in logs."""
+    """A SELECT that ends in ``IN``, for at most 256 values at a time; ``name``: its name in logs and traces."""
 
     def __init__(self, database: Database, name: str, statement: str) -> None:
         self.name: Final = name

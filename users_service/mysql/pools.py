@@ -1,4 +1,4 @@
-"""Pools of connections that know who waits for them, and what they tell of themselves."""
+"""Connection pools that count who waits for them, and their metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from users_service.mysql.driver_errors import ends_connection
 
 
 class MeasuredPool(AsyncAdaptedQueuePool):
-    """SQLAlchemy's pool for asyncio, with a count of those who wait for a connection and of those who gave up."""
+    """SQLAlchemy's pool for asyncio, which counts the callers that wait for a connection and those that gave up."""
 
     waiting = 0
     timeouts = 0
@@ -37,7 +37,7 @@ class MeasuredPool(AsyncAdaptedQueuePool):
 class PointPool:
     """A few plain connections of asyncmy, opened when they are first needed, for reads without SQLAlchemy.
 
-    Text comes as bytes: to decode it is left to whoever reads a row, so that one that is no UTF-8 spoils no other.
+    Text is returned as bytes, so that one text that is no UTF-8 makes no other row unreadable.
     """
 
     def __init__(self, size: int, recycle: int, arguments: Mapping[str, Any], queries: Queries) -> None:

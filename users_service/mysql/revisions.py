@@ -1,4 +1,4 @@
-"""Which revisions of the schema this version has, by the names of their files: the servers do without Alembic."""
+"""Revisions of the schema that this version has, by their file names: the servers do not import Alembic."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Whether the database has the schema that this version needs: the health probe asks, and so do commands.
+"""The schema check of MySQL, for the health probe and for commands: has the database what this version needs?
 
-Needed are every table and column of ``tables.py`` and the keys without which statements fail or races are lost: unique
-ones, and those that statements name (``tables.NAMED``). Other indexes make calls slow, not wrong.
+It needs every table and column of ``tables.py``, and the keys without which statements fail or races are lost: unique
+keys, and those that statements name (``tables.NAMED``). Without other indexes calls are slow, but not wrong.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from users_service.mysql.driver_errors import NO_SUCH_TABLE, error_number
 
 SERVICE: Final = "users-service"
 RECORDED: Final = text("SELECT version_num FROM alembic_version")
-# One round trip for all of it. The names keep the server from opening tables of others.
+# One round trip for all of it. With the names given, the server need not open other tables.
 _THERE: Final = text(
     "SELECT table_name, column_name FROM information_schema.columns "
     "WHERE table_schema = DATABASE() AND table_name IN :names UNION ALL "
@@ -29,7 +29,7 @@ _THERE: Final = text(
 
 
 async def state(connection: AsyncConnection, known: tuple[str, ...]) -> SchemaState:
-    """Look where the database stands; ``known``: the numbers of this version's revisions. Two statements at most."""
+    """Return the state of the schema; ``known``: the numbers of this version's revisions. Two statements at most."""
     recorded = await recorded_revisions(connection)
     unknown = tuple(number for number in recorded if number not in known)
     last = known[-1] if unknown else max(recorded, default="")
@@ -39,7 +39,7 @@ async def state(connection: AsyncConnection, known: tuple[str, ...]) -> SchemaSt
 
 
 async def recorded_revisions(connection: AsyncConnection) -> tuple[str, ...]:
-    """Return what is recorded as the revision of the schema: one number, or none where nothing was migrated."""
+    """Return the recorded revision of the schema: one number, or none where nothing was migrated."""
     try:
         return tuple(str(number) for number in await connection.scalars(RECORDED))
     except DBAPIError as error:
@@ -52,7 +52,7 @@ async def _missing(connection: AsyncConnection) -> tuple[str, ...]:
     there = {(str(table), str(name)) for table, name in await connection.execute(_THERE)}
     there |= {(table, "") for table, _ in there}
     absent = [needed for needed in _NEEDED if needed not in there]
-    # Of a table that is not there its columns go without saying.
+    # The columns of a missing table are not listed.
     gone = {table for table, name in absent if not name}
     return tuple(_title(table, name) for table, name in absent if not name or table not in gone)
 

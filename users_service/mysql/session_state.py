@@ -1,16 +1,16 @@
-"""The state of a session with MySQL: the same on every way there, whatever the server gives to new sessions.
+"""Session variables of MySQL: the same on every connection, whatever the server's defaults are.
 
-Servers have defaults of their own, and an ``init_connect`` that speaks after the driver's handshake. What a statement
-means must not depend on them, so every connection says all of this itself, in one statement, before its first use.
-Only ``autocommit`` is not here: the driver sets it, for some connections begin transactions and others do not.
+Servers have defaults of their own, and an ``init_connect`` that runs after the driver's handshake. The meaning of a
+statement must not depend on them, so every connection sets all of these variables before its first use, in one
+statement. Only ``autocommit`` is not here: the driver sets it, and it differs between connections.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-# The driver names the character set in its handshake only, which servers may pass over. The collation is the tables'
-# own: also what is compared with no column of theirs is compared byte by byte.
+# The driver sends the character set in its handshake, which servers may ignore. The collation is that of the tables:
+# so texts that are compared with no column are compared byte by byte, too.
 SET_NAMES: Final = "SET NAMES utf8mb4 COLLATE utf8mb4_bin"
 _ALL_ROWS: Final = 2**64 - 1
 
@@ -21,7 +21,7 @@ _VARIABLES: Final = {
     "innodb_lock_wait_timeout": 2,
     "foreign_key_checks": 1,
     "unique_checks": 1,
-    # No list ends before its limit, no statement is refused for what it might read or change.
+    # No list is cut before its limit, and no statement is refused for the number of rows that it might read or change.
     "sql_select_limit": _ALL_ROWS,
     "sql_big_selects": 1,
     "sql_safe_updates": 0,
@@ -32,9 +32,9 @@ _VARIABLES: Final = {
 
 
 def init_command(limit_ms: int = 0) -> str:
-    """Return the statement that makes the state; ``limit_ms``: when the server gives a statement up, 0: never.
+    """Return the statement that sets the variables; ``limit_ms``: when the server gives a statement up, 0: never.
 
-    MariaDB limits every statement, MySQL reads. Names that differ stand in comments that the other server passes over.
+    MariaDB limits every statement, MySQL only reads. Names that differ are in comments that the other server ignores.
     """
     variables = ", ".join(f"{name} = {value}" for name, value in _VARIABLES.items())
     mariadb = (

@@ -1,8 +1,8 @@
-"""Whether MySQL takes writes, and when connections to it must be made anew because it does not.
+"""Writability of MySQL's primary, and failover: when connections must be opened anew because it takes no writes.
 
-A server that only reads may have been the primary a moment ago: its name then leads to another one, but the connections
-that are open stay with it, and reads on them are never again up to date. So when a server says that it is read-only,
-every pool gives up what it has (``left_at``), and asks the name again.
+A server that is read-only may have been the primary a moment ago. Its name then resolves to another server, but open
+connections stay with the old one, and reads on them would stay out of date. So when a server says that it is read-only,
+every pool gives up its connections (``left_at``) and resolves the name again.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from users_service.mysql.driver_errors import DISK_FULL, READ_ONLY, error_number
 # What the health probe asks. Read-only mode is told by a number or a word, which depends on the server's version.
 QUESTION: Final = "SELECT @@GLOBAL.read_only, @@GLOBAL.innodb_read_only"
 _OFF: Final = (0, "OFF")
-# Refused writes come in crowds: connections are not given up more often than this, in seconds.
+# Many writes are refused at once, so connections are given up no more often than this, in seconds.
 _LEAVE_SECONDS: Final = 1.0
 
 
 class PrimaryWritability(writability.Writability):
-    """What is known of the primary."""
+    """Whether the primary takes writes."""
 
     def __init__(self, on_left: Callable[[], None]) -> None:
-        """``on_left``: called when connections made until now are no good any more."""
+        """``on_left``: called when connections opened until now must be given up."""
         super().__init__()
-        # Connections opened before are of a server that only reads.
+        # Connections opened before this time belong to a server that is read-only.
         self.left_at = 0.0
         self._on_left = on_left
         self._read_only = False

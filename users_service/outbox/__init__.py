@@ -1,1 +1,1 @@
-"""Calls to the other service that a committed transaction left to be made."""
+"""The transactional outbox: calls to the other service that are made after a transaction has committed."""

@@ -1,4 +1,4 @@
-"""What the code knows of an entry of the outbox."""
+"""Entries of the outbox, and their kinds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the calls that the outbox holds: at least once each, however long the other side is away."""
+"""The relay of the outbox: makes each call at least once, however long the other side is away."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from users_service.mysql.database import Database
 from users_service.outbox import repository
 from users_service.outbox.model import OutboxEntry
 
-# Makes the call of one kind of entry; what it raises means that the call is to be made again.
+# Makes the call of one kind of entry; if it raises, the call is made again later.
 EntryHandler = Callable[[OutboxEntry], Awaitable[object]]
 
 BATCH: Final = 20
@@ -78,7 +78,7 @@ class Relay:
         return None
 
     async def _record(self, entries: Sequence[OutboxEntry], errors: Sequence[Exception | None]) -> None:
-        """Remove what is done and put off what is not, in one transaction: calls in progress need the pool more."""
+        """Remove entries that are done and postpone the others, in one transaction, which spares the pool."""
         done = [entry for entry, error in zip(entries, errors, strict=True) if error is None]
         put_off = {entry: backoff(entry.attempts) for entry in entries if entry not in done}
         now = self._clock()

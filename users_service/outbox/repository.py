@@ -28,7 +28,7 @@ BACKLOG_COUNTED: Final = 10_000
 async def put(
     connection: AsyncConnection, kind: str, payload: Mapping[str, str], now: datetime, *, available_at: datetime
 ) -> None:
-    """Leave a call to be made at ``available_at`` or later, once this transaction has committed."""
+    """Add a call, to be made at ``available_at`` or later, once this transaction has committed."""
     await connection.execute(
         insert(outbox).values(
             id=new_id("out"), kind=kind, payload=json.dumps(payload), available_at=available_at, created_at=now
@@ -38,21 +38,21 @@ async def put(
 
 @named
 async def lease(connection: AsyncConnection, now: datetime, until: datetime, limit: int) -> list[OutboxEntry]:
-    """Take at most ``limit`` entries that are due, the longest waiting first; nobody else gets them before ``until``.
+    """Lease at most ``limit`` due entries, the longest waiting first; no other relay gets them before ``until``.
 
-    Entries that another relay is taking at this moment are passed over.
+    Entries that another relay is leasing at this moment are skipped.
     """
     due = (
         select(outbox.c.id, outbox.c.kind, outbox.c.payload, outbox.c.attempts)
         .where(outbox.c.available_at <= now)
         .order_by(outbox.c.available_at)
         .limit(limit)
-        # Left to itself, a server sorts a backlog of some thousand, and locks all of it for every relay that asks.
+        # Without the hint a server sorts a backlog of some thousand entries, and locks all of them for each relay.
         .with_hint(outbox, "FORCE INDEX (idx_available_at)", "mysql")
         .with_for_update(skip_locked=True)
     )
     with marked(connection):
-        # One that nobody can read must not keep the others from being made.
+        # An entry that cannot be read must not prevent the other calls.
         rows = (await connection.execute(due)).all()
     if rows:
         ids = [row.id for row in rows]
@@ -62,7 +62,7 @@ async def lease(connection: AsyncConnection, now: datetime, until: datetime, lim
 
 
 def _payload(text: str) -> dict[str, str]:
-    """Return what a call needs; nothing where it is not ours, so that the call fails, and by itself."""
+    """Return the payload of a call; empty where another system wrote it, so that only this call fails."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -79,7 +79,7 @@ async def remove(connection: AsyncConnection, ids: Collection[str]) -> None:
 
 @named
 async def postpone(connection: AsyncConnection, entry: OutboxEntry, available_at: datetime) -> bool:
-    """Give an entry back, to be tried again later; answer False where the lease had run out and another holds it."""
+    """Release an entry, to be tried again later; return False where the lease had expired and another relay has it."""
     statement = (
         update(outbox)
         .where(outbox.c.id == entry.id, outbox.c.leased_until == entry.leased_until)
@@ -90,7 +90,7 @@ async def postpone(connection: AsyncConnection, entry: OutboxEntry, available_at
 
 @named
 async def backlog(connection: AsyncConnection) -> tuple[int, datetime | None]:
-    """Count the entries, of very many the first 10,000, and return when the oldest of them was left."""
+    """Return the number of entries, at most 10,000, and when the oldest of them was added."""
     some = select(outbox.c.created_at).order_by(outbox.c.available_at).limit(BACKLOG_COUNTED).subquery()
     statement = select(func.count(), func.min(some.c.created_at))
     number, oldest = (await connection.execute(statement)).one()

@@ -18,7 +18,7 @@ SHORTEST_DIGEST: Final = 16
 
 
 def hash_password(password: bytes, memory_kib: int, passes: int) -> str:
-    """Return the hash to store, with a salt of its own: what the reference implementation would have made of it."""
+    """Return the hash to store, with a new salt, in the form of the reference implementation."""
     salt = os.urandom(SALT_BYTES)
     return encode_argon2id(memory_kib, passes, salt, _derive(password, memory_kib, passes, salt, DIGEST_BYTES))
 
@@ -39,5 +39,5 @@ def _derive(password: bytes, memory_kib: int, passes: int, salt: bytes, length: 
     try:
         return crypto_pwhash_alg(length, password, salt, passes, memory_kib * 1024, crypto_pwhash_ALG_ARGON2ID13)
     except DerivationFailed:
-        # Parameters are checked before, by other errors; then it is only memory that can be missing.
+        # Wrong parameters were refused before, so only memory can be missing.
         raise MemoryError from None

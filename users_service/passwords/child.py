@@ -1,4 +1,4 @@
-"""One process that hashes, as the service sees it: started, asked, and ended."""
+"""A hashing process as the service sees it: started, asked, and ended."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import Final
 from users_service.passwords import frames
 
 PROGRAM: Final = "users_service.passwords.hashing_process"
-# Where our own package is found, whichever way it was installed.
+# The folder of our own package, however it was installed.
 ROOT: Final = str(Path(__file__).resolve().parents[2])
-# What an interpreter may need to start. Of the settings, which hold secrets, it gets none.
+# Variables that an interpreter may need to start. It gets no settings, which hold secrets.
 PASSED_ON: Final = ("LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")
 READ_BYTES: Final = 65_536
 REAP_AGAIN_SECONDS: Final = 0.02
@@ -26,7 +26,7 @@ END_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who wants to know: of an answer; of the end of a process, as soon as it cannot be asked; of its being gone."""
+    """Callbacks: for an answer; for the end of a process, when it can no longer be asked; and once it is gone."""
 
     answered: Callable[[Child, bytes], None]
     ended: Callable[[Child], None]
@@ -37,7 +37,7 @@ class Child:
     """A process and the stream to it. It is asked one thing at a time."""
 
     def __init__(self, listener: Listener) -> None:
-        """Start the process, in a millisecond or less; that it is not ready yet does not matter. Raises OSError."""
+        """Start the process, which takes at most a millisecond; it can be asked before it is ready. Raises OSError."""
         self.idle_since = 0.0
         self._listener = listener
         self._loop = asyncio.get_running_loop()
@@ -67,7 +67,7 @@ class Child:
             # The request before was answered, so the stream is empty and takes this one whole.
             self._socket.send(request)
         except OSError:
-            # It has died. Told later, so that whoever asks need not expect it here.
+            # It has died. The listener is called later, so that callers of ``ask`` need not expect it here.
             self._loop.call_soon(self.end)
 
     def end(self) -> None:
@@ -79,7 +79,7 @@ class Child:
         self._reap()
 
     def kill(self) -> None:
-        """Begin to end the process, without telling anybody: ``wait`` must follow."""
+        """Begin to end the process, without calling the listener; ``wait`` must follow."""
         if self._open:
             self._stop()
 
@@ -139,7 +139,7 @@ def _start(stream: socket.socket) -> subprocess.Popen[bytes]:
 
 
 def _environment() -> dict[str, str]:
-    """Return where modules are found: where this process finds them, our own package included."""
+    """Return the environment of a hashing process, with the module path of this one."""
     places = dict.fromkeys([*(place or str(Path.cwd()) for place in sys.path), ROOT])
     passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     return {**passed_on, "PYTHONPATH": os.pathsep.join(places)}

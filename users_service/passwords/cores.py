@@ -1,18 +1,18 @@
-"""How many processes hash at once: by the cores that we may use, and by who else uses them."""
+"""The number of hashing processes: by the cores that we may use, and the workers that share them."""
 
 from __future__ import annotations
 
 import os
 from typing import Final
 
-# Of a worker's share: connections, and so the sign-ins, are never spread evenly over workers.
+# Each worker may use this many times its even share of the cores: sign-ins are never spread evenly over workers.
 SHARES: Final = 2
-# More than the event loop of one service can keep at work.
+# An upper limit: the event loop of one service cannot keep more of them busy.
 MOST: Final = 64
 
 
 def processes_for(wanted: int, workers: int = 1) -> int:
-    """Return how many processes each of ``workers`` may have: as many as wanted, or for 0 by the cores we may use."""
+    """Return how many processes each of ``workers`` may have: ``wanted``, or where that is 0, by the cores."""
     cores = _cores()
     # Rounded up.
     return wanted or min(cores, -(-SHARES * cores // workers), MOST)

@@ -1,7 +1,7 @@
 """The formats of stored password hashes: how each is written, and what verifying one costs.
 
-Every hash can be verified; ``bearable`` tells whether one that a caller wants to import may be, since whoever
-imports it chooses what each later sign-in costs.
+Every hash can be verified. Whoever imports a hash decides what each later sign-in costs, so ``bearable`` says whether
+it may be imported.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Argon2:
 
     @property
     def bearable(self) -> bool:
-        """Within the limits of memory, passes over it, and lanes."""
+        """Whether memory, passes and lanes are within the limits."""
         return (
             8 * self.lanes <= self.memory_kib <= ARGON2_MEMORY_KIB
             and self.passes <= ARGON2_WORK_KIB // self.memory_kib
@@ -61,7 +61,7 @@ class Bcrypt:
 
     @property
     def bearable(self) -> bool:
-        """Within the limit of rounds (2 to the cost)."""
+        """Whether the rounds (2 to the power of the cost) are within the limit."""
         return 4 <= self.cost <= BCRYPT_COST
 
 
@@ -77,7 +77,7 @@ class Scrypt:
 
     @property
     def bearable(self) -> bool:
-        """Within the limits of memory and of blocks mixed."""
+        """Whether memory and the number of mixed blocks are within the limits."""
         sound = self.n >= 2 and self.r >= 1 and self.p >= 1
         return sound and self.memory <= SCRYPT_MEMORY and self.n * self.r * self.p <= SCRYPT_BLOCKS
 
@@ -107,7 +107,7 @@ def _argon2(stored: str) -> Argon2 | None:
     salt, digest = _unpadded(found[6]), _unpadded(found[7])
     if salt is None or digest is None:
         return None
-    # What names no version is of the one before there were versions: 1.0.
+    # A hash without a version is of version 1.0, which did not write it.
     version = int(found[2] or 16)
     return Argon2(stored, found[1], version, int(found[3]), int(found[4]), int(found[5]), salt, digest)
 

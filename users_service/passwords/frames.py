@@ -1,13 +1,13 @@
-"""How the service and a process that hashes for it talk: frames of byte strings, over a stream that the two share."""
+"""The protocol between the service and a hashing process: frames of byte strings, over a stream socket."""
 
 from __future__ import annotations
 
 from typing import Final
 
-# What is asked for.
+# Requests.
 HASH: Final = b"hash"
 VERIFY: Final = b"verify"
-# How it went.
+# Outcomes.
 DONE: Final = b"done"
 FAILED: Final = b"failed"
 
@@ -15,7 +15,7 @@ LENGTH_BYTES: Final = 4
 
 
 def pack(*fields: bytes) -> bytes:
-    """Return a frame: its length, then each field behind the length of its own."""
+    """Return a frame: its length, then the length and the bytes of each field."""
     body = b"".join(len(field).to_bytes(LENGTH_BYTES, "big") + field for field in fields)
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
 

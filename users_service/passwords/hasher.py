@@ -1,4 +1,4 @@
-"""Makes and verifies password hashes: Argon2id for new ones, every imported format for old ones."""
+"""The password hasher: makes Argon2id hashes, and verifies those and every imported format."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from users_service.passwords import formats, frames
 from users_service.passwords.cores import processes_for
 from users_service.passwords.pool import HashingPool
 
-# Characters; what the contract says of a new password.
+# Characters of a new password, by the contract.
 LONGEST = 128
-# What a hash may take at the very least, for machines that do much else: KiB written per second, and seconds on top.
+# Slowest hashing that is tolerated, for busy machines: KiB written per second, and seconds added to that.
 SLOWEST_KIB = 100_000
 SPARE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a verification found: whether the password is right, and whether its hash is out of date."""
+    """The outcome of a verification: whether the password is right, and whether its hash is out of date."""
 
     ok: bool
     needs_upgrade: bool
@@ -32,7 +32,7 @@ WRONG = Verdict(ok=False, needs_upgrade=False)
 
 
 class HashingSettings(Protocol):
-    """What hashes cost and how many may be computed at once, as the settings of the service name it."""
+    """The settings of the hasher: what a hash costs, and how many are computed at once."""
 
     @property
     def argon2_memory_kib(self) -> int:
@@ -58,9 +58,9 @@ class HashingSettings(Protocol):
 class Passwords:
     """Argon2id (RFC 9106, one lane) in a bounded pool of processes.
 
-    Passwords are hashed in Unicode's NFKC form (NIST SP 800-63B, 3.1.1.2), so that one password typed on two
-    systems is one password. Hashes made elsewhere may be of the form as typed: a password that normalising
-    changes is tried both ways, whoever's it is.
+    Passwords are normalised to Unicode's NFKC before they are hashed (NIST SP 800-63B, 3.1.1.2), so that a password
+    typed on two systems is the same. Other systems may have hashed a password as it was typed, so one that normalising
+    changes is tried in both forms, for every user.
     """
 
     def __init__(self, *, memory_kib: int, passes: int, processes: int = 0, queue: int = 256) -> None:
@@ -69,7 +69,7 @@ class Passwords:
         patience = SPARE_SECONDS + memory_kib * passes / SLOWEST_KIB
         self._pool = HashingPool(processes_for(processes), queue, patience)
         self._current = re.compile(rf"\$argon2id\$v=19\$m={memory_kib},t={passes},p=1\$[^$]{{22}}\$[^$]{{43}}")
-        # Verified where there is nothing to verify, which must take as long. Nobody knows a password of it.
+        # Verified in place of a hash that does not exist, so that the answer takes as long. No password matches it.
         self._dummy = formats.encode_argon2id(memory_kib, passes, secrets.token_bytes(16), secrets.token_bytes(32))
 
     @classmethod
@@ -116,9 +116,9 @@ class Passwords:
         return (await self._pool.run(frames.HASH, *self._cost, _normalized(password).encode())).decode()
 
     async def verify(self, stored: str | None, password: str) -> Verdict:
-        """Tell whether ``password`` is that of ``stored``; without a hash it is wrong, after the same time.
+        """Say whether ``stored`` is a hash of ``password``; without a hash the answer is no, after the same time.
 
-        A password longer than any can be is wrong too. Raises PasswordHashingBusy, PasswordHashingUnavailable.
+        A password that is longer than allowed is wrong, too. Raises PasswordHashingBusy, PasswordHashingUnavailable.
         """
         if stored is None or len(password) > LONGEST:
             await self._first_match(self._dummy, _forms(password[:LONGEST]))
@@ -126,7 +126,7 @@ class Passwords:
         found = await self._first_match(stored, _forms(password))
         if found is None:
             return WRONG
-        # A later form than the first is right of the password as typed.
+        # If not the first form matched, the hash is of the password as typed.
         return Verdict(ok=True, needs_upgrade=found > 0 or not self._current.fullmatch(stored))
 
     def check_importable(self, stored: str) -> None:
@@ -149,5 +149,5 @@ def _normalized(password: str) -> str:
 
 
 def _forms(password: str) -> list[str]:
-    """Return the password as it is hashed here, and as typed where that is another."""
+    """Return the password normalised, and as typed where that differs."""
     return list(dict.fromkeys((_normalized(password), password)))

@@ -1,7 +1,7 @@
 """The program that hashes: `python -m users_service.passwords.hashing_process`, a child of the service.
 
-It answers one request after the other until its input ends, which is when the service ends, however that happens. What
-it imports is little, since there is one for each core. Passwords and hashes come and go through the stream alone.
+It answers one request after the other until its input ends, which it does with the service. It imports little, since
+one runs for each core. Passwords and hashes travel through the stream alone.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from users_service.passwords import argon2id, frames, verification
 
 STDIN: Final = 0
 STDOUT: Final = 1
-# The event loop, which all other calls wait for, goes before the hashes.
+# The event loop, which all other calls wait for, has priority over the hashes.
 NICENESS: Final = 5
-# Where memory runs out, one of these ends rather than the service: what it was at is repeated by another. Who has the
-# higher score (proc(5), oom_score_adj) ends first.
+# If memory runs out, the kernel should end one of these rather than the service: another process repeats its request.
+# The process with the higher score (proc(5), oom_score_adj) ends first.
 OUT_OF_MEMORY: Final = "/proc/self/oom_score_adj"
 SCORE_ABOVE_SERVICE: Final = 500
 HIGHEST_SCORE: Final = 1000
@@ -97,7 +97,7 @@ def _write(frame: bytes) -> None:
         while frame:
             frame = frame[os.write(STDOUT, frame) :]
     except OSError:
-        # Nobody is left to tell.
+        # The service is gone.
         raise SystemExit from None
 
 

@@ -1,7 +1,7 @@
-"""Hashes in processes of their own: at most so many at once, at most so many waiting, started when they are needed.
+"""The pool of hashing processes: bounded, with a bounded queue, and started when they are needed.
 
 libsodium maps memory anew for each hash, and threads of one process would wait for each other there; processes do not.
-Nor do they take the interpreter, or memory bandwidth that is not theirs, from the event loop.
+Nor do processes hold the interpreter lock of the event loop, or take more memory bandwidth than their share.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from users_service.errors import PasswordHashingBusy, PasswordHashingUnavailable
 from users_service.passwords import frames
 from users_service.passwords.child import Child, Listener
 
-# A process that lay idle for longer ends, unless it is the only one.
+# A process that is idle for longer ends, unless it is the only one.
 IDLE_SECONDS: Final = 60.0
-# One may have died of what it was given; two say that it would be so with all.
+# A process may die of its request; if a second one does, too, every process would.
 ATTEMPTS: Final = 2
 
 log = logging.get("users_service.passwords")
 
 
 class HashingFailed(Exception):
-    """A hash could not be computed: a defect; the text is the name of the error, without what was hashed."""
+    """A hash could not be computed, because of a defect; the text is the name of the error, and no password."""
 
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A request and who waits for its answer; ``attempts``: how many processes were asked."""
+    """A request and the future of its answer; ``attempts``: how many processes were asked."""
 
     request: bytes = field(repr=False)
     answer: asyncio.Future[bytes] = field(repr=False)
@@ -41,7 +41,7 @@ class Job:
 
 
 class HashingPool:
-    """Bounded processes, and a bounded queue before them; of one event loop."""
+    """A bounded number of processes with a bounded queue, for one event loop."""
 
     def __init__(self, processes: int, queue: int, patience: float = 10.0) -> None:
         """``processes``: at most; ``queue``: how many may wait for one; ``patience``: seconds for one answer."""
@@ -73,7 +73,7 @@ class HashingPool:
 
     def ensure_room(self) -> None:
         """Raise PasswordHashingBusy where ``run`` would, so that a caller can find out before it acts."""
-        # Nobody waits while a process is free or can be started; but there may be fewer of them than there should be.
+        # Callers wait only where no process is free and none can be started, which may be below the limit.
         if len(self._waiting) >= self.queue:
             raise PasswordHashingBusy
 
@@ -81,8 +81,8 @@ class HashingPool:
         """Return the answer of a process.
 
         Raises PasswordHashingBusy when too many wait, PasswordHashingUnavailable when no process could be started or
-        two have died, HashingFailed, and ShuttingDown after ``close``. A caller that is cancelled while it waits gives
-        up its place at once. A hash that has begun is not stopped, so its process counts as taken until it ends.
+        two have died, HashingFailed, and ShuttingDown after ``close``. A caller that is cancelled while it waits leaves
+        the queue at once. A hash that has begun is not stopped, so its process stays busy until it ends.
         """
         if self._closed:
             raise ShuttingDown
@@ -99,7 +99,7 @@ class HashingPool:
             raise
 
     def close(self) -> None:
-        """End all processes, whatever they are doing, and wait for them; whoever waits is cancelled."""
+        """End all processes, whatever they are doing, and wait for them; callers that wait are cancelled."""
         self._closed = True
         if self._retiring is not None:
             self._retiring.cancel()
@@ -113,7 +113,7 @@ class HashingPool:
         self._idle, self._busy, self._ending, self._waiting = [], {}, set(), deque()
 
     def _begin_next(self) -> None:
-        """Give the one who has waited longest to a process; there is one idle, or room for another."""
+        """Give the request that has waited longest to an idle process, or to a new one."""
         if self._waiting:
             self._begin(self._waiting.popleft())
 
@@ -131,7 +131,7 @@ class HashingPool:
         log.error("no process to hash passwords in could be started", error=os.strerror(error.errno or 0))
         self._waiting.appendleft(job)
         if self._busy:
-            # Those at work will take it.
+            # A busy process will take it when it is done.
             return
         while self._waiting:
             _fail(self._waiting.popleft())
@@ -166,7 +166,7 @@ class HashingPool:
         self._retiring = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._retire)
 
     def _retire(self) -> None:
-        """End those that were not needed lately, which stand first: the last one is asked first."""
+        """End processes that were idle for too long. They are the first ones, because the last one is asked first."""
         self._retiring = None
         before = asyncio.get_running_loop().time() - IDLE_SECONDS
         for child in [child for child in self._idle if child.idle_since <= before]:

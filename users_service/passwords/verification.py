@@ -1,4 +1,4 @@
-"""Whether a stored hash is that of a password: each format by its own library, which is loaded when it is needed."""
+"""Verification of a password against a stored hash; the library of a format is loaded when it is needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BCRYPT_BYTES = 72
 
 
 def matches(stored: str, password: bytes) -> bool:
-    """Whether ``stored`` is a hash of ``password``; nothing matches a format that is not known."""
+    """Whether ``stored`` is a hash of ``password``; a hash of an unknown format matches nothing."""
     found = formats.parse(stored)
     return found is not None and is_hash_of(found, password)
 
@@ -27,7 +27,7 @@ def is_hash_of(found: Hash, password: bytes) -> bool:
 
 
 def _argon2(found: Argon2, password: bytes) -> bool:
-    """Leave to the reference implementation what libsodium does not know."""
+    """Verify with libsodium, or with the reference implementation where libsodium does not know the variant."""
     import argon2
 
     try:

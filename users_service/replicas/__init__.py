@@ -1,1 +1,1 @@
-"""Reads from replicas that show what the primary would: see docs/decisions/0043."""
+"""Read replicas: reads from servers that have caught up with the primary (docs/decisions/0043)."""

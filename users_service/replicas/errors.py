@@ -1,4 +1,4 @@
-"""Why a replica did not answer a read: each had no effect, so the primary can be asked instead."""
+"""Errors of reads on a replica; such a read had no effect, so the primary can be asked instead."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NoneInUse(NotAnswered):
 
 
 class ReplicaBehind(NotAnswered):
-    """The replica has not come as far as the answer must be."""
+    """The replica has not reached the transactions that the answer must include."""
 
     cause = "behind"
 

@@ -1,7 +1,8 @@
-"""Places in a primary's log, as MySQL and MariaDB write them, and which of two includes the other.
+"""GTID sets: the transactions that a server has carried out, as MySQL and MariaDB write them.
 
-Both number the transactions of a primary. MySQL tells the sets that were carried out (``uuid:1-9:11``, with tags
-``uuid:1-9:tag:1-4``), MariaDB the last one of each domain (``domain-server-number``), which implies those before it.
+Both number the transactions of a primary. MySQL lists those that were carried out (``uuid:1-9:11``, with tags
+``uuid:1-9:tag:1-4``); MariaDB names the last one of each domain (``domain-server-number``), which implies those before
+it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from functools import lru_cache
 from typing import Final
 
 Interval = tuple[int, int]
-# Seconds on the clock of ``time.monotonic``; of a replica that was never seen with any position.
+# Seconds on the clock of ``time.monotonic``: of a replica whose GTID set was never read.
 NEVER: Final = float("-inf")
 
 
 class GtidSet:
-    """All transactions up to a place; equal when written alike."""
+    """A set of transactions; two are equal when they are written alike."""
 
     __slots__ = ("_runs", "text")
 
@@ -45,7 +46,7 @@ class GtidSet:
 
 @lru_cache(maxsize=256)
 def parse(text: str) -> GtidSet:
-    """Read a position of either server; ValueError for what is none."""
+    """Read the GTID set of either server. Raises ValueError."""
     runs: dict[str, list[Interval]] = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
         for source, interval in _mysql(item) if ":" in item else _mariadb(item):
@@ -73,7 +74,7 @@ NOWHERE: Final = GtidSet("", {})
 
 
 class Log:
-    """Where the primary was at times of the recent past, newest first."""
+    """The GTID sets of the primary at times of the recent past, newest first."""
 
     def __init__(self, length: int) -> None:
         """``length``: how many times are remembered."""
@@ -83,13 +84,13 @@ class Log:
         return bool(self._entries)
 
     def add(self, time: float, position: GtidSet) -> None:
-        """Note a position that includes everything acknowledged before ``time``."""
+        """Note a set that includes every transaction acknowledged before ``time``."""
         self._entries.appendleft((time, position))
 
     def complete_to(self, position: GtidSet) -> float:
-        """Return the last known time before which everything that was acknowledged is in a replica's position."""
+        """Return the last known time up to which a replica's set includes all acknowledged transactions."""
         return next((time for time, passed in self._entries if position.covers(passed)), NEVER)
 
     def since(self, time: float) -> GtidSet | None:
-        """Return the first position noted at ``time`` or later; None: there is none yet."""
+        """Return the first set noted at ``time`` or later; None where there is none yet."""
         return next((passed for noted, passed in reversed(self._entries) if noted >= time), None)

@@ -1,4 +1,4 @@
-"""What a replica is asked about itself, on a connection of its own that no read can occupy."""
+"""The link to a replica: asks for its state, on a connection of its own that no read can occupy."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from users_service.replicas.gtid_sets import GtidSet, parse
 from users_service.settings import DatabaseSettings
 
 CONNECTIONS: Final = 1
-# What the driver raises of a server that is away. A TimeoutError is an OSError; a connection that is reset at its very
-# beginning becomes a RuntimeError.
+# Errors of the driver where a server is away. A TimeoutError is an OSError; a connection that is reset while it is
+# being opened raises a RuntimeError.
 LINK_ERRORS: Final = (asyncmy.errors.MySQLError, OSError, RuntimeError)
 
-# MariaDB and MySQL each pass over the comments meant for the other.
+# MariaDB and MySQL each ignore the comments for the other.
 PRIMARY_POSITION: Final = "SELECT /*M!100100 @@GLOBAL.gtid_binlog_pos */ /*!80000 @@GLOBAL.gtid_executed */"
 _STATE: Final = "SELECT @@GLOBAL.read_only, /*M!100100 @@GLOBAL.gtid_slave_pos */ /*!80000 @@GLOBAL.gtid_executed */"
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLook:
-    """What a replica says of itself."""
+    """The state of a replica, as it reports it."""
 
     read_only: bool
     position: GtidSet

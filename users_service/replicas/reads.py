@@ -1,7 +1,7 @@
-"""The one place that decides where a read goes: to a replica that shows what the primary would, or to the primary.
+"""Routing of reads: to a replica that has caught up with the primary, or to the primary itself.
 
-Before a read, the primary is asked where it is, once for all reads that begin meanwhile; a replica that has come as
-far shows everything that was acknowledged to anybody before the read began.
+Before a read the primary is asked for its GTID set, once for all reads that begin at the same time. A replica that has
+all of these transactions shows everything that was acknowledged to anybody before the read began.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from users_service.replicas.replica import Replica
 from users_service.settings import DatabaseSettings
 
 T = TypeVar("T")
-# How often a replica is looked at within the lag that is allowed: it is known to a fifth of it.
+# How many times a replica is looked at within the allowed lag, which is therefore known to a fifth.
 LOOKS: Final = 5
-# Seconds for a position that was reached already; MySQL takes 0 for "for ever".
+# Seconds to wait for a set that was reached already; to MySQL 0 would mean "for ever".
 AT_ONCE: Final = 0.01
 
 log = logging.get(__name__)
 
 
 class Query(Protocol):
-    """Carries out a read that has no other effects: it may be carried out twice."""
+    """Carries out a read, possibly twice, so it must have no other effects."""
 
     async def __call__(self, work: Work[T]) -> T:
         """Return the result of ``work``. Raises DatabaseUnavailable or CallDeadlineExceeded."""
@@ -66,7 +66,7 @@ class ReplicaReads:
         ]
 
     async def query(self, work: Work[T]) -> T:
-        """Carry out a read as ``Query`` promises; what no replica answers, the primary does."""
+        """Carry out a read as ``Query`` promises; if no replica answers, the primary does."""
         try:
             with translated():
                 async with asyncio.timeout(deadline.timeout(self._query_timeout)):
@@ -74,7 +74,7 @@ class ReplicaReads:
         except NotAnswered as error:
             self.fallbacks[error.cause] += 1
         except TextUnreadable:
-            # The primary is asked in another way then.
+            # On the primary such text can be read with marks.
             self.fallbacks["unreadable"] += 1
         return await self._database.query(work)
 
@@ -87,14 +87,14 @@ class ReplicaReads:
             return await _least_busy(there).read(work, old, AT_ONCE)
         position = await self._position.get(None)
         if not position:
-            # Nobody can tell how far the replicas are.
+            # Nobody knows how far behind the replicas are.
             raise NoneInUse
         there = [replica for replica in candidates if replica.has(position)]
         replica = _least_busy(there) if there else min(candidates, key=lambda candidate: candidate.lag)
         return await replica.read(work, position, self._wait)
 
     def _old_enough(self) -> GtidSet | None:
-        """Return where the primary was when the answer may be from; None: now."""
+        """Return the primary's set at the oldest time that the caller accepts; None where that is now."""
         seconds = min(staleness.tolerated(), self._max_lag)
         return self._passed.since(monotonic() - seconds) if seconds else None
 
@@ -104,7 +104,7 @@ class ReplicaReads:
         return {None: parse(text.decode())}
 
     def loops(self) -> list[Coroutine[Any, Any, NoReturn]]:
-        """Return the endless work of knowing how far everybody is."""
+        """Return the endless loops that track the primary and each replica."""
         following = [repeat("replica", replica.look, partial(replica.due, self._interval)) for replica in self.replicas]
         return [repeat("replicas", self._note, self._pause), *following]
 
@@ -113,7 +113,7 @@ class ReplicaReads:
         await asyncio.sleep(self._interval if self._primary_answers else max(self._interval, 1.0))
 
     async def _note(self) -> None:
-        """Note where the primary is; while it does not say, all replicas come to be too far behind."""
+        """Note the primary's set; while it does not answer, all replicas eventually count as too far behind."""
         before = monotonic()
         self._primary_answers = False
         try:
@@ -134,5 +134,5 @@ class ReplicaReads:
 
 
 def _least_busy(replicas: Sequence[Replica]) -> Replica:
-    # In turn where they are alike.
+    # In turn where they are equally busy.
     return min(replicas, key=lambda replica: (replica.in_flight, replica.reads))

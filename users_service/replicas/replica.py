@@ -1,4 +1,4 @@
-"""One replica: whether it may be asked, how far it is, and reads carried out on it."""
+"""One replica: whether it is in use, how far behind it is, and the reads on it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from users_service.settings import DatabaseSettings
 T = TypeVar("T")
 ReplicaState = Literal["unknown", "in use", "behind", "unreachable", "failing", "writable"]
 
-# 0: reached. MariaDB and MySQL each pass over the other's comment.
+# The answer 0 means reached. MariaDB and MySQL each ignore the other's comment.
 _WAIT: Final = text(
     "SELECT /*M!100100 MASTER_GTID_WAIT(:position, :seconds) */ "
     "/*!80000 WAIT_FOR_EXECUTED_GTID_SET(:position, :seconds) */"
 )
 
-# What a connection's server is known to have reached.
+# The key of a connection's ``info`` with the GTID set that its server is known to have reached.
 _REACHED: Final = "replica_reached"
 
 log = logging.get(__name__)
@@ -51,7 +51,7 @@ class Replica:
     """
 
     def __init__(self, settings: DatabaseSettings, endpoint: Endpoint, passed: Log, queries: Queries) -> None:
-        """``passed``: where the primary was; ``queries``: told of the statements."""
+        """``passed``: the primary's GTID sets; ``queries``: observes the statements."""
         own = settings.model_copy(update={"mysql_host": endpoint.host, "mysql_port": endpoint.port})
         self.address: Final = str(endpoint)
         self.state: ReplicaState = "unknown"
@@ -60,7 +60,7 @@ class Replica:
         self._passed = passed
         self._max_lag = settings.mysql_replica_max_lag_ms / 1000
         self._position = NOWHERE
-        # A position that was waited for in vain: nobody waits again before it is reached.
+        # A set that was waited for in vain: nobody waits again before it is reached.
         self._missed = NOWHERE
         self._complete_to = NEVER
         self._breaker = CircuitBreaker()
@@ -75,7 +75,7 @@ class Replica:
 
     @property
     def lag(self) -> float:
-        """Seconds: everything that the primary had acknowledged so long ago, or longer, is there. At most that much."""
+        """An upper bound in seconds: all that the primary had acknowledged so long ago, or longer, is there."""
         return monotonic() - self._complete_to
 
     @property
@@ -89,11 +89,11 @@ class Replica:
         return self.state == "in use" and self.lag <= self._max_lag and not self._breaker.is_open
 
     def has(self, position: GtidSet) -> bool:
-        """Say whether it is known to have reached a position."""
+        """Say whether it is known to have all these transactions."""
         return self._position.covers(position)
 
     async def read(self, work: Work[T], position: GtidSet, seconds: float) -> T:
-        """Carry out a read once the replica has reached a position, for which it has so many seconds.
+        """Carry out a read once the replica has all these transactions, for which it has so many seconds.
 
         Raises ReplicaBehind, ReplicaBusy; ReplicaFailed where the replica, and not the read, is the cause.
         """
@@ -136,9 +136,9 @@ class Replica:
         self._suspect()
 
     async def _reach(self, connection: AsyncConnection, position: GtidSet, seconds: float) -> None:
-        """Make sure, on the read's own connection: behind one address there may be several servers."""
+        """Wait on the read's own connection, since one address may lead to several servers."""
         if connection.info.get(_REACHED, NOWHERE).covers(position):
-            # It is still the same server's: another would be another connection.
+            # A connection always leads to the same server, so what it had reached still holds.
             return
         if not self.has(position) and not self.has(self._missed):
             raise ReplicaBehind
@@ -159,7 +159,7 @@ class Replica:
                 await self._woken.wait()
 
     async def look(self) -> None:
-        """Find out how it is."""
+        """Ask for its state, and decide whether it is in use."""
         self._woken.clear()
         try:
             look = await self._link.look()
@@ -175,13 +175,13 @@ class Replica:
             self._turn("in use" if self.lag <= self._max_lag else "behind")
 
     def _suspect(self) -> None:
-        """Ask it nothing before it has been looked at."""
+        """Take it out of use until it has been looked at."""
         if self.state == "in use":
             self.state = "failing"
         self._woken.set()
 
     def _cut(self) -> None:
-        """End the reads under way: they hang, or soon will, and the primary can answer them."""
+        """End the reads under way, which hang or soon will, so that the primary can answer them."""
         now = asyncio.get_running_loop().time()
         for read in self._running:
             if not read.expired():
@@ -189,7 +189,7 @@ class Replica:
 
     def _turn(self, state: ReplicaState, **why: int) -> None:
         if "unreachable" in (self.state, state):
-            # Its failures are explained; when it is back it begins anew.
+            # The failures have their cause; when the replica is back, it starts without them.
             self._breaker.succeeded()
         self.state = state
         if state == self._told:

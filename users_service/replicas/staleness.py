@@ -1,4 +1,4 @@
-"""How old an answer may be, as the caller says it; who says nothing gets what the primary would say."""
+"""Bounded staleness: how old an answer may be, as the caller's metadata says; by default as new as the primary's."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from chassis.context import calls
 
 # Request metadata: whole milliseconds.
 METADATA_KEY: Final = "vibework-max-staleness-ms"
-# A day: what is more is a mistake, and as good as that.
+# Digits of at most about a day; longer numbers are mistakes, and count as that.
 _DIGITS: Final = 8
 
 
 def tolerated() -> float:
     """Return how many seconds behind the primary the call's answer may be; 0 unless its metadata says so.
 
-    What is no number counts as nothing said: the answer is then fresher than asked for, never older.
+    A value that is no number is ignored: the answer is then fresher than asked for, never older.
     """
     call = calls.current()
     value: Any = "" if call is None else dict(call.metadata or ()).get(METADATA_KEY, "")

@@ -1,1 +1,1 @@
-"""Made-up users with all that belongs to them, for trying things out on a full database."""
+"""Seed data: made-up users with all their records, to try things out on a full database."""

@@ -1,4 +1,4 @@
-"""Fills the database with made-up users, some hundred in a transaction, several transactions at once."""
+"""Seeding: fills the database with made-up users, some hundred in a transaction, several transactions at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from users_service.seed.accounts import Accounts
 from users_service.seed.verifications import Verifications
 from users_service.users.repository import row_of
 
-# Of a transaction: about 1,200 rows.
+# Users of one transaction: about 1,200 rows.
 USERS_PER_BATCH: Final = 250
 
 RowsByTable = dict[Table, list[dict[str, Any]]]
@@ -30,7 +30,7 @@ RowsByTable = dict[Table, list[dict[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class SeedPlan:
-    """What to make up: so many users of a seed, with all that belongs to them, as of a time (UTC)."""
+    """The seed data to make: a number of users of a seed, with all their records, as of a time (UTC)."""
 
     users: int
     seed: int
@@ -38,7 +38,7 @@ class SeedPlan:
 
 
 class Seeding:
-    """Makes up what a plan says and stores it."""
+    """Makes the data of a plan and stores it."""
 
     def __init__(self, database: Database, accounts: Accounts, verifications: Verifications) -> None:
         self._database = database
@@ -69,7 +69,7 @@ class Seeding:
         return stored
 
     def batches(self, plan: SeedPlan) -> Iterator[RowsByTable]:
-        """Make up the rows of the plan, in order; the same ones for the same plan, but for encryption and secrets."""
+        """Make the rows of the plan, in order; equal plans give equal rows, except for encryption and secrets."""
         chance = fake_people.source(plan.seed)
         for start in range(0, plan.users, USERS_PER_BATCH):
             # Users first: other rows refer to them.

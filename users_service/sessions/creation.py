@@ -1,6 +1,6 @@
-"""Creates sessions by idempotent requests: with a new user (sign-up), or for a user whom the caller vouches for.
+"""Creation of sessions by idempotent requests: with a new user (sign-up), or for a user whom the caller vouches for.
 
-Requests and answers are messages of the contract here, since the first answer is what is kept and told again.
+This service takes and returns messages of the contract, because the first answer is kept for repeats.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from users_service.users.model import new_user
 
 
 class SessionCreation:
-    """SignUp and CreateSession."""
+    """Carries out SignUp and CreateSession."""
 
     def __init__(self, idempotency: Idempotency, passwords: Passwords, attempts: Attempts, clock: Clock) -> None:
         self._idempotency = idempotency
@@ -36,7 +36,7 @@ class SessionCreation:
 
         Raises EmailTaken, RateLimited, PasswordHashingBusy, RequestIdReused and RequestInFlight.
         """
-        # A repeat is neither counted nor worth a hash.
+        # A repeat is not counted as an attempt, and nothing is hashed for it.
         answer = await self._idempotency.remembered(request, pb.SignUpResponse)
         if answer is not None:
             return answer

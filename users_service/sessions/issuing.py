@@ -1,4 +1,4 @@
-"""Issues sessions: the one way in which a session and its token come to be."""
+"""Issuing of sessions: the only place where a session and its token are created."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from users_service.sessions.model import ClientDetails, Session
 async def issue(
     connection: AsyncConnection, user_id: str, client: ClientDetails, do_not_remember: bool, now: datetime
 ) -> tuple[Session, str]:
-    """Store a session for the user and return it with its token, which is told nowhere else.
+    """Store a session for the user and return it with its token, of which only a hash is stored.
 
     Raises UserNotFound when the user is gone.
     """

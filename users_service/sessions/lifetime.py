@@ -1,4 +1,4 @@
-"""How long a session lives, and when its end may move."""
+"""The lifetime of sessions: when one ends, and when its end may be extended."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from users_service.sessions.model import Session
 SLIDING = timedelta(days=7)
 # From creation, whatever the extensions.
 ABSOLUTE = timedelta(days=30)
-# From creation, for who did not want to be remembered; never extended.
+# From creation, if the user did not want to be remembered; never extended.
 BRIEF = timedelta(days=1)
-# How long after an extension the next one is due: most refreshes then change nothing but the time last seen.
+# How long after an extension the next one is due, so that most refreshes change only the time last seen.
 EXTENSION_DUE = timedelta(days=1)
 # How long a session counts as a fresh sign-in.
 FRESH = timedelta(days=1)

@@ -1,4 +1,4 @@
-"""Ends the sessions of everyone, in short transactions beside live traffic: for a token leak."""
+"""Mass revocation: ends the sessions of all users, in short transactions beside live traffic, after a token leak."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from users_service.mysql.database import Database
 from users_service.sessions import repository
 from users_service.sessions.service import REVOKED
 
-# Of one transaction: a tenth of a second.
+# Sessions of one transaction, which takes a tenth of a second.
 BATCH: Final = 2_000
 
 
 async def revoke_everyone(database: Database, now: datetime, advance: Callable[[int], None], batch: int = BATCH) -> int:
     """End every session that is live, in the order of their creation; return how many ended.
 
-    Started again after an interruption, it ends what is left. ``advance`` hears of sessions looked at.
+    Started again after an interruption, it ends the rest. ``advance`` gets the numbers of sessions looked at.
     """
     after, ended = "", 0
     while True:

@@ -1,4 +1,4 @@
-"""Sessions between the code and the contract."""
+"""Conversion of sessions to messages of the contract, and of requests to the model."""
 
 from __future__ import annotations
 

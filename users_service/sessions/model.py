@@ -1,4 +1,4 @@
-"""What a session is, as stored."""
+"""Sessions as stored."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class ClientDetails:
-    """Where the end user calls from, as the caller told it; empty where it did not."""
+    """The address and the user agent of the end user, as the caller passed them; empty where it did not."""
 
     ip_address: str = ""
     user_agent: str = ""

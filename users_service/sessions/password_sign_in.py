@@ -1,4 +1,4 @@
-"""Signs users in with a password."""
+"""Sign-in with a password."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from users_service.users.model import User
 # How often a sign-in verifies anew because the hash changed between verification and transaction.
 ROUNDS = 3
 
-# Who has the address, and the hash to verify; None: nobody has it.
+# The user with the address, and the hash to verify; None: no user has it.
 Holder = tuple[User, Credential] | None
 
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """Who signed in, the new session, and its token."""
+    """The outcome of a sign-in: the user, the new session, and its token."""
 
     user: User
     session: Session
@@ -46,11 +46,11 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    """What is known once the password was right."""
+    """A sign-in whose password was right."""
 
     user: User
     credential: Credential
-    # To take the place of an outdated hash.
+    # The new hash in place of an outdated one.
     replacement: str | None = field(repr=False)
     counters: Sequence[Counter]
     client: ClientDetails
@@ -77,7 +77,7 @@ class PasswordSignIn:
         counters = self._attempts.counters(
             (account(actions.SIGN_IN, normalized), address(actions.SIGN_IN, client.ip_address))
         )
-        # One that cannot be made should not count, and should take no connection when there is most to do.
+        # An attempt that cannot be made must not count, nor take a connection while the service is busiest.
         self._passwords.ensure_room()
         found = await self._database.transaction(partial(self._begin, normalized, counters, now))
         for _ in range(ROUNDS):
@@ -93,12 +93,12 @@ class PasswordSignIn:
     async def _begin(
         self, normalized: str, counters: Sequence[Counter], now: datetime, connection: AsyncConnection
     ) -> Holder:
-        """Count the attempt, and read whose password it is at; in one transaction, for its round trips."""
+        """Count the attempt, and read the user and the hash; in one transaction, to save round trips."""
         await self._attempts.count(connection, counters, now)
         return await _read(normalized, connection)
 
     async def _verify(self, found: Holder, password: str) -> tuple[User, Credential, str | None]:
-        """Return whose password it is, and the hash to replace an outdated one."""
+        """Return the user and the credential, and a new hash where the stored one is outdated."""
         user, credential = found or (None, None)
         verdict = await self._passwords.verify(credential.password_hash if credential else None, password)
         if user is None or credential is None or not verdict.ok:
@@ -113,7 +113,7 @@ class PasswordSignIn:
             return None
 
     async def _finish(self, verified: _Verified, connection: AsyncConnection) -> SignedIn | None:
-        """Issue the session; None when the hash has changed: upgraded by another sign-in, or a new password."""
+        """Issue the session; None where another sign-in upgraded the hash, or the password was changed."""
         now = verified.now
         session, token = new_session(verified.user.id, verified.client, verified.do_not_remember, now)
         if not await _store(connection, session, verified):
@@ -127,13 +127,13 @@ async def _read(normalized: str, connection: AsyncConnection) -> Holder:
 
 
 async def _store(connection: AsyncConnection, session: Session, verified: _Verified) -> bool:
-    """Store the session where the hash that was verified is still that of the password, and keep it so meanwhile."""
+    """Store the session if the verified hash is still the stored one, which then stays so until the commit."""
     credential, stored = verified.credential, verified.credential.password_hash
     if stored is None:
         return False
     if not (credential.legacy or verified.replacement):
         return await repository.insert_guarded(connection, session, stored)
-    # The user's row first, as whoever changes the password locks it.
+    # The user's row is locked first, in the order of password changes.
     if await users.read_user(connection, credential.user_id, lock=True) is None:
         return False
     if not await replace(connection, credential, verified.replacement or stored, verified.now):

@@ -1,4 +1,4 @@
-"""Finds sessions by token: the hot path of the pair, so reads that arrive together become one statement."""
+"""Reads of sessions by token: the hot path of the pair, so reads that arrive together become one statement."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ BY_REPLACED_TOKEN = (
 
 
 class Standing(Enum):
-    """What a token is to its session."""
+    """The standing of a token: whether it is its session's current one."""
 
     CURRENT = auto()
-    # Replaced a moment ago: still good.
+    # Replaced a moment ago, and still valid.
     GRACE = auto()
-    # Replaced longer ago: whoever uses it has stolen it, or its successor.
+    # Replaced longer ago: whoever uses it has stolen it, or somebody has stolen its successor.
     REPLACED = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class FoundSession:
-    """The session of a token, ended or not."""
+    """The session of a token, live or ended, and the token's standing."""
 
     session: Session
     standing: Standing
@@ -62,7 +62,7 @@ class SessionReads:
         session = await self._current.get(token_hash)
         if session is not None:
             return FoundSession(session, Standing.CURRENT)
-        # After the other read: a token that is replaced between the two is found here.
+        # Read after the other: so a token that is replaced between the two reads is found here.
         replaced = await self._replaced.get(token_hash)
         if replaced is None:
             return None

@@ -41,7 +41,7 @@ COLUMNS = (
 
 _NAMES = tuple(column.name for column in COLUMNS)
 _INSERT = CompiledStatement(insert(sessions).values({name: bindparam(name) for name in _NAMES}))
-# The rows of the user and of the password are locked for reading, in this order, as long as the transaction lasts.
+# It locks the rows of the user and of the password for reading, in this order, until the transaction ends.
 _INSERT_GUARDED = CompiledStatement(
     insert(sessions).from_select(
         _NAMES,
@@ -92,7 +92,7 @@ async def insert_session(connection: AsyncConnection, session: Session) -> None:
 
 @named
 async def insert_guarded(connection: AsyncConnection, session: Session, password_hash: str) -> bool:
-    """Store a session where that is still the hash of its user's password; answer whether it was.
+    """Store a session if this is still the hash of its user's password; return whether it was.
 
     Until the transaction ends, the hash does not change.
     """
@@ -136,14 +136,14 @@ async def touch(connection: AsyncConnection, session_id: str, now: datetime) -> 
 async def replace_token(
     connection: AsyncConnection, session_id: str, old_hash: bytes, new_hash: bytes, now: datetime
 ) -> bool:
-    """Put a new token in the place of the old one, which is remembered.
+    """Replace the session's token, and remember the old one.
 
-    False when the session has ended, or the old token is not its token any more.
+    Returns False when the session has ended, or has another token by now.
     """
     statement = update(sessions).where(sessions.c.id == session_id, sessions.c.token_hash == old_hash, _live(now))
     if (await connection.execute(statement.values(token_hash=new_hash))).rowcount == 0:
         return False
-    # After the update, which locks the session: the foreign key alone would share the lock with a rival.
+    # After the update, which locks the session exclusively: the foreign key alone takes a shared lock.
     await connection.execute(insert(rotated).values(token_hash=old_hash, session_id=session_id, rotated_at=now))
     return True
 
@@ -170,20 +170,20 @@ async def revoke_all(
 
 @named
 async def revoke_between(connection: AsyncConnection, after: str, upto: str, now: datetime, reason: str) -> int:
-    """End the sessions with ids behind ``after`` up to ``upto``; return how many ended."""
+    """End the sessions with ids after ``after`` up to ``upto``; return how many ended."""
     return await _revoke(connection, and_(sessions.c.id > after, sessions.c.id <= upto), now, reason)
 
 
 @named
 async def ids_behind(connection: AsyncConnection, after: str, number: int) -> list[str]:
-    """Return the next so many ids of sessions, ended or not, in their order."""
+    """Return the next ``number`` ids of sessions, live or ended, in order."""
     statement = select(sessions.c.id).where(sessions.c.id > after).order_by(sessions.c.id).limit(number)
     return list((await connection.execute(statement)).scalars())
 
 
 @named
 async def estimate(connection: AsyncConnection) -> int:
-    """Return about how many sessions there are: counting them would take long."""
+    """Return about how many sessions there are; counting them would take long."""
     statement = text(
         "SELECT table_rows FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'sessions'"
     )
@@ -199,11 +199,11 @@ async def _revoke(connection: AsyncConnection, chosen: ColumnElement[bool], now:
 async def list_live(
     connection: AsyncConnection, user_id: str, now: datetime, after: TimeAndId | None, limit: int
 ) -> list[Row[Any]]:
-    """Return rows, for ``from_row``, of a user's live sessions, newest first, from behind a position."""
+    """Return rows, for ``from_row``, of a user's live sessions, newest first, beginning after a key."""
     statement = select(*COLUMNS).where(sessions.c.user_id == user_id, _live(now))
     if after is not None:
         created_at, session_id = after
-        # The first condition bounds the range that is read of the index; the second cuts ties.
+        # The first condition limits the range of the index that is read; the second decides between equal times.
         statement = statement.where(
             sessions.c.created_at <= created_at,
             or_(sessions.c.created_at < created_at, sessions.c.id < session_id),

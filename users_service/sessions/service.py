@@ -1,4 +1,4 @@
-"""The rules of sessions: who a token is, how long it lives, how it is replaced, how it ends."""
+"""The rules of sessions: how a token is validated and replaced, and how a session is extended and ended."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STOLEN = "stolen"
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """What a refresh did."""
+    """The outcome of a refresh."""
 
     session: Session
     extended: bool
@@ -72,7 +72,7 @@ class SessionService:
         self._read_user = read_user
 
     async def validate(self, token: str) -> tuple[Session, datetime]:
-        """Return the live session of a token, and the time at which it was seen to live. Raises SessionInvalid."""
+        """Return the live session of a token, and the time at which it was read. Raises SessionInvalid."""
         now = self._clock()
         return (await self._admit(token, now)).session, now
 
@@ -86,8 +86,8 @@ class SessionService:
     async def refresh(self, token: str, *, rotate: bool) -> Refreshed:
         """Extend the session if that is due, and replace its token if that is asked for. Raises SessionInvalid.
 
-        Of two that replace one token at once, one does; for the other the token is in its grace by then, and it
-        refreshes without replacing.
+        If two calls replace the same token at the same time, only one of them does. To the other the token is in its
+        grace period, so it extends the session without replacing the token.
         """
         now = self._clock()
         found = await self._admit(token, now)
@@ -95,7 +95,7 @@ class SessionService:
         return await self._database.transaction(lambda connection: _refresh(connection, found, replacement, now))
 
     async def list_sessions(self, user_id: str, *, current_token: str, after: TimeAndId | None, size: int) -> Page:
-        """Return a page of a user's live sessions, newest first, those behind the key ``after``."""
+        """Return a page of a user's live sessions, newest first, beginning after the key ``after``."""
         now = self._clock()
         current_id = await self._identify(current_token, now)
         # One more than asked for tells whether there is another page.
@@ -104,7 +104,7 @@ class SessionService:
         return Page(readable(repository.from_row, rows), last, current_id, now)
 
     async def _identify(self, token: str, now: datetime) -> str:
-        """Return the id of the token's session; empty for a token that is no good."""
+        """Return the id of the token's session; empty for a token that is not valid."""
         try:
             return (await self._admit(token, now)).session.id if token else ""
         except SessionInvalid:
@@ -140,7 +140,7 @@ class SessionService:
         return await self._revoke(found.session, now, SIGNED_OUT)
 
     async def revoke_others(self, token: str) -> int:
-        """End all sessions of the token's user but its own; return how many ended. Raises SessionInvalid."""
+        """End all sessions of the token's user except its own; return how many ended. Raises SessionInvalid."""
         now = self._clock()
         kept = (await self._admit(token, now)).session
         return await self._database.transaction(

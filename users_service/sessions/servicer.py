@@ -1,4 +1,4 @@
-"""SessionService of the contract: converts, calls, converts back."""
+"""SessionService on the wire: each method converts, calls and converts back."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
         return await self._creation.create(request)
 
     async def ValidateSession(self, request: pb.ValidateSessionRequest, context: Context) -> pb.ValidateSessionResponse:
-        """Tell whose a token is."""
+        """Return the session of a token, and its user."""
         session, now = await self._sessions.validate(request.session_token)
         response = pb.ValidateSessionResponse(refresh_due=lifetime.refresh_due(session, now))
         fill(response.session, session, now)

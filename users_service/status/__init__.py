@@ -1,1 +1,1 @@
-"""What the person on call wants to know of the MySQL server: ``users-service status`` and ``explain``."""
+"""The status report on the MySQL server, for the person on call: ``users-service status``."""

@@ -1,4 +1,4 @@
-"""Whether the server replicates from another one, how far behind it is, and what its binary log holds."""
+"""Replication sections: from which server this one replicates, how far behind it is, and its binary log."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _source(row: RowMapping) -> dict[str, Any]:
 
 
 async def replicas(settings: DatabaseSettings) -> Section:
-    """Return how each of MYSQL_REPLICA_HOSTS follows, asked of itself."""
+    """Return the state of each of MYSQL_REPLICA_HOSTS, as it reports it."""
     rows, notes = [], []
     for endpoint in settings.replica_endpoints:
         server = f"{endpoint.host}:{endpoint.port}"
@@ -78,7 +78,7 @@ async def _answer(connection: AsyncConnection) -> Section:
 
 
 async def binary_log(connection: AsyncConnection) -> Section:
-    """Return what is there to recover to a point in time from."""
+    """Return the binary logs from which a recovery to a point in time is possible."""
     on = bool(await connection.scalar(text("SELECT @@log_bin")))
     row: dict[str, Any] = {"on": on, "server_id": await connection.scalar(text("SELECT @@server_id"))}
     if not on:

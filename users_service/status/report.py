@@ -1,4 +1,4 @@
-"""Puts the status of the users service together: each part by itself, so that one that fails hides no other."""
+"""The status report of the users service; a section that fails does not affect the others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SERVICE: Final = "users-service"
 
 @dataclass(frozen=True, slots=True)
 class SectionReader:
-    """A section, how it is read, and the right that it takes."""
+    """A section, the function that reads it, and the privilege that it takes."""
 
     name: str
     read: Callable[[AsyncConnection], Awaitable[Section]]
@@ -34,7 +34,7 @@ class SectionReader:
 
 
 async def status(settings: DatabaseSettings) -> Report:
-    """Look at the database. Every part has the query timeout; nothing is raised for a database that is away."""
+    """Look at the database. Each section has the query timeout; a database that is away raises nothing."""
     report = Report(SERVICE)
     async with Database(settings) as database:
         await _migrations(settings, report)
@@ -46,7 +46,7 @@ async def status(settings: DatabaseSettings) -> Report:
 
 
 def _metrics_port(settings: DatabaseSettings) -> int:
-    # What `serve` takes where nothing is set.
+    # The default of `serve`.
     served = Settings.model_fields["metrics_port"].default
     return settings.metrics_port if "metrics_port" in settings.model_fields_set else int(served)
 
@@ -86,7 +86,7 @@ async def _migrations(settings: DatabaseSettings, report: Report) -> None:
 
 async def _section(database: Database, part: SectionReader, report: Report) -> Section:
     if report.problems and report.sections[0].reason:
-        # It did not answer a moment ago: nobody waits for it seven times.
+        # The server did not answer a moment ago, so the other sections do not wait for it, too.
         return Section(part.name, reason=report.sections[0].reason)
     try:
         async with database.connection() as connection:

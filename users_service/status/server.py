@@ -1,4 +1,4 @@
-"""Which versions meet here, and who is connected to the server."""
+"""Server sections: versions of the service, its driver and the server, and the server's connections."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def versions(connection: AsyncConnection) -> Section:
 
 
 async def connections(connection: AsyncConnection) -> Section:
-    """Return the server's connections, of all and by user; a service's own pool is told by its metrics."""
+    """Return the server's connections, in total and by user; the service's own pools are in its metrics."""
     status = await _variables(connection, "STATUS", "Threads_connected", "Threads_running", "Max_used_connections")
     limit = await connection.scalar(text("SELECT @@max_connections"))
     all_ = {

@@ -28,7 +28,7 @@ def shape(statement: str) -> str:
         end = found.end()
         parts.append(found[0] if found["name"] else "" if found["comment"] else "?")
         if found["text"] and "\\" in found["text"]:
-            # Where such a text ends depends on a mode of the session that wrote it: what follows may be a value.
+            # Where such a text ends depends on the SQL mode of the session, so the rest may be a value.
             return _tidy([*parts, _CUT])
     return _tidy([*parts, statement[end:]])
 

@@ -1,4 +1,4 @@
-"""The slow statements of the last hour, by their shapes, from what the server remembers."""
+"""The slow statements of the last hour, grouped by shape, from the server's own records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from users_service.status.shapes import shape
 SHOWN: Final = 10
 _LOG: Final = (
     "SELECT CAST(sql_text AS BINARY), query_time, rows_examined, start_time FROM mysql.slow_log "
-    # The log has no index, and may be long: so many say enough.
+    # The log has no index, and may be long, so only this many entries are read.
     "WHERE db = DATABASE() AND start_time > NOW(6) - INTERVAL 1 HOUR LIMIT 5000"
 )
 # Times are in picoseconds.
@@ -59,7 +59,7 @@ def _about_digests(slow_ms: int) -> str:
 
 def _digest(row: Iterable[Any]) -> dict[str, Any]:
     digest, count, total, longest, examined, last = row
-    # Values are left out of digests by the server; a shape also shortens them.
+    # The server's digests contain no values; the shape also shortens them.
     return _row(shape(digest or "?"), int(count), (float(total), float(longest)), int(examined), last)
 
 

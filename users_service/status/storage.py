@@ -1,4 +1,4 @@
-"""How much room tables and indexes take, and which indexes are read."""
+"""Storage sections: the sizes of tables and indexes, and how often each index is read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chassis.commands.report import Section
 from users_service.mysql.driver_errors import error_number
 from users_service.status.server import is_mariadb
 
-# MySQL shows what it knew up to a day ago, unless told otherwise.
+# Otherwise MySQL shows cached statistics, which may be a day old.
 _FRESH: Final = "SET @unused = 0 /*!80000 , SESSION information_schema_stats_expiry = 0 */"
 _TABLES: Final = (
     "SELECT table_name, table_rows, data_length, index_length, data_free FROM information_schema.tables "
@@ -72,7 +72,7 @@ async def _sizes(connection: AsyncConnection) -> tuple[ByIndex, list[str]]:
 
 
 async def _usage(connection: AsyncConnection) -> tuple[ByIndex | None, str]:
-    """Return how often each index was read, and since when, or why that is not known."""
+    """Return how often each index was read, and since when; or None and the reason why that is not known."""
     mariadb = await is_mariadb(connection)
     try:
         if mariadb and await connection.scalar(text("SELECT @@userstat")):

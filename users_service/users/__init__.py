@@ -1,1 +1,1 @@
-"""Users: who exists, under which address."""
+"""Users and their email addresses."""

@@ -1,4 +1,4 @@
-"""All SQL that removes what belongs to a user, in the order in which rows refer to each other."""
+"""All SQL that deletes the records of a user, in the order of their foreign keys."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from users_service.users import repository
 from users_service.users.model import Deleted, User
 from users_service.users.proofs import VoidProofs
 
-# A notification that was accepted just before may be stored just after the first deletion, for as long as the
-# notifications service trusts what it last heard of a user: a second deletion finds it.
+# The notifications service may accept notifications for a user for as long as it caches that the user exists. A second
+# deletion removes those that were stored after the first one.
 SECOND_DELETION: Final = timedelta(minutes=5)
 
 
 @named
 async def delete_everything(connection: AsyncConnection, user: User, now: datetime, void_proofs: VoidProofs) -> Deleted:
-    """Delete a user whose row the transaction holds locked, and leave word for the notifications service."""
+    """Delete a user whose row the transaction holds locked, and leave the calls to the notifications service."""
     # Rotated tokens go with their sessions (ON DELETE CASCADE).
     deleted_sessions = await connection.execute(delete(sessions).where(as_foreign_key(sessions.c.user_id, user.id)))
     deleted_accounts = await connection.execute(delete(accounts).where(as_foreign_key(accounts.c.user_id, user.id)))

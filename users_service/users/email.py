@@ -1,4 +1,4 @@
-"""The form of an email address in which it is unique and looked up."""
+"""Normalisation of email addresses: the form in which they are unique and looked up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_LENGTH: Final = 254
 
 def folded(email: str) -> str:
     """Return the address case-folded and without spaces around it, however long that is."""
-    # The collation takes "a@b.cc" and "a@b.cc " for equal; here they must be one text, or each has its own limits.
+    # To the collation "a@b.cc" and "a@b.cc " are equal; if they were two texts here, each would have its own limits.
     return email.strip().casefold()
 
 

@@ -1,4 +1,4 @@
-"""Users between the code and the contract."""
+"""Conversion of users to messages of the contract, and of requests to the model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def filter_of(message: user_service_pb2.UserFilter) -> UserFilter:
 
 
 def _time(timestamp: Timestamp, name: str) -> datetime:
-    """Return the first microsecond at or after a time: what is stored is compared by whole ones."""
+    """Return the first whole microsecond at or after a time: stored times have no finer parts."""
     try:
         return from_proto(timestamp) + timedelta(microseconds=1 if timestamp.nanos % 1_000 else 0)
     except OverflowError:
@@ -50,7 +50,7 @@ def _time(timestamp: Timestamp, name: str) -> datetime:
 
 
 def changes_of(request: user_service_pb2.UpdateUserRequest) -> UserChanges:
-    """Read what an update changes. Raises FieldMaskInvalid, or InvalidFields where the mask or the email is empty."""
+    """Read the changes of an update. Raises FieldMaskInvalid, or InvalidFields where the mask or the email is empty."""
     if not request.update_mask.paths:
         raise InvalidFields.of("update_mask", "must name at least one field")
     paths = update_paths(request.update_mask, request, CHANGEABLE)

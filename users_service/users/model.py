@@ -1,4 +1,4 @@
-"""What the code knows of a user, and of which users a caller wants."""
+"""The model of users: a user as stored, filters, and changes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def new_user(email: str, now: datetime, *, email_verified: bool = False, name: s
 
 @dataclass(frozen=True, slots=True)
 class UserFilter:
-    """Which users: all that is not None, or empty, holds together."""
+    """A filter of users; all conditions that are neither None nor empty must hold."""
 
     # Of the normalised address, in any case.
     email_contains: str = ""
@@ -57,7 +57,7 @@ class UserFilter:
 
 @dataclass(frozen=True, slots=True)
 class UserChanges:
-    """What an update changes; None: as it is. Empty name and image: none."""
+    """The changes of an update; None: unchanged. An empty name or image removes it."""
 
     email: str | None = None
     name: str | None = None
@@ -67,7 +67,7 @@ class UserChanges:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """What was deleted with a user."""
+    """Numbers of records that were deleted with a user."""
 
     sessions: int
     accounts: int

@@ -1,4 +1,4 @@
-"""What a change of a user takes away: proofs that were on their way to an address."""
+"""Voiding of verifications that were sent to an address before its user changed."""
 
 from __future__ import annotations
 

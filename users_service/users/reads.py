@@ -18,7 +18,7 @@ _BY_EMAIL: Final = f"SELECT {', '.join(column.name for column in COLUMNS)}, emai
 
 
 class UserReads:
-    """Reads users by id and by address; committed rows only. Raises RecordUnreadable for a row, and for no other."""
+    """Reads users by id and by address; committed rows only. A row that cannot be read raises RecordUnreadable."""
 
     def __init__(self, database: Database) -> None:
         self._ids = PointRead(database, "users.read_by_id", f"{_SELECT} id IN")

@@ -1,4 +1,4 @@
-"""All SQL on ``users``, but the point reads of ``users.reads``."""
+"""All SQL on ``users``, for transactions and lists; GetUser goes by the point reads of ``users.reads``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EMAIL_KEYS = frozenset({"idx_email", "uniq_email_normalized"})
 
 _BY_ID = select(*COLUMNS).where(users.c.id == bindparam("wanted"))
 _BY_EMAIL = select(*COLUMNS).where(users.c.email_normalized == bindparam("wanted"))
-# By whether they lock the row. Made once: to put such a statement together takes longer than to carry it out.
+# By whether they lock the row. Made once: building such a statement takes longer than carrying it out.
 _ONE = {False: _BY_ID, True: _BY_ID.with_for_update()}
 _HOLDER = (
     select(*COLUMNS)
@@ -35,7 +35,7 @@ _HOLDER = (
     .with_for_update()
 )
 
-# How often the row is looked for anew because its address went to somebody else meanwhile.
+# How often the row is looked for anew because its address went to another user meanwhile.
 READINGS: Final = 4
 
 
@@ -50,7 +50,7 @@ async def insert_user(connection: AsyncConnection, user: User) -> None:
 
 @named
 async def read_user(connection: AsyncConnection, id_: str, *, lock: bool = False) -> User | None:
-    """Read a user; ``lock``: until the transaction ends, nobody else changes or deletes it."""
+    """Read a user within a transaction; ``lock``: until that ends, nobody else changes or deletes the user."""
     return await _one(connection, _ONE[lock], wanted=id_)
 
 
@@ -64,12 +64,12 @@ async def read_by_email(connection: AsyncConnection, normalized: str) -> User | 
 async def lock_by_email(connection: AsyncConnection, normalized: str) -> User | None:
     """Read the user of an address and lock it: until the transaction ends, nobody else changes or deletes it.
 
-    Raises ConflictRetry where the address went from hand to hand meanwhile.
+    Raises ConflictRetry where the address changed its user again and again meanwhile.
     """
     for _ in range(READINGS):
         found = await _one(connection, _BY_EMAIL, wanted=normalized)
-        # By id, and so in the order in which whoever changes the address locks: the row, then the index of addresses.
-        # Asked for nobody, too: an address takes as long whether or not somebody has it.
+        # By id, and so in the order of changes of the address: they lock the row, then the index of addresses.
+        # Sent also where there is no such user, so that the time does not reveal whether an address is known.
         locked = await _one(connection, _HOLDER, wanted=found.id if found else "", normalized=normalized)
         if locked is not None or found is None:
             return locked
@@ -85,7 +85,7 @@ async def _one(connection: AsyncConnection, statement: Select[Any], **values: st
 async def list_users(
     connection: AsyncConnection, wanted: UserFilter, limit: int, *, after: TimeAndId | None, descending: bool
 ) -> list[Row[Any]]:
-    """Read at most ``limit`` rows, for ``user_of``, by time of creation, only those that come after a position."""
+    """Read at most ``limit`` rows, for ``user_of``, by time of creation, beginning after a key."""
     return list(await connection.execute(page_of_users(wanted, limit, after=after, descending=descending)))
 
 
@@ -98,10 +98,10 @@ def page_of_users(wanted: UserFilter, limit: int, *, after: TimeAndId | None, de
 
 
 def _along_index(statement: Select[Any], wanted: UserFilter) -> Select[Any]:
-    """Name the index that has the rows in order, from the position on.
+    """Name the index that has the rows in order, beginning at the key.
 
-    Left to itself, MariaDB reads everything from the index's start for some pages, and both servers sort small tables.
-    Only for a part of the address, which no index helps to find, the server knows better.
+    Without the hint, MariaDB reads some pages from the beginning of the index, and both servers sort small tables. No
+    index helps to find a part of an address, so there the server decides.
     """
     if wanted.email_contains or wanted.email_ends_with:
         return statement
@@ -154,7 +154,7 @@ def _ordered(statement: Select[Any], *, descending: bool) -> Select[Any]:
 async def change_user(
     connection: AsyncConnection, id_: str, changes: UserChanges, now: datetime, *, revision: int | None
 ) -> bool:
-    """Change a user, where ``revision`` is given only in that state; answer whether it was there. Raises EmailTaken."""
+    """Change a user, if given only at that ``revision``; return whether it was there. Raises EmailTaken."""
     conditions = [users.c.id == id_]
     if revision is not None:
         conditions.append(users.c.revision == revision)
@@ -182,7 +182,7 @@ def _email_assignments(email: str, *, keep_verified: bool) -> list[tuple[str, An
     normalized = normalize(email)
     pairs: list[tuple[str, Any]] = [("email", email), ("email_normalized", normalized)]
     if not keep_verified:
-        # First: MySQL assigns from left to right, and the comparison is with the address before the change.
+        # Put first, since MySQL assigns from left to right, and this compares with the address before the change.
         same = case((users.c.email_normalized == normalized, users.c.email_verified), else_=False)
         pairs.insert(0, ("email_verified", same))
     return pairs
@@ -190,7 +190,7 @@ def _email_assignments(email: str, *, keep_verified: bool) -> list[tuple[str, An
 
 @named
 async def delete_user(connection: AsyncConnection, id_: str) -> None:
-    """Remove the row of a user whose sessions and accounts are gone."""
+    """Remove the row of a user whose sessions and accounts were removed."""
     await connection.execute(delete(users).where(users.c.id == id_))
 
 

@@ -42,7 +42,7 @@ StorePassword = Callable[[AsyncConnection, str, str, datetime], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of the users that a list holds. ``last`` is the key of the last one; None on the last page."""
+    """A page of a list of users. ``last`` is the key of the last one; None on the last page."""
 
     users: Sequence[User]
     last: TimeAndId | None
@@ -51,7 +51,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class UserBatch:
-    """The users of the ids asked for, in their order, and the ids that have none, or one that cannot be read."""
+    """The users with the requested ids, in that order, and the ids of users that are missing or cannot be read."""
 
     users: Sequence[User]
     missing: Sequence[str]
@@ -63,8 +63,8 @@ class UserService:
     """Creates, reads, changes and deletes users.
 
     ``query`` carries out lists and counts; ``on_deleted`` is called after each deletion has committed;
-    ``store_password`` keeps the hash of a new user's password in the transaction that it is given, and ``void_proofs``
-    ends the verifications of addresses there.
+    ``store_password`` stores the hash of a new user's password, and ``void_proofs`` ends the verifications of
+    addresses, both in the transaction that they are given.
     """
 
     database: Database
@@ -121,7 +121,7 @@ class UserService:
         return user
 
     async def batch_get_users(self, ids: Sequence[str]) -> UserBatch:
-        """Return the users of the ids, and which ids have none, or one that cannot be read."""
+        """Return the users with these ids, and the ids of users that are missing or cannot be read."""
         found = await self.reads.get_many(ids)
         users = [user for id_ in ids if isinstance(user := found.get(id_), User)]
         missing = dict.fromkeys(id_ for id_ in ids if id_ not in found)
@@ -131,7 +131,7 @@ class UserService:
     async def list_users(
         self, wanted: UserFilter, *, descending: bool, after: TimeAndId | None, size: int, with_total: bool
     ) -> Page:
-        """Return a page of users, those behind the key ``after``."""
+        """Return a page of users, beginning after the key ``after``."""
 
         async def work(connection: AsyncConnection) -> tuple[list[Row[Any]], int | None]:
             # One more than asked for tells whether there is another page.
@@ -147,14 +147,14 @@ class UserService:
         return await self.query(lambda connection: repository.count_users(connection, wanted))
 
     async def update_user(self, id_: str, changes: UserChanges, etag: str) -> User:
-        """Change a user and return it; another address voids what was to prove the one before, or this one.
+        """Change a user and return it; a change of address ends the verifications of both addresses.
 
         Raises UserNotFound, EtagMismatch, EmailTaken.
         """
         revision = None if etag == ANY_STATE else _revision(etag)
 
         async def work(connection: AsyncConnection) -> User:
-            # Before the change: proofs of the address before are made and consumed under the same lock.
+            # Locked before the change: verifications of the old address are made and consumed under the same lock.
             before = await repository.read_user(connection, id_, lock=True) if changes.email is not None else None
             changed = await repository.change_user(connection, id_, changes, self.clock(), revision=revision)
             user = await repository.read_user(connection, id_)
@@ -169,7 +169,7 @@ class UserService:
         return await self.database.transaction(work)
 
     async def delete_user(self, id_: str, etag: str) -> Deleted:
-        """Delete a user with everything of it. Raises UserNotFound, EtagMismatch."""
+        """Delete a user with all records. Raises UserNotFound, EtagMismatch."""
 
         async def work(connection: AsyncConnection) -> Deleted:
             user = await repository.read_user(connection, id_, lock=True)
@@ -189,6 +189,6 @@ def _requested(request: CreateUserRequest, *, now: datetime) -> User:
 
 
 def _revision(etag: str) -> int:
-    """Return the revision that an etag stands for; one that was never issued matches none."""
+    """Return the revision in an etag; one that was never issued gives a revision that matches none."""
     issued = ISSUED_ETAG(etag)
     return int(issued[1]) if issued else 0

@@ -73,6 +73,6 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         return response
 
     async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:
-        """Delete a user with everything of it."""
+        """Delete a user with all records."""
         deleted = await self._users.delete_user(request.id, request.etag)
         return pb.DeleteUserResponse(deleted_sessions=deleted.sessions, deleted_accounts=deleted.accounts)

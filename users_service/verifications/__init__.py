@@ -1,1 +1,1 @@
-"""Proof that somebody controls an address: short codes and long tokens."""
+"""Verifications: short codes and long tokens that prove control of an address."""

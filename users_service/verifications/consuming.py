@@ -19,7 +19,7 @@ from users_service.verifications.secrets import Code, SecretHasher, Token
 
 @dataclass(frozen=True, slots=True)
 class Consumed:
-    """A verification that was consumed just now, and who has its address: locked until the transaction ends."""
+    """A verification that was just consumed, and the user with its address, locked until the transaction ends."""
 
     verification: Verification
     user: User | None
@@ -28,9 +28,9 @@ class Consumed:
 async def consume(
     connection: AsyncConnection, hasher: SecretHasher, purpose: Purpose, secret: Code | Token, now: datetime
 ) -> Consumed | ServiceError:
-    """Consume what the secret proves, or return why not.
+    """Consume the verification of a secret, or return the error.
 
-    The refusal is returned and not raised: the caller commits the wrong attempt and raises it afterwards.
+    The error is returned and not raised, because the caller must first commit the count of the wrong attempt.
     """
     if isinstance(secret, Code):
         which, identifier = repository.of_code(purpose, secret.identifier), secret.identifier
@@ -42,7 +42,7 @@ async def consume(
             return VerificationInvalid()
         identifier = found.identifier
         candidates = hasher.candidates(purpose, identifier, SecretKind.TOKEN, secret.secret)
-    # First: whoever changes the user voids its verifications under this lock.
+    # Locked first: changes of the user end its verifications under this lock.
     user = await users.lock_by_email(connection, identifier)
     attempted = await _attempt(connection, which, candidates, now)
     return attempted if isinstance(attempted, ServiceError) else Consumed(attempted, user)
@@ -66,5 +66,5 @@ def _refusal(found: Verification, *, right: bool) -> ServiceError:
         return VerificationInvalid()
     if found.attempts >= MAX_ATTEMPTS:
         return VerificationAttemptsExceeded()
-    # Only who knows the secret learns that it existed once.
+    # Only a caller who knows the secret learns that it has expired.
     return VerificationExpired() if right else VerificationInvalid()

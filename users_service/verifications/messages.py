@@ -1,4 +1,4 @@
-"""Verifications between the code and the contract."""
+"""Conversion of verifications to messages of the contract, and of requests to the model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def kind_of(value: pb.VerificationKind.ValueType) -> SecretKind:
 
 
 def secret_of(message: pb.VerificationSecret) -> Code | Token:
-    """Read a secret as the end user gave it back. Raises InvalidFields, or VerificationInvalid for no token of ours."""
+    """Read the secret that the end user entered. Raises InvalidFields, or VerificationInvalid for a malformed token."""
     if message.WhichOneof("secret") == "code":
         return secrets.code(message.code.identifier, message.code.code)
     return secrets.token(message.token)

@@ -1,4 +1,4 @@
-"""The rows of ``verifications`` as the code knows them, and what they may be for."""
+"""The model of verifications: purposes, kinds of secrets, and lifetimes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-# Wrong attempts after which a verification is of no use any more.
+# Wrong attempts after which a verification can no longer be consumed.
 MAX_ATTEMPTS: Final = 5
 
 
 class Purpose(StrEnum):
-    """What a verification is for, as stored."""
+    """The purpose of a verification, as stored."""
 
     EMAIL_VERIFICATION = "email_verification"
     PASSWORD_RESET = "password_reset"  # noqa: S105
@@ -21,7 +21,7 @@ class Purpose(StrEnum):
 
 
 class SecretKind(StrEnum):
-    """Form of the secret, as stored."""
+    """The kind of a secret, as stored."""
 
     CODE = "code"
     TOKEN = "token"  # noqa: S105
@@ -43,7 +43,7 @@ class Verification:
 
 
 def lifetime(purpose: Purpose, kind: SecretKind) -> timedelta:
-    """Return how long a new secret is good: a code that can be guessed shorter than a token that cannot."""
+    """Return how long a new secret is valid: a code, which can be guessed, for less time than a token."""
     if kind is SecretKind.CODE:
         return timedelta(minutes=5)
     return timedelta(hours=1) if purpose is Purpose.PASSWORD_RESET else timedelta(days=1)

@@ -21,7 +21,7 @@ COLUMNS = tuple(verifications.c[name] for name in Verification.__dataclass_field
 
 @named
 async def put(connection: AsyncConnection, verification: Verification) -> None:
-    """Store a verification in place of the one before of the same purpose and identifier; one statement."""
+    """Store a verification, and replace an older one of the same purpose and identifier; one statement."""
     values = {column.name: getattr(verification, column.name) for column in COLUMNS}
     values["updated_at"] = verification.created_at
     statement = mysql.insert(verifications).values(values)
@@ -31,17 +31,17 @@ async def put(connection: AsyncConnection, verification: Verification) -> None:
 
 @named
 async def void(connection: AsyncConnection, *emails: str) -> None:
-    """Remove every verification of these addresses, whatever it is for; answered from now on like a wrong secret.
+    """Remove all verifications of these addresses; from now on their secrets count as wrong.
 
-    Belongs into the transaction that changes the password, the address or the state of a user, whose row it holds
-    locked: verifications of that user's address are made and consumed under the same lock (decision 0060).
+    Call it in the transaction that changes the password, the address or the state of a user, and that holds the user's
+    row locked: verifications of the user's address are made and consumed under the same lock (decision 0060).
     """
     for identifier in sorted({folded(email) for email in emails}):
         await connection.execute(delete(verifications).where(verifications.c.identifier == identifier))
 
 
 def of_code(purpose: Purpose, identifier: str) -> ColumnElement[bool]:
-    """Select the code of a purpose and identifier: at most one row. Never a token: guesses must not end one."""
+    """Select the code of a purpose and identifier: at most one row, and never a token, which guesses must not end."""
     return and_(
         verifications.c.purpose == purpose,
         verifications.c.identifier == identifier,
@@ -56,7 +56,7 @@ def of_token(purpose: Purpose, id_: str) -> ColumnElement[bool]:
 
 @named
 async def find(connection: AsyncConnection, which: ColumnElement[bool]) -> Verification | None:
-    """Read the verification selected, whatever its state."""
+    """Read the selected verification, whatever its state."""
     row = (await connection.execute(select(*COLUMNS).where(which))).one_or_none()
     return None if row is None else _verification(row)
 
@@ -67,8 +67,8 @@ async def attempt(
 ) -> bool:
     """Consume a living verification whose hash is a candidate, or count a wrong attempt on it.
 
-    One statement, so that attempts made at once are counted one after the other and one of them at most consumes.
-    Answers whether the verification was living: not consumed, not expired, not tried wrongly too often.
+    It is one statement, so concurrent attempts are counted one after the other, and at most one of them consumes.
+    Returns whether the verification was live: not consumed, not expired, and without too many wrong attempts.
     """
     right = verifications.c.value.in_(candidates)
     statement = (
@@ -79,7 +79,7 @@ async def attempt(
             verifications.c.expires_at > now,
             verifications.c.attempts < MAX_ATTEMPTS,
         )
-        # Neither value depends on a column that the statement changes: MySQL assigns from left to right.
+        # MySQL assigns from left to right, so no value may depend on a column that the statement changes.
         .values(
             consumed_at=case((right, now), else_=null()),
             attempts=verifications.c.attempts + case((right, 0), else_=1),

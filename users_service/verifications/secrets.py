@@ -1,4 +1,4 @@
-"""Codes and tokens: making them, reading them back, and the keyed hash that is stored instead of them."""
+"""Secrets of verifications, codes and tokens: generating, parsing, and the keyed hash that is stored instead."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CODE_DIGITS: Final = 6
 TOKEN_BYTES: Final = 32
 ID_PREFIX: Final = "vrf_"
 
-# The id's 26 characters find the row, 256 random bits prove the right to it.
+# The 26 characters of the id find the row; 256 random bits are the secret.
 _TOKEN = re.compile(rf"(?P<id>{SUFFIX_PATTERN})\.(?P<secret>[A-Za-z0-9_-]{{43}})")
 
 
@@ -32,7 +32,7 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token as the end user gave it back, taken apart."""
+    """A token that the end user entered, split into its parts."""
 
     id: str
     secret: str = field(repr=False)
@@ -44,7 +44,7 @@ def code(identifier: str, typed: str) -> Code:
 
 
 def token(text: str) -> Token:
-    """Take a token apart. Raises VerificationInvalid where it cannot be one."""
+    """Split a token into its parts. Raises VerificationInvalid where it is malformed."""
     match = _TOKEN.fullmatch(text)
     if match is None:
         raise VerificationInvalid
@@ -59,15 +59,15 @@ def generate(kind: SecretKind) -> str:
 
 
 def shown(id_: str, kind: SecretKind, secret: str) -> str:
-    """Return what the end user gets to see: the code, or the secret behind the id that finds it."""
+    """Return the text for the end user: the code, or the token of id and secret."""
     return secret if kind is SecretKind.CODE else f"{id_.removeprefix(ID_PREFIX)}.{secret}"
 
 
 class SecretHasher:
-    """HMAC-SHA-256 over what a secret is for and the secret itself, in hexadecimal.
+    """HMAC-SHA-256 over a secret and the purpose, identifier and kind that it belongs to, in hexadecimal.
 
-    Keyed, so that a copy of the table does not give away six digits; bound to purpose, identifier and kind, so that
-    a hash moved to another row is of no use there. The first key hashes; any key's hash is accepted.
+    It is keyed, so that nobody can find six digits from a copy of the table, and bound to its row, so that a hash is
+    of no use in another one. The newest key hashes; hashes of all keys are accepted.
     """
 
     def __init__(self, keyring: Keyring) -> None:
@@ -78,12 +78,12 @@ class SecretHasher:
         return self.candidates(purpose, identifier, kind, secret)[0]
 
     def candidates(self, purpose: Purpose, identifier: str, kind: SecretKind, secret: str) -> list[str]:
-        """Return what may be stored for the secret, under the newest key and those before it."""
+        """Return the hashes that may be stored for the secret: one for each key."""
         message = _message(purpose, identifier, kind, secret)
         return [hmac.digest(key, message, "sha256").hex() for key in self._keys]
 
 
 def _message(*parts: str) -> bytes:
-    # Lengths keep the parts apart, whatever they contain.
+    # Lengths separate the parts, whatever they contain.
     encoded = [part.encode() for part in parts]
     return b"".join([len(part).to_bytes(4, "big") + part for part in encoded])

@@ -1,4 +1,4 @@
-"""The rules of verifications: how a secret is made, and what follows when it is given back."""
+"""The rules of verifications: how a secret is created, and what happens when it is consumed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A secret as the end user gave it back, and from where."""
+    """A secret that the end user entered, and the client's address."""
 
     purpose: Purpose
     secret: Code | Token
@@ -41,7 +41,7 @@ class Attempt:
 
     @property
     def subjects(self) -> Sequence[Subject]:
-        """Whose attempt it counts as. Tokens cannot be guessed: they count for the address only."""
+        """The subjects of the rate limit. Tokens, which cannot be guessed, count for the client's address only."""
         identifier = self.secret.identifier if isinstance(self.secret, Code) else ""
         return account(actions.CONSUME_VERIFICATION, identifier), address(actions.CONSUME_VERIFICATION, self.ip_address)
 
@@ -58,7 +58,7 @@ class VerificationService:
     clock: Clock
 
     async def create_verification(self, request: pb.CreateVerificationRequest) -> pb.CreateVerificationResponse:
-        """Create a verification in place of the one before, whether or not a user has the address.
+        """Create a verification, and replace an older one, whether or not a user has the address.
 
         Raises RateLimited, RequestIdReused, RequestInFlight, or NotImplementedYet for a secret that is to be sent.
         """
@@ -72,7 +72,7 @@ class VerificationService:
         purpose, kind = messages.purpose_of(request.purpose), messages.kind_of(request.kind)
 
         async def work(connection: AsyncConnection) -> pb.CreateVerificationResponse:
-            # Of a change of this user at the same moment it comes before, and is voided, or after.
+            # The lock puts it before or after a concurrent change of the user, which ends it if it comes first.
             await users.lock_by_email(connection, identifier)
             verification, secret = self._new(purpose, identifier, kind)
             await repository.put(connection, verification)
@@ -83,7 +83,7 @@ class VerificationService:
         return await self.idempotency.run(request, pb.CreateVerificationResponse, work)
 
     def _new(self, purpose: Purpose, identifier: str, kind: SecretKind) -> tuple[Verification, str]:
-        """Make a verification, and what the end user gets to see of it."""
+        """Make a verification, and the text of its secret for the end user."""
         secret, now, id_ = secrets.generate(kind), self.clock(), new_id("vrf")
         verification = Verification(
             id=id_,
@@ -134,14 +134,14 @@ class VerificationService:
         """
         self.passwords.ensure_room()
         await self.attempts.claim(attempt.subjects, self.clock())
-        # Before the transaction: it holds locks, and no lock should wait for a core.
+        # Before the transaction, whose locks must not be held while a hash waits for a core.
         hashed = await self.passwords.hash(password)
 
         async def reset(connection: AsyncConnection, consumed: Consumed, now: datetime) -> tuple[str, int]:
             user = _known(consumed.user)
             ended = await password_changes.reset(connection, user, hashed, now)
             await repository.void(connection, user.email)
-            # Whoever was locked out by somebody's guesses may sign in with the new password.
+            # A user who was locked out by somebody's guesses can sign in with the new password at once.
             await self.attempts.clear(connection, [account(actions.SIGN_IN, consumed.verification.identifier)])
             return user.id, ended
 
@@ -160,7 +160,7 @@ class VerificationService:
 
         result = await self.database.transaction(work)
         if isinstance(result, ServiceError):
-            # Not before the commit, which counts the wrong attempt.
+            # Raised only after the commit, which counts the wrong attempt.
             raise result
         return result
 
