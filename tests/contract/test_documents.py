@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from vibework.errors.v1 import ErrorReason
 
 from notifications_service.settings import Settings as NotificationsSettings
 from tests.contract.documents import DOCUMENTS, PACKAGES, ROOT, name, prose, quoted
@@ -32,6 +33,8 @@ SIZES: Final = {"bytes": "1", "KiB": "1024", "MiB": "1048576"}
 UNITS: Final = {unit: Decimal(factor) for unit, factor in (SECONDS | SIZES).items()}
 # The unit of a value in the code is the end of its name.
 SUFFIXES: Final = {"_MS": "ms", "_KIB": "KiB", "_HOURS": "h", "_DAYS": "days"}
+SETTINGS: Final = (UsersSettings, NotificationsSettings)
+OF_GRPC: Final = {"GRPC_VERBOSITY", "GRPC_POLL_STRATEGY"}
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=name)
 
@@ -109,6 +112,17 @@ def is_there(dotted: str) -> bool:
 
 
 @each_document
+def test_every_setting_is_there(document: Path) -> None:
+    """A name in capitals that begins as settings do is a setting, a reason, a constant, or a variable of gRPC's own."""
+    settings = {name.upper() for each in SETTINGS for name in each.model_fields}
+    reasons = {name.removeprefix("ERROR_REASON_") for name in ErrorReason.keys()}  # noqa: SIM118 - not a mapping
+    beginnings = {setting.partition("_")[0] for setting in settings}
+    found = [re.fullmatch(r"([A-Z0-9]+(?:_[A-Z0-9]+)+)(?:=.*)?", text) for text in quoted(document)]
+    named = {name[1] for name in found if name and name[1].partition("_")[0] in beginnings}
+    assert named - settings - reasons - constants().keys() - OF_GRPC == set()
+
+
+@each_document
 def test_every_value_is_the_codes(document: Path) -> None:
     """A constant or default that a document quotes with its name is what the code has."""
     assert {text: meant for text, meant, told in values(document) if told not in meant} == {}
@@ -139,7 +153,7 @@ def meant_by(dotted: str) -> list[Decimal]:
 
 def defaults_of(setting: str) -> list[Any]:
     """Return the defaults of a setting in the services that have it."""
-    fields = [settings.model_fields.get(setting.lower()) for settings in (UsersSettings, NotificationsSettings)]
+    fields = [settings.model_fields.get(setting.lower()) for settings in SETTINGS]
     return [field.default for field in fields if field is not None]
 
 
