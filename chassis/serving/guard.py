@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from chassis.logs import logging
 
-# Exit codes; README.md lists them all.
+# Exit codes; docs/operations.md lists them all.
 EXIT_DEAF: Final = 3
 EXIT_STUCK: Final = 4
 EXIT_STOPPED_AT_ONCE: Final = 130
