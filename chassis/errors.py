@@ -6,47 +6,61 @@ a gRPC code. A service subclasses a kind and names the fact::
     class EmailTaken(AlreadyExists):
         reason = "EMAIL_TAKEN"
 
-``reason`` is a value of ``vibework.errors.v1.ErrorReason`` without its ``ERROR_REASON_`` prefix.
-The message and the metadata reach the caller: never put driver text, SQL, tokens or passwords there.
+``reason`` is a value of ``vibework.errors.v1.ErrorReason`` without its ``ERROR_REASON_`` prefix. A fact with variables
+names them in ``keys`` and takes them where it is raised (``EtagMismatch(current_etag)``).
+The message and the metadata reach the caller: never put driver text, SQL, tokens, passwords or addresses there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """One broken rule of one request field (AIP-193, ``google.rpc.BadRequest``)."""
+    """One broken rule of one request field (AIP-193, ``google.rpc.BadRequest``).
+
+    ``reason`` names the rule, for programs: the id of protovalidate's rule in capitals (``STRING_EMAIL``), or one
+    that the comment of ``ERROR_REASON_INVALID_FIELDS`` lists.
+    """
 
     field: str
     description: str
-    reason: str = ""
+    reason: str
 
 
 class ServiceError(Exception):
     """The base of every error that a caller is meant to see."""
 
     reason: ClassVar[str]
-    default_message: ClassVar[str] = ""
+    # The attributes that are sent as ``ErrorInfo.metadata``; the comment of the reason documents them.
+    keys: ClassVar[tuple[str, ...]] = ()
+    # The message, with ``keys`` in braces: it has no other variables (AIP-193). Empty: the words of the reason.
+    template: ClassVar[str] = ""
     default_retry_after: ClassVar[timedelta | None] = None
 
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        metadata: Mapping[str, str] | None = None,
-        violations: Iterable[FieldViolation] = (),
-        retry_after: timedelta | None = None,
-    ) -> None:
-        self.message = message or self.default_message or self.reason.lower().replace("_", " ")
-        self.metadata: Mapping[str, str] = metadata or {}
+    def __init__(self, *, violations: Iterable[FieldViolation] = (), retry_after: timedelta | None = None) -> None:
+        super().__init__()
         self.violations = tuple(violations)
         self.retry_after = retry_after or self.default_retry_after
-        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return self.message
+
+    @property
+    def message(self) -> str:
+        """What people read."""
+        template = self.template or self.reason.lower().replace("_", " ")
+        return template.format_map(self.metadata) if self.keys else template
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What programs read beside the reason: each of ``keys`` whose attribute is not None."""
+        values = ((key, getattr(self, key)) for key in self.keys)
+        return {key: str(value) for key, value in values if value is not None}
 
 
 class InvalidArgument(ServiceError):
@@ -55,6 +69,13 @@ class InvalidArgument(ServiceError):
 
 class NotFound(ServiceError):
     """The named resource does not exist, or not for this caller."""
+
+    keys = ("id",)
+
+    def __init__(self, id_: str | None, *, violations: Iterable[FieldViolation] = ()) -> None:
+        """``id_``: that of the request; None where it asked by something else, or for several."""
+        super().__init__(violations=violations)
+        self.id = id_
 
 
 class AlreadyExists(ServiceError):
@@ -109,52 +130,81 @@ class InvalidFields(InvalidArgument):
     """One or more request fields break their rules; every violation is listed."""
 
     reason = "INVALID_FIELDS"
+    keys = ("fields",)
+    template = "invalid fields: {fields}"
 
     def __init__(self, violations: Iterable[FieldViolation]) -> None:
-        found = tuple(violations)
-        names = ", ".join(dict.fromkeys(item.field for item in found if item.field))
-        super().__init__(f"invalid fields: {names}" if names else "invalid request", violations=found)
+        """``violations``: none where the request cannot be read and the field at fault is not known."""
+        super().__init__(violations=violations)
+        self.fields = ", ".join(dict.fromkeys(item.field for item in self.violations if item.field)) or None
 
     @classmethod
-    def of(cls, field: str, description: str, reason: str = "") -> InvalidFields:
+    def of(cls, field: str, description: str, reason: str) -> InvalidFields:
         """Make the error for a single field."""
         return cls((FieldViolation(field, description, reason),))
+
+    @property
+    def message(self) -> str:
+        """What people read."""
+        return super().message if self.fields else "invalid request"
 
 
 class Overloaded(ResourceExhausted):
     """The server refuses work that it could not finish in time."""
 
     reason = "OVERLOADED"
-    default_message = "the server is at its limit of concurrent calls"
+    keys = ("limited_by",)
+    template = "the server is at its limit of concurrent {limited_by}"
     default_retry_after = timedelta(milliseconds=250)
+
+    def __init__(self, limited_by: Literal["calls", "streams", "connections"] = "calls") -> None:
+        super().__init__()
+        self.limited_by = limited_by
+
+
+class PoolFull(Overloaded):
+    """No connection to the database came free in time."""
+
+    template = "all connections to the database are in use"
+
+    def __init__(self) -> None:
+        super().__init__("connections")
 
 
 class MetadataTooLarge(ResourceExhausted):
     """A call came with more metadata than is taken."""
 
     reason = "METADATA_TOO_LARGE"
-    default_message = "the metadata of the call is larger than 16 KiB, with 32 bytes for each entry"
+    template = "the metadata of the call is larger than 16 KiB, with 32 bytes for each entry"
 
 
 class AnswerTooLarge(ResourceExhausted):
     """The answer is larger than a message of this server may be; repeating the call does not help."""
 
     reason = "ANSWER_TOO_LARGE"
-    default_message = "the answer is larger than a message may be; ask for less"
+    template = "the answer is larger than a message may be; ask for less"
 
 
 class RateLimited(ResourceExhausted):
     """One caller or one account asks too often."""
 
     reason = "RATE_LIMITED"
-    default_message = "too many attempts"
+    keys = ("limited_by", "limit", "window_seconds")
+    template = "too many attempts"
+
+    def __init__(self, limited_by: str, limit: int, window: timedelta, retry_after: timedelta) -> None:
+        """``limited_by``: whose attempts are counted, of which ``limit`` are allowed within a ``window``."""
+        super().__init__(retry_after=retry_after)
+        self.limited_by = limited_by
+        self.limit = limit
+        self.window_seconds = round(window.total_seconds())
 
 
 class DatabaseUnavailable(Unavailable):
     """The database cannot be reached or did not answer in time."""
 
     reason = "DATABASE_UNAVAILABLE"
-    default_message = "the database is not available"
+    template = "the database is not available"
     default_retry_after = timedelta(seconds=1)
 
 
@@ -162,7 +212,7 @@ class ShuttingDown(Unavailable):
     """This process is about to end; another one answers."""
 
     reason = "SHUTTING_DOWN"
-    default_message = "the server is shutting down"
+    template = "the server is shutting down"
     default_retry_after = timedelta(milliseconds=100)
 
 
@@ -170,7 +220,7 @@ class ConflictRetry(Aborted):
     """The database gave up this transaction for another one (deadlock, lock wait)."""
 
     reason = "CONFLICT_RETRY"
-    default_message = "lost a race for the same rows; repeat the call"
+    template = "lost a race for the same rows; repeat the call"
     default_retry_after = timedelta(milliseconds=50)
 
 
@@ -178,32 +228,37 @@ class EtagMismatch(Aborted):
     """The resource changed since the caller read it (AIP-154)."""
 
     reason = "ETAG_MISMATCH"
-    default_message = "the resource was changed by someone else; read it again"
+    keys = ("current_etag",)
+    template = "the resource was changed by someone else; read it again"
+
+    def __init__(self, current_etag: str) -> None:
+        super().__init__()
+        self.current_etag = current_etag
 
 
 class CallDeadlineExceeded(DeadlineExceeded):
     """The call used up its deadline or the server's cap on it."""
 
     reason = "DEADLINE_EXCEEDED"
-    default_message = "the call took longer than its deadline"
+    template = "the call took longer than its deadline"
 
 
 class NotImplementedYet(Unimplemented):
     """The method is part of the contract and not built yet."""
 
     reason = "NOT_IMPLEMENTED"
-    default_message = "not implemented yet"
+    template = "not implemented yet"
 
 
 class MethodUnknown(Unimplemented):
     """No service of this server has such a method."""
 
     reason = "METHOD_UNKNOWN"
-    default_message = "unknown method"
+    template = "unknown method"
 
 
 class InternalError(Internal):
     """Whatever was not foreseen; the text says nothing of the cause."""
 
     reason = "INTERNAL"
-    default_message = "internal error; the log has the cause under the request id"
+    template = "internal error; the log has the cause under the request id"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import timedelta
 
 from chassis.errors import DataLoss, FieldViolation, NotFound, Unavailable
@@ -18,7 +18,7 @@ class NotificationUnreadable(DataLoss):
     """What is stored under the id has not the form of a notification; the log names it."""
 
     reason = "NOTIFICATION_UNREADABLE"
-    default_message = "the stored notification cannot be read"
+    template = "the stored notification cannot be read"
 
 
 class RecipientNotFound(NotFound):
@@ -26,15 +26,18 @@ class RecipientNotFound(NotFound):
 
     reason = "RECIPIENT_NOT_FOUND"
 
-    @classmethod
-    def at(cls, fields: Iterable[str]) -> RecipientNotFound:
-        """Make the error for the request fields that name unknown users."""
-        return cls(violations=[FieldViolation(field, "no such user", cls.reason) for field in fields])
+    def __init__(self, unknown: Mapping[str, str]) -> None:
+        """``unknown``: request field → the id that it names."""
+        ids = set(unknown.values())
+        super().__init__(
+            ids.pop() if len(ids) == 1 else None,
+            violations=[FieldViolation(field, "no such user", "RECIPIENT_NOT_FOUND") for field in unknown],
+        )
 
 
 class UsersServiceUnavailable(Unavailable):
     """Whether the recipient exists could not be asked."""
 
     reason = "USERS_SERVICE_UNAVAILABLE"
-    default_message = "the users service cannot be asked whether the recipient exists"
+    template = "the users service cannot be asked whether the recipient exists"
     default_retry_after = timedelta(seconds=1)

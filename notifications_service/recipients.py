@@ -47,8 +47,8 @@ class Recipients:
         Raises RecipientNotFound with a violation for each field, or UsersServiceUnavailable.
         """
         exists = await self._exist(set(fields.values()))
-        if unknown := [field for field, user_id in fields.items() if not exists[user_id]]:
-            raise RecipientNotFound.at(unknown)
+        if unknown := {field: user_id for field, user_id in fields.items() if not exists[user_id]}:
+            raise RecipientNotFound(unknown)
 
     def forget(self, user_id: str) -> None:
         """Drop what is remembered of a user, because it changed."""

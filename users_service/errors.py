@@ -11,6 +11,7 @@ from chassis.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    NotImplementedYet,
     ResourceExhausted,
     Unauthenticated,
     Unavailable,
@@ -21,7 +22,7 @@ class RecordUnreadable(DataLoss):
     """What is stored of a user, session or account is nothing that this service wrote, and cannot be read."""
 
     reason = "RECORD_UNREADABLE"
-    default_message = "what is stored cannot be read; the log names it"
+    template = "what is stored cannot be read; the log names it"
 
 
 class UserNotFound(NotFound):
@@ -34,21 +35,21 @@ class EmailTaken(AlreadyExists):
     """Another user has the same email in its normalised form."""
 
     reason = "EMAIL_TAKEN"
-    default_message = "a user with this email exists"
+    template = "a user with this email exists"
 
 
 class CredentialsInvalid(Unauthenticated):
     """Unknown email or wrong password; which of the two is not told."""
 
     reason = "CREDENTIALS_INVALID"
-    default_message = "email or password is wrong"
+    template = "email or password is wrong"
 
 
 class SessionInvalid(Unauthenticated):
     """The token is unknown, expired, revoked or replaced; which of them is not told."""
 
     reason = "SESSION_INVALID"
-    default_message = "the session token is not valid"
+    template = "the session token is not valid"
 
 
 class SessionNotFound(NotFound):
@@ -67,21 +68,21 @@ class AccountAlreadyLinked(AlreadyExists):
     """The provider account belongs to a user already."""
 
     reason = "ACCOUNT_ALREADY_LINKED"
-    default_message = "the provider account is linked already"
+    template = "the provider account is linked already"
 
 
 class LastAccount(FailedPrecondition):
     """Without the account, the user could not sign in any more."""
 
     reason = "LAST_ACCOUNT"
-    default_message = "the last way to sign in cannot be unlinked"
+    template = "the last way to sign in cannot be unlinked"
 
 
 class LinkingNotAllowed(FailedPrecondition):
     """A user with the email exists, and the provider or this system has not verified it."""
 
     reason = "LINKING_NOT_ALLOWED"
-    default_message = "an account is linked by email only where provider and user have the email verified"
+    template = "an account is linked by email only where provider and user have the email verified"
 
 
 class PasswordNotSet(FailedPrecondition):
@@ -94,20 +95,21 @@ class PasswordAlreadySet(FailedPrecondition):
     """The user has a password."""
 
     reason = "PASSWORD_ALREADY_SET"
-    default_message = "the user has a password; change it instead"
+    template = "the user has a password; change it instead"
 
 
 class PasswordHashUnsupported(InvalidArgument):
     """The hash to import has a format, or parameters, that cannot be verified here."""
 
     reason = "PASSWORD_HASH_UNSUPPORTED"
+    template = "unknown format, or parameters beyond the limits"
 
 
 class PasswordHashingBusy(ResourceExhausted):
     """As many passwords as may wait for hashing are waiting."""
 
     reason = "PASSWORD_HASHING_BUSY"
-    default_message = "too many passwords are waiting to be hashed"
+    template = "too many passwords are waiting to be hashed"
     default_retry_after = timedelta(seconds=1)
 
 
@@ -115,7 +117,7 @@ class PasswordHashingUnavailable(Unavailable):
     """The processes that hash passwords die, or none can be started; memory or process numbers have run out."""
 
     reason = "PASSWORD_HASHING_UNAVAILABLE"
-    default_message = "passwords cannot be hashed for now"
+    template = "passwords cannot be hashed for now"
     default_retry_after = timedelta(seconds=1)
 
 
@@ -127,21 +129,27 @@ class VerificationInvalid(Unauthenticated):
     """The code or token is wrong, replaced, consumed, or was never issued; which is not told."""
 
     reason = "VERIFICATION_INVALID"
-    default_message = "the code or token is not valid"
+    template = "the code or token is not valid"
 
 
 class VerificationExpired(FailedPrecondition):
     """The code or token was right once and has expired."""
 
     reason = "VERIFICATION_EXPIRED"
-    default_message = "the code or token has expired; create a new one"
+    template = "the code or token has expired; create a new one"
 
 
 class VerificationAttemptsExceeded(FailedPrecondition):
     """The code or token was tried wrongly too often."""
 
     reason = "VERIFICATION_ATTEMPTS_EXCEEDED"
-    default_message = "too many wrong attempts; create a new code or token"
+    template = "too many wrong attempts; create a new code or token"
+
+
+class VerificationDeliveryNotBuilt(NotImplementedYet):
+    """The service cannot send codes and tokens itself yet."""
+
+    template = "sending codes is not implemented yet; use VERIFICATION_DELIVERY_RETURN_CODE"
 
 
 class VerificationDeliveryUnavailable(Unavailable):
@@ -155,6 +163,11 @@ class TokensNotFound(FailedPrecondition):
     """The account holds no provider tokens."""
 
     reason = "TOKENS_NOT_FOUND"
+    keys = ("id",)
+
+    def __init__(self, account_id: str) -> None:
+        super().__init__()
+        self.id = account_id
 
 
 class EncryptionKeyMissing(FailedPrecondition):

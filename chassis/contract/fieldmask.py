@@ -15,11 +15,18 @@ class FieldMaskInvalid(InvalidArgument):
     """The mask names a field that does not exist or must not be changed."""
 
     reason = "FIELD_MASK_INVALID"
+    keys = ("mask", "paths")
+    template = "{mask}: unknown or fixed: {paths}"
 
-    def __init__(self, field: str, paths: Iterable[str]) -> None:
+    def __init__(self, mask: str, paths: Iterable[str]) -> None:
         bad = sorted(paths)
-        violations = [FieldViolation(field, f"{path!r} is not a path that may be named here") for path in bad]
-        super().__init__(f"{field}: unknown or fixed: {', '.join(bad)}", violations=violations)
+        super().__init__(
+            violations=[
+                FieldViolation(mask, f"{path!r} is not a path that may be named here", "MASK_PATH") for path in bad
+            ]
+        )
+        self.mask = mask
+        self.paths = ", ".join(bad)
 
 
 def update_paths(mask: FieldMask, message: Message, allowed: Iterable[str]) -> frozenset[str]:

@@ -14,14 +14,14 @@ class RequestIdReused(InvalidArgument):
     """The request id was used before, with another body."""
 
     reason = "REQUEST_ID_REUSED"
-    default_message = "request_id was used for a different request"
+    template = "request_id was used for a different request"
 
 
 class RequestInFlight(Aborted):
     """The first request with this id has not finished; the caller repeats in a moment."""
 
     reason = "REQUEST_IN_FLIGHT"
-    default_message = "a request with this request_id is still in progress"
+    template = "a request with this request_id is still in progress"
     default_retry_after = timedelta(milliseconds=200)
 
 

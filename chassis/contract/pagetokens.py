@@ -24,14 +24,14 @@ class InvalidPageToken(InvalidArgument):
     """The page token was not made by this service, or was changed."""
 
     reason = "PAGE_TOKEN_INVALID"
-    default_message = "page_token is not a token of this list"
+    template = "page_token is not a token of this list"
 
 
 class PageTokenFilterMismatch(InvalidArgument):
     """The page token belongs to a list with another filter or order."""
 
     reason = "PAGE_TOKEN_FILTER_MISMATCH"
-    default_message = "page_token belongs to a request with another filter; start again without it"
+    template = "page_token belongs to a request with another filter; start again without it"
 
 
 class PageTokens:

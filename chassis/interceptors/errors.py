@@ -37,7 +37,7 @@ async def fail(call: Call, context: Context, error: BaseException) -> NoReturn:
 
 
 async def _abort(call: Call, context: Context, error: ServiceError) -> NoReturn:
-    code, status = code_of(error), to_status(error)
+    code, status = code_of(error), to_status(error, call.request_id)
     call.code, call.reason = code.name, error.reason
     metadata = ((DETAILS_KEY, status.SerializeToString()), (REQUEST_ID_KEY, call.request_id))
     await context.abort(code, status.message, metadata)

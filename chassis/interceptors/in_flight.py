@@ -61,7 +61,7 @@ class InFlight:
     def admit_stream(self, call: Call) -> None:
         """Count a stream in and start the time in which its message must come, or raise ``Overloaded``."""
         if len(self._streams) >= self._max_streams:
-            raise Overloaded
+            raise Overloaded("streams")
         call.cap = self.cap
         call.task = asyncio.current_task()
         self._streams[call] = self._opening[call] = None

@@ -1,7 +1,8 @@
 """The one table from a kind of domain error to a gRPC code, and the rich status made from it.
 
-AIP-193: every error carries ``google.rpc.ErrorInfo``; bad input also ``BadRequest``, and what may be
-repeated ``RetryInfo``. They travel in the trailing metadata ``grpc-status-details-bin``.
+AIP-193: every error carries ``google.rpc.ErrorInfo`` and ``RequestInfo``, by which its line in the log is found;
+bad input also ``BadRequest``, and what may be repeated ``RetryInfo``. They travel in the trailing metadata
+``grpc-status-details-bin``.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ from __future__ import annotations
 from typing import Final
 
 import grpc
-from google.protobuf import any_pb2
-from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from chassis import errors
@@ -19,7 +18,8 @@ DOMAIN: Final = "vibework"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 # HTTP/2 peers commonly refuse header lists over 8 KiB; the message and other metadata need room too.
 MAX_DETAILS_BYTES: Final = 6 * 1024
-MAX_MESSAGE_CHARACTERS: Final = 500
+# Of the message, and of each value in the metadata: both may repeat what the caller sent.
+MAX_TEXT_CHARACTERS: Final = 500
 
 _CODES: Final[dict[type[errors.ServiceError], grpc.StatusCode]] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
@@ -47,27 +47,29 @@ def code_of(error: errors.ServiceError) -> grpc.StatusCode:
     return grpc.StatusCode.INTERNAL
 
 
-def to_status(error: errors.ServiceError) -> status_pb2.Status:
-    """Build the ``google.rpc.Status`` of an error.
+def to_status(error: errors.ServiceError, request_id: str) -> status_pb2.Status:
+    """Build the ``google.rpc.Status`` of an error that ended the call ``request_id``.
 
     Violations that do not fit into ``MAX_DETAILS_BYTES`` are left out, so that the status always
     arrives; the first ones stay.
     """
     number: int = code_of(error).value[0]
-    status = status_pb2.Status(code=number, message=error.message[:MAX_MESSAGE_CHARACTERS])
-    status.details.append(_packed(_error_info(error)))
+    status = status_pb2.Status(code=number, message=error.message[:MAX_TEXT_CHARACTERS])
+    status.details.add().Pack(_error_info(error))
+    status.details.add().Pack(error_details_pb2.RequestInfo(request_id=request_id))
     if error.retry_after is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromTimedelta(error.retry_after)
-        status.details.append(_packed(retry))
+        status.details.add().Pack(retry)
     if error.violations:
         room = MAX_DETAILS_BYTES - status.ByteSize()
-        status.details.append(_packed(_bad_request(error.violations, room)))
+        status.details.add().Pack(_bad_request(error.violations, room))
     return status
 
 
 def _error_info(error: errors.ServiceError) -> error_details_pb2.ErrorInfo:
-    return error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata))
+    metadata = {key: value[:MAX_TEXT_CHARACTERS] for key, value in error.metadata.items()}
+    return error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
 
 
 def _bad_request(violations: tuple[errors.FieldViolation, ...], room: int) -> error_details_pb2.BadRequest:
@@ -80,9 +82,3 @@ def _bad_request(violations: tuple[errors.FieldViolation, ...], room: int) -> er
             del bad_request.field_violations[-1]
             break
     return bad_request
-
-
-def _packed(message: Message) -> any_pb2.Any:
-    packed = any_pb2.Any()
-    packed.Pack(message)
-    return packed

@@ -2,7 +2,7 @@
 
 Whoever has a place finds a free connection, so nobody waits inside the driver, where a cancellation at the wrong moment
 breaks the pool (docs/decisions/0056). Here a caller may stop waiting at any time. And where a pool stays full, callers
-get ``Overloaded``, not the error of a database that is away.
+get ``PoolFull``, not the error of a database that is away.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from chassis.context import deadline
-from chassis.errors import CallDeadlineExceeded, Overloaded
-
-_FULL: Final = "all connections to the database are in use"
+from chassis.errors import CallDeadlineExceeded, PoolFull
 
 
 class Gate:
@@ -40,7 +38,7 @@ class Gate:
     async def enter(self) -> None:
         """Take a place, and wait for one if none is free; ``leave`` must be called afterwards.
 
-        Raises Overloaded after ``patience``, or CallDeadlineExceeded where the call has less time left than that.
+        Raises PoolFull after ``patience``, or CallDeadlineExceeded where the call has less time left than that.
         """
         if self.inside < self.limit:
             self.inside += 1
@@ -84,4 +82,4 @@ class Gate:
     def _give_up(self, waiter: asyncio.Future[None], call_ends: bool) -> None:
         if not waiter.done():
             self.timeouts += 1
-            waiter.set_exception(CallDeadlineExceeded() if call_ends else Overloaded(_FULL))
+            waiter.set_exception(CallDeadlineExceeded() if call_ends else PoolFull())

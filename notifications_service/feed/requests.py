@@ -149,17 +149,17 @@ def _ceiling(time: Timestamp, field: str) -> datetime:
 
 def _naive(time: Timestamp, field: str) -> datetime:
     if not 0 <= time.nanos < 1_000_000_000:
-        raise InvalidFields.of(field, "nanos must be from 0 to 999,999,999")
+        raise InvalidFields.of(field, "nanos must be from 0 to 999,999,999", "TIMESTAMP_NANOS")
     try:
         return _EPOCH + timedelta(seconds=time.seconds, microseconds=time.nanos // 1000)
     except OverflowError:
-        raise InvalidFields.of(field, "must be a time of the years 1 to 9999") from None
+        raise InvalidFields.of(field, "must be a time of the years 1 to 9999", "TIMESTAMP_YEARS") from None
 
 
 def _schedule(time: Timestamp, field: str, clock: MillisecondClock) -> datetime:
     at = floor(time, field)
     if at > clock() + MAX_SCHEDULE:
-        raise InvalidFields.of(field, "must be at most 30 days ahead")
+        raise InvalidFields.of(field, "must be at most 30 days ahead", "TIMESTAMP_AHEAD")
     return at
 
 
@@ -170,7 +170,7 @@ def _data(struct: Struct, field: str) -> dict[str, Any]:
         raise InvalidFields(violations)
     size = len(orjson.dumps(data))
     if size > MAX_DATA_BYTES:
-        raise InvalidFields.of(field, f"must be at most 16384 bytes as JSON, has {size}")
+        raise InvalidFields.of(field, f"must be at most 16384 bytes as JSON, has {size}", "JSON_BYTES")
     return data
 
 
@@ -179,7 +179,7 @@ def _object(struct: Struct, path: str, violations: list[FieldViolation], levels:
         _too_deep(path, violations)
         return {}
     if any("\0" in key for key in struct.fields):
-        violations.append(FieldViolation(path, "a key must not hold the character U+0000"))
+        violations.append(FieldViolation(path, "a key must not hold the character U+0000", "JSON_KEY"))
     return {key: _value(value, path, violations, levels - 1) for key, value in struct.fields.items()}
 
 
@@ -209,7 +209,7 @@ def _value(value: Value, path: str, violations: list[FieldViolation], levels: in
 
 def _number(number: float, path: str, violations: list[FieldViolation]) -> float:
     if not math.isfinite(number):
-        violations.append(FieldViolation(path, "JSON has no NaN and no infinity"))
+        violations.append(FieldViolation(path, "JSON has no NaN and no infinity", "JSON_NUMBER"))
         return 0
     # As the source's own system stores them: whole numbers are integers, not floats.
     return int(number) if number.is_integer() and abs(number) < _MAX_WHOLE else number

@@ -116,7 +116,7 @@ class FeedService:
         """Return a notification, of that user if one is given. Raises NotificationNotFound."""
         found = await self._shared.get(key)
         if found is None or (user_id and found.get("userId") != user_id):
-            raise NotificationNotFound
+            raise NotificationNotFound(str(key))
         return found
 
     async def page(
@@ -193,8 +193,8 @@ class FeedService:
         return await self._repository.delete_of_user(user_id)
 
     async def _raise_why(self, key: ObjectId, user_id: str, etag: str) -> NoReturn:
-        await self.get(key, user_id)
-        raise EtagMismatch if etag else NotificationNotFound
+        found = await self.get(key, user_id)
+        raise EtagMismatch(documents.etag(found)) if etag else NotificationNotFound(str(key))
 
 
 def _position(row: Document) -> PageKey:

@@ -180,9 +180,9 @@ def _key(method: str, request: Message) -> RequestKey | None:
 
 def _changes(request: pb.UpdateNotificationRequest) -> dict[str, str]:
     if not request.update_mask.paths:
-        raise InvalidFields.of("update_mask", "must name what to change")
+        raise InvalidFields.of("update_mask", "must name what to change", "MASK_EMPTY")
     paths = fieldmask.update_paths(request.update_mask, request, _CHANGEABLE)
     changes = {path: str(getattr(request, path)) for path in sorted(paths)}
     if empty := [path for path, text in changes.items() if not text]:
-        raise InvalidFields.of(empty[0], "must not become empty")
+        raise InvalidFields.of(empty[0], "must not become empty", "REQUIRED")
     return changes

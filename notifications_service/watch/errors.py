@@ -11,21 +11,21 @@ class ResumeTokenExpired(FailedPrecondition):
     """What happened since the token is no longer kept: list again, then watch anew."""
 
     reason = "RESUME_TOKEN_EXPIRED"
-    default_message = "the history since the resume token is no longer kept; list again, then watch without a token"
+    template = "the history since the resume token is no longer kept; list again, then watch without a token"
 
 
 class ResumeTokenInvalid(InvalidArgument):
     """The token was not issued here, was changed, or belongs to another user's watch."""
 
     reason = "RESUME_TOKEN_INVALID"
-    default_message = "resume_token is not a token of this watch"
+    template = "resume_token is not a token of this watch"
 
 
 class WatcherTooSlow(ResourceExhausted):
     """The caller takes events more slowly than they happen."""
 
     reason = "WATCHER_TOO_SLOW"
-    default_message = "the watcher reads too slowly; watch again with the last resume token"
+    template = "the watcher reads too slowly; watch again with the last resume token"
     default_retry_after = timedelta(seconds=1)
 
 
@@ -33,7 +33,7 @@ class WatchInterrupted(Unavailable):
     """The server lost the stream it watches through."""
 
     reason = "WATCH_INTERRUPTED"
-    default_message = "the watch was interrupted; watch again with the last resume token"
+    template = "the watch was interrupted; watch again with the last resume token"
     default_retry_after = timedelta(seconds=1)
 
 
@@ -41,5 +41,5 @@ class TooManyWatchers(ResourceExhausted):
     """This process has as many watchers as it takes."""
 
     reason = "TOO_MANY_WATCHERS"
-    default_message = "the server has as many watchers as it takes"
+    template = "the server has as many watchers as it takes"
     default_retry_after = timedelta(seconds=5)

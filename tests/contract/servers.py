@@ -27,6 +27,9 @@ class Answer:
     status: status_pb2.Status
     info: error_details_pb2.ErrorInfo
     violations: frozenset[str]
+    # The reasons of the violations, and the request id in RequestInfo and in the trailing metadata.
+    violated: frozenset[str] = frozenset()
+    request_ids: tuple[str, ...] = ()
 
 
 def call(channel: grpc.Channel, service: str, name: str, request: dict[str, Any]) -> Answer:
@@ -51,13 +54,17 @@ def call_raw(channel: Any, path: str, request: bytes, *, streaming: bool) -> Ans
 def _failure(error: Any) -> Answer:
     metadata = dict(error.trailing_metadata() or ())
     status = status_pb2.Status.FromString(metadata.get(DETAILS, b""))
-    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    info, bad, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RequestInfo()
     for detail in status.details:
         detail.Unpack(info)
         detail.Unpack(bad)
+        detail.Unpack(request)
     # The plain code and message must say the same as the Status.
     assert (status.code, status.message) == (error.code().value[0], error.details())
-    return Answer(error.code().name, status, info, frozenset(item.field for item in bad.field_violations))
+    fields = frozenset(item.field for item in bad.field_violations)
+    violated = frozenset(item.reason for item in bad.field_violations)
+    ids = (request.request_id, metadata.get("x-request-id", ""))
+    return Answer(error.code().name, status, info, fields, violated, ids)
 
 
 def reflected(channel: grpc.Channel) -> set[str]:

@@ -1,30 +1,52 @@
-"""The error reasons: known by name and number, and used with the status code that their comment promises."""
+"""The error reasons: known by name and number, used with the status code and metadata that their comment promises."""
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from string import Formatter
+from typing import Any
 
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from vibework.errors.v1 import ErrorReason
 
+import chassis
 import notifications_service
 import users_service
-from chassis.errors import ServiceError
+from chassis.errors import FieldViolation, ServiceError
 from chassis.interceptors.status import code_of
 from tests.contract.rendering import answers, comments_of
 
 PREFIX = "ERROR_REASON_"
 FILE = "vibework/errors/v1/error_reason.proto"
+KEY = re.compile(r"([a-z][a-z0-9_]+) \(([^()]+)\)")
+METADATA = re.compile(rf"{KEY.pattern}(, {KEY.pattern})*\.")
+# By the type of an argument.
+EXAMPLES: dict[str, Any] = {
+    "str": "x",
+    "str | None": "x",
+    "int": 7,
+    "timedelta": timedelta(seconds=7),
+    "Iterable[str]": ["x"],
+    "Iterable[FieldViolation]": [FieldViolation("x", "is wrong", "WRONG")],
+    "Mapping[str, str]": {"user_id": "x"},
+}
 Files = dict[str, FileDescriptorProto]
 
 
 def test_every_reason_matches_its_golden_line(files: Files, golden: Callable[[str, str], None]) -> None:
-    """A reason keeps its name, its number and its status code for ever."""
-    numbers = dict(ErrorReason.items())
-    lines = [f"{numbers[PREFIX + name]} {name} {code}" for name, code in _documented(files).items()]
+    """A reason keeps its name, its number, its status code and the keys of its metadata for ever."""
+    numbers, keys = dict(ErrorReason.items()), _keys(files)
+    lines = [
+        " ".join([f"{numbers[PREFIX + name]} {name} {code}", *keys[name]]) for name, code in _documented(files).items()
+    ]
     golden("reasons.txt", "\n".join(lines) + "\n")
 
 
@@ -50,12 +72,60 @@ def test_every_error_is_sent_with_the_code_of_its_reason(files: Files) -> None:
     assert {reason: code for reason, code in raised.items() if documented.get(reason) != code} == {}
 
 
+def test_every_error_has_the_metadata_of_its_reason(files: Files) -> None:
+    """Each error declares the keys that its reason's comment lists, and sets them all: a caller may build on them."""
+    documented = _keys(files)
+    for error in _errors(ServiceError):
+        assert error.keys == documented[error.reason], error
+        assert tuple(_made(error).metadata) == error.keys, error
+
+
+def test_messages_have_no_variables_but_the_metadata() -> None:
+    """Whoever writes messages in another language has every variable of ours (AIP-193)."""
+    for error in _errors(ServiceError):
+        variables = {name for _, name, _, _ in Formatter().parse(error.template) if name is not None}
+        assert variables <= set(error.keys), error
+        assert _made(error).message
+
+
+def test_no_secret_and_no_address_is_a_key(files: Files) -> None:
+    """Metadata is logged by whoever calls: nothing that the contract calls secret, and no email, is in it."""
+    secret = {
+        field.name
+        for file in files.values()
+        for message in file.message_type
+        for field in message.field
+        if field.options.debug_redact
+    }
+    assert {"password", "session_token"} <= secret
+    assert {key for keys in _keys(files).values() for key in keys} & (secret | {"email", "identifier"}) == set()
+
+
+def test_every_violation_reason_is_documented(files: Files) -> None:
+    """A caller finds each reason of a field violation that the code makes by hand beside the error's own."""
+    words = set(re.findall(r"`([A-Z0-9_]+)`", " ".join(comments_of(files[FILE]).values())))
+    made = _made_by_hand()
+    assert {"JSON_LEVELS", "MASK_EMPTY", "STRING_TRAILING_SPACE"} <= made
+    assert made - words == set()
+
+
 def _documented(files: Files) -> dict[str, str]:
     """Return the status code of each reason, the first word in capitals of its comment."""
+    return {name: _code(comment) for name, comment in _comments(files).items()}
+
+
+def _keys(files: Files) -> dict[str, tuple[str, ...]]:
+    """Return the keys of each reason's metadata: ``Metadata: key (what it holds), key (…).`` ends its comment."""
+    found = {name: comment.partition(" Metadata: ")[2] for name, comment in _comments(files).items()}
+    assert [name for name, text in found.items() if text and not METADATA.fullmatch(text)] == []
+    return {name: tuple(key for key, _ in KEY.findall(text)) for name, text in found.items()}
+
+
+def _comments(files: Files) -> dict[str, str]:
     file = files[FILE]
     comments = comments_of(file)
     names = [value.name.removeprefix(PREFIX) for value in file.enum_type[0].value]
-    return {name: _code(comments[5, 0, 2, number]) for number, name in enumerate(names) if name != "UNSPECIFIED"}
+    return {name: comments[5, 0, 2, number] for number, name in enumerate(names) if name != "UNSPECIFIED"}
 
 
 def _code(comment: str) -> str:
@@ -66,9 +136,28 @@ def _code(comment: str) -> str:
 def _errors(base: type[ServiceError]) -> Iterator[type[ServiceError]]:
     for error in base.__subclasses__():
         # Not those that unit tests make up.
-        if "reason" in vars(error) and not error.__module__.startswith("tests"):
+        if hasattr(error, "reason") and not error.__module__.startswith("tests"):
             yield error
         yield from _errors(error)
+
+
+def _made(error: type[ServiceError]) -> ServiceError:
+    """Make an error as a raise does, with an example for each argument that must be given."""
+    needed = [each for each in inspect.signature(error).parameters.values() if each.default is each.empty]
+    return error(**{each.name: EXAMPLES[each.annotation] for each in needed})
+
+
+def _made_by_hand() -> set[str]:
+    """Return the reasons that the code gives to field violations in words of its own."""
+    calls = (
+        node
+        for package in (chassis, users_service, notifications_service)
+        for path in Path(package.__path__[0]).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"FieldViolation", "InvalidFields.of"}
+    )
+    reasons = (call.args[2] for call in calls if len(call.args) == 3)
+    return {reason.value for reason in reasons if isinstance(reason, ast.Constant) and isinstance(reason.value, str)}
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ from tests.contract.test_descriptors import PROMISED
 REQUESTS = {f"vibework.users.v1.{name}": case for name, case in USERS.items()} | {
     f"vibework.notifications.v1.{name}": case for name, case in NOTIFICATIONS.items()
 }
+# As google/rpc/error_details.proto has it.
+VIOLATION_REASON = re.compile(r"[A-Z][A-Z0-9_]{1,61}[A-Z0-9]")
 BESIDES = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
 
 
@@ -56,6 +59,13 @@ def test_an_empty_request_hears_every_violation(channels: Channels, rpc: str) ->
         _check_error(answer)
 
 
+@pytest.mark.parametrize("rpc", [rpc for rpc, (_, reason) in REQUESTS.items() if reason.endswith("_NOT_FOUND")])
+def test_what_is_not_found_is_named(channels: Channels, rpc: str) -> None:
+    """Whoever hears NOT_FOUND reads in the metadata which of the ids in the request it was."""
+    request, _ = REQUESTS[rpc]
+    assert dict(_call(channels, rpc, request).info.metadata)["id"] in request.values()
+
+
 @pytest.mark.parametrize("package", ["vibework.users.v1", "vibework.notifications.v1"])
 def test_an_unknown_method_is_refused_with_its_reason(channels: Channels, package: str) -> None:
     """A caller who is ahead of the server hears METHOD_UNKNOWN, not an error without details."""
@@ -69,6 +79,9 @@ def _call(channels: Channels, rpc: str, request: dict[str, Any]) -> Answer:
 
 
 def _check_error(answer: Answer) -> None:
+    told, sent = answer.request_ids
+    assert told == sent != ""
+    assert all(VIOLATION_REASON.fullmatch(reason) for reason in answer.violated)
     assert answer.info.domain == "vibework"
     assert f"ERROR_REASON_{answer.info.reason}" in dict(ErrorReason.items())
     assert answer.status.message

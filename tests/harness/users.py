@@ -24,6 +24,7 @@ import grpc
 import pytest
 import pytest_asyncio
 import uvloop
+from google.protobuf import json_format
 from google.rpc import error_details_pb2, status_pb2
 from vibework.users.v1.account_service_pb2_grpc import AccountServiceStub
 from vibework.users.v1.session_service_pb2_grpc import SessionServiceStub
@@ -231,7 +232,24 @@ def violations(error: grpc.RpcError) -> list[str]:
     return [] if bad is None else [item.field for item in bad.field_violations]
 
 
+def metadata(error: grpc.RpcError) -> dict[str, str]:
+    """Return the metadata in the ErrorInfo of an error."""
+    return dict(_detail(error, error_details_pb2.ErrorInfo()).metadata)
+
+
+def told(error: grpc.RpcError) -> str:
+    """Return all that an error tells its caller, but for the request id, as text that can be compared."""
+    status = _status(error)
+    kept = [detail for detail in status.details if detail.TypeName() != "google.rpc.RequestInfo"]
+    del status.details[:]
+    status.details.extend(kept)
+    return json_format.MessageToJson(status, sort_keys=True)
+
+
 def _detail(error: Any, wanted: Any) -> Any:
-    metadata = dict(error.trailing_metadata() or ())
-    status = status_pb2.Status.FromString(metadata.get("grpc-status-details-bin", b""))
-    return next((wanted for detail in status.details if detail.Unpack(wanted)), None)
+    return next((wanted for detail in _status(error).details if detail.Unpack(wanted)), None)
+
+
+def _status(error: Any) -> status_pb2.Status:
+    trailing = dict(error.trailing_metadata() or ())
+    return status_pb2.Status.FromString(trailing.get("grpc-status-details-bin", b""))

@@ -85,7 +85,7 @@ def new_account_of(message: pb.ProviderAccount) -> NewAccount:
     """Read an account at a provider. Raises InvalidFields."""
     if message.account_id != message.account_id.rstrip(" "):
         # To the database "1" and "1 " are equal.
-        raise InvalidFields.of("account.account_id", "must not end in a space")
+        raise InvalidFields.of("account.account_id", "must not end in a space", "STRING_TRAILING_SPACE")
     return NewAccount(message.provider, message.account_id, tokens_of(message.tokens, "account.tokens"))
 
 
@@ -106,7 +106,7 @@ def _seconds(message: pb.AccountTokens, name: str, path: str) -> int | None:
         return None
     seconds: int = getattr(message, name).seconds
     if not FIRST_SECOND <= seconds <= LAST_SECOND:
-        raise InvalidFields.of(f"{path}.{name}", "must be within the years 1 to 9999")
+        raise InvalidFields.of(f"{path}.{name}", "must be within the years 1 to 9999", "TIMESTAMP_YEARS")
     return seconds
 
 

@@ -111,7 +111,7 @@ class Credentials:
             now = self._clock()
             user = await users.read_user(connection, verified.user_id, lock=True)
             if user is None:
-                raise UserNotFound
+                raise UserNotFound(change.user_id)
             if not await replace(connection, verified, hashed, now):
                 return None
             await self._void_proofs(connection, user.email)
@@ -126,7 +126,7 @@ class Credentials:
 
         user, credential = await self._database.query(work)
         if user is None or credential is None:
-            raise UserNotFound
+            raise UserNotFound(user_id)
         if credential.password_hash is None:
             raise PasswordNotSet
         return user, credential
@@ -148,7 +148,7 @@ async def _check_none(connection: AsyncConnection, user_id: str, *, lock: bool) 
     """Return a user who has no password. Raises UserNotFound or PasswordAlreadySet."""
     user = await users.read_user(connection, user_id, lock=lock)
     if user is None:
-        raise UserNotFound
+        raise UserNotFound(user_id)
     credential = await credentials.read_by_user(connection, user.id)
     if credential is not None and credential.password_hash is not None:
         raise PasswordAlreadySet

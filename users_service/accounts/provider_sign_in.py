@@ -80,7 +80,7 @@ class AccountSignIn:
         user = await users.read_user(connection, known.user_id, lock=True)
         account = await repository.get(connection, known.user_id, known.id, lock=True)
         if user is None or account is None:
-            raise AccountNotFound
+            raise AccountNotFound(known.id)
         return MatchedAccount(user, await store_tokens(connection, self._cipher, account, new.tokens, now))
 
     async def _linked(

@@ -36,7 +36,7 @@ async def insert_account(connection: AsyncConnection, account: Account) -> None:
         if duplicate_key(error) == "uniq_provider_account":
             raise AccountAlreadyLinked from None
         if error_number(error) == FOREIGN_KEY_MISSING:
-            raise UserNotFound from None
+            raise UserNotFound(account.user_id) from None
         raise
 
 

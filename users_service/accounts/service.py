@@ -60,7 +60,7 @@ class AccountService:
         async def work(connection: AsyncConnection) -> LinkAccountResponse:
             user = await users.read_user(connection, request.user_id)
             if user is None:
-                raise UserNotFound
+                raise UserNotFound(request.user_id)
             account = await insert_linked(connection, self.cipher, user.id, new, self.clock())
             response = LinkAccountResponse()
             messages.fill(response.account, account)
@@ -76,7 +76,7 @@ class AccountService:
             user = await users.read_user(connection, user_id, lock=True)
             account = await repository.get(connection, user_id, id_)
             if user is None or account is None:
-                raise AccountNotFound
+                raise AccountNotFound(id_)
             return await self._unlink(connection, user, account)
 
         return await self.database.transaction(work)
@@ -108,9 +108,9 @@ class AccountService:
         """
         account = await self.database.query(lambda connection: repository.get(connection, user_id, id_))
         if account is None:
-            raise AccountNotFound
+            raise AccountNotFound(id_)
         if not account.has_tokens:
-            raise TokensNotFound
+            raise TokensNotFound(id_)
         tokens = self.cipher.opened(account)
         await self.rotation.refresh(account)
         return account, tokens
@@ -121,11 +121,13 @@ class AccountService:
         async def work(connection: AsyncConnection) -> Account:
             account = await repository.get(connection, user_id, id_, lock=True)
             if account is None:
-                raise AccountNotFound
+                raise AccountNotFound(id_)
             if account.provider == CREDENTIAL:
-                raise InvalidFields.of("id", "names the account of the password, which holds no tokens")
+                raise InvalidFields.of(
+                    "id", "names the account of the password, which holds no tokens", "ACCOUNT_OF_PASSWORD"
+                )
             if etag and etag != account.etag:
-                raise EtagMismatch
+                raise EtagMismatch(account.etag)
             return await store_tokens(connection, self.cipher, account, tokens, self.clock())
 
         return await self.database.transaction(work)

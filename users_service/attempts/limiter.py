@@ -106,8 +106,8 @@ class Attempts:
         """Do as ``claim`` does, in the caller's transaction, which must commit before the attempt is made."""
         if not counters or await repository.increment(connection, counters, now, now + self._window):
             return
-        exceeded = await repository.exceeded(connection, counters)
-        raise RateLimited(retry_after=self._wait(exceeded or now, now))
+        counter, ends = await repository.exceeded(connection, counters) or (counters[0], now)
+        raise RateLimited(counter.kind, counter.limit, self._window, retry_after=self._wait(ends, now))
 
     @asynccontextmanager
     async def making(self, counters: Sequence[Counter]) -> AsyncIterator[None]:
@@ -129,7 +129,7 @@ class Attempts:
     async def settle(self, connection: AsyncConnection, counters: Sequence[Counter]) -> None:
         """Do as ``clear`` does, with counters."""
         if counters:
-            kept = [counter for counter in counters if counter.scope.endswith(":address")]
+            kept = [counter for counter in counters if counter.kind == "address"]
             await repository.settle(connection, counters, kept)
 
     def counters(self, subjects: Sequence[Subject]) -> list[Counter]:

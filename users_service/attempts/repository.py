@@ -24,6 +24,11 @@ class Counter:
     subject: bytes
     limit: int
 
+    @property
+    def kind(self) -> str:
+        """Whose attempts it counts: ``account`` or ``address``."""
+        return self.scope.rpartition(":")[2]
+
 
 @named
 async def increment(
@@ -39,10 +44,12 @@ async def increment(
 
 
 @named
-async def exceeded(connection: AsyncConnection, counters: Sequence[Counter]) -> datetime | None:
-    """Return the latest end of a window among the counters over their limit; None where none is over it."""
+async def exceeded(connection: AsyncConnection, counters: Sequence[Counter]) -> tuple[Counter, datetime] | None:
+    """Return the counter over its limit whose window ends last, with that end; None where none is over it."""
     answer = await _exceeded(len(counters)).on(connection, _values(counters) | _limits(counters))
-    return max((utc(ends) for (ends,) in answer.rows), default=None)
+    ends = {scope: utc(end) for scope, end in answer.rows}
+    over = [(counter, ends[counter.scope]) for counter in counters if counter.scope in ends]
+    return max(over, key=lambda found: found[1], default=None)
 
 
 @named
@@ -85,7 +92,7 @@ def _increment(number: int) -> CompiledStatement:
 @cache
 def _exceeded(number: int) -> CompiledStatement:
     over = [and_(_is(i), table.c.attempts > bindparam(f"limit{i}")) for i in range(number)]
-    return CompiledStatement(select(table.c.window_ends_at).where(or_(*over)))
+    return CompiledStatement(select(table.c.scope, table.c.window_ends_at).where(or_(*over)))
 
 
 @cache

@@ -66,7 +66,7 @@ async def store(connection: AsyncConnection, user_id: str, password_hash: str, n
     except IntegrityError as error:
         if duplicate_key(error) == "uniq_provider_account":
             raise PasswordAlreadySet from None
-        raise _user_not_found(error) from None
+        raise _user_not_found(error, user_id) from None
 
 
 @named
@@ -79,7 +79,7 @@ async def put(connection: AsyncConnection, user_id: str, password_hash: str, now
     try:
         await connection.execute(statement)
     except IntegrityError as error:
-        raise _user_not_found(error) from None
+        raise _user_not_found(error, user_id) from None
 
 
 def _row(user_id: str, password_hash: str, now: datetime) -> dict[str, Any]:
@@ -95,8 +95,8 @@ def _row(user_id: str, password_hash: str, now: datetime) -> dict[str, Any]:
     }
 
 
-def _user_not_found(error: IntegrityError) -> Exception:
-    return UserNotFound() if error_number(error) == FOREIGN_KEY_MISSING else error
+def _user_not_found(error: IntegrityError, user_id: str) -> Exception:
+    return UserNotFound(user_id) if error_number(error) == FOREIGN_KEY_MISSING else error
 
 
 @named

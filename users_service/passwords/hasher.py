@@ -133,7 +133,7 @@ class Passwords:
         """Raise PasswordHashUnsupported unless ``stored`` is a hash that can be verified here at a bearable cost."""
         found = formats.parse(stored)
         if found is None or not found.bearable:
-            raise PasswordHashUnsupported("unknown format, or parameters beyond the limits")
+            raise PasswordHashUnsupported
 
     def close(self) -> None:
         """End the processes."""

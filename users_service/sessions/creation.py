@@ -66,7 +66,7 @@ class SessionCreation:
         async def work(connection: AsyncConnection) -> pb.CreateSessionResponse:
             user = await users.read_user(connection, request.user_id)
             if user is None:
-                raise UserNotFound
+                raise UserNotFound(request.user_id)
             session, token = await issue(connection, user.id, client, request.do_not_remember, now)
             response = pb.CreateSessionResponse(session_token=token)
             fill(response.session, session, now)

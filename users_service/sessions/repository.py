@@ -86,7 +86,7 @@ async def insert_session(connection: AsyncConnection, session: Session) -> None:
         await _INSERT.on(connection, _values(session))
     except IntegrityError as error:
         if error_number(error) == FOREIGN_KEY_MISSING:
-            raise UserNotFound from None
+            raise UserNotFound(session.user_id) from None
         raise
 
 

@@ -120,7 +120,7 @@ class SessionService:
         async def work(connection: AsyncConnection) -> int:
             count = await repository.revoke(connection, session_id, now, REVOKED, user_id)
             if count == 0:
-                _check_owner(await repository.get(connection, session_id), user_id)
+                _check_owner(await repository.get(connection, session_id), user_id, asked=session_id)
             return count
 
         return await self._database.transaction(work)
@@ -136,7 +136,7 @@ class SessionService:
             return 0
         if found.standing is Standing.REPLACED:
             return await self._revoke_stolen(found.session, now)
-        _check_owner(found.session, user_id)
+        _check_owner(found.session, user_id, asked=None)
         return await self._revoke(found.session, now, SIGNED_OUT)
 
     async def revoke_others(self, token: str) -> int:
@@ -179,9 +179,10 @@ class SessionService:
         )
 
 
-def _check_owner(session: Session | None, user_id: str) -> None:
+def _check_owner(session: Session | None, user_id: str, *, asked: str | None) -> None:
+    """Raise SessionNotFound unless the session is the user's; ``asked``: the id of the request, if it named one."""
     if session is None or (user_id and session.user_id != user_id):
-        raise SessionNotFound
+        raise SessionNotFound(asked)
 
 
 async def _refresh(connection: AsyncConnection, found: FoundSession, replacement: str, now: datetime) -> Refreshed:

@@ -23,5 +23,5 @@ def normalize(email: str, field: str = "email") -> str:
     """
     normalized = folded(email)
     if len(normalized) > MAX_LENGTH:
-        raise InvalidFields.of(field, f"at most {MAX_LENGTH} characters, case-folded")
+        raise InvalidFields.of(field, f"at most {MAX_LENGTH} characters, case-folded", "STRING_MAX_LEN")
     return normalized

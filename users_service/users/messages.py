@@ -46,14 +46,14 @@ def _time(timestamp: Timestamp, name: str) -> datetime:
     try:
         return from_proto(timestamp) + timedelta(microseconds=1 if timestamp.nanos % 1_000 else 0)
     except OverflowError:
-        raise InvalidFields.of(f"filter.{name}", "must be within the years 1 to 9999") from None
+        raise InvalidFields.of(f"filter.{name}", "must be within the years 1 to 9999", "TIMESTAMP_YEARS") from None
 
 
 def changes_of(request: user_service_pb2.UpdateUserRequest) -> UserChanges:
     """Read the changes of an update. Raises FieldMaskInvalid, or InvalidFields where the mask or the email is empty."""
     if not request.update_mask.paths:
-        raise InvalidFields.of("update_mask", "must name at least one field")
+        raise InvalidFields.of("update_mask", "must name at least one field", "MASK_EMPTY")
     paths = update_paths(request.update_mask, request, CHANGEABLE)
     if "email" in paths and not request.email:
-        raise InvalidFields.of("email", "must not be empty when update_mask names it")
+        raise InvalidFields.of("email", "must not be empty when update_mask names it", "REQUIRED")
     return UserChanges(**{name: getattr(request, name) for name in paths})

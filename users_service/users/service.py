@@ -110,14 +110,15 @@ class UserService:
         """Return a user. Raises UserNotFound."""
         user = await self.reads.get(id_)
         if user is None:
-            raise UserNotFound
+            raise UserNotFound(id_)
         return user
 
     async def get_user_by_email(self, email: str) -> User:
         """Return the user of an address in any case. Raises UserNotFound."""
         user = await self.reads.get_by_email(normalize(email))
         if user is None:
-            raise UserNotFound
+            # An address is personal data: callers log metadata.
+            raise UserNotFound(None)
         return user
 
     async def batch_get_users(self, ids: Sequence[str]) -> UserBatch:
@@ -159,9 +160,9 @@ class UserService:
             changed = await repository.change_user(connection, id_, changes, self.clock(), revision=revision)
             user = await repository.read_user(connection, id_)
             if user is None:
-                raise UserNotFound
+                raise UserNotFound(id_)
             if not changed:
-                raise EtagMismatch
+                raise EtagMismatch(user.etag)
             if before is not None and folded(before.email) != folded(user.email):
                 await self.void_proofs(connection, before.email, user.email)
             return user
@@ -174,9 +175,9 @@ class UserService:
         async def work(connection: AsyncConnection) -> Deleted:
             user = await repository.read_user(connection, id_, lock=True)
             if user is None:
-                raise UserNotFound
+                raise UserNotFound(id_)
             if etag not in (ANY_STATE, user.etag):
-                raise EtagMismatch
+                raise EtagMismatch(user.etag)
             return await delete_everything(connection, user, self.clock(), self.void_proofs)
 
         deleted = await self.database.transaction(work)

@@ -12,11 +12,11 @@ from vibework.users.v1 import verification_service_pb2 as pb
 
 from chassis.clock import Clock
 from chassis.contract.ids import new_id
-from chassis.errors import NotImplementedYet, ServiceError
+from chassis.errors import ServiceError
 from users_service.accounts import password_changes
 from users_service.attempts import actions
 from users_service.attempts.limiter import Attempts, Subject, account, address
-from users_service.errors import UserNotFound
+from users_service.errors import UserNotFound, VerificationDeliveryNotBuilt
 from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
 from users_service.passwords.hasher import Passwords
@@ -60,10 +60,11 @@ class VerificationService:
     async def create_verification(self, request: pb.CreateVerificationRequest) -> pb.CreateVerificationResponse:
         """Create a verification, and replace an older one, whether or not a user has the address.
 
-        Raises RateLimited, RequestIdReused, RequestInFlight, or NotImplementedYet for a secret that is to be sent.
+        Raises RateLimited, RequestIdReused, RequestInFlight, or VerificationDeliveryNotBuilt for a secret that is to
+        be sent.
         """
         if request.delivery == pb.VERIFICATION_DELIVERY_SEND_CODE:
-            raise NotImplementedYet("sending codes is not implemented yet; use VERIFICATION_DELIVERY_RETURN_CODE")
+            raise VerificationDeliveryNotBuilt
         # A repeat is not counted.
         if answer := await self.idempotency.remembered(request, pb.CreateVerificationResponse):
             return answer
@@ -172,5 +173,6 @@ def _creating(identifier: str, ip_address: str) -> Sequence[Subject]:
 
 def _known(user: User | None) -> User:
     if user is None:
-        raise UserNotFound
+        # The request named an address, which is personal data and stays out of an error's metadata.
+        raise UserNotFound(None)
     return user

@@ -15,7 +15,7 @@ from vibework.users.v1 import user_pb2, user_service_pb2, user_service_pb2_grpc
 
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
-from tests.harness.users import Stubs, UsersServer, reason, retry_seconds, violations
+from tests.harness.users import Stubs, UsersServer, metadata, reason, retry_seconds, violations
 from tests.integration.notifications.building import content, create, items
 
 
@@ -75,10 +75,11 @@ async def test_an_unknown_recipient_is_refused(notifications: Notifications, use
     error = await refusal(notifications.feed.CreateNotification(create(user_id)))
     assert error.code() is grpc.StatusCode.NOT_FOUND
     assert (reason(error), violations(error)) == ("RECIPIENT_NOT_FOUND", ["user_id"])
+    assert metadata(error) == {"id": user_id}
     users.known.add(f"{user_id}_known")
     batch = items((f"{user_id}_a", content()), (f"{user_id}_known", content()), (f"{user_id}_b", content()))
     error = await refusal(notifications.feed.BatchCreateNotifications(batch))
-    assert reason(error) == "RECIPIENT_NOT_FOUND"
+    assert (reason(error), metadata(error)) == ("RECIPIENT_NOT_FOUND", {})
     assert violations(error) == ["items.items[0].user_id", "items.items[2].user_id"]
     counted = await notifications.feed.CountNotifications(service.CountNotificationsRequest(user_id=f"{user_id}_known"))
     assert counted.counts == [0]

@@ -14,7 +14,7 @@ from vibework.notifications.v1 import notification_service_pb2 as service
 
 from notifications_service.feed import repository
 from tests.harness.notifications import Notifications
-from tests.harness.users import reason, violations
+from tests.harness.users import metadata, reason, violations
 from tests.integration.notifications.building import create, row
 
 
@@ -79,7 +79,7 @@ async def test_an_etag_guards_update_and_delete(notifications: Notifications, us
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call
         assert caught.value.code() is grpc.StatusCode.ABORTED
-        assert reason(caught.value) == "ETAG_MISMATCH"
+        assert (reason(caught.value), metadata(caught.value)) == ("ETAG_MISMATCH", {"current_etag": current.etag})
     found = await feed.GetNotification(service.GetNotificationRequest(id=first.id))
     assert found.notification == current
     await feed.DeleteNotification(service.DeleteNotificationRequest(id=first.id, etag=current.etag))

@@ -17,7 +17,7 @@ from vibework.users.v1 import session_service_pb2 as pb
 from tests.harness.clocks import FrozenClock
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
-from tests.harness.users import Stubs, UsersServer, reason, retry_seconds, users_service
+from tests.harness.users import Stubs, UsersServer, metadata, reason, retry_seconds, told, users_service
 
 PASSWORD = "correct horse battery"
 WINDOW = 60
@@ -100,10 +100,11 @@ async def test_a_locked_account_does_not_tell_whether_the_password_is_right(
     ):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await users.sessions.SignIn(pb.SignInRequest(email=address, password=password))
-        details = dict(refused.value.trailing_metadata() or ())["grpc-status-details-bin"]
-        answers.add((refused.value.code(), reason(refused.value), retry_seconds(refused.value), details))
+        answers.add((refused.value.code(), reason(refused.value), retry_seconds(refused.value), told(refused.value)))
     assert len(answers) == 1
     assert answers.pop()[:3] == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED", WINDOW - 20)
+    limit = {"limited_by": "account", "limit": str(PER_ACCOUNT), "window_seconds": str(WINDOW)}
+    assert metadata(refused.value) == limit
     users_server.clock.advance(timedelta(seconds=WINDOW - 20))
     assert await attempt(users, email, PASSWORD) == "signed in"
 
@@ -134,7 +135,11 @@ async def test_an_address_is_limited_over_all_accounts(users: Stubs, users_serve
     done = await asyncio.gather(*(attempt(users, email, "wrong guess", address) for email in emails))
     assert Counter(done) == {"CREDENTIALS_INVALID": PER_ADDRESS, "RATE_LIMITED": 6}
     refused = [email for email, outcome in zip(emails, done, strict=True) if outcome == "RATE_LIMITED"]
-    assert await attempt(users, refused[0], PASSWORD, address) == "RATE_LIMITED"
+    client = user_pb2.ClientContext(ip_address=address)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await users.sessions.SignIn(pb.SignInRequest(email=refused[0], password=PASSWORD, client=client))
+    limit = {"limited_by": "address", "limit": str(PER_ADDRESS), "window_seconds": str(WINDOW)}
+    assert (reason(caught.value), metadata(caught.value)) == ("RATE_LIMITED", limit)
     assert await attempt(users, refused[0], PASSWORD, fresh_address()) == "signed in"
 
 

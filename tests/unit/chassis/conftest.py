@@ -153,6 +153,7 @@ class Failure:
     metadata: dict[str, str]
     violations: list[tuple[str, str]]
     retry_after: float | None
+    request_id: str
 
 
 async def failure_of(call: Awaitable[Any]) -> Failure:
@@ -161,7 +162,9 @@ async def failure_of(call: Awaitable[Any]) -> Failure:
         await call
     status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]
     info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
-    found = {detail.TypeName() for detail in status.details if any(detail.Unpack(kind) for kind in (info, bad, retry))}
+    request = error_details_pb2.RequestInfo()
+    kinds = (info, bad, retry, request)
+    found = {detail.TypeName() for detail in status.details if any(detail.Unpack(kind) for kind in kinds)}
     return Failure(
         code=caught.value.code(),
         message=caught.value.details() or "",
@@ -170,4 +173,5 @@ async def failure_of(call: Awaitable[Any]) -> Failure:
         metadata=dict(info.metadata),
         violations=[(item.field, item.reason) for item in bad.field_violations],
         retry_after=retry.retry_delay.ToTimedelta().total_seconds() if "google.rpc.RetryInfo" in found else None,
+        request_id=request.request_id,
     )

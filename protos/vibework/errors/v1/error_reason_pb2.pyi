@@ -25,9 +25,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Never sent."""
     ERROR_REASON_INVALID_FIELDS: _ErrorReason.ValueType  # 1
-    """Any call. INVALID_ARGUMENT: `google.rpc.BadRequest` lists every field violation at once."""
+    """Any call. INVALID_ARGUMENT: `google.rpc.BadRequest` lists every field violation at once. The `reason` of a violation
+    is the rule that the field breaks, which for most is the id of protovalidate's rule in capitals: `STRING_EMAIL` for
+    `string.email`, `STRING_MAX_LEN`, `INT32_GTE`, `REQUIRED`. The others:
+    `MASK_EMPTY`: a field mask names nothing.
+    `TIMESTAMP_YEARS`: a time is outside of the years 1 to 9999. `TIMESTAMP_NANOS`: its nanos are outside of a second.
+    `TIMESTAMP_AHEAD`: it is too far in the future.
+    `JSON_BYTES`: JSON is too large. `JSON_LEVELS`: it is nested too deeply. `JSON_NUMBER`: it has a NaN or an infinity.
+    `JSON_KEY`: it has a key with the character U+0000.
+    `ANSWER_BYTES`: the answer would be larger than a message may be.
+    `STRING_TRAILING_SPACE`: a text ends in a space and must not.
+    `ACCOUNT_OF_PASSWORD`: an id names the account of the password, which holds no tokens.
+    Metadata: fields (the names of the fields, separated by commas; absent where a request cannot be read at all).
+    """
     ERROR_REASON_FIELD_MASK_INVALID: _ErrorReason.ValueType  # 2
-    """INVALID_ARGUMENT: a path in `update_mask` or `read_mask` names no field that the mask may hold."""
+    """INVALID_ARGUMENT: a path in `update_mask` or `read_mask` names no field that the mask may hold. Each violation
+    has the reason `MASK_PATH`.
+    Metadata: mask (the field that holds the mask), paths (those that it must not name, separated by commas).
+    """
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 3
     """INVALID_ARGUMENT: the page token was not issued here, was altered, or is outdated. List from the start."""
     ERROR_REASON_PAGE_TOKEN_FILTER_MISMATCH: _ErrorReason.ValueType  # 4
@@ -37,15 +52,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_REQUEST_IN_FLIGHT: _ErrorReason.ValueType  # 6
     """ABORTED, with RetryInfo: a call with the same `request_id` is still being carried out."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 7
-    """ABORTED: the resource changed since the `etag` was read (AIP-154). Read it again."""
+    """ABORTED: the resource changed since the `etag` was read (AIP-154). Read it again.
+    Metadata: current_etag (that of the resource as it is now).
+    """
     ERROR_REASON_CONFLICT_RETRY: _ErrorReason.ValueType  # 8
     """ABORTED, with RetryInfo: another transaction was in the way (deadlock or lock wait) and retries did not help."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 9
     """DEADLINE_EXCEEDED: the deadline of the call, or the cap of the server, passed."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 10
-    """RESOURCE_EXHAUSTED, with RetryInfo: the server has as many calls in flight as it takes."""
+    """RESOURCE_EXHAUSTED, with RetryInfo: the server has as many calls in flight as it takes, or no connection to its
+    database came free in time.
+    Metadata: limited_by (`calls`, `streams`, or `connections` to the database).
+    """
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 11
-    """RESOURCE_EXHAUSTED, with RetryInfo: too many attempts for this account or client address."""
+    """RESOURCE_EXHAUSTED, with RetryInfo: too many attempts for this account or client address.
+    Metadata: limited_by (`account` or `address`), limit (attempts allowed within a window), window_seconds (its length).
+    """
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 12
     """UNAVAILABLE, with RetryInfo: the database cannot be reached, has no primary, or takes no writes for now."""
     ERROR_REASON_METHOD_UNKNOWN: _ErrorReason.ValueType  # 13
@@ -67,7 +89,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     does not help.
     """
     ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 100
-    """Users. NOT_FOUND: no such user."""
+    """Users. NOT_FOUND: no such user.
+    Metadata: id (of the user; absent where the request named an email address, which is personal data).
+    """
     ERROR_REASON_EMAIL_TAKEN: _ErrorReason.ValueType  # 101
     """ALREADY_EXISTS: a user with the same normalised email exists."""
     ERROR_REASON_CREDENTIALS_INVALID: _ErrorReason.ValueType  # 102
@@ -77,9 +101,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     not told.
     """
     ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 104
-    """NOT_FOUND: no such session of this user."""
+    """NOT_FOUND: no such session of this user.
+    Metadata: id (of the session; absent where the request named its token).
+    """
     ERROR_REASON_ACCOUNT_NOT_FOUND: _ErrorReason.ValueType  # 106
-    """NOT_FOUND: no such account."""
+    """NOT_FOUND: no such account.
+    Metadata: id (of the account).
+    """
     ERROR_REASON_ACCOUNT_ALREADY_LINKED: _ErrorReason.ValueType  # 107
     """ALREADY_EXISTS: the provider account is linked already, to this or to another user."""
     ERROR_REASON_LAST_ACCOUNT: _ErrorReason.ValueType  # 108
@@ -99,7 +127,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_VERIFICATION_ATTEMPTS_EXCEEDED: _ErrorReason.ValueType  # 114
     """FAILED_PRECONDITION: too many wrong attempts. Create a new one."""
     ERROR_REASON_TOKENS_NOT_FOUND: _ErrorReason.ValueType  # 115
-    """FAILED_PRECONDITION: the provider account holds no tokens."""
+    """FAILED_PRECONDITION: the provider account holds no tokens.
+    Metadata: id (of the account).
+    """
     ERROR_REASON_PASSWORD_HASH_UNSUPPORTED: _ErrorReason.ValueType  # 116
     """INVALID_ARGUMENT: the password hash to import has a format that is not supported."""
     ERROR_REASON_PASSWORD_HASHING_BUSY: _ErrorReason.ValueType  # 117
@@ -113,9 +143,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_RECORD_UNREADABLE: _ErrorReason.ValueType  # 121
     """DATA_LOSS: what is stored of the user, session or account cannot be read; the log names it."""
     ERROR_REASON_NOTIFICATION_NOT_FOUND: _ErrorReason.ValueType  # 200
-    """Notifications. NOT_FOUND: no such notification, or its retention is over."""
+    """Notifications. NOT_FOUND: no such notification, or its retention is over.
+    Metadata: id (of the notification).
+    """
     ERROR_REASON_RECIPIENT_NOT_FOUND: _ErrorReason.ValueType  # 201
-    """NOT_FOUND: the users service knows no user of that id."""
+    """NOT_FOUND: the users service knows no user of that id. `google.rpc.BadRequest` names every field that holds such an
+    id, with the reason `RECIPIENT_NOT_FOUND`.
+    Metadata: id (of the user; absent where a batch names several that are unknown).
+    """
     ERROR_REASON_USERS_SERVICE_UNAVAILABLE: _ErrorReason.ValueType  # 202
     """UNAVAILABLE, with RetryInfo: the users service could not be asked whether the user exists."""
     ERROR_REASON_RESUME_TOKEN_EXPIRED: _ErrorReason.ValueType  # 203
@@ -129,9 +164,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DELIVERY_STATE_CONFLICT: _ErrorReason.ValueType  # 207
     """FAILED_PRECONDITION: the transition makes no sense for the delivery's state."""
     ERROR_REASON_DELIVERY_NOT_FOUND: _ErrorReason.ValueType  # 208
-    """NOT_FOUND: no such delivery."""
+    """NOT_FOUND: no such delivery.
+    Metadata: id (of the notification).
+    """
     ERROR_REASON_PUSH_SUBSCRIPTION_NOT_FOUND: _ErrorReason.ValueType  # 209
-    """NOT_FOUND: no such push subscription."""
+    """NOT_FOUND: no such push subscription.
+    Metadata: id (of the push subscription).
+    """
     ERROR_REASON_NOTIFICATION_UNREADABLE: _ErrorReason.ValueType  # 210
     """DATA_LOSS: the stored notification cannot be read; the log names it."""
     ERROR_REASON_TOO_MANY_WATCHERS: _ErrorReason.ValueType  # 211
@@ -141,14 +180,34 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed, for programs. Every error status carries a `google.rpc.ErrorInfo` whose `domain` is `vibework`
     and whose `reason` is the name of one of these values without the prefix `ERROR_REASON_` (for example
     `EMAIL_TAKEN`). Messages may change; reasons do not.
+
+    The variables of a message are in `ErrorInfo.metadata`, under the keys that the last line of a reason's comment names:
+    `Metadata: key (what it holds), …`; a reason without that line has none. Keys do not change either. Values are text,
+    numbers in decimal; one of more than 500 characters is cut. Every error status also carries a `google.rpc.RequestInfo`
+    with the call's request id, by which the server's log finds it.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_INVALID_FIELDS: ErrorReason.ValueType  # 1
-"""Any call. INVALID_ARGUMENT: `google.rpc.BadRequest` lists every field violation at once."""
+"""Any call. INVALID_ARGUMENT: `google.rpc.BadRequest` lists every field violation at once. The `reason` of a violation
+is the rule that the field breaks, which for most is the id of protovalidate's rule in capitals: `STRING_EMAIL` for
+`string.email`, `STRING_MAX_LEN`, `INT32_GTE`, `REQUIRED`. The others:
+`MASK_EMPTY`: a field mask names nothing.
+`TIMESTAMP_YEARS`: a time is outside of the years 1 to 9999. `TIMESTAMP_NANOS`: its nanos are outside of a second.
+`TIMESTAMP_AHEAD`: it is too far in the future.
+`JSON_BYTES`: JSON is too large. `JSON_LEVELS`: it is nested too deeply. `JSON_NUMBER`: it has a NaN or an infinity.
+`JSON_KEY`: it has a key with the character U+0000.
+`ANSWER_BYTES`: the answer would be larger than a message may be.
+`STRING_TRAILING_SPACE`: a text ends in a space and must not.
+`ACCOUNT_OF_PASSWORD`: an id names the account of the password, which holds no tokens.
+Metadata: fields (the names of the fields, separated by commas; absent where a request cannot be read at all).
+"""
 ERROR_REASON_FIELD_MASK_INVALID: ErrorReason.ValueType  # 2
-"""INVALID_ARGUMENT: a path in `update_mask` or `read_mask` names no field that the mask may hold."""
+"""INVALID_ARGUMENT: a path in `update_mask` or `read_mask` names no field that the mask may hold. Each violation
+has the reason `MASK_PATH`.
+Metadata: mask (the field that holds the mask), paths (those that it must not name, separated by commas).
+"""
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 3
 """INVALID_ARGUMENT: the page token was not issued here, was altered, or is outdated. List from the start."""
 ERROR_REASON_PAGE_TOKEN_FILTER_MISMATCH: ErrorReason.ValueType  # 4
@@ -158,15 +217,22 @@ ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 5
 ERROR_REASON_REQUEST_IN_FLIGHT: ErrorReason.ValueType  # 6
 """ABORTED, with RetryInfo: a call with the same `request_id` is still being carried out."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 7
-"""ABORTED: the resource changed since the `etag` was read (AIP-154). Read it again."""
+"""ABORTED: the resource changed since the `etag` was read (AIP-154). Read it again.
+Metadata: current_etag (that of the resource as it is now).
+"""
 ERROR_REASON_CONFLICT_RETRY: ErrorReason.ValueType  # 8
 """ABORTED, with RetryInfo: another transaction was in the way (deadlock or lock wait) and retries did not help."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 9
 """DEADLINE_EXCEEDED: the deadline of the call, or the cap of the server, passed."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 10
-"""RESOURCE_EXHAUSTED, with RetryInfo: the server has as many calls in flight as it takes."""
+"""RESOURCE_EXHAUSTED, with RetryInfo: the server has as many calls in flight as it takes, or no connection to its
+database came free in time.
+Metadata: limited_by (`calls`, `streams`, or `connections` to the database).
+"""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 11
-"""RESOURCE_EXHAUSTED, with RetryInfo: too many attempts for this account or client address."""
+"""RESOURCE_EXHAUSTED, with RetryInfo: too many attempts for this account or client address.
+Metadata: limited_by (`account` or `address`), limit (attempts allowed within a window), window_seconds (its length).
+"""
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 12
 """UNAVAILABLE, with RetryInfo: the database cannot be reached, has no primary, or takes no writes for now."""
 ERROR_REASON_METHOD_UNKNOWN: ErrorReason.ValueType  # 13
@@ -188,7 +254,9 @@ ERROR_REASON_ANSWER_TOO_LARGE: ErrorReason.ValueType  # 20
 does not help.
 """
 ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 100
-"""Users. NOT_FOUND: no such user."""
+"""Users. NOT_FOUND: no such user.
+Metadata: id (of the user; absent where the request named an email address, which is personal data).
+"""
 ERROR_REASON_EMAIL_TAKEN: ErrorReason.ValueType  # 101
 """ALREADY_EXISTS: a user with the same normalised email exists."""
 ERROR_REASON_CREDENTIALS_INVALID: ErrorReason.ValueType  # 102
@@ -198,9 +266,13 @@ ERROR_REASON_SESSION_INVALID: ErrorReason.ValueType  # 103
 not told.
 """
 ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 104
-"""NOT_FOUND: no such session of this user."""
+"""NOT_FOUND: no such session of this user.
+Metadata: id (of the session; absent where the request named its token).
+"""
 ERROR_REASON_ACCOUNT_NOT_FOUND: ErrorReason.ValueType  # 106
-"""NOT_FOUND: no such account."""
+"""NOT_FOUND: no such account.
+Metadata: id (of the account).
+"""
 ERROR_REASON_ACCOUNT_ALREADY_LINKED: ErrorReason.ValueType  # 107
 """ALREADY_EXISTS: the provider account is linked already, to this or to another user."""
 ERROR_REASON_LAST_ACCOUNT: ErrorReason.ValueType  # 108
@@ -220,7 +292,9 @@ ERROR_REASON_VERIFICATION_EXPIRED: ErrorReason.ValueType  # 113
 ERROR_REASON_VERIFICATION_ATTEMPTS_EXCEEDED: ErrorReason.ValueType  # 114
 """FAILED_PRECONDITION: too many wrong attempts. Create a new one."""
 ERROR_REASON_TOKENS_NOT_FOUND: ErrorReason.ValueType  # 115
-"""FAILED_PRECONDITION: the provider account holds no tokens."""
+"""FAILED_PRECONDITION: the provider account holds no tokens.
+Metadata: id (of the account).
+"""
 ERROR_REASON_PASSWORD_HASH_UNSUPPORTED: ErrorReason.ValueType  # 116
 """INVALID_ARGUMENT: the password hash to import has a format that is not supported."""
 ERROR_REASON_PASSWORD_HASHING_BUSY: ErrorReason.ValueType  # 117
@@ -234,9 +308,14 @@ ERROR_REASON_PASSWORD_HASHING_UNAVAILABLE: ErrorReason.ValueType  # 120
 ERROR_REASON_RECORD_UNREADABLE: ErrorReason.ValueType  # 121
 """DATA_LOSS: what is stored of the user, session or account cannot be read; the log names it."""
 ERROR_REASON_NOTIFICATION_NOT_FOUND: ErrorReason.ValueType  # 200
-"""Notifications. NOT_FOUND: no such notification, or its retention is over."""
+"""Notifications. NOT_FOUND: no such notification, or its retention is over.
+Metadata: id (of the notification).
+"""
 ERROR_REASON_RECIPIENT_NOT_FOUND: ErrorReason.ValueType  # 201
-"""NOT_FOUND: the users service knows no user of that id."""
+"""NOT_FOUND: the users service knows no user of that id. `google.rpc.BadRequest` names every field that holds such an
+id, with the reason `RECIPIENT_NOT_FOUND`.
+Metadata: id (of the user; absent where a batch names several that are unknown).
+"""
 ERROR_REASON_USERS_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 202
 """UNAVAILABLE, with RetryInfo: the users service could not be asked whether the user exists."""
 ERROR_REASON_RESUME_TOKEN_EXPIRED: ErrorReason.ValueType  # 203
@@ -250,9 +329,13 @@ ERROR_REASON_WATCH_INTERRUPTED: ErrorReason.ValueType  # 206
 ERROR_REASON_DELIVERY_STATE_CONFLICT: ErrorReason.ValueType  # 207
 """FAILED_PRECONDITION: the transition makes no sense for the delivery's state."""
 ERROR_REASON_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 208
-"""NOT_FOUND: no such delivery."""
+"""NOT_FOUND: no such delivery.
+Metadata: id (of the notification).
+"""
 ERROR_REASON_PUSH_SUBSCRIPTION_NOT_FOUND: ErrorReason.ValueType  # 209
-"""NOT_FOUND: no such push subscription."""
+"""NOT_FOUND: no such push subscription.
+Metadata: id (of the push subscription).
+"""
 ERROR_REASON_NOTIFICATION_UNREADABLE: ErrorReason.ValueType  # 210
 """DATA_LOSS: the stored notification cannot be read; the log names it."""
 ERROR_REASON_TOO_MANY_WATCHERS: ErrorReason.ValueType  # 211

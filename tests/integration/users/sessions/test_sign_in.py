@@ -15,7 +15,7 @@ import pytest
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import user_service_pb2
 
-from tests.harness.users import Stubs, UsersServer, reason
+from tests.harness.users import Stubs, UsersServer, reason, told
 from tests.integration.users.lock_waits import uncommitted, wait_for_lock
 
 PASSWORD = "correct horse battery"
@@ -91,8 +91,7 @@ async def test_refusals_tell_nothing(users: Stubs) -> None:
     ):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await sign_in(users, address, password)
-        details = dict(refused.value.trailing_metadata() or ())["grpc-status-details-bin"]
-        answers.add((refused.value.code(), reason(refused.value), refused.value.details(), details))
+        answers.add((refused.value.code(), reason(refused.value), told(refused.value)))
     assert len(answers) == 1
     assert answers.pop()[:2] == (grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_INVALID")
 

@@ -13,7 +13,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from vibework.users.v1 import user_service_pb2 as pb
 from vibework.users.v1.user_pb2 import User
 
-from tests.harness.users import Stubs, reason, violations
+from tests.harness.users import Stubs, metadata, reason, violations
 
 
 async def create(users: Stubs, number: int) -> list[User]:
@@ -30,11 +30,12 @@ async def some(users: Stubs) -> list[User]:
 
 @pytest.mark.parametrize("request_", [pb.GetUserRequest(id="user_0"), pb.GetUserRequest(email="nobody@example.com")])
 async def test_an_unknown_user_is_not_found(users: Stubs, request_: pb.GetUserRequest) -> None:
-    """Neither an id nor an address that nobody has finds anybody."""
+    """Neither an id nor an address that nobody has finds anybody; the error repeats the id, never the address."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await users.users.GetUser(request_)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     assert reason(caught.value) == "USER_NOT_FOUND"
+    assert metadata(caught.value) == ({"id": request_.id} if request_.id else {})
 
 
 async def test_an_id_is_compared_to_the_letter(users: Stubs, some: list[User]) -> None:

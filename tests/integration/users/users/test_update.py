@@ -13,7 +13,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from vibework.users.v1 import user_service_pb2 as pb
 from vibework.users.v1.user_pb2 import User
 
-from tests.harness.users import Stubs, reason, violations
+from tests.harness.users import Stubs, metadata, reason, violations
 
 
 def address() -> str:
@@ -108,7 +108,7 @@ async def test_an_etag_of_another_state_changes_nothing(users: Stubs, user: User
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await update(users, user.id, ["name"], name="Bea", etag=etag)
     assert caught.value.code() is grpc.StatusCode.ABORTED
-    assert reason(caught.value) == "ETAG_MISMATCH"
+    assert (reason(caught.value), metadata(caught.value)) == ("ETAG_MISMATCH", {"current_etag": user.etag})
     assert (await users.users.GetUser(pb.GetUserRequest(id=user.id))).user == user
 
 
@@ -120,6 +120,7 @@ async def test_of_many_with_one_etag_one_succeeds(users: Stubs, user: User) -> N
     (winner,) = (each for each in told if isinstance(each, User))
     errors = [each for each in told if isinstance(each, grpc.aio.AioRpcError)]
     assert [reason(error) for error in errors] == ["ETAG_MISMATCH"] * 15
+    assert {metadata(error)["current_etag"] for error in errors} == {winner.etag}
     assert (await users.users.GetUser(pb.GetUserRequest(id=user.id))).user == winner
 
 

@@ -16,7 +16,7 @@ from vibework.notifications.v1 import notification_service_pb2 as notifications_
 from vibework.users.v1 import session_service_pb2 as sessions_pb2
 
 from chassis.context import calls, deadline
-from chassis.errors import AlreadyExists, RateLimited
+from chassis.errors import AlreadyExists, EtagMismatch, RateLimited
 from tests.unit.chassis.conftest import Log, Serve, failure_of
 
 
@@ -24,7 +24,7 @@ class EmailTaken(AlreadyExists):
     """A domain error as a service defines it."""
 
     reason = "EMAIL_TAKEN"
-    default_message = "the address is taken"
+    template = "the address is taken"
 
 
 async def _wait(_: Any, __: Any) -> Any:
@@ -34,13 +34,13 @@ async def _wait(_: Any, __: Any) -> Any:
 async def test_a_domain_error_arrives_as_code_and_error_info(serve: Serve) -> None:
     """A service raises a fact; the caller gets its code, reason, domain and metadata (AIP-193)."""
 
-    async def taken(_: Any, __: Any) -> Any:
-        raise EmailTaken(metadata={"hint": "sign in"})
+    async def changed(_: Any, __: Any) -> Any:
+        raise EtagMismatch("2-18c")
 
-    failure = await failure_of((await serve(taken)).validate())
-    assert (failure.code, failure.message) == (grpc.StatusCode.ALREADY_EXISTS, "the address is taken")
-    assert (failure.reason, failure.domain) == ("EMAIL_TAKEN", "vibework")
-    assert failure.metadata == {"hint": "sign in"}
+    failure = await failure_of((await serve(changed)).validate())
+    assert (failure.code, failure.message) == (grpc.StatusCode.ABORTED, EtagMismatch.template)
+    assert (failure.reason, failure.domain) == ("ETAG_MISMATCH", "vibework")
+    assert failure.metadata == {"current_etag": "2-18c"}
     assert failure.retry_after is None
 
 
@@ -48,10 +48,11 @@ async def test_a_retryable_error_says_when(serve: Serve) -> None:
     """What may be repeated carries RetryInfo with the wait that the service named."""
 
     async def limited(_: Any, __: Any) -> Any:
-        raise RateLimited(retry_after=timedelta(seconds=2.5))
+        raise RateLimited("account", 10, timedelta(minutes=15), retry_after=timedelta(seconds=2.5))
 
     failure = await failure_of((await serve(limited)).validate())
     assert (failure.code, failure.retry_after) == (grpc.StatusCode.RESOURCE_EXHAUSTED, 2.5)
+    assert failure.metadata == {"limited_by": "account", "limit": "10", "window_seconds": "900"}
 
 
 async def test_an_unforeseen_error_says_nothing_of_its_cause(log: Log, serve: Serve) -> None:
@@ -66,7 +67,9 @@ async def test_an_unforeseen_error_says_nothing_of_its_cause(log: Log, serve: Se
     assert (failure.code, failure.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
     assert "ada@" not in failure.message
     assert "ada@" not in log.text
-    trace = next(line for line in log.lines if line["event"] == "unexpected error")["error"]
+    line = next(line for line in log.lines if line["event"] == "unexpected error")
+    assert failure.request_id == line["request_id"] != ""
+    trace = line["error"]
     assert any("in broken" in frame for frame in trace)
     assert "OSError(1062)" in trace
 

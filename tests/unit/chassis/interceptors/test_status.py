@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import pytest
 from google.rpc import error_details_pb2
@@ -19,8 +21,8 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_each_kind_has_the_code_of_its_name(kind: type[errors.ServiceError]) -> None:
     """Kinds are named as gRPC names its codes, so the table can be read without looking."""
-    error = type("Fact", (kind,), {"reason": "INTERNAL"})()
-    assert code_of(error).name.replace("_", "") == kind.__name__.upper()
+    error: Any = type("Fact", (kind,), {"reason": "INTERNAL"})
+    assert code_of(error.__new__(error)).name.replace("_", "") == kind.__name__.upper()
 
 
 def test_every_kind_is_in_the_table() -> None:
@@ -34,14 +36,30 @@ def test_a_thousand_violations_still_fit_into_the_headers() -> None:
     violations = [
         errors.FieldViolation(f"items[{n}].email", "must be an address", "STRING_EMAIL") for n in range(1_000)
     ]
-    status = to_status(errors.InvalidFields(violations))
+    status = to_status(errors.InvalidFields(violations), "r-1")
     bad_request = error_details_pb2.BadRequest()
-    assert status.details[1].Unpack(bad_request)
+    assert status.details[2].Unpack(bad_request)
     assert status.ByteSize() < 7_000
     assert 20 < len(bad_request.field_violations) < 1_000
     assert bad_request.field_violations[0].field == "items[0].email"
 
 
-def test_a_message_is_cut_to_a_length_that_travels() -> None:
-    """A message built from input cannot grow the headers without bound."""
-    assert len(to_status(errors.InternalError("x" * 10_000)).message) == 500
+def test_a_message_and_its_variables_are_cut_to_a_length_that_travels() -> None:
+    """What repeats the request cannot grow the headers without bound."""
+    status = to_status(errors.InvalidFields.of("x" * 10_000, "is unknown", "FIELD"), "r-1")
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert (len(status.message), len(info.metadata["fields"])) == (500, 500)
+
+
+def test_every_status_names_the_call() -> None:
+    """Whoever reports an error quotes the request id, also where the trailing metadata is lost (AIP-193)."""
+    request = error_details_pb2.RequestInfo()
+    assert to_status(errors.InternalError(), "r-1").details[1].Unpack(request)
+    assert request.request_id == "r-1"
+
+
+def test_what_has_no_value_is_no_metadata() -> None:
+    """A key without a value is left out, not sent as the word None; a request that cannot be read names no field."""
+    assert errors.InvalidFields(()).metadata == {}
+    assert str(errors.InvalidFields(())) == "invalid request"

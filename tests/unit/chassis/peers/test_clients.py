@@ -85,7 +85,7 @@ async def test_an_answer_of_the_other_service_is_no_failure(serve: Serve) -> Non
         reason = "USER_NOT_FOUND"
 
     async def missing(_: Any, __: Any) -> Any:
-        raise Missing
+        raise Missing(None)
 
     running = await serve(missing)
     stub = pb_grpc.SessionServiceStub(running.channel)
