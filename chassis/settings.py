@@ -17,12 +17,20 @@ Milliseconds = Annotated[int, Field(ge=0, le=86_400_000)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
-class ServerSettings(BaseSettings):
-    """What every server of the pair reads; the environment variable is the field name in capitals."""
+class FeatureSettings(BaseSettings):
+    """The settings of one feature; the environment variable is the field name in capitals.
+
+    A feature takes its own class; a server's settings inherit those of all its features. Pydantic lists the fields of
+    the last base first.
+    """
 
     model_config = SettingsConfigDict(
         case_sensitive=False, extra="ignore", frozen=True, env_ignore_empty=True, use_attribute_docstrings=True
     )
+
+
+class ListeningSettings(FeatureSettings):
+    """Where a server listens, and how much it takes on at once."""
 
     grpc_host: str = "127.0.0.1"
     """Address to listen on."""
@@ -55,6 +63,10 @@ class ServerSettings(BaseSettings):
     grpc_keepalive_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 10_000
     """How long a ping may stay unanswered."""
 
+
+class HealthSettings(FeatureSettings):
+    """How the database is probed, and what follows."""
+
     health_interval_ms: Annotated[Milliseconds, Field(ge=1)] = 2_000
     """How often the database is probed."""
     health_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 1_000
@@ -63,17 +75,34 @@ class ServerSettings(BaseSettings):
     """A process ends itself (exit code 3) when for so long its probes fail while the database answers new connections,
     or its event loop does not turn; 0: never."""
 
+
+class MetricsSettings(FeatureSettings):
+    """Where metrics are read."""
+
     metrics_host: str = "127.0.0.1"
     """Address on which metrics are read (Prometheus, `/metrics`); `fd:N`: a listening socket of the parent process."""
     metrics_port: Port = 0
     """Its port; 0: none is open."""
+
+
+class StatementSettings(FeatureSettings):
+    """Which statements are logged."""
+
     slow_query_ms: Milliseconds = 200
     """Statements that take this long are logged, with their names and the sizes of their parameters; 0: none is."""
+
+
+class LogSettings(FeatureSettings):
+    """What is logged, and how."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto`: readable on a terminal, JSON elsewhere."""
+
+
+class TLSSettings(FeatureSettings):
+    """Certificates: of the server, of its callers, and of the other service."""
 
     tls_cert_file: Path | None = None
     """Certificate chain of the server (PEM); none: plain text."""
@@ -88,11 +117,8 @@ class ServerSettings(BaseSettings):
     peer_tls_ca_file: Path | None = None
     """Call the other service over TLS, its certificate checked against this authority; ours is shown if set."""
 
-    reflection_enabled: bool = True
-    """Whether grpcurl and others may ask for the contract."""
-
     @model_validator(mode="after")
-    def _tls_is_whole(self) -> ServerSettings:
+    def _tls_is_whole(self) -> TLSSettings:
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise ValueError("TLS_CERT_FILE and TLS_KEY_FILE go together: set both or neither")
         if (self.probe_tls_cert_file is None) != (self.probe_tls_key_file is None):
@@ -100,6 +126,13 @@ class ServerSettings(BaseSettings):
         if self.tls_client_ca_file is not None and self.tls_cert_file is None:
             raise ValueError("TLS_CLIENT_CA_FILE needs TLS_CERT_FILE and TLS_KEY_FILE")
         return self
+
+
+class ServerSettings(TLSSettings, LogSettings, StatementSettings, MetricsSettings, HealthSettings, ListeningSettings):
+    """What every server of the pair reads."""
+
+    reflection_enabled: bool = True
+    """Whether grpcurl and others may ask for the contract."""
 
 
 S = TypeVar("S", bound=BaseSettings)

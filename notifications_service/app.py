@@ -39,7 +39,7 @@ from notifications_service.mongodb.secondaries import Secondaries, reader
 from notifications_service.notification import schema
 from notifications_service.notification.answers import Answers
 from notifications_service.notification.retention import Retention
-from notifications_service.recipients import Anyone, Recipients
+from notifications_service.recipients.check import Anyone, Recipients
 from notifications_service.settings import Settings
 from notifications_service.unbuilt import unbuilt
 from notifications_service.users_client import BATCH_GET_USERS, UsersClient

@@ -38,7 +38,7 @@ from users_service.notifications_client import NotificationsClient
 from users_service.outbox.model import DELETE_USER_NOTIFICATIONS
 from users_service.outbox.relay import EntryHandler, Relay
 from users_service.passwords.hasher import Passwords
-from users_service.purge import Purge, PurgeRunning
+from users_service.purge.service import Purge, PurgeRunning
 from users_service.replicas.reads import Query, ReplicaReads
 from users_service.sessions.creation import SessionCreation
 from users_service.sessions.password_sign_in import PasswordSignIn
@@ -145,7 +145,9 @@ async def _relay(settings: Settings, scope: Scope, database: Database, clock: Cl
     handlers: dict[str, EntryHandler] = {}
     if settings.sends_notifications:
         metrics.of_outbox(telemetry.registry, database, clock)
-        client = await scope.resources.enter_async_context(NotificationsClient(settings, telemetry.interceptors))
+        client = await scope.resources.enter_async_context(
+            NotificationsClient(settings, settings.notifications_address, telemetry.interceptors)
+        )
         handlers[DELETE_USER_NOTIFICATIONS] = lambda entry: client.delete_user_notifications(
             entry.payload["user_id"], entry.id
         )

@@ -12,7 +12,7 @@ from vibework.notifications.v1.notification_service_pb2_grpc import Notification
 
 from chassis.context.calls import REQUEST_ID_KEY
 from chassis.peers.clients import open_peer_channel
-from users_service.settings import Settings
+from chassis.settings import ServerSettings
 
 DELETE_SECONDS: Final = 10.0
 
@@ -20,9 +20,10 @@ DELETE_SECONDS: Final = 10.0
 class NotificationsClient:
     """A channel to the notifications service; open it as a context, inside the loop that uses it."""
 
-    def __init__(self, settings: Settings, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()) -> None:
+    def __init__(
+        self, settings: ServerSettings, address: str, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()
+    ) -> None:
         """``interceptors``: around every call."""
-        address = settings.notifications_address
         self._channel = open_peer_channel(settings, address, interceptors=interceptors)
         self._stub = NotificationServiceStub(self._channel)
 

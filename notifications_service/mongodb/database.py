@@ -43,7 +43,7 @@ from notifications_service.mongodb import codec, drivers, undecoded
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.drivers import ClientSession, Collection, Pipeline
 from notifications_service.mongodb.observing import CommandSpans, families, use_of
-from notifications_service.settings import DatabaseSettings
+from notifications_service.mongodb.settings import MongoDBSettings
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ class Database:
     """MongoDB as the services use it; every access of a call happens inside ``run()``, of others in ``limits()``."""
 
     def __init__(
-        self, settings: DatabaseSettings, spans: Spans | None = None, *, pool: str = "calls", streams: int = 0
+        self, settings: MongoDBSettings, spans: Spans | None = None, *, pool: str = "calls", streams: int = 0
     ) -> None:
         """``spans``: takes the commands of traced calls; ``pool``: what metrics call the pool.
 
@@ -331,7 +331,7 @@ def _target(url: str) -> Target:
     return Target("mongodb", parsed["database"] or "", host, port or 0)
 
 
-def _options(settings: DatabaseSettings) -> dict[str, Any]:
+def _options(settings: MongoDBSettings) -> dict[str, Any]:
     return {
         "appname": "notifications-service",
         "maxPoolSize": settings.mongodb_connection_pool_size,

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from tests.harness.statement_names import public_coroutines, repositories
-from users_service.purge import RULES
+from users_service.purge.service import RULES
 from users_service.tables import metadata
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,6 +14,7 @@ from chassis.errors import RateLimited
 from chassis.keyring import Keyring, Mac
 from users_service.attempts import repository
 from users_service.attempts.repository import Counter
+from users_service.attempts.settings import AttemptSettings
 from users_service.errors import NOT_HASHED
 from users_service.mysql.database import Database
 
@@ -47,25 +47,6 @@ def _network(ip_address: str) -> str:
     if parsed.version == 6 and parsed.ipv4_mapped is None:
         return str(ipaddress.ip_network((parsed, IPV6_NETWORK), strict=False))
     return str(parsed.ipv4_mapped if parsed.version == 6 else parsed)
-
-
-class AttemptSettings(Protocol):
-    """The settings of the limiter."""
-
-    @property
-    def attempts_window_ms(self) -> int:
-        """Milliseconds in which attempts are counted together."""
-        ...
-
-    @property
-    def attempts_per_account(self) -> int:
-        """Attempts allowed in a window per account."""
-        ...
-
-    @property
-    def attempts_per_address(self) -> int:
-        """Attempts allowed in a window per client address."""
-        ...
 
 
 class Attempts:

@@ -11,7 +11,7 @@ from chassis.commands.cli import run
 from chassis.commands.progress import progress
 from chassis.settings import load
 from users_service.mysql.database import Database
-from users_service.purge import BATCH, Purge
+from users_service.purge.service import BATCH, Purge
 from users_service.settings import DatabaseSettings
 
 

@@ -15,7 +15,7 @@ from users_service.mysql.database import Database
 from users_service.mysql.point_reads import PointRead
 from users_service.outbox import repository as outbox
 from users_service.outbox.model import DELETE_USER_NOTIFICATIONS, OutboxEntry
-from users_service.purge import Purge
+from users_service.purge.service import Purge
 from users_service.seed import repository as seed
 from users_service.sessions import repository as sessions
 from users_service.sessions.reads import BY_REPLACED_TOKEN, BY_TOKEN

@@ -33,8 +33,8 @@ from users_service.mysql.driver_text import marked
 from users_service.mysql.engines import limited_arguments, new_engine
 from users_service.mysql.observing import observe
 from users_service.mysql.pools import PointPool, PoolUse, use_of
+from users_service.mysql.settings import MySQLSettings
 from users_service.mysql.writability import QUESTION, PrimaryWritability
-from users_service.settings import DatabaseSettings
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ log = logging.get(__name__)
 class Database:
     """MySQL as the services use it: ``transaction`` for everything, ``read`` for the hot point reads."""
 
-    def __init__(self, settings: DatabaseSettings, spans: Spans | None = None) -> None:
+    def __init__(self, settings: MySQLSettings, spans: Spans | None = None) -> None:
         """``spans``: takes the statements of traced calls."""
         self._settings = settings
         self._revisions = revisions.numbers()

@@ -14,11 +14,11 @@ from sqlalchemy.pool import NullPool
 from users_service.mysql.driver_errors import ends_all_connections, ends_connection
 from users_service.mysql.pools import MeasuredPool
 from users_service.mysql.session_state import SET_NAMES, init_command
+from users_service.mysql.settings import MySQLSettings
 from users_service.mysql.writability import PrimaryWritability
-from users_service.settings import DatabaseSettings
 
 
-def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
+def connect_arguments(settings: MySQLSettings) -> dict[str, Any]:
     """Return asyncmy's arguments for every connection to MySQL."""
     return {
         "host": settings.mysql_host,
@@ -33,12 +33,12 @@ def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
     }
 
 
-def limited_arguments(settings: DatabaseSettings) -> dict[str, Any]:
+def limited_arguments(settings: MySQLSettings) -> dict[str, Any]:
     """Return the arguments for connections on which the server, too, gives up long statements, a second after us."""
     return connect_arguments(settings) | {"init_command": init_command(settings.mysql_query_timeout_ms + 1_000)}
 
 
-def _tls(settings: DatabaseSettings) -> ssl.SSLContext | None:
+def _tls(settings: MySQLSettings) -> ssl.SSLContext | None:
     # asyncmy's own `ssl=True` encrypts without checking whom it talks to.
     if settings.mysql_tls == "disabled":
         return None
@@ -46,7 +46,7 @@ def _tls(settings: DatabaseSettings) -> ssl.SSLContext | None:
 
 
 def new_engine(
-    settings: DatabaseSettings, *, size: int, writability: PrimaryWritability | None = None, **options: Any
+    settings: MySQLSettings, *, size: int, writability: PrimaryWritability | None = None, **options: Any
 ) -> AsyncEngine:
     """Return a pool of at most ``size`` connections; ``options`` as SQLAlchemy takes them.
 
@@ -73,7 +73,7 @@ def new_engine(
     return engine
 
 
-def command_engine(settings: DatabaseSettings) -> AsyncEngine:
+def command_engine(settings: MySQLSettings) -> AsyncEngine:
     """Return an engine for a command that runs for as long as it takes: no pool, each statement commits."""
     engine = create_async_engine(
         URL.create("mysql+asyncmy"),

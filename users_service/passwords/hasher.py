@@ -6,12 +6,12 @@ import re
 import secrets
 import unicodedata
 from dataclasses import dataclass
-from typing import Protocol
 
 from users_service.errors import PasswordHashUnsupported
 from users_service.passwords import formats, frames
 from users_service.passwords.cores import processes_for
 from users_service.passwords.pool import HashingPool
+from users_service.passwords.settings import PasswordSettings
 
 # Characters of a new password, by the contract.
 LONGEST = 128
@@ -29,30 +29,6 @@ class Verdict:
 
 
 WRONG = Verdict(ok=False, needs_upgrade=False)
-
-
-class HashingSettings(Protocol):
-    """The settings of the hasher: what a hash costs, and how many are computed at once."""
-
-    @property
-    def argon2_memory_kib(self) -> int:
-        """KiB of memory for one hash."""
-        ...
-
-    @property
-    def argon2_passes(self) -> int:
-        """Passes over that memory."""
-        ...
-
-    @property
-    def argon2_threads(self) -> int:
-        """Hashes computed at once; 0: by the cores."""
-        ...
-
-    @property
-    def argon2_queue(self) -> int:
-        """Hashes that may wait."""
-        ...
 
 
 class Passwords:
@@ -73,7 +49,7 @@ class Passwords:
         self._dummy = formats.encode_argon2id(memory_kib, passes, secrets.token_bytes(16), secrets.token_bytes(32))
 
     @classmethod
-    def of(cls, settings: HashingSettings) -> Passwords:
+    def of(cls, settings: PasswordSettings) -> Passwords:
         """Make the hasher that the settings describe."""
         return cls(
             memory_kib=settings.argon2_memory_kib,

@@ -12,9 +12,9 @@ import asyncmy.errors
 
 from chassis.context.statements import naming
 from users_service.mysql.engines import limited_arguments
+from users_service.mysql.settings import MySQLSettings
 from users_service.replicas.errors import ReplicaFailed
 from users_service.replicas.gtid_sets import GtidSet, parse
-from users_service.settings import DatabaseSettings
 
 CONNECTIONS: Final = 1
 # Errors of the driver where a server is away. A TimeoutError is an OSError; a connection that is reset while it is
@@ -37,7 +37,7 @@ class ReplicaLook:
 class Link:
     """Asks one replica; each answer comes within ``seconds``, or ReplicaFailed is raised."""
 
-    def __init__(self, settings: DatabaseSettings, seconds: float) -> None:
+    def __init__(self, settings: MySQLSettings, seconds: float) -> None:
         self._arguments = limited_arguments(settings)
         self._seconds = seconds
         self._pool: Any = None

@@ -26,7 +26,7 @@ from users_service.replicas.errors import NoneInUse, NotAnswered
 from users_service.replicas.gtid_sets import GtidSet, Log, parse
 from users_service.replicas.link import PRIMARY_POSITION
 from users_service.replicas.replica import Replica
-from users_service.settings import DatabaseSettings
+from users_service.replicas.settings import ReplicaSettings
 
 T = TypeVar("T")
 # How many times a replica is looked at within the allowed lag, which is therefore known to a fifth.
@@ -48,7 +48,7 @@ class Query(Protocol):
 class ReplicaReads:
     """Reads on replicas, or else on the primary. For metrics: ``replicas``, and ``fallbacks`` by cause."""
 
-    def __init__(self, database: Database, settings: DatabaseSettings) -> None:
+    def __init__(self, database: Database, settings: ReplicaSettings) -> None:
         self.fallbacks: Counter[str] = Counter()
         self._database = database
         self._query_timeout = settings.mysql_query_timeout_ms / 1000

@@ -26,7 +26,7 @@ from users_service.mysql.observing import observe
 from users_service.replicas.errors import ReplicaBehind, ReplicaBusy, ReplicaFailed
 from users_service.replicas.gtid_sets import NEVER, NOWHERE, GtidSet, Log
 from users_service.replicas.link import CONNECTIONS, LINK_ERRORS, Link
-from users_service.settings import DatabaseSettings
+from users_service.replicas.settings import ReplicaSettings
 
 T = TypeVar("T")
 ReplicaState = Literal["unknown", "in use", "behind", "unreachable", "failing", "writable"]
@@ -50,7 +50,7 @@ class Replica:
     to be repeated on the primary), ``in_flight``.
     """
 
-    def __init__(self, settings: DatabaseSettings, endpoint: Endpoint, passed: Log, queries: Queries) -> None:
+    def __init__(self, settings: ReplicaSettings, endpoint: Endpoint, passed: Log, queries: Queries) -> None:
         """``passed``: the primary's GTID sets; ``queries``: observes the statements."""
         own = settings.model_copy(update={"mysql_host": endpoint.host, "mysql_port": endpoint.port})
         self.address: Final = str(endpoint)

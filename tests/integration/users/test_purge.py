@@ -21,7 +21,7 @@ from tests.harness.users import BlockingStubs, settings_for, users_service
 from users_service.cli import main
 from users_service.mysql import locks
 from users_service.mysql.database import Database
-from users_service.purge import Purge, PurgeRunning
+from users_service.purge.service import Purge, PurgeRunning
 
 DAY = timedelta(days=1)
 NO_TIME = timedelta()

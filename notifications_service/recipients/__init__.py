@@ -1,0 +1,1 @@
+"""Who may be sent a notification: users that exist."""

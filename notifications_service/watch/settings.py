@@ -1,0 +1,24 @@
+"""How much a process spends on its watchers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from chassis.settings import FeatureSettings, Milliseconds
+
+
+class WatchSettings(FeatureSettings):
+    """How much a process spends on its watchers."""
+
+    watch_max_watchers: Annotated[int, Field(ge=1)] = 5_000
+    """Watchers of one process."""
+    watch_queue_events: Annotated[int, Field(ge=1)] = 256
+    """Events that wait for one watcher in memory."""
+    watch_patience_ms: Annotated[Milliseconds, Field(ge=1)] = 2_000
+    """How long a watcher whose queue ran over may go on without being up to date."""
+    watch_max_catch_ups: Annotated[int, Field(ge=1, le=100)] = 4
+    """Histories read at once for watchers that resume."""
+    watch_outage_ms: Annotated[Milliseconds, Field(ge=1)] = 30_000
+    """How long the database may be away before watchers are told to try elsewhere."""

@@ -1,0 +1,1 @@
+"""Removing rows that have ended."""
