@@ -1,7 +1,7 @@
-"""Remembering what creates answered, by their `request_id` (AIP-155), in the collection `idempotency_keys`.
+"""Idempotent requests (AIP-155): the first answer to a `request_id` is kept, in the collection `idempotency_keys`.
 
-The key is written in the same transaction as what it stands for, and its uniqueness is the database's: of two
-calls at once one wins. An error is never remembered.
+The key is written in the same transaction as the notifications, and the database keeps it unique: of two concurrent
+calls one wins. An error is never remembered.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class IdempotencyKeys:
 
     @named
     async def once(self, key: RequestKey, answer: Sequence[Document], write: TransactionBody) -> Sequence[Document]:
-        """Carry out ``write`` and remember ``answer``, in one transaction, unless that was done; return what counts.
+        """Carry out ``write`` and keep ``answer`` in one transaction, or return the first answer if there is one.
 
         Raises RequestIdReused, or RequestInFlight while another call with this key has not ended.
         """
@@ -82,7 +82,7 @@ class IdempotencyKeys:
     async def _first(self, key: RequestKey) -> list[Document]:
         first = await self.answered(key)
         if first is None:
-            # It was there a moment ago: its day ended, or the duplicate is not this key.
+            # The key has just expired, or the duplicate was another key.
             raise RequestInFlight
         return first
 

@@ -1,4 +1,4 @@
-"""What the parts of the notifications service tell of themselves, as metrics."""
+"""Metrics of the notifications service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from notifications_service.watch.service import WatchService
 
 
 def of_databases(registry: Registry, databases: Sequence[Database]) -> None:
-    """Tell of the pools of several clients, of slow statements, and of the writes of the first."""
+    """Add the metrics of the pools of several clients, of slow statements, and of the writes of the first client."""
 
     def collect() -> Iterator[Family]:
         for families in zip(*(database.pool_metrics() for database in databases), strict=True):
@@ -26,7 +26,7 @@ def of_databases(registry: Registry, databases: Sequence[Database]) -> None:
 
 
 def _together(families: Sequence[Family]) -> Family:
-    """Make one metric of one that several parts have samples of."""
+    """Merge families of the same metric into one."""
     first = families[0]
     totals: dict[Labels, float] = {}
     for labels, value in (sample for family in families for sample in family.samples):
@@ -36,7 +36,7 @@ def _together(families: Sequence[Family]) -> Family:
 
 
 def of_watches(registry: Registry, watches: WatchService) -> None:
-    """Tell of the watchers and of the change stream that they share."""
+    """Add the metrics of the watchers and of the change stream that they share."""
 
     def collect() -> Iterator[Family]:
         yield gauge("vibework_watchers", "Watches that are open.", watches.watchers)
@@ -47,7 +47,7 @@ def of_watches(registry: Registry, watches: WatchService) -> None:
 
 
 def of_secondaries(registry: Registry, secondaries: Secondaries) -> None:
-    """Tell of the reads that secondaries may answer."""
+    """Add the metrics of reads on secondaries."""
 
     def collect() -> Iterator[Family]:
         reads, fallbacks = {"secondaries": float(secondaries.reads)}, {"failed": float(secondaries.fallbacks)}
@@ -60,7 +60,7 @@ def of_secondaries(registry: Registry, secondaries: Secondaries) -> None:
 
 
 def of_peer(registry: Registry, breaker: CircuitBreaker) -> None:
-    """Tell whether the users service is asked at present."""
+    """Add the metric of the circuit breaker to the users service."""
     labels = (("peer", "users-service"),)
 
     def collect() -> Iterator[Family]:

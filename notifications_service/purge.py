@@ -1,4 +1,4 @@
-"""Deleting what is past its time at once, where the TTL sweeper of MongoDB has not come to it."""
+"""The purge: deletes expired documents at once that the TTL sweeper of MongoDB has not removed yet."""
 
 from __future__ import annotations
 

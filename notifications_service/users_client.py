@@ -1,4 +1,4 @@
-"""The one question that this service has for the users service: which of these ids name no user."""
+"""The client of the users service, which is asked which ids name no user."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chassis.peers.breaker import CircuitBreaker
 from chassis.peers.clients import Client
 from notifications_service.errors import UsersServiceUnavailable
 
-# Full name of the method, for the retries that gRPC does by itself: it only reads.
+# Full name of the method, which gRPC may retry by itself since it only reads.
 BATCH_GET_USERS: Final = "vibework.users.v1.UserService/BatchGetUsers"
 # Ids that one call may name.
 MAX_IDS: Final = 1_000
@@ -29,7 +29,7 @@ class UsersClient:
 
     @property
     def breaker(self) -> CircuitBreaker:
-        """What stops asking while the service keeps failing."""
+        """The circuit breaker of these calls."""
         return self._client.breaker
 
     async def missing(self, user_ids: Sequence[str]) -> set[str]:
@@ -38,7 +38,7 @@ class UsersClient:
         try:
             response = await self._client.call(self._stub.BatchGetUsers, request)
         except grpc.aio.AioRpcError as error:
-            # To the callers of this service, an answer that makes no sense is no answer.
+            # An unexpected status means the same to our callers as no answer.
             logging.get(__name__).warning("users service refused", code=error.code().name)
             raise UsersServiceUnavailable from None
         return set(response.missing_ids)

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, cast
 
 from chassis.context import deadline
 from chassis.errors import CallDeadlineExceeded
-from chassis.pooling.gate import Gate
+from chassis.pooling.gate import PoolGate
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ def proceed() -> None:
 class Detached:
     """Runs work on one pool, at most as much at a time as its gate admits."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: PoolGate) -> None:
         self.gate: Final = gate
         self._tasks: set[asyncio.Task[None]] = set()
 

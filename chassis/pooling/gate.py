@@ -17,7 +17,7 @@ from chassis.context import deadline
 from chassis.errors import CallDeadlineExceeded, PoolFull
 
 
-class Gate:
+class PoolGate:
     """Admits ``size`` callers at once; the others wait in the order in which they came.
 
     For metrics: ``limit``, ``inside``, ``waiting`` and ``timeouts`` (callers that waited in vain so far).

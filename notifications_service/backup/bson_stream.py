@@ -1,4 +1,4 @@
-"""BSON documents one after the other, as ``mongodump`` writes them, and what those of a collection add up to."""
+"""Streams of BSON documents, as ``mongodump`` writes them, and the checksum of a collection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HASH_BYTES: Final = 16
 
 
 class NoDocument(Exception):
-    """What a stream holds is no document, or is cut off."""
+    """The stream holds something that is no document, or is cut off."""
 
 
 def documents(pieces: Iterable[bytes]) -> Iterator[RawBSONDocument]:
@@ -49,7 +49,7 @@ def _document(content: bytes) -> RawBSONDocument:
 
 
 class Sum:
-    """Adds up documents, in any order: two collections with the same sum hold the same bytes."""
+    """The checksum of documents in any order: two collections with the same sum hold the same bytes."""
 
     def __init__(self) -> None:
         self._total = 0

@@ -13,7 +13,7 @@ from notifications_service.migrations.lock import COLLECTION as LOCK
 from notifications_service.mongodb.codec import Document
 
 METADATA: Final = ".metadata.json"
-# A process that migrates writes here; a lock must not come back with a backup.
+# The lock of migrations, which must not be restored with a backup.
 _LEFT_OUT: Final = frozenset({LOCK})
 
 
@@ -60,7 +60,7 @@ def _is_name(name: object) -> bool:
 
 
 def _are_options(options: object) -> bool:
-    # They become part of a command, whose name they must not take.
+    # The options become part of a command, and must not replace its name.
     return isinstance(options, dict) and "create" not in options
 
 

@@ -1,4 +1,4 @@
-"""A connection for backups: PyMongo whatever MONGODB_DRIVER says, patient, with errors in one line."""
+"""A connection for backups: PyMongo, whatever MONGODB_DRIVER says, with long timeouts, and errors in one line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from chassis.commands.cli import CommandFailed
 from notifications_service.mongodb.codec import Document
 from notifications_service.settings import DatabaseSettings
 
-# Seconds for one command: without an answer for so long, the server is gone.
+# Seconds for one command; without an answer for so long the server counts as gone.
 COMMAND_SECONDS: Final = 600
 # Documents of one answer; 16 MiB of them at most.
 BATCH: Final = 5_000
@@ -32,7 +32,7 @@ RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSOND
 
 
 class MongoFailed(CommandFailed):
-    """The server refused, or is gone; without its words where they may repeat a document."""
+    """The server refused a command, or is gone; the server's text is left out where it may repeat a document."""
 
     def __init__(self, error: Exception) -> None:
         if isinstance(error, OperationFailure) and error.code == _SNAPSHOT_TOO_OLD:
@@ -101,7 +101,7 @@ async def connected(settings: DatabaseSettings) -> AsyncIterator[Connection]:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn the driver's errors, those of writing down a description for the server included, into ``MongoFailed``."""
+    """Turn the driver's errors, including those of encoding a command, into ``MongoFailed``."""
     try:
         yield
     except (PyMongoError, BSONError, OverflowError, RecursionError, TimeoutError) as error:

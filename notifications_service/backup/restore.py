@@ -28,7 +28,7 @@ _INDEX_SECONDS: Final = 24 * 3_600
 
 
 async def check(settings: DatabaseSettings, archive: Archive, options: RestoreOptions) -> None:
-    """Do all of a restore that changes nothing. Raises ``CommandFailed``."""
+    """Carry out all checks of a restore, and change nothing. Raises ``CommandFailed``."""
     _accept(archive, options)
     async with connected(settings) as connection:
         await target.check(connection, start_over=options.start_over)
@@ -37,7 +37,7 @@ async def check(settings: DatabaseSettings, archive: Archive, options: RestoreOp
 async def restore(settings: DatabaseSettings, archive: Archive, options: RestoreOptions) -> None:
     """Restore into the database of the settings. Raises ``CommandFailed``.
 
-    What goes wrong once it has begun leaves a database that is marked as unfinished.
+    A failure after it has begun leaves a database that is marked as unfinished.
     """
     found = _accept(archive, options)
     async with connected(settings) as connection:
@@ -52,9 +52,9 @@ def _known() -> set[str]:
 
 
 def _accept(archive: Archive, options: RestoreOptions) -> dict[str, CollectionMetadata]:
-    """Refuse a file before anything is changed, and return the collections by the names of their parts.
+    """Refuse a file that cannot be restored, before anything is changed; return the collections by their part's name.
 
-    If it is to be verified, also for what its documents are.
+    Verifying includes the documents of the file.
     """
     archive.accept(SERVICE, _known(), verify=options.verify)
     found = _collections(archive)
@@ -66,7 +66,7 @@ def _accept(archive: Archive, options: RestoreOptions) -> dict[str, CollectionMe
 
 
 def _collections(archive: Archive) -> dict[str, CollectionMetadata]:
-    """Return the collections by the names of their parts, without what tells the parts of one apart."""
+    """Return the collections by the names of their parts, without the suffixes of these."""
     found = {}
     for name in archive.names(METADATA):
         text = archive.text(name)
@@ -90,7 +90,7 @@ async def _load(
     if options.verify:
         await target.compare_counts(connection, archive.manifest.counts)
         await target.compare_values(connection, archive.manifest.checksums)
-    # After the documents: quicker, and none expires before it was counted.
+    # Indexes come after the documents: that is quicker, and no document expires before it was counted.
     for collection in found.values():
         await _create_indexes(connection, collection)
     if options.verify:
@@ -100,7 +100,7 @@ async def _load(
 async def _insert(connection: Connection, name: str, batch: list[RawBSONDocument]) -> None:
     collection = connection.database.get_collection(name, codec_options=RAW)
     with translated(), pymongo.timeout(COMMAND_SECONDS):
-        # The validator may be younger than documents of the source's own system.
+        # Documents of the source's own system may be older than the validator.
         await collection.insert_many(batch, ordered=False, bypass_document_validation=True)
 
 

@@ -1,7 +1,7 @@
 """A consistent view of the whole database: every collection is read as it was at one cluster time.
 
-Read concern ``snapshot``, from the primary: no lock, and writes go on. The server keeps what such a reading needs for
-``minSnapshotHistoryWindowInSeconds`` (300 s unless set), so reading all must not take longer.
+It reads with read concern ``snapshot`` from the primary, without locks, while writes go on. The server keeps the
+history for that during ``minSnapshotHistoryWindowInSeconds`` (default: 300), so reading all must not take longer.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ async def open_snapshot(settings: DatabaseSettings, clock: Clock) -> AsyncIterat
         taken_at = clock()
         time, schema = await _begin(connection)
         yield Snapshot(connection, f"MongoDB {version}", taken_at, time, schema, _ordered(found))
-        # Only reading is asked of the account, so migrations are noticed, not kept out.
+        # The account may only read, so it cannot keep migrations out, but it notices them.
         if await collections.read(connection) != found:
             raise BackupFailed(f"{connection.name} was migrated meanwhile: try again")
 
@@ -81,7 +81,7 @@ async def _refuse_while_migrating(connection: Connection) -> None:
 
 
 def _ordered(found: list[CollectionMetadata]) -> tuple[CollectionMetadata, ...]:
-    # What was migrated is written last, so that a restore that is under way looks like no database of this service.
+    # The collection of migrations comes last, so that an unfinished restore does not look like our database.
     return tuple(sorted(found, key=lambda collection: collection.name == MIGRATIONS))
 
 

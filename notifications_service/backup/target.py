@@ -1,4 +1,4 @@
-"""The database that a restore goes into: empty before, recognisably unfinished meanwhile, compared afterwards."""
+"""The target database of a restore: empty before, marked as unfinished meanwhile, compared afterwards."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ async def check(connection: Connection, *, start_over: bool) -> set[str]:
 
 
 async def prepare(connection: Connection, *, start_over: bool) -> None:
-    """Make sure that the database is empty, and recognisable as unfinished. Raises ``RestoreFailed``."""
+    """Make sure that the database is empty, and mark it as unfinished. Raises ``RestoreFailed``."""
     names = await check(connection, start_over=start_over)
-    # The marker last: also this can be interrupted.
+    # The marker goes last, since this can be interrupted, too.
     for name in sorted(names - {MARKER}):
         await connection.command({"drop": name})
     if MARKER not in names:
@@ -40,12 +40,12 @@ async def prepare(connection: Connection, *, start_over: bool) -> None:
 
 
 async def unmark(connection: Connection) -> None:
-    """Make it a database like any other."""
+    """Remove the mark."""
     await connection.command({"drop": MARKER})
 
 
 async def compare_counts(connection: Connection, counts: dict[str, int]) -> None:
-    """Compare how many documents there are; before the indexes, one of which makes documents expire."""
+    """Compare the numbers of documents; call it before the TTL index is made, since that deletes documents."""
     for name, expected in counts.items():
         found = await _count(connection, name)
         if found != expected:
@@ -53,7 +53,7 @@ async def compare_counts(connection: Connection, counts: dict[str, int]) -> None
 
 
 async def compare_values(connection: Connection, checksums: dict[str, str]) -> None:
-    """Compare every document, byte by byte; before the indexes, too. Raises ``RestoreFailed``."""
+    """Compare every document byte by byte, also before the TTL index is made. Raises ``RestoreFailed``."""
     for name, expected in checksums.items():
         found = Sum()
         async for documents in connection.documents({"find": name, "batchSize": BATCH}):

@@ -1,4 +1,4 @@
-"""Carrying out a command's work with an open database, and saying in one line what failed."""
+"""Running a command's work with an open database; a failure ends the process with one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def run(settings: DatabaseSettings, work: Callable[[Database], Awaitable[T]]) -> T:
-    """Open the database, carry out the work, close it; end the process where that fails."""
+    """Open the database, carry out the work, and close it; a failure ends the process."""
 
     async def connected() -> T:
         database = Database(settings)

@@ -1,1 +1,1 @@
-"""How the server would carry out each named command: repositories as they are, on a database that explains."""
+"""Query plans of all named commands: the repositories run on a database that explains instead of executing."""

@@ -1,4 +1,4 @@
-"""An example of every named command: the function that sends it, with arguments as calls have them."""
+"""Examples of named commands: functions that send them, with arguments as in real calls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from notifications_service.watch.snapshot import FeedSnapshot, Snapshots
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """A notification that is there, or, in an empty database, what could be one."""
+    """The values of an existing notification, or, in an empty database, of one that could exist."""
 
     user_id: str
     key: ObjectId
@@ -36,7 +36,7 @@ class Values:
 
     @property
     def position(self) -> tuple[int, ObjectId]:
-        """The place of the notification in a list."""
+        """The key of the notification in a list."""
         return documents.milliseconds(self.created_at), self.key
 
 

@@ -1,7 +1,7 @@
 """A database that has each command explained instead of carried out.
 
-Repositories are called as ever: commands that they put together themselves go to the server as they are, inside
-``explain``; the driver's methods are put into the commands that the driver makes of them. Nothing is changed.
+Repositories are called as always. Commands that they build themselves are sent as they are, inside ``explain``; calls
+of the driver's methods are turned into the commands that the driver would send. Nothing is changed.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ T = TypeVar("T")
 
 _EXPLAINED: Final = frozenset({"find", "aggregate", "update", "delete", "findAndModify"})
 DENIED: Final = 13
-# In place of an explanation that the account may not have: it takes the right to carry the command out.
+# In place of a plan that the account may not see: explaining a command takes the privilege to run it.
 NOT_ALLOWED: Final[Document] = {}
 _NOW: Final = Timestamp(1, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A command, under its name, and what the server says of it; None for a command without a plan."""
+    """The name of a command and the server's explanation; None for a command without a plan."""
 
     name: str
     command: Document
@@ -43,7 +43,7 @@ class Explainer(Database):
     def __init__(self, settings: DatabaseSettings, *, analyze: bool) -> None:
         super().__init__(settings)
         self.plans: list[Plan] = []
-        # What the next command is answered.
+        # The answer to the next command.
         self.rows: Sequence[Document] = ()
         self._verbosity = "executionStats" if analyze else "queryPlanner"
         self._server = self.default
@@ -65,7 +65,7 @@ class Explainer(Database):
 
     async def explain(self, command: Document) -> list[Document]:
         """Explain a command, and answer it with the rows of the example, once."""
-        # An explanation is of no moment.
+        # An explanation reads no data, so a read concern is refused.
         asked = {name: value for name, value in command.items() if name != "readConcern"}
         answer = await self._ask(asked) if next(iter(command)) in _EXPLAINED else None
         self.plans.append(Plan(statements.current(), asked, answer))
@@ -95,7 +95,7 @@ class _Default:
 
 
 class _Changed:
-    """What a write is answered: one document changed."""
+    """The answer to a write: one document changed."""
 
     modified_count = deleted_count = matched_count = 1
 
@@ -127,7 +127,7 @@ class ExplainingCollection:
     async def find_one_and_update(
         self, query: Document, update: Any, *, collation: Any, **_options: Any
     ) -> Document | None:
-        """Explain a change of one document that is answered."""
+        """Explain a change of one document, which is returned."""
         command = {"findAndModify": self.name, "query": query, "update": update, "collation": collation}
         rows = await self._explainer.explain(command)
         return rows[0] if rows else None

@@ -1,4 +1,4 @@
-"""What a plan of MongoDB's means: its stages, the index, and a warning where it reads everything or sorts."""
+"""Query plans of MongoDB: their stages, the index, and a warning where one reads everything or sorts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ COLLECTION_SCAN: Final = "full scan!"
 SORT: Final = "sorts!"
 # Stages that find documents by their key alone.
 _BY_KEY: Final = frozenset({"IDHACK", "EXPRESS_IXSCAN"})
-# Of an explanation: plans that were not chosen, and the chosen one in another form.
+# Parts of an explanation: plans that were rejected, and the chosen one in another form.
 _LEFT_OUT: Final = frozenset({"rejectedPlans", "slotBasedPlan", "executionStages", "command"})
 
 
 def row(plan: Plan, case: str) -> ReportRow:
-    """Return what a report tells of a plan."""
+    """Return a plan as a row of the report."""
     stages = list(_stages(plan.answer))
     counted = list(_counts(plan.answer))
     return {

@@ -1,4 +1,4 @@
-"""Puts the plans together."""
+"""The report of ``explain``: all plans, and what each means."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Calls that arrive together share a command: reads by id, pages, counts, and single creates.
+"""Batching of calls: reads by id, pages, counts and single creates that arrive together share a command.
 
-A command costs the driver far more than what it carries (docs/decisions/0012). While a few are under way the next
-calls gather, so that under load one command serves many; a lone call waits for nobody.
+A command costs the driver far more than the rows in it (docs/decisions/0012). While a few commands are under way the
+next calls gather, so that under load one command serves many calls; a lone call waits for nobody.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ T = TypeVar("T")
 
 Filters = tuple[Filter, ...]
 
-# A count takes the database about a microsecond a row, and there it is carried out by one processor: several at a
-# time, and few users to each, so that one with very many rows keeps few others waiting.
+# The database takes about a microsecond a row to count, on one core for each command. So several commands run at a
+# time, each for few users: a user with very many rows delays few others.
 COUNT_BATCH: Final = 8
 COUNTS_IN_FLIGHT: Final = 4
-# Lists of one command, and rows of each: together far below the 16 MiB of an answer of MongoDB.
+# Lists in one command, and rows of each: together far below the 16 MiB of an answer of MongoDB.
 PAGE_BATCH: Final = 8
 PAGE_ROWS: Final = 21
-# One command of a kind at a time: with two, each carries half as much, and the driver's share of a call doubles.
+# One command of a kind at a time: with two, each would serve half as many calls, at twice the cost for each.
 IN_FLIGHT: Final = 1
 # Seconds that a command may take longer than its own limit before it is given up.
 _MARGIN: Final = 0.5
@@ -38,7 +38,7 @@ _NONE: Final = QueryResult([])
 
 
 class Pending:
-    """A document to be stored; each is itself alone."""
+    """A document to be stored; two of them are never equal."""
 
     __slots__ = ("document",)
 
@@ -68,7 +68,7 @@ class SharedCommands:
         return await self._gets.get(key)
 
     async def page(self, user_id: str, chosen: Filter, after: PageKey | None, limit: int) -> QueryResult | None:
-        """Return the newest rows that match, beyond ``after``; None for a page that must have a command of its own."""
+        """Return the newest rows that match, after the key ``after``; None for a page that needs its own command."""
         if limit > PAGE_ROWS or not chosen.is_any_state:
             return None
         rows, cut = await self._pages.get((user_id, (chosen, after))) or _NONE
@@ -84,7 +84,7 @@ class SharedCommands:
         return await self._counts.get((user_id, asked)) or [0] * len(asked)
 
     async def _read_pages(self, keys: list[tuple[str, PageStart]]) -> dict[tuple[str, PageStart], QueryResult]:
-        # Rows are told apart by their user, so each user is once in a command.
+        # Rows are assigned to calls by their user, so a command has each user once.
         rounds: list[dict[str, PageStart]] = []
         for user_id, beginning in keys:
             free = next((asked for asked in rounds if user_id not in asked), None)
@@ -116,16 +116,16 @@ class SharedCommands:
         for group in groups:
             user_id = group["_id"]["userId"]
             if not isinstance(user_id, str):
-                # A list of users, of another writer: nobody's.
+                # Another system wrote a list of users, so the row belongs to nobody.
                 continue
             mine = counts[user_id]
             for number, item in enumerate(asked):
                 if filters.matches(number, item, group["_id"]):
                     mine[number] += group["n"]
-        # What was written in between may have been counted off and not in.
+        # Rows written between the two counts may have been subtracted without having been added.
         return {(user_id, asked): [max(0, number) for number in found] for user_id, found in counts.items()}
 
 
 async def _all(commands: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    # One, as most are, needs no task of its own.
+    # A single command, which is the usual case, needs no task of its own.
     return [await commands[0]] if len(commands) == 1 else await asyncio.gather(*commands)

@@ -28,32 +28,32 @@ NEWEST_FIRST: Final = {"createdAt": -1, "_id": -1}
 # Rows that one command deletes: each finishes well within the query timeout.
 DELETE_BATCH: Final = 5_000
 
-# Unreadable rows looked for at once, among all the users of a count, or of one; and how many of them one command
-# takes off.
+# Unreadable rows that one command looks for: among all users of a count, and then of one user; and how many of them
+# one command subtracts.
 UNREADABLE_LOOK: Final = 100
 UNREADABLE_BATCH: Final = 10_000
 OFF_BATCH: Final = 10_000
 
 _IDS: Final = {"_id": 1}
-# Rows without a place in the order of lists: a list in place of a user or a time matches by any of its elements, and
-# ids of other types lie on either side of all others of their millisecond.
+# Rows without a place in the order of lists: where the user or the time is a list, any element matches, and ids of
+# other types sort before or after all others of their millisecond.
 _LIST_OF_USERS: Final = {"userId": {"$type": "array"}}
 _PLACELESS: Final = (_LIST_OF_USERS, {"createdAt": {"$type": "array"}}, {"_id": {"$not": {"$type": "objectId"}}})
 
 _BELOW: Final = MinKey()
 _ABOVE: Final = MaxKey()
 
-# Milliseconds since 1970 and id of a row. No datetime: a spoilt row may bear a year that Python does not know.
+# Milliseconds since 1970 and id of a row. It is no datetime, since the year of a broken row may be out of its range.
 PageKey = tuple[int, ObjectId]
-# Which rows of a user, and the row beyond which they begin.
+# The filter of a page, and the key after which it begins.
 PageStart = tuple[Filter, PageKey | None]
 
-# A `rev` that another writer spoilt must not make the update of all its neighbours fail.
+# A `rev` that is no number, which another system wrote, must not make an update of many rows fail.
 _NEXT_REV: Final = {"$cond": [{"$isNumber": "$rev"}, {"$add": ["$rev", 1]}, 1]}
 
 
 class FeedRepository:
-    """Reads and writes notifications; rows past their retention are not there for any method."""
+    """Reads and writes notifications; no method sees rows past their retention."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class FeedRepository:
         lists: Reader | None = None,
         counts: Reader | None = None,
     ) -> None:
-        """``lists``, ``counts``: carry out those reads, where it is not the database itself."""
+        """``lists``, ``counts``: carry out these reads; None: the database itself does."""
         self._database = database
         self._lists = lists or database
         self._counts = counts or database
@@ -85,7 +85,7 @@ class FeedRepository:
 
     async def _insert(self, new: Sequence[Document]) -> None:
         if len(new) == 1:
-            # The driver's way for many takes a tenth of a millisecond more.
+            # The driver's ``insert_many`` takes a tenth of a millisecond more.
             await self._rows.insert_one(new[0])
         else:
             await self._rows.insert_many(new, ordered=False)
@@ -97,13 +97,13 @@ class FeedRepository:
 
     @named
     async def get_many(self, keys: Sequence[ObjectId]) -> dict[ObjectId, Document]:
-        """Return those of the notifications that are there."""
+        """Return those of the notifications that exist."""
         left, rows = sorted(keys), dict[ObjectId, Document]()
         while left:
             query = {"_id": {"$in": left}}
             found = await self._database.find(schema.COLLECTION, query, limit=len(left), hint="_id_")
             rows |= {row["_id"]: row for row in found.rows if self._is_kept(row)}
-            # In order of the index, so what is missing lies behind the last one.
+            # They come in the order of the index, so the missing ones are after the last one.
             left = [key for key in left if key > found.rows[-1]["_id"]] if found.cut else []
         return rows
 
@@ -111,10 +111,10 @@ class FeedRepository:
     async def page(
         self, user_id: str, chosen: Filter, after: PageKey | None, limit: int, projection: Document | None
     ) -> QueryResult:
-        """Return up to ``limit`` of a user's notifications that match, newest first, beyond ``after``.
+        """Return up to ``limit`` of a user's notifications that match, newest first, after the key ``after``.
 
-        With a projection unreadable rows are passed by, since what is left of them may not tell. The rows are cut
-        where they are so large that MongoDB ends its answer.
+        With a projection, unreadable rows are left out, because the projected fields may not show that they are.
+        There are fewer rows where they are so large that MongoDB ends its answer.
         """
         query = self._query_beyond(user_id, chosen, after)
         if projection is not None:
@@ -127,12 +127,12 @@ class FeedRepository:
     async def pages(self, asked: Mapping[str, PageStart], limit: int) -> dict[str, QueryResult]:
         """Return a page of up to ``limit`` rows of each of several users in one command (``asked``: user → which).
 
-        The filters say nothing of states: no index can be named for each part of such a command, and none but the
-        right one fits then (docs/decisions/0012).
+        The filters must not restrict states. The parts of such a command cannot each name an index, and without
+        states only the right one fits (docs/decisions/0012).
         """
         if len(asked) > 1 and (found := await self._pages(asked, limit)) is not None:
             return found
-        # The command for one page can name its index, and the driver has less to do.
+        # A command for one page can name its index, and costs the driver less.
         return {user_id: await self.page(user_id, *beginning, limit, None) for user_id, beginning in asked.items()}
 
     async def _pages(self, asked: Mapping[str, PageStart], limit: int) -> dict[str, QueryResult] | None:
@@ -151,7 +151,8 @@ class FeedRepository:
     async def group(self, users: Sequence[str], by: Document, chosen: Filter = filters.EVERYTHING) -> list[Document]:
         """Count users' notifications that match by user and ``by``: rows of ``_id`` (their values) and ``n``.
 
-        What cannot be read is counted with the rest, from keys alone, and then off, in rows whose ``n`` is negative.
+        Unreadable rows are first counted with the rest, from the keys of the index alone, and then subtracted by rows
+        whose ``n`` is negative.
         """
         query = self._query("", chosen) | {"userId": {"$in": list(users)}}
         off = await self._unreadable(users)
@@ -168,9 +169,9 @@ class FeedRepository:
         return found.rows
 
     async def _unreadable(self, users: Sequence[str]) -> list[Any]:
-        """Return the ids of users' rows that cannot be read, as the database knows them; from keys alone."""
+        """Return the ids, of whatever type, of users' unreadable rows, from the keys of the index alone."""
         if len(users) > 1:
-            # One look at all that lies between them, which is hardly ever more than nothing.
+            # One query for all users between the first and the last, which hardly ever finds anything.
             found = await self._listed_unreadable(min(users), _BELOW, max(users), limit=UNREADABLE_LOOK)
             if len(found.rows) < UNREADABLE_LOOK:
                 return [row["_id"] for row in found.rows]
@@ -186,7 +187,7 @@ class FeedRepository:
         return ids
 
     async def _listed_unreadable(self, first: str, beyond: Any, last: str, *, limit: int) -> QueryResult:
-        # By bounds, not by a query: the planner would want to find the index's whole filter in it.
+        # By bounds, since for a query the planner uses a partial index only if the query contains its whole filter.
         bounds: dict[str, Any] = {"min": {"userId": first, "_id": beyond}, "max": {"userId": last, "_id": _ABOVE}}
         return await self._counts.find(
             schema.COLLECTION, {}, limit=limit, hint=UNREADABLE_INDEX, projection=_IDS, **bounds
@@ -194,18 +195,18 @@ class FeedRepository:
 
     @named
     async def flag(self, keys: Sequence[ObjectId]) -> None:
-        """Note in rows that they cannot be read, where only a look into them tells."""
+        """Flag rows as unreadable that the conditions of the index do not find."""
         await self._update_many({"_id": {"$in": list(keys)}}, {"$set": {unreadable.FLAG: True}}, "_id_")
 
     @named
     async def unflag(self, keys: Sequence[ObjectId]) -> None:
-        """Take that note off rows that were put right."""
+        """Remove the flag from rows that can be read again."""
         query = {"_id": {"$in": list(keys)}, unreadable.FLAG: True}
         await self._update_many(query, {"$unset": {unreadable.FLAG: ""}}, "_id_")
 
     @named
     async def update(self, key: ObjectId, changes: Document, conditions: Document) -> Document | None:
-        """Set fields of a notification that meets the conditions and return it as stored now, or None."""
+        """Set fields of a notification that meets the conditions; return it as it is now, or None."""
         query = {"_id": key, **self._kept(), **conditions}
         literal = {name: {"$literal": value} for name, value in changes.items()}
         update = _pipeline(literal, self._clock())
@@ -214,14 +215,14 @@ class FeedRepository:
 
     @named
     async def mark(self, user_id: str, ids: Sequence[ObjectId], change: Transition) -> int:
-        """Move those of a user's notifications that are not there yet; return how many moved."""
+        """Move a user's notifications to a state; return how many were not in it yet."""
         query = self._query(user_id, filters.EVERYTHING)
         query["_id"] = {"$in": list(ids)}
         return await self._mark(query, change, hint="_id_")
 
     @named
     async def mark_all(self, user_id: str, chosen: Filter, up_to: datetime, change: Transition) -> int:
-        """Move all of a user's notifications that match and were created at ``up_to`` or before; say how many."""
+        """Move all of a user's notifications that match and were created by ``up_to``; return how many moved."""
         query = filters.query(user_id, chosen, self._retention.cutoff(), up_to=up_to)
         return await self._mark(query, change, hint=FEED_INDEX)
 
@@ -234,9 +235,9 @@ class FeedRepository:
 
     @named
     async def delete_of_user(self, user_id: str) -> int:
-        """Delete everything of a user, in batches; return how many visible rows that were."""
+        """Delete all notifications of a user, in batches; return how many of them were visible."""
         visible = await self._delete_batches(self._query(user_id, filters.EVERYTHING) | unreadable.PASSED_BY)
-        # Not the lists of other writers that hold the user, too.
+        # But no row of another system whose list of users contains this one.
         await self._delete_batches({"userId": user_id, "$nor": [_LIST_OF_USERS]})
         return visible
 
@@ -245,7 +246,7 @@ class FeedRepository:
         return [{"$match": query}, {"$sort": NEWEST_FIRST}, {"$limit": limit}]
 
     async def _mark(self, query: Document, change: Transition, hint: str) -> int:
-        # What is in that state already does not match, so what matched is what changed.
+        # Rows that are in that state already do not match, so the matched rows are those that changed.
         query["$and"] = [*query.get("$and", ()), *states.one_of(change.sources)] or [{}]
         query |= unreadable.PASSED_BY
         at = self._clock()
@@ -278,8 +279,8 @@ class FeedRepository:
         if after is not None:
             time, key = DatetimeMS(after[0]), after[1]
             query["createdAt"]["$lte"] = time
-            # Of its own millisecond only what is beyond the id. By what it is not: an `$or` would offer the planner the
-            # indexes of its branches, and where pages share a command none can be named.
+            # Of the key's own millisecond only rows after its id. It is a `$nor`, since an `$or` would let the planner
+            # choose indexes of its branches, and pages that share a command cannot name theirs.
             query["$nor"].append({"createdAt": time, "_id": {"$not": {"$lt": key}}})
         return query
 
@@ -287,11 +288,11 @@ class FeedRepository:
         return filters.query(user_id, chosen, self._retention.cutoff())
 
     def _kept(self) -> Document:
-        # Also true of a row that has no date, so that a spoilt one can be deleted by its id.
+        # Also true for a row without a date, so that such a row can be deleted by its id.
         return {"createdAt": {"$not": {"$lte": self._retention.cutoff()}}}
 
     def _is_kept(self, document: Document) -> bool:
-        # A row without a date is never swept; that it is unreadable is told where it is converted.
+        # A row without a date never expires; converting it raises that it is unreadable.
         created = document.get("createdAt")
         return not isinstance(created, datetime) or created > self._retention.cutoff()
 
@@ -302,7 +303,7 @@ def _taken_off(ids: Sequence[Any]) -> Iterator[tuple[Document, str]]:
     for start in range(0, len(proper), OFF_BATCH):
         yield {"_id": {"$in": proper[start : start + OFF_BATCH]}}, "_id_"
     if len(proper) < len(ids):
-        # All others are unreadable, and what the driver makes of them may be none that the database knows.
+        # All others are unreadable, and their ids may not be found again after the driver has decoded them.
         yield {"_id": {"$not": {"$type": "objectId"}}}, FEED_INDEX
 
 

@@ -1,4 +1,4 @@
-"""From the messages of the contract to the words of the feed, and the rules that the contract cannot express."""
+"""Conversion of requests to the model of the feed, and the rules that the contract cannot express."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from notifications_service.notification.states import Mark
 
 MAX_DATA_BYTES: Final = 16 * 1024
 MAX_SCHEDULE: Final = timedelta(days=30)
-# Beyond it a number is no whole one any more in JSON's own arithmetic.
+# Beyond this, JSON's floating point does not represent every whole number.
 _MAX_WHOLE: Final = 2**53
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001
@@ -66,7 +66,7 @@ class Content(Protocol):
 
 
 def draft(user_id: str, content: Content, clock: MillisecondClock, prefix: str = "") -> Draft:
-    """Convert what is to be created; ``prefix`` leads the field names in violations.
+    """Convert a notification to be created; ``prefix`` leads the field names in violations.
 
     Raises InvalidFields for data over 16 KiB as JSON, of more than 32 levels or with a number that JSON lacks, and for
     a schedule more than 30 days ahead.
@@ -107,7 +107,7 @@ def _check_size(field: str, sizes: list[int], max_bytes: int) -> None:
 
 
 def filter_of(message: notification_service_pb2.NotificationFilter, prefix: str = "filter.") -> Filter:
-    """Convert a filter. Raises InvalidFields for a time that is none."""
+    """Convert a filter. Raises InvalidFields for an invalid time."""
     if not message.ByteSize():
         return filters.EVERYTHING
     lowest, highest = filters.of_states(
@@ -141,7 +141,7 @@ def floor(time: Timestamp, field: str) -> datetime:
 
 
 def _ceiling(time: Timestamp, field: str) -> datetime:
-    # Stored times are whole milliseconds, so "from" and "before" a time between two mean the later of them.
+    # Stored times are whole milliseconds, so a bound between two of them is rounded up.
     exact = _naive(time, field) + timedelta(microseconds=math.ceil(time.nanos % 1000 / 1000))
     whole = truncated(exact)
     return whole if whole == exact else whole + timedelta(milliseconds=1)

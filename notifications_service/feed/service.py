@@ -1,4 +1,4 @@
-"""What the feed does: its rules, and its transactions."""
+"""The rules of the feed, and its transactions."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from notifications_service.notification.documents import Draft
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.states import Mark
 
-# Looks at what is to be created, and raises what speaks against it.
+# Checks notifications before they are stored, and raises an error for one that must not be.
 CheckDocuments = Callable[[Sequence[Document]], None]
 
 
 class RecipientCheck(Protocol):
-    """Says whether users exist, and forgets what it was told."""
+    """Checks that recipients exist, and caches the answers."""
 
     async def check(self, fields: Mapping[str, str]) -> None:
         """Raise RecipientNotFound where a field names no user."""
         ...
 
     def forget(self, user_id: str) -> None:
-        """Drop what is remembered of a user."""
+        """Drop the cached answer for a user."""
         ...
 
 
@@ -54,14 +54,14 @@ class Page:
     is_last: bool
 
     def end(self, taken: int) -> PageKey | None:
-        """Return where the next page begins if the first ``taken`` rows are shown; None for none."""
+        """Return the key after which the next page begins if this one shows ``taken`` rows; None: there is none."""
         if self.is_last and taken == len(self.rows):
             return None
         return _position(self.rows[taken - 1])
 
 
 class FeedService:
-    """Everything that a caller can do with notifications, but for watching them."""
+    """Creates, reads, counts, marks and deletes notifications."""
 
     def __init__(
         self,
@@ -122,9 +122,9 @@ class FeedService:
     async def page(
         self, user_id: str, chosen: Filter, after: PageKey | None, size: int, projection: Document | None
     ) -> Page:
-        """Return ``size`` of a user's notifications that match, newest first, beyond ``after``.
+        """Return ``size`` of a user's notifications that match, newest first, after the key ``after``.
 
-        There are fewer, and more to come, where they are too large for one answer of the database.
+        A page that is not the last may have fewer, where they are too large for one answer of the database.
         """
         if chosen.is_contradiction:
             return Page([], is_last=True)
@@ -139,7 +139,7 @@ class FeedService:
         return Page(rows[:size], is_last=len(rows) <= size and not cut)
 
     async def count(self, user_id: str, chosen: Sequence[Filter]) -> list[int]:
-        """Return how many of a user's notifications match each filter, all read at once."""
+        """Return how many of a user's notifications match each filter, all counted at the same time."""
         return await self._shared.count(user_id, tuple(chosen) or (filters.EVERYTHING,))
 
     async def stats(self, user_id: str, chosen: Filter) -> list[Document]:
@@ -150,9 +150,9 @@ class FeedService:
         return await self._repository.group([user_id], key, chosen)
 
     async def note(self, hidden: Sequence[ObjectId], restored: Sequence[ObjectId]) -> None:
-        """Note which rows turned out unreadable, or readable again, so that counts agree with lists.
+        """Flag rows that turned out unreadable, and unflag readable ones, so that counts agree with lists.
 
-        What cannot be noted now is met again: no call fails for it.
+        A failure is ignored: the next call that reads such a row tries again.
         """
         try:
             if hidden:
@@ -188,7 +188,7 @@ class FeedService:
         return await self._repository.mark_all(user_id, chosen, as_of or self._clock(), mark.value)
 
     async def delete_of_user(self, user_id: str) -> int:
-        """Delete everything of a user; return how many notifications that were. May be repeated."""
+        """Delete all notifications of a user; return how many there were. May be repeated."""
         self._recipients.forget(user_id)
         return await self._repository.delete_of_user(user_id)
 
@@ -203,8 +203,8 @@ def _position(row: Document) -> PageKey:
 
 
 def _conditions(user_id: str, etag: str) -> Document | None:
-    """Return what must hold of the row beside its id; None if nothing can have such an etag."""
-    # A list that holds the user is another writer's, and nobody's.
+    """Return the conditions on the row beside its id; None where no row can have such an etag."""
+    # A row of another system whose list of users contains this one belongs to nobody.
     conditions: Document = {"userId": {"$eq": user_id, "$not": {"$type": "array"}}} if user_id else {}
     if not etag:
         return conditions

@@ -1,4 +1,4 @@
-"""NotificationService of the contract: each method converts, calls the feed, and converts back."""
+"""NotificationService on the wire: each method converts, calls and converts back."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CHANGEABLE: Final = ("title", "message")
 
 
 class Watch(Protocol):
-    """What streams the changes of a user's feed."""
+    """Streams the changes of a user's feed."""
 
     async def watch(
         self, request: pb.WatchNotificationsRequest, write: Callable[[pb.WatchNotificationsResponse], Awaitable[None]]
@@ -151,7 +151,7 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
     async def DeleteUserNotifications(
         self, request: pb.DeleteUserNotificationsRequest, context: Context
     ) -> pb.DeleteUserNotificationsResponse:
-        """Delete everything of a user."""
+        """Delete all notifications of a user."""
         return pb.DeleteUserNotificationsResponse(deleted_count=await self._service.delete_of_user(request.user_id))
 
     async def WatchNotifications(  # type: ignore[override] # writes by itself instead of yielding

@@ -1,1 +1,1 @@
-"""Carrying out the numbered steps of ``migrations/mongodb``, one process at a time."""
+"""Migrations of the MongoDB schema: the numbered steps of ``migrations/mongodb``."""

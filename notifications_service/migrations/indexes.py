@@ -1,4 +1,4 @@
-"""Comparing indexes that a collection has with those that this service makes."""
+"""Comparison of a collection's indexes with those that this service declares."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, Final
 from chassis.commands.cli import CommandFailed
 from notifications_service.notification.schema import TTL_INDEX, Index
 
-# The index's own business, and options whose absence means the same as false.
+# Internals of the index, and options that mean the same whether absent or false.
 _IGNORED: Final = frozenset({"v", "key", "name", "ns", "background"})
-# The collection's own collation comes with every index of it.
+# Every index inherits the collation of its collection.
 _INHERITED: Final = "collation"
 
 IndexDescription = Mapping[str, Any]
@@ -18,7 +18,7 @@ Indexes = Mapping[str, IndexDescription]
 
 
 class IndexInTheWay(CommandFailed):
-    """A collection has an index that keeps one of ours from being made; nothing was changed."""
+    """A collection has an index that conflicts with one of ours; nothing was changed."""
 
     def __init__(self, collection: str, name: str, why: str) -> None:
         super().__init__(
@@ -27,7 +27,7 @@ class IndexInTheWay(CommandFailed):
 
 
 def title(collection: str, name: str) -> str:
-    """Return what people call an index."""
+    """Return the title of an index, for people."""
     return f"index {name} of {collection}"
 
 
@@ -37,9 +37,9 @@ def keys_text(keys: Any) -> str:
 
 
 def difference(wanted: Index, found: IndexDescription) -> str:
-    """Say in what an index that bears the name of one of ours is another one; empty where it is not.
+    """Say how an index differs from ours of the same name; empty where it does not.
 
-    How long the TTL index keeps a document is a setting, and no difference.
+    The retention of the TTL index is a setting, and counts as no difference.
     """
     if _keys(found) != wanted.keys:
         return f"its keys are {keys_text(_keys(found))}, not {keys_text(wanted.keys)}"
@@ -53,7 +53,7 @@ def difference(wanted: Index, found: IndexDescription) -> str:
 
 
 def check(collection: str, wanted: Index, found: Indexes) -> None:
-    """Raise IndexInTheWay where an index is there that the server would not have beside ``wanted``, or in its place."""
+    """Raise IndexInTheWay where an existing index conflicts with ``wanted``: by its name, or by its keys."""
     if (same := found.get(wanted.name)) is not None:
         if why := difference(wanted, same):
             raise IndexInTheWay(collection, wanted.name, why)

@@ -1,7 +1,7 @@
-"""The TTL index: made with the retention of the setting, never with a shorter one on the way there.
+"""The TTL index: it gets the retention of the setting, and never a shorter one in between.
 
-A setting that is set counts. Where none is, what the database has is kept, and nothing is deleted that nobody asked to
-have deleted.
+If the setting is set, it decides. If not, the index keeps the retention that it has, and a default that would delete
+existing documents is refused.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from notifications_service.notification.schema import Index
 SETTING: Final = "NOTIFICATIONS_RETENTION_DAYS"
 DEFAULT_DAYS: Final = 30
 _INDEX: Final = Index(schema.TTL_INDEX, (("createdAt", 1),))
-# Beyond so many it does not matter how many there are.
+# Counting stops here: the exact number of more documents does not matter.
 _COUNTED: Final = 100_000
 
 Say = Callable[[str], None]
 
 
 class WouldExpire(CommandFailed):
-    """Nobody said how long documents are kept, and those that are there would be deleted by the default."""
+    """No retention is set, and the default would delete existing documents."""
 
 
 async def check(database: Any, found: Indexes, days: int | None, now: datetime) -> None:
-    """Look whether the index can be made; ``days``: the setting, None where it is not set; ``now``: naive, in UTC.
+    """Check that the index can be made; ``days``: the setting, None where it is not set; ``now``: naive, in UTC.
 
-    Raises IndexInTheWay, or WouldExpire where the default would delete documents that are there.
+    Raises IndexInTheWay, or WouldExpire where the default would delete existing documents.
     """
     indexes.check(schema.COLLECTION, _INDEX, found)
     if days is not None or _seconds(found) is not None:
@@ -61,7 +61,7 @@ async def keep(database: Any, found: Indexes, days: int | None, say: Say, now: d
         await retention.store(database, days or DEFAULT_DAYS)
         return
     say(f"retention: {_days(wanted)} days (index {schema.TTL_INDEX})")
-    # Of its first moment, so that the sweeper never sees another one.
+    # Created with the right retention at once, so that the sweeper never sees another one.
     await database[schema.COLLECTION].create_index(list(_INDEX.keys), name=schema.TTL_INDEX, expireAfterSeconds=wanted)
 
 

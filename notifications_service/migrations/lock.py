@@ -66,7 +66,7 @@ async def _take(collection: Any, owner: str) -> bool:
             {"_id": "lock"}, [{"$set": fields}], upsert=True, return_document=ReturnDocument.AFTER
         )
     except DuplicateKeyError:
-        # Two made the document at once; the other one was first.
+        # Another process inserted the document at the same time, and was first.
         return False
     return bool(found["owner"] == owner)
 
@@ -85,5 +85,5 @@ async def _renew(collection: Any, owner: str, task: asyncio.Task[Any] | None) ->
 
 
 def _lease(owner: str) -> dict[str, Any]:
-    # The server's clock on both sides: processes on other machines may have another idea of the time.
+    # Both times are the server's: the clocks of other machines may differ.
     return {"owner": owner, "expiresAt": {"$add": ["$$NOW", int(LEASE * 1000)]}}

@@ -1,6 +1,6 @@
-"""Puts back what a migrated database has lost since: collections, indexes and options that ``schema`` declares.
+"""Repair of a migrated database: puts back collections, indexes and options of ``schema`` that it has lost.
 
-Mongoose's ``Model.syncIndexes()`` drops every index that its own schema does not name, for one.
+For example, Mongoose's ``Model.syncIndexes()`` drops every index that its own schema does not name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _VALIDATION: Final = ("validator", "validationLevel", "validationAction")
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """Something that is missing, and how it is put back; ``carry_out`` is None for what is left as it is."""
+    """Something that is missing, and the function that puts it back; None for what is left as it is."""
 
     title: str
     carry_out: Callable[[], Awaitable[Any]] | None

@@ -1,8 +1,8 @@
-"""The database as steps see it: what would stop or flood a big collection is refused before it is carried out.
+"""Online migrations: steps get a database that refuses operations which would block or flood a big collection.
 
-MongoDB builds indexes beside reads and writes and takes ``collMod`` at once. What is left are the few commands that
-hold a collection for as long as they run, and writes that change very many documents in one go: those lock none but
-one document at a time, but members and watchers fall behind, and what is cut off in its middle stays so.
+MongoDB builds indexes beside reads and writes, and carries out ``collMod`` at once. Two kinds of operations remain. A
+few commands lock a collection for as long as they run. And writes of very many documents, although they lock one
+document at a time, make members and watchers fall behind, and stay half done if they are interrupted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pymongo.operations import DeleteMany, UpdateMany
 
 from chassis.commands.migrations import LockLimits, WouldLock, WouldLose
 
-# They hold the collection, or write another one whole.
+# Commands that lock the collection, or write a whole new one.
 _HOLDING: Final = frozenset(
     {"compact", "reIndex", "convertToCapped", "cloneCollectionAsCapped", "validate", "update", "delete", "mapReduce"}
 )
@@ -24,10 +24,10 @@ _LOOKING: Final = 30_000
 
 
 class Online:
-    """A database whose collections refuse what a big one cannot bear; all else is the driver's own."""
+    """A database whose collections refuse such operations; everything else is the driver's own."""
 
     def __init__(self, database: Any, limits: LockLimits, *, keeps_documents: bool = False) -> None:
-        """``keeps_documents``: no collection that holds some may be dropped."""
+        """``keeps_documents``: refuse to drop a collection that is not empty."""
         self._database = database
         self._limits = limits
         self._keeps_documents = keeps_documents
@@ -53,12 +53,12 @@ class Online:
         return await self._database.drop_collection(name, *arguments, **options)
 
     async def check_drop(self, collection: str) -> None:
-        """Raise WouldLose where documents would be lost that are to stay."""
+        """Raise WouldLose where documents would be lost that must be kept."""
         if self._keeps_documents and await self.holds_documents(collection):
             raise WouldLose([collection])
 
     async def holds_documents(self, collection: str) -> bool:
-        """Answer whether a collection has any document."""
+        """Say whether a collection has any document."""
         return await self._database[collection].find_one({}, {"_id": 1}) is not None
 
     async def command(self, command: Any, value: Any = 1, *arguments: Any, **options: Any) -> Any:
@@ -85,7 +85,7 @@ class Online:
         if self._limits.allow_locking or rows <= self._limits.big:
             return
         most = self._limits.batch
-        # One more than may be: the server stops counting there.
+        # The server stops counting at one more than is allowed.
         counted = await self._database[collection].count_documents(query, limit=most + 1, maxTimeMS=_LOOKING)
         if counted > most:
             raise WouldLock(collection, rows, f"{what} of more than {most:,} documents at once")

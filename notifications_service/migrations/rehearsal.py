@@ -1,4 +1,4 @@
-"""What a step is going to do, found out without doing it: a database that is asked, and not changed."""
+"""Dry run of a step: it runs on a database that answers reads, and only notes changes."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _READS: Final = frozenset(
 
 
 class CannotTell(Exception):
-    """What the step does next depends on what it would have changed by now."""
+    """The next operation of the step depends on its own earlier changes."""
 
 
 class Rehearsal:
-    """Notes what a step does to a database.
+    """Notes the changes that a step makes to a database.
 
-    ``indexes``: those that it makes, with their collections; ``validators``: those that it gives to collections;
-    ``dropped``: collections that go, or lose all their documents.
+    ``indexes``: those that it makes, with their collections; ``validators``: those that it sets on collections;
+    ``dropped``: collections that it drops or empties.
     """
 
     def __init__(self, database: Any) -> None:
@@ -45,8 +45,8 @@ class Rehearsal:
         self.dropped: list[str] = []
 
     async def carry_out(self, work: Callable[[Any], Awaitable[None]]) -> None:
-        """Let a step's function do what it does, up to what cannot be told; that is looked at when it happens."""
-        # A step may fail in any way on a database that does not change; carried out, it fails again, and is told.
+        """Run a step's function as far as possible; the rest is checked when it is carried out."""
+        # A step may fail here because nothing changes; a real failure is reported when it is carried out.
         with suppress(Exception):
             await work(_RehearsedDatabase(self._database, self))
 

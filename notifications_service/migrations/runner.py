@@ -1,7 +1,7 @@
-"""Bringing a database to a step: up, down, and saying where it stands.
+"""The migration runner: brings a database to a step, up or down, and reports its state.
 
-What a step would do is looked at before anything is changed (``rehearsal``), and what it does while it does it
-(``online``).
+A step is checked twice: in a dry run before anything is changed (``rehearsal``), and operation by operation while it
+runs (``online``).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COLLECTION: Final = RECORDS
 # Seconds that a process waits for another one that migrates.
 PATIENCE: Final = 120.0
 _DEFAULT: Final = LockLimits()
-# What the server says with these names indexes and collections, never a value.
+# Errors whose texts name only indexes and collections, and never contain a value.
 _TELLING: Final = frozenset({26, 48, 67, 85, 86})
 
 
@@ -40,7 +40,7 @@ class StepFailed(CommandFailed):
 
 
 class ValidatorInTheWay(CommandFailed):
-    """A collection that is to be taken over has a validator of somebody else's; nothing was changed."""
+    """An existing collection has a validator that is not ours; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +83,12 @@ class Runner:
         self._steps = steps.load()
 
     async def up(self, retention_days: int | None, target: int | None = None) -> int:
-        """Apply what is missing, up to ``target``, then the retention; return how many steps were applied.
+        """Apply the missing steps up to ``target``, then the retention; return how many steps were applied.
 
-        ``retention_days``: None where it is not set. Where all steps are there, what the database has lost since is put
-        back; one that is newer than this version stays as it is. Raises ``Locked`` when another process migrates for
-        too long, ``MigrationRefused`` where a big collection would not bear a step, ``IndexInTheWay``,
-        ``ValidatorInTheWay`` or ``WouldExpire`` before anything is changed, and ``StepFailed``.
+        ``retention_days``: None where it is not set. Where no step is missing, indexes and options that the database
+        has lost are put back; a database that is newer than this version stays as it is. Raises ``Locked`` when another
+        process migrates for too long, ``MigrationRefused`` where a step would block a big collection,
+        ``IndexInTheWay``, ``ValidatorInTheWay`` or ``WouldExpire`` before anything is changed, and ``StepFailed``.
         """
         async with lock(self._database, self._patience):
             records = await recorded(self._database)
@@ -107,7 +107,7 @@ class Runner:
     async def down(self, target: int | None = None, *, drop_data: bool = False) -> int:
         """Take back every applied step above ``target`` (None: the last one), newest first; return how many.
 
-        ``drop_data``: also where collections that hold documents go. Raises as ``up`` does, or ``DropRefused``.
+        ``drop_data``: also drop collections that hold documents. Raises as ``up`` does, or ``DropRefused``.
         """
         async with lock(self._database, self._patience):
             records = await recorded(self._database)
@@ -149,7 +149,7 @@ class Runner:
         return tuple(title_of(number, records[number]) for number in records if number > len(self._steps))
 
     async def _check(self, records: Records, missing: Sequence[Step], retention_days: int | None) -> None:
-        """Raise for what is in the way of the missing steps, before anything is changed."""
+        """Raise where something prevents the missing steps, before anything is changed."""
         if not records:
             await self._check_others(missing)
         if records or missing:
@@ -157,7 +157,7 @@ class Runner:
             await keeping.check(self._database, found, retention_days, self._clock())
 
     async def _check_others(self, missing: Sequence[Step]) -> None:
-        """Look at collections that somebody else has made: what of theirs the steps would replace, or trip over."""
+        """Check existing collections of other systems: what the steps would replace, and what would make them fail."""
         rehearsal = Rehearsal(self._database)
         for step in missing:
             await rehearsal.carry_out(step.up)
@@ -213,7 +213,7 @@ class Runner:
 
 
 def _reason(error: Exception) -> str:
-    """Say what went wrong; in the server's own words where these hold no value of a document or command."""
+    """Say what went wrong; in the server's words where these hold no value of a document or command."""
     if not isinstance(error, OperationFailure):
         return summary(error)
     details = error.details or {}

@@ -1,4 +1,4 @@
-"""Where a database stands, as this version sees it: the health probe asks, and so do commands."""
+"""The schema check of MongoDB, for the health probe and for commands: which steps the database has."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Records = dict[int, Document]
 
 @named
 async def recorded(database: Any) -> Records:
-    """Return what is recorded of the steps that were applied, by their numbers."""
+    """Return the records of the steps that were applied, by their numbers."""
     answer = await database.command({"find": RECORDS, "sort": {"_id": 1}, "batchSize": 1_000, "singleBatch": True})
     return {record["_id"]: record for record in answer["cursor"]["firstBatch"]}
 
@@ -42,7 +42,7 @@ async def indexes_of(database: Any, collection: str) -> Indexes:
 
 
 def stand(steps: Sequence[Step], records: Records, found: Indexes) -> SchemaState:
-    """Say where the database stands; ``found``: the indexes of the notifications."""
+    """Return the state of the schema; ``found``: the indexes of the notifications."""
     newer = {number: record for number, record in records.items() if number > len(steps)}
     pending = () if newer else tuple(step.title for step in steps if step.number not in records)
     return SchemaState(
@@ -59,7 +59,7 @@ def title_of(number: int, record: Mapping[str, Any]) -> str:
 
 
 def _missing(found: Indexes) -> tuple[str, ...]:
-    """Name the indexes without which queries fail, or what is past its retention would be shown."""
+    """Name the missing indexes without which queries fail, or expired notifications would be shown."""
     needed = [index for index in schema.INDEXES[schema.COLLECTION] if index.name in schema.NAMED]
     return tuple(
         indexes.title(schema.COLLECTION, index.name)

@@ -43,7 +43,7 @@ async def down(database: Any) -> None:
 
 
 class StepsUnreadable(CommandFailed):
-    """The files of the steps are not what they should be; the text names the one that is wrong."""
+    """A file of a step is wrong; the text names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Step:
 
 
 def load() -> tuple[Step, ...]:
-    """Return all steps in their order. Raises StepsUnreadable, also where a number is missing or there twice."""
+    """Return all steps in order. Raises StepsUnreadable, also where a number is missing or occurs twice."""
     files = sorted(path for path in _directory().iterdir() if _FILE.fullmatch(path.name))
     steps = tuple(_step(path) for path in files)
     if [step.number for step in steps] != list(range(1, len(steps) + 1)):

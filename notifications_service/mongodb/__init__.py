@@ -1,1 +1,1 @@
-"""How MongoDB is reached: clients, drivers, secondaries, observation."""
+"""Access to MongoDB: clients, drivers, secondaries, observation."""

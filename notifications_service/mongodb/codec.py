@@ -1,4 +1,4 @@
-"""How documents are decoded."""
+"""Decoding of documents."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 
 Document = dict[str, Any]
 
-# A date beyond what Python holds, or text that is not UTF-8, must spoil its own row, never the whole batch.
+# A date out of Python's range, or text that is not UTF-8, must make only its own row unreadable.
 CODEC_OPTIONS: Final[CodecOptions[Document]] = CodecOptions(
     tz_aware=False,
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,

@@ -1,6 +1,6 @@
 """Access to MongoDB: one client, limits on time, transactions, and driver errors turned into ours.
 
-What callers do, leaving above all, the driver does not see (``chassis.pooling.detached``).
+The driver never sees that a caller leaves (``chassis.pooling.detached``).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from chassis.context.statements import named
 from chassis.errors import CallDeadlineExceeded, ConflictRetry, DatabaseUnavailable
 from chassis.logs import logging
 from chassis.pooling.detached import Detached, proceed
-from chassis.pooling.gate import Gate
+from chassis.pooling.gate import PoolGate
 from chassis.pooling.writability import Cause, Writability
 from chassis.telemetry import shapes
 from chassis.telemetry.families import Family
@@ -47,41 +47,41 @@ from notifications_service.mongodb.settings import MongoDBSettings
 
 T = TypeVar("T")
 
-# How often a transaction that lost to another one is carried out; the pauses between add up to about 0.2 s.
+# How often a transaction that lost to another one is carried out; the pauses in between add up to about 0.2 s.
 ATTEMPTS: Final = 6
-# Seconds that the server has to end a transaction, whatever has become of the time of the transaction itself.
+# Seconds to end a transaction on the server, however little time the transaction itself has left.
 ABORT_SECONDS: Final = 2.0
 
 WRITE_CONFLICT: Final = 112
-# The server's words for an index that a query names and that is not there; the code beside them means any bad value.
+# The server's text where a query names an index that does not exist; its code alone means any bad value.
 _NO_SUCH_INDEX: Final = "hint provided does not correspond to an existing index"
-# Rows that an answer begins with, where the server's own choice is 101 and the rest takes another round trip. What does
-# not fit into an answer's 16 MiB still comes in a second one.
+# The size of the first batch of an answer. The server's default is 101 rows, and the rest takes another round trip.
+# Rows beyond the 16 MiB of an answer still come in a second one.
 _ONE_BATCH: Final = 10_000
-# Names, ids and words are compared byte for byte, also where the collection was made with another collation.
+# Texts are compared byte for byte, also where the collection was made with another collation.
 BYTEWISE: Final[Document] = {"locale": "simple"}
-# The primary was told to refuse writes, or has no room; one that finds none for its own files stops.
+# The primary was told to refuse writes, or its disk is full (if it cannot write its own files, it stops).
 _REFUSING: Final[dict[int, Cause]] = {371: "read_only", 14031: "disk_full"}
-# Shutting down, stepping down, no primary, fewer members than a majority takes: the server's own words for "not now".
+# Errors of a server that is away for now: shutting down, stepping down, no primary, no majority.
 _UNAVAILABLE: Final = frozenset({91, 100, 189, 10107, 11600, 11602, 13435, 13436, *_REFUSING})
 
 
 class CausalRead(NamedTuple):
-    """Which members may answer a read, and the cluster time that they must have reached."""
+    """A causally consistent read: the members that may answer, and the cluster time that they must have reached."""
 
     preference: Any
     after: Timestamp
 
 
 class QueryResult(NamedTuple):
-    """Rows of a query; ``cut``: their 16 MiB were full, and there may be more that match."""
+    """The rows of a query; ``cut``: they filled 16 MiB, and more rows may match."""
 
     rows: list[Document]
     cut: bool = False
 
 
 class Database:
-    """MongoDB as the services use it; every access of a call happens inside ``run()``, of others in ``limits()``."""
+    """MongoDB as the services use it; calls access it inside ``run()``, everything else inside ``limits()``."""
 
     def __init__(
         self, settings: MongoDBSettings, spans: Spans | None = None, *, pool: str = "calls", streams: int = 0
@@ -101,7 +101,7 @@ class Database:
         options = _options(settings) | {"event_listeners": listeners}
         self.driver = drivers.connect(settings.mongodb_driver, url, options)
         self.default = self.driver.client.get_default_database()
-        self._work = Detached(Gate(settings.mongodb_connection_pool_size - streams, self._query_timeout))
+        self._work = Detached(PoolGate(settings.mongodb_connection_pool_size - streams, self._query_timeout))
 
     def collection(self, name: str) -> Collection:
         """Return a collection; its documents decode by ``codec.CODEC_OPTIONS``."""
@@ -116,7 +116,7 @@ class Database:
         return families(use, labels, limit=limit, timeouts=self._pool_timeouts + gate.timeouts)
 
     async def close(self) -> None:
-        """Close every connection, once what was left behind has ended or is cancelled."""
+        """Close every connection, once work without a caller has ended or is cancelled."""
         await self._work.close()
         await self.driver.close()
 
@@ -138,16 +138,16 @@ class Database:
 
     @contextmanager
     def limits(self, parameters: Document | None = None) -> Iterator[None]:
-        """Bound all that is inside to the query timeout or the call's deadline, and translate driver errors.
+        """Limit the work inside to the query timeout or the call's deadline, and translate driver errors.
 
-        ``parameters``: of these, the log tells the sizes if this turns out slow. Raises DatabaseUnavailable,
-        CallDeadlineExceeded or ConflictRetry; DuplicateKeyError passes.
+        ``parameters``: if the work is slow, the log gets their sizes. Raises DatabaseUnavailable, CallDeadlineExceeded
+        or ConflictRetry; DuplicateKeyError passes.
         """
         with self._told(parameters or {}), pymongo.timeout(self._seconds()):
             yield
 
     def _seconds(self) -> float:
-        """Return how long what begins now may take. Raises CallDeadlineExceeded, or DatabaseUnavailable: no time."""
+        """Return how long work that begins now may take. Without time left, raises as ``limits`` does."""
         seconds = deadline.timeout(self._query_timeout)
         if seconds <= 0:
             raise CallDeadlineExceeded if deadline.has_passed() else DatabaseUnavailable
@@ -155,7 +155,7 @@ class Database:
 
     @contextmanager
     def _told(self, parameters: Document) -> Iterator[None]:
-        """Translate driver errors, and tell of what was slow."""
+        """Translate driver errors, and log slow work."""
         started, failure = monotonic(), ""
         try:
             yield
@@ -188,8 +188,9 @@ class Database:
     ) -> QueryResult:
         """Run a query and return what fits into one batch of 16 MiB; repeat it once where the connection broke.
 
-        As a plain command: the driver's cursors take a third longer for it. Without ``place`` the primary answers.
-        ``options``: of the command. Rows of other writers may be so large that the batch is cut: see ``QueryResult``.
+        It is sent as a plain command, since the driver's cursors take a third longer. Without ``place`` the primary
+        answers. ``options``: of the command. Rows of other systems may be so large that the batch is cut: see
+        ``QueryResult``.
         """
         command: Document = {"find": collection, "filter": query, "limit": limit, "hint": hint, "collation": BYTEWISE}
         # The server begins with 101 rows unless told otherwise.
@@ -221,12 +222,12 @@ class Database:
             cursor = (await self._command(command, codec.CODEC_OPTIONS, options))["cursor"]
             rows = cursor["firstBatch"]
         except InvalidBSON:
-            # A value that the driver cannot decode spoils no more than its row.
+            # A value that the driver cannot decode must make only its own row unreadable.
             cursor = (await self._command(command, undecoded.CODEC_OPTIONS, options))["cursor"]
             rows = [undecoded.decoded(row) for row in cursor["firstBatch"]]
         if not cursor["id"]:
             return QueryResult(rows)
-        # The rest would have to be asked for in the session of this command, which the driver keeps to itself.
+        # The rest could be read only in the session of this command, which the driver does not expose.
         await self.default.command({"killCursors": collection, "cursors": [cursor["id"]]}, **options)
         return QueryResult(rows, cut=True)
 
@@ -242,8 +243,8 @@ class Database:
         """Carry out ``work`` in one transaction and commit it.
 
         ``work`` runs again after a conflict with another transaction: it must have no other effects. Raises
-        ConflictRetry when ``ATTEMPTS`` did not help; DuplicateKeyError passes. However it ends, the server has nothing
-        of it open afterwards; where its caller leaves, it is aborted after the statement that is under way.
+        ConflictRetry when ``ATTEMPTS`` did not help; DuplicateKeyError passes. However it ends, it does not stay open
+        on the server; if its caller leaves, it is aborted after the statement that is under way.
         """
         return await self._work.run(partial(self._transaction, work))
 
@@ -255,7 +256,7 @@ class Database:
                 try:
                     return await self._attempt(work, until)
                 except PyMongoError as error:
-                    # Timeouts have this label, too: what has no time left is not begun again.
+                    # Timeouts have this label, too, but without time left the transaction must not run again.
                     if not error.has_error_label("TransientTransactionError") or monotonic() + pause >= until:
                         raise
                 await asyncio.sleep(pause)
@@ -277,17 +278,17 @@ class Database:
         return result
 
     async def _end(self, session: ClientSession) -> None:
-        """Leave nothing of a transaction that failed open on the server, on time of its own."""
+        """End a transaction that failed on the server, too, within a time limit of its own."""
         with suppress(PyMongoError), pymongo.timeout(ABORT_SECONDS):
             if session.in_transaction:
                 await session.abort_transaction()
             else:
-                # Its commit failed, or was not answered, and may never have come; what is committed stays so.
+                # Its commit failed or was not answered, and may not have arrived; if it did, it stays committed.
                 await self.driver.client.admin.command({"killSessions": [session.session_id]})
 
 
 def translated(error: PyMongoError) -> Exception:
-    """Return the error that a caller may see for a driver's; a defect of ours comes back as it is."""
+    """Return the error that a caller may see for a driver's error; a defect of ours is returned unchanged."""
     if error.timeout and deadline.has_passed():
         return CallDeadlineExceeded()
     if isinstance(error, BulkWriteError):
@@ -305,13 +306,13 @@ def translated(error: PyMongoError) -> Exception:
 
 
 def _of_bulk(error: BulkWriteError) -> Exception:
-    # Written, but not by a majority yet, and the primary is going: whether it stays is not known.
+    # Written, but not by a majority before the primary stepped down: it may be rolled back.
     unknown = error.details.get("writeConcernErrors")
     return DatabaseUnavailable() if unknown or _UNAVAILABLE.intersection(_codes(error)) else error
 
 
 def _codes(error: PyMongoError) -> set[int]:
-    """Return the server's numbers in an error; those of a bulk are of its writes."""
+    """Return the server's error codes in an error; a bulk write has one for each failed write."""
     details = getattr(error, "details", None)
     if not isinstance(details, dict):
         return set()
@@ -319,7 +320,7 @@ def _codes(error: PyMongoError) -> set[int]:
 
 
 def _means_unavailable(error: PyMongoError) -> bool:
-    # A wait queue that is full, no primary in time, and a connection that broke are all ConnectionFailures.
+    # A full wait queue, no primary in time, and a broken connection are all ConnectionFailures.
     if isinstance(error, ConnectionFailure | AutoReconnect) or error.timeout:
         return True
     return isinstance(error, OperationFailure) and error.code in _UNAVAILABLE
@@ -338,8 +339,8 @@ def _options(settings: MongoDBSettings) -> dict[str, Any]:
         "serverSelectionTimeoutMS": settings.mongodb_server_selection_timeout_ms,
         "connectTimeoutMS": settings.mongodb_connect_timeout_ms,
         "w": "majority",
-        # Whatever the URL says: idempotency, marks and watches would be wrong elsewhere. Reads that may be answered by
-        # others name their place.
+        # Whatever the URL says: idempotency, marks and watches would be wrong on other members. Reads that others may
+        # answer name them (``CausalRead``).
         "readPreference": "primary",
         "retryWrites": True,
         "retryReads": True,

@@ -1,7 +1,7 @@
-"""The places where PyMongo's own async API and Motor differ; everything else they spell alike.
+"""Drivers: the methods in which PyMongo's async API and Motor differ; all others are the same.
 
-Motor reached its end of life in May 2026 and stays supported by setting. Its objects are passed on under
-PyMongo's types, which describe them well enough.
+Motor reached its end of life in May 2026, and is still supported by a setting. Its objects are typed as PyMongo's,
+which describe them well enough.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Pipeline: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 class Driver(Protocol):
-    """What the rest asks of either driver."""
+    """The methods that both drivers have here."""
 
     client: MongoClient
 

@@ -1,7 +1,7 @@
-"""Tells of MongoDB's commands and of the connection pool, alike for PyMongo and Motor.
+"""Observation of MongoDB's commands and connection pools, for PyMongo and Motor alike.
 
-Commands are spans, and only traced calls pay for the driver's events: 30 to 40 µs a command. Slow statements are timed
-where limits are set (``Database.limits``), and the pool is read where somebody asks for metrics.
+Commands become spans by the driver's events, which cost 30 to 40 µs a command and are listened to only where calls are
+traced. Slow statements are timed where limits are set (``Database.limits``); pools are read when metrics are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chassis.context import statements
 from chassis.telemetry.families import Family, MetricType
 from chassis.telemetry.queries import Queries
 
-# Waits for events, for as long as it is told to.
+# A command that waits for events by design, and is never slow.
 _WAITING: Final = "watch.next"
 
 _running: Final[ContextVar[Mapping[str, Any] | None]] = ContextVar("command", default=None)
@@ -27,8 +27,8 @@ _running: Final[ContextVar[Mapping[str, Any] | None]] = ContextVar("command", de
 class CommandSpans(monitoring.CommandListener):
     """Makes every command of a traced call a span.
 
-    The driver calls it in the task, or in Motor's case the thread, that carries the command out, so the command is
-    kept in its context meanwhile. One whose caller was cancelled ends without a word.
+    The driver calls it in the task (with Motor: the thread) that carries the command out, so the command is kept in
+    its context meanwhile. If its caller is cancelled, the driver does not report the end.
     """
 
     def __init__(self, queries: Queries) -> None:
@@ -73,10 +73,10 @@ class ClientUse:
 def use_of(client: Any) -> ClientUse:
     """Read the pools of a client of either driver.
 
-    From the driver's own counters, which it keeps to itself: its public events cost every command 10 to 20 µs. A test
-    notices where an upgrade moves them.
+    It reads private counters of the driver, since its public events cost every command 10 to 20 µs. A test fails where
+    an upgrade moves them.
     """
-    # Not getattr: to PyMongo's client every unknown name is a database. Before its first use it has no topology.
+    # Not getattr, since PyMongo's client takes every unknown name for a database. It has no topology before first use.
     inner = vars(client).get("delegate", client)
     topology = vars(inner).get("_topology")
     servers = {} if topology is None else vars(topology)["_servers"]

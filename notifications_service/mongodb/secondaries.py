@@ -1,7 +1,7 @@
-"""Reads from secondaries that show what the primary would: everything acknowledged before the read began.
+"""Causally consistent reads from secondaries: they show everything that was acknowledged before the read began.
 
-The primary is asked for its time, once for all reads that begin meanwhile; a secondary answers when it has come as far
-(``afterClusterTime``). What none answers in time is read from the primary.
+The primary is asked for its cluster time, once for all reads that begin at the same time; a secondary answers when it
+has reached that time (``afterClusterTime``). If none answers in time, the primary does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from notifications_service.mongodb.drivers import Pipeline
 T = TypeVar("T")
 Preference: TypeAlias = Literal["primary", "secondaryPreferred", "nearest"]
 
-# Reads in a row that secondaries may fail before they are left alone for a while.
+# After so many failed reads in a row, secondaries are not asked for a while.
 FAILURES: Final = 3
 
 _MODES: Final = {"secondaryPreferred": SecondaryPreferred, "nearest": Nearest}
@@ -56,7 +56,7 @@ class Reader(Protocol):
 
 
 class Secondaries:
-    """What is known of the members other than the primary.
+    """Reads on the members other than the primary.
 
     For metrics: ``reads`` that they were asked, and ``fallbacks``, those of them that the primary answered in the end.
     """
@@ -70,7 +70,7 @@ class Secondaries:
         self._asked: Coalescer[None, Timestamp] = Coalescer(self._ask, max_in_flight=1)
 
     async def read(self, preference: Any, read: Callable[[CausalRead | None], Awaitable[T]]) -> T:
-        """Carry out a read at a place that shows everything acknowledged before, or else (None) on the primary."""
+        """Carry out a causally consistent read on a secondary, or else (None) on the primary."""
         place = await self._place(preference)
         if place is None:
             return await read(None)

@@ -1,7 +1,7 @@
-"""Rows that the driver cannot decode, field by field, so that a value spoils no more than its field.
+"""Undecodable rows: they are decoded field by field, so that one bad value makes only its field unreadable.
 
-MongoDB takes values that the driver refuses (binary of the old subtype 2 with a wrong length inside), and the driver
-then refuses the whole answer, with the rows of everybody else in it.
+MongoDB accepts values that the driver does not (binary of the old subtype 2 with a wrong length inside). The driver
+then fails for the whole answer, with the rows of all other users in it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ CODEC_OPTIONS: Final[CodecOptions[RawBSONDocument]] = codec.CODEC_OPTIONS.with_o
 
 
 class Undecodable:
-    """Stands where a value would."""
+    """Stands in place of a value that cannot be decoded."""
 
 
 UNDECODABLE: Final = Undecodable()
 
-# Bytes of a value by its type (https://bsonspec.org/spec.html); of others, what their own length does not count.
+# Bytes of a value by its type (https://bsonspec.org/spec.html); for types with a length, the bytes beyond that length.
 _FIXED: Final = {1: 8, 6: 0, 7: 12, 8: 1, 9: 8, 10: 0, 16: 4, 17: 8, 18: 8, 19: 16, 127: 0, 255: 0}
 _BEYOND_LENGTH: Final = {2: 4, 3: 0, 4: 0, 5: 5, 12: 16, 13: 4, 14: 4, 15: 0}
 _OBJECT: Final = 3
@@ -36,7 +36,7 @@ _LENGTH: Final = struct.Struct("<i")
 
 
 def decoded(raw: RawBSONDocument) -> Document:
-    """Decode a row as ever; where that fails, each of its fields, with ``UNDECODABLE`` for those that cannot be."""
+    """Decode a row; where that fails, decode it field by field, with ``UNDECODABLE`` for fields that fail."""
     return _decoded(bytes(raw.raw))
 
 

@@ -1,1 +1,1 @@
-"""What a notification is: its document, states, filters, retention and message."""
+"""Notifications: their document, states, filters, retention and message."""

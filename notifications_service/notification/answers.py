@@ -1,4 +1,4 @@
-"""From stored documents to the answers of the feed: masks, rows that cannot be read, statistics."""
+"""Conversion of stored documents to responses: read masks, unreadable rows, statistics."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 Notifications: TypeAlias = "RepeatedCompositeFieldContainer[notification_pb2.Notification]"
 TypeStats = GetNotificationStatsResponse.TypeStats
 
-# What an answer has beside its notifications: a token, a total, the length of each part.
+# Bytes of an answer beside its notifications: a token, a total, the length of each part.
 ENVELOPE_BYTES: Final = 512
 
-# More than any notification takes that the contract lets in: 16 KiB of zeros and commas are 90 KiB as a Struct.
+# More than any valid notification takes: 16 KiB of zeros and commas are 90 KiB as a Struct.
 LARGEST: Final = 128 * 1024
-# Bytes of an answer that MongoDB can remember whole, in a document of 16 MiB, however much more it takes there: empty
-# lists are three times as large in BSON.
+# Bytes of an answer that surely fits into a document of 16 MiB, where it is kept for repeats: BSON takes up to three
+# times as much (empty lists).
 _SURELY_STORED: Final = 5 * 1024 * 1024
 _MOST_STORED: Final = 15 * 1024 * 1024
 
@@ -44,7 +44,7 @@ _DESCRIPTOR: Final = notification_pb2.Notification.DESCRIPTOR
 
 
 class ReadMask:
-    """Which fields of `Notification` are asked for (AIP-157). Raises FieldMaskInvalid for one that is none."""
+    """A read mask of `Notification` (AIP-157). Raises FieldMaskInvalid for a field that does not exist."""
 
     __slots__ = ("_fields", "_paths", "projection")
 
@@ -72,9 +72,9 @@ EVERYTHING: Final = ReadMask(FieldMask())
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What became of rows: how many were ``taken``, shown or left out, and which of them ask for a note.
+    """The outcome of filling an answer: how many rows were ``taken``, shown or left out, and which flags are wrong.
 
-    ``hidden``: unreadable, which only a look into them tells; ``restored``: noted as such, and readable.
+    ``hidden``: rows that are unreadable and not flagged as such; ``restored``: rows that are flagged, and readable.
     """
 
     taken: int
@@ -104,10 +104,7 @@ class Answers:
         return message
 
     def fill(self, response: ListNotificationsResponse, owner: str, rows: Sequence[Document], mask: ReadMask) -> Filled:
-        """Convert a user's rows into an answer, as many as it can hold.
-
-        One that cannot be read is left out and logged, so that it never hides the others.
-        """
+        """Convert a user's rows into an answer, as many as it can hold; unreadable ones are left out and logged."""
         answers = response.notifications
         filled = self._fill(answers, owner, rows, mask)
         if response.ByteSize() <= self._limit:
@@ -148,7 +145,7 @@ class Answers:
 
 
 class BatchAnswer:
-    """The answer to a batch of creates, made before anything is stored; ``field``: blamed if it is too large."""
+    """The answer to a batch of creates, made before anything is stored; ``field``: named in the error if too large."""
 
     def __init__(self, field: str, limit: int) -> None:
         self._field = field
@@ -157,7 +154,7 @@ class BatchAnswer:
         self._response = BatchCreateNotificationsResponse()
 
     def fill(self, new: Sequence[Document]) -> None:
-        """Convert what is to be stored. Raises InvalidFields where the answer is too large to give or to remember."""
+        """Convert new documents. Raises InvalidFields where the answer is too large to be sent, or to be kept."""
         self._new, self._response = new, _batch(new)
         if (size := self._response.ByteSize()) > self._limit:
             raise answer_too_large(self._field, size, self._limit)
@@ -189,7 +186,7 @@ def stats(groups: Sequence[Document]) -> GetNotificationStatsResponse:
     for group in groups:
         channel = messages.TYPE_TO_PROTO.get(str(group["_id"].get("type")))
         if channel is None or not isinstance(group["_id"]["userId"], str):
-            # Such rows are in no list either; each is logged where it is read.
+            # Such rows are in no list, either; each is logged where it is read.
             continue
         entry = by_type.setdefault(channel, TypeStats(type=channel))
         state = states.state_of(group["_id"])
@@ -209,5 +206,5 @@ def _add(entry: TypeStats, state: State, number: int) -> None:
 
 
 def answer_too_large(field: str, needed: int, most: int) -> InvalidFields:
-    """Return the error for what would be stored and could not be answered."""
+    """Return the error for new notifications that would be too large for an answer."""
     return InvalidFields.of(field, f"the answer would take {needed} bytes, and {most} is the most", "ANSWER_BYTES")

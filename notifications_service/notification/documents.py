@@ -32,7 +32,7 @@ class Type(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """Where the delivery stands, as stored in `delivery.state`."""
+    """The state of the delivery, as stored in `delivery.state`."""
 
     PENDING = "pending"
     SENDING = "sending"
@@ -44,7 +44,7 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a caller gives of a notification that is to be created."""
+    """The part of a new notification that the caller gives."""
 
     user_id: str
     title: str
@@ -79,7 +79,7 @@ def new(draft: Draft, at: datetime) -> Document:
         "delivery": _delivery(draft, at),
     }
     if draft.type is Type.IN_APP:
-        # To be in the feed is its delivery.
+        # A notification of the feed is delivered by being stored.
         document["sentAt"] = at
     if draft.category:
         document["category"] = draft.category
@@ -100,14 +100,14 @@ def _delivery(draft: Draft, at: datetime) -> Document:
 
 
 def etag(document: Mapping[str, Any]) -> str:
-    """Return the opaque mark of this state of the document (AIP-154).
+    """Return the etag of this state of the document (AIP-154).
 
     `rev` counts this service's changes; `updatedAt` also moves when the source's own system writes.
     """
     updated = document.get("updatedAt")
     mark = f"{milliseconds(updated):x}" if isinstance(updated, datetime) else ""
     rev = document.get("rev")
-    # What another writer spoilt counts as none.
+    # An invalid value of another system counts as none.
     return f"{rev if isinstance(rev, int) and rev > 0 else 0:d}-{mark}"
 
 

@@ -1,4 +1,4 @@
-"""Which notifications of a user: the conditions of the contract as a query, and as a test of a group of rows."""
+"""Filters of notifications: the conditions of the contract as a query, and as a test of a group of rows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EVERYTHING = Filter()
 
 
 def of_states(read: bool | None, seen: bool | None, archived: bool | None) -> tuple[State, State]:
-    """Return the lowest and the highest rung that these three allow; crossed where they contradict each other."""
+    """Return the lowest and the highest rung that these three allow; lowest > highest where they contradict."""
     lowest, highest = State.UNSEEN, State.ARCHIVED
     for wanted, state in ((seen, State.SEEN), (read, State.READ), (archived, State.ARCHIVED)):
         if wanted is True:
@@ -71,15 +71,15 @@ def query(user_id: str, chosen: Filter, cutoff: datetime, *, up_to: datetime | N
 
 
 def group_key(chosen: tuple[Filter, ...]) -> Document:
-    """Return the key of a `$group` whose groups no filter of these divides: each matches one whole or not at all.
+    """Return the key of a `$group` such that each filter matches all rows of a group, or none.
 
-    Fields that none of them tests stay out, so that there are few groups.
+    It contains only fields that a filter tests, so that there are few groups.
     """
     key: Document = {flag: f"${flag}" for flag in _tested_flags(chosen)}
     if any(item.types for item in chosen):
         key["type"] = "$type"
     if tested := sorted({name for item in chosen for name in item.categories}):
-        # A caller's own word may begin with a dollar sign: only a literal keeps it a word.
+        # A caller's word may begin with a dollar sign, so it must be a literal.
         key["category"] = {"$cond": [{"$in": ["$category", {"$literal": tested}]}, "$category", None]}
     for number, item in enumerate(chosen):
         if item.created_from is not None:
@@ -90,7 +90,7 @@ def group_key(chosen: tuple[Filter, ...]) -> Document:
 
 
 def _tested_flags(chosen: tuple[Filter, ...]) -> list[str]:
-    # Whether a row stands at a rung or above is said by the fields of that rung and of those above it.
+    # The fields of a rung and of all above it say whether a row is at that rung or above.
     tested = {item.lowest for item in chosen} | {item.highest + 1 for item in chosen}
     tested.discard(State.UNSEEN)
     return [flag for state, flag, _ in states.FIELDS if state >= min(tested)]

@@ -1,4 +1,4 @@
-"""From a stored document to the `Notification` of the contract, whole or only the fields asked for."""
+"""Conversion of a stored document to the `Notification` of the contract, whole or only some fields."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ Convert = Callable[[Document], Any]
 
 
 class Unreadable(Exception):
-    """A stored document has not the form of a notification; the text names its id and the fields, never a value.
+    """A stored document is no valid notification; the text names its id and the fields, never a value.
 
-    ``is_hidden``: the conditions of ``unreadable`` do not tell; it takes a look into the document.
+    ``is_hidden``: the conditions of ``unreadable`` do not find it; only converting it does.
     """
 
     def __init__(self, document: Document, broken: Collection[str], *, is_hidden: bool) -> None:
@@ -60,7 +60,7 @@ def too_large(document: Document) -> Unreadable:
 def to_message(document: Document, fields: Iterable[str] | None = None) -> pb.Notification:
     """Convert a document; ``fields`` are names of `Notification` fields, all when None.
 
-    Raises ``Unreadable`` when a field that is asked for has a value that cannot stand there.
+    Raises ``Unreadable`` when a requested field has an invalid value.
     """
     if fields is None:
         try:
@@ -77,9 +77,9 @@ def to_message(document: Document, fields: Iterable[str] | None = None) -> pb.No
 
 
 def append(messages: RepeatedCompositeFieldContainer[pb.Notification], document: Document) -> None:
-    """Convert all of a document into a new message at the end, without the copy that appending a message takes.
+    """Convert a whole document into a new message at the end, which saves the copy of appending a message.
 
-    Raises ``Unreadable`` and leaves the messages as they were.
+    If it raises ``Unreadable``, the messages are unchanged.
     """
     number = len(messages)
     try:
@@ -90,9 +90,9 @@ def append(messages: RepeatedCompositeFieldContainer[pb.Notification], document:
 
 
 def _whole(document: Document, make: Callable[..., pb.Notification]) -> pb.Notification:  # noqa: C901 - flat: fast
-    """Convert all fields at once: by the table below it takes more than twice as long, and pages are full of them.
+    """Convert all fields at once, in less than half the time that the table below takes: pages have many messages.
 
-    A test holds it to that table, which also says what is wrong when this fails.
+    A test compares it with that table, which also finds the invalid field when this fails.
     """
     get = document.get
     seen, read, archived = get("seen"), get("read"), get("archived")
@@ -107,14 +107,14 @@ def _whole(document: Document, make: Callable[..., pb.Notification]) -> pb.Notif
     category = get("category")
     if category is None:
         category = ""
-    # To the constructor None is a field that was not given, and bytes are a text.
+    # The constructor would take None for a field that was not given, and bytes for text.
     if not (type(user_id) is type(title) is type(message) is type(category) is str):
         raise TypeError
     created, updated, sent = document["createdAt"], get("updatedAt"), get("sentAt")
     if created is None:
         raise TypeError
     created_at = _parts(created)
-    # Looked at also where the state does not hold: what is wrong is wrong in any state.
+    # Read whatever the state is, since a wrong value is an error in any state.
     seen_at, read_at, archived_at = get("seenAt"), get("readAt"), get("archivedAt")
     if seen_at is not None:
         seen_at = _parts(seen_at)
@@ -135,7 +135,7 @@ def _whole(document: Document, make: Callable[..., pb.Notification]) -> pb.Notif
         seen_at=seen_at if seen else None,
         read_at=read_at if read else None,
         archived_at=archived_at if archived else None,
-        # Most were never changed, and sent when they were created.
+        # Most notifications were sent when they were created.
         sent_at=created_at if sent == created else _parts(sent),
         scheduled_at=_parts(delivery.get("scheduledAt")),
         delivery_state=DELIVERY_STATE_TO_PROTO[delivery.get("state")],
@@ -253,7 +253,7 @@ def _id(document: Document) -> str:
 
 def _delivery(document: Document) -> Document:
     value = document.get("delivery")
-    # As in data, an object that begins with `$ref` is an object to us.
+    # As in data, an object that begins with `$ref`, of which the driver makes a DBRef, is an ordinary object.
     found: Any = value.as_doc() if isinstance(value, DBRef) else value
     if found is None:
         return _NO_DELIVERY

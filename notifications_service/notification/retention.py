@@ -1,7 +1,6 @@
-"""How long notifications are kept: said once, by the TTL index of the collection.
+"""The retention of notifications, which the TTL index of the collection defines.
 
-The sweeper of MongoDB removes rows some time after they are due, so every read leaves out by itself what is
-older than ``cutoff()``.
+MongoDB's sweeper removes rows some time after they have expired, so every read leaves out rows older than ``cutoff()``.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ DAY: Final = 86_400
 
 
 class Retention:
-    """The retention as last read from the database: a server's health probe reads it, with much else."""
+    """The retention as last read from the database; the health probe of a server reads it."""
 
     def __init__(self, collection: Collection, clock: MillisecondClock) -> None:
         self._collection = collection

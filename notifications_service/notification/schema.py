@@ -18,7 +18,7 @@ IDEMPOTENCY_KEYS: Final = "idempotency_keys"
 FEED_INDEX: Final = "feed"
 UNREADABLE_INDEX: Final = "unreadable"
 TTL_INDEX: Final = "createdAt_1"
-# Without these no query is served.
+# Queries fail without these.
 NAMED: Final = frozenset({FEED_INDEX, UNREADABLE_INDEX, TTL_INDEX})
 
 
@@ -36,7 +36,7 @@ _PRIMARY: Final = Index("_id_", (("_id", 1),))
 INDEXES: Final[dict[str, tuple[Index, ...]]] = {
     COLLECTION: (
         _PRIMARY,
-        # The source's own three.
+        # The three indexes of the source.
         Index("userId_1_createdAt_-1", (("userId", 1), ("createdAt", -1))),
         Index("read_1", (("read", 1),)),
         # Its expireAfterSeconds is a setting of the migrations and compared apart.
@@ -98,7 +98,8 @@ VALIDATOR: Final[Document] = {
     }
 }
 
-# Options of the collections beyond MongoDB's defaults. The images tell a watch whose notification was deleted.
+# Options of the collections that differ from MongoDB's defaults. The pre-images tell a watch whose notification was
+# deleted.
 OPTIONS: Final[dict[str, Document]] = {
     COLLECTION: {
         "validator": VALIDATOR,

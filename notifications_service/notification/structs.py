@@ -1,7 +1,7 @@
-"""From a caller's JSON object, as stored, to a ``google.protobuf.Struct``.
+"""Conversion of a caller's JSON object, as stored, to a ``google.protobuf.Struct``.
 
-``Struct.update`` takes twice as long: it is written in Python, asks for the kind of each value in turn, and wants a
-dict of plain values, which a stored object first has to be made into.
+``Struct.update`` takes twice as long: it tests the type of each value in turn, in Python, and needs a dict of plain
+values, into which a stored object would first have to be converted.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _NUMBERS: Final = (int, float)
 
 
 def write(target: Struct, value: object, levels: int = MAX_LEVELS) -> None:
-    """Write a stored object into an empty Struct; ``levels``: how many it may have.
+    """Write a stored object into an empty Struct; ``levels``: how many levels it may have.
 
-    Raises TypeError or ValueError for what JSON does not have, and for more levels.
+    Raises TypeError or ValueError for a value that JSON does not have, and for more levels.
     """
     # The driver makes a DBRef of an object whose first key is `$ref`; to a caller it is an object like any other.
     found: Any = value.as_doc() if isinstance(value, DBRef) else value

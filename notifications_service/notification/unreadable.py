@@ -1,11 +1,11 @@
-"""Which stored notifications no answer can show, as conditions that the database tests by itself.
+"""Unreadable notifications, as conditions that the database can test: stored rows that no answer can show.
 
-Other systems write the same collection, past its validator if they like. The index `unreadable` has these conditions
-as its filter, so the database keeps the list of such rows with every write, whoever makes it, and what counts rows
-takes them off (docs/decisions/0058). What conditions cannot say (`data` nested too deep, a value in it that JSON lacks,
-a row larger than a message) is found when a row is first read, and noted in the row under ``FLAG``.
+Other systems write the same collection, and may bypass its validator. These conditions are the filter of the index
+`unreadable`, so the database lists such rows itself, whoever writes them, and counts subtract them
+(docs/decisions/0058). Conditions cannot express some defects: `data` nested too deep, a value in it that JSON lacks, a
+row larger than a message. These are found when a row is first read, and the row is flagged by the field ``FLAG``.
 
-`messages` converts exactly the other rows; a test holds the two together, over every type of BSON in every field.
+`messages` converts exactly the other rows; a test compares the two for every type of BSON in every field.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification.documents import DeliveryState, Type
 
-# Set to true in a row whose content turned out unreadable, and removed once it can be read again.
+# True in a row whose content turned out unreadable; removed once it can be read again.
 FLAG: Final = "unreadable"
 
 # Numbers of the types of BSON: https://bsonspec.org/spec.html. The driver reads 13 to 15 as text, 6 as nothing, and 12
@@ -36,12 +36,12 @@ _LAST: Final = datetime(9999, 12, 31, 23, 59, 59, 999_000)  # noqa: DTZ001
 
 
 def _no(field: str, types: Iterable[int]) -> Document:
-    """Say that a field has a value of another type. Elements of a list are looked at, too: no list is ever right."""
+    """Return the condition that a field has another type. The elements of a list are tested, too: no list is valid."""
     return {field: {"$type": [number for number in _TYPES if number not in types]}}
 
 
 def _none_of(field: str, values: Iterable[str]) -> list[Document]:
-    """Say that a text is none of these, as the spans between them: an index's filter knows no negation."""
+    """Return the condition that a text is none of these, as ranges: the filter of an index allows no negation."""
     ordered = sorted(map(str, values))
     between = [{field: {"$gt": low, "$lt": high}} for low, high in itertools.pairwise(ordered)]
     return [{field: {"$lt": ordered[0]}}, *between, {field: {"$gt": ordered[-1]}}]
@@ -71,6 +71,6 @@ CONDITIONS: Final[Sequence[Document]] = (
     *_none_of("delivery.state", DeliveryState),
 )
 
-# The filter of the index, and what a query adds to pass such rows by.
+# The filter of the index, which queries negate to leave such rows out.
 FILTER: Final[Document] = {"$or": list(CONDITIONS)}
 PASSED_BY: Final[Document] = {"$nor": list(CONDITIONS)}

@@ -1,4 +1,4 @@
-"""Whether a recipient exists: asked of the users service, many at a time, and remembered for a short while."""
+"""Existence of recipients: the users service is asked for many at a time, and its answers are cached for a while."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from chassis.logs import logging
 from notifications_service.errors import RecipientNotFound, UsersServiceUnavailable
 from notifications_service.users_client import MAX_IDS
 
-# Answers that are remembered at most; beyond, the oldest is forgotten (about 20 MB).
+# The size of the cache, about 20 MB; the oldest answer is dropped first.
 CACHE_SIZE: Final = 100_000
 
 
 class Users(Protocol):
-    """What is asked of the users service."""
+    """The users service, as asked here."""
 
     async def missing(self, user_ids: Sequence[str]) -> set[str]:
         """Return those of the ids that name no user. Raises UsersServiceUnavailable."""
@@ -27,8 +27,8 @@ class Users(Protocol):
 class Recipients:
     """Refuses recipients that do not exist.
 
-    ``timeout``: seconds for the users service to answer. ``known`` and ``unknown``: seconds that its yes and its no
-    are believed. ``lenient``: accept everyone while it cannot be asked.
+    ``timeout``: seconds for the users service to answer. ``known`` and ``unknown``: seconds for which a yes and a no
+    are cached. ``lenient``: accept everyone while it does not answer.
     """
 
     def __init__(self, users: Users, *, timeout: float, known: float, unknown: float, lenient: bool) -> None:
@@ -51,9 +51,9 @@ class Recipients:
             raise RecipientNotFound(unknown)
 
     def forget(self, user_id: str) -> None:
-        """Drop what is remembered of a user, because it changed."""
+        """Drop the cached answer for a user that was deleted."""
         self._cache.pop(user_id, None)
-        # An answer on its way may be older than the change.
+        # An answer that is on its way may be older than the deletion.
         self._changes += 1
 
     async def _exist(self, user_ids: Iterable[str]) -> dict[str, bool]:

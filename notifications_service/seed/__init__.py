@@ -1,1 +1,1 @@
-"""Made-up notifications for the users that there are, for trying things out on a full feed."""
+"""Seed data: made-up notifications for existing users, to try things out on a full feed."""

@@ -1,4 +1,4 @@
-"""What made-up notifications say, and over which channels they come."""
+"""Templates of made-up notifications: their texts and channels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from notifications_service.notification.documents import Draft, Type
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One kind of message: how often it comes among all, its channels, and its words."""
+    """One kind of message: its share among all, its channels, and its texts."""
 
     weight: int
     category: str

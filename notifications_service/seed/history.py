@@ -1,4 +1,4 @@
-"""What became of made-up notifications: the older, the likelier they were seen, read and archived."""
+"""The history of made-up notifications: the older one is, the likelier it was seen, read and archived."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _advance(chance: Random, made: Document, state: State, at: datetime, now: da
 
 
 def _deliver(chance: Random, made: Document, at: datetime, now: datetime) -> None:
-    """Say how sending it ended. Nothing is left to send: nobody is to hear of made-up things."""
+    """Set how sending it ended. Nothing is left to be sent: nobody must receive made-up notifications."""
     drawn = chance.random()
     if drawn < 0.05:
         state = DeliveryState.CANCELLED if drawn < 0.02 else DeliveryState.SUPPRESSED

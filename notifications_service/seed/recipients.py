@@ -1,4 +1,4 @@
-"""Who gets made-up notifications: users that the users service lists."""
+"""Recipients of made-up notifications: users that the users service lists."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class UserList:
 
 
 class RandomRecipients:
-    """Draws users as feeds have them: a few get very many, most get some, and many none."""
+    """Draws users with a realistic distribution: a few get very many, most get some, and many none."""
 
     def __init__(self, user_ids: list[str], chance: Random) -> None:
         self._chance = chance
         self._ids = chance.sample(user_ids, len(user_ids))
-        # Zipf's law, without its very tip: the most notified of 1,000 users gets about 3% of all.
+        # Zipf's law with its peak cut off: the most notified of 1,000 users gets about 3% of all.
         self._weights = list(accumulate(1 / (rank + 5) for rank in range(len(user_ids))))
 
     def draw(self, number: int) -> list[str]:
-        """Return whom so many notifications go to."""
+        """Return the recipients of this many notifications."""
         return self._chance.choices(self._ids, cum_weights=self._weights, k=number)

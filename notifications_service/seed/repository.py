@@ -1,4 +1,4 @@
-"""What seeding asks of the database."""
+"""All commands of seeding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from notifications_service.notification import schema
 
 
 class SeedRepository:
-    """Writes notifications as they are, past every rule of the feed."""
+    """Stores notifications as they are, without the rules of the feed."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -25,6 +25,6 @@ class SeedRepository:
 
     @named
     async def insert(self, new: Sequence[Document]) -> None:
-        """Store notifications in one round trip. Raises BulkWriteError where one is there already."""
+        """Store notifications in one round trip. Raises BulkWriteError where one exists already."""
         with self._database.limits():
             await self._rows.insert_many(new, ordered=False)

@@ -1,4 +1,4 @@
-"""Fills the collection with made-up notifications, a thousand in a call, several calls at once."""
+"""Seeding: fills the collection with made-up notifications, a thousand in a call, several calls at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PER_BATCH: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class SeedPlan:
-    """What to make up: so many notifications of a seed for these users, ending at a time (naive UTC).
+    """The seed data to make: a number of notifications of a seed for these users, up to a time (naive UTC).
 
     ``reach``: how far back they go.
     """
@@ -35,7 +35,7 @@ class SeedPlan:
 
 
 class Seeding:
-    """Makes up what a plan says and stores it."""
+    """Makes the data of a plan and stores it."""
 
     def __init__(self, repository: SeedRepository) -> None:
         self._repository = repository

@@ -1,1 +1,1 @@
-"""What the person on call wants to know of MongoDB: ``notifications-service status`` and ``explain``."""
+"""The status report on MongoDB, for the person on call: ``notifications-service status``."""

@@ -1,4 +1,4 @@
-"""How far the members of the replica set are behind, and how much history the oplog holds."""
+"""Replication sections: how far the members of the replica set are behind, and how far the oplog reaches back."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _member(member: dict[str, Any], newest: Any) -> dict[str, Any]:
 
 
 async def oplog(database: Database) -> Section:
-    """Return how long a watcher, or a member, may be away and still go on where it was."""
+    """Return how long a watcher, or a member, may be away and can still resume."""
     local = database.driver.client.local
     first, last = await _end(local, 1), await _end(local, -1)
     if first is None or last is None:

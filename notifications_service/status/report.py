@@ -1,4 +1,4 @@
-"""Puts the status of the notifications service together: each part by itself, so that one that fails hides no other."""
+"""The status report of the notifications service; a section that fails does not affect the others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DENIED: Final = 13
 
 @dataclass(frozen=True, slots=True)
 class SectionReader:
-    """A section, how it is read, and the role that may read it."""
+    """A section, the function that reads it, and the role that it takes."""
 
     name: str
     read: Callable[[Database], Awaitable[Section]]
@@ -37,7 +37,7 @@ class SectionReader:
 
 
 async def status(settings: DatabaseSettings, clock: Clock) -> Report:
-    """Look at the database. Every part has the query timeout; nothing is raised for a database that is away."""
+    """Look at the database. Each section has the query timeout; a database that is away raises nothing."""
     report, seconds = Report(SERVICE), settings.mongodb_query_timeout_ms / 1000
     database = Database(settings)
     try:
@@ -64,14 +64,14 @@ def _parts(clock: Clock) -> list[SectionReader]:
 
 
 def _metrics_port(settings: DatabaseSettings) -> int:
-    # What `serve` takes where nothing is set.
+    # The default of `serve`.
     served = Settings.model_fields["metrics_port"].default
     return settings.metrics_port if "metrics_port" in settings.model_fields_set else int(served)
 
 
 async def _migrations(database: Database, report: Report, seconds: float, clock: Clock) -> None:
     try:
-        # First, for inside pymongo.timeout() a server is looked for as long as that lasts.
+        # The outer limit is needed because pymongo.timeout() also sets how long a server is looked for.
         async with asyncio.timeout(seconds):
             await database.default.command("ping")
         with pymongo.timeout(seconds):
@@ -108,7 +108,7 @@ def _notes(steps: Sequence[Status]) -> list[str]:
 
 async def _section(database: Database, part: SectionReader, report: Report, seconds: float) -> Section:
     if report.sections[0].reason:
-        # It did not answer a moment ago: nobody waits for it seven times.
+        # The server did not answer a moment ago, so the other sections do not wait for it, too.
         return Section(part.name, reason=report.sections[0].reason)
     try:
         with pymongo.timeout(seconds):

@@ -1,4 +1,4 @@
-"""Which versions meet here, and who is connected to the server."""
+"""Server sections: versions of the service, its driver and the server, and the server's connections."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def versions(database: Database) -> Section:
 
 
 async def connections(database: Database) -> Section:
-    """Return the server's connections, of all and by application; a service's own pool is told by its metrics."""
+    """Return the server's connections, in total and by application; the service's own pools are in its metrics."""
     status = await _admin(database, {"serverStatus": 1})
     counts = status["connections"]
     all_ = {

@@ -1,4 +1,4 @@
-"""The slow commands of the last hour, by their shapes, from what the server remembers of its log."""
+"""The slow commands of the last hour, grouped by shape, from the log that the server keeps in memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def slow_commands(database: Database, clock: Clock) -> Section:
 
 
 async def _about(database: Database, lines: list[Any], now: datetime) -> str:
-    # -1: to be told, not to change it.
+    # -1: read it without changing it.
     threshold = (await database.default.command({"profile": -1}))["slowms"]
     reach = min(now - _time(lines[0]), _HOUR).total_seconds() if lines else 0.0
     return f"commands over {threshold} ms, from the server's log (its last 1024 lines: {reach / 60:.0f} min)"
@@ -38,7 +38,7 @@ def _time(line: Any) -> datetime:
 
 
 def _commands(lines: Iterable[Any], database: str) -> Iterator[dict[str, Any]]:
-    """Yield what a line says of a command on one of the database's collections; who carries several is left out."""
+    """Yield the commands on the database's collections from log lines; lines that combine several are left out."""
     for line in lines:
         attributes = line["attr"]
         name, _, collection = attributes.get("ns", "").partition(".")

@@ -1,4 +1,4 @@
-"""How much room collections and indexes take, and which indexes are used."""
+"""Storage sections: the sizes of collections and indexes, and how often each index is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts the parts of the watch together; for the composition root."""
+"""Assembly of the watch, for the composition root."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from notifications_service.watch.session import Sources
 from notifications_service.watch.snapshot import Snapshots
 from notifications_service.watch.tokens import ResumeTokens
 
-# Seconds that the server waits for an event. While nothing happens, the position moves on that often.
+# Seconds that the server waits for an event. While nothing happens, the position advances this often.
 _WAIT: Final = 1.0
 
 
@@ -40,7 +40,7 @@ async def watch_service(
 ) -> AsyncIterator[WatchService]:
     """Run the watches of a process; every watch has ended when the context is left.
 
-    ``database``: best one with connections of its own, since the shared stream holds one all the time and each
+    ``database``: should have connections of its own, since the shared stream holds one all the time, and each
     history another. ``cutoff``: the time (naive UTC) up to which notifications are past their retention.
     ``draining``: once set, every watch ends with SHUTTING_DOWN.
     """

@@ -27,8 +27,8 @@ from notifications_service.watch.changes import (
     time_of,
 )
 
-# The place lies before the history that is kept (286) or is none of it (260, 280); or the stream cannot pass an event
-# that is too large for it (10334), which another system's row of some 16 MB may make.
+# The position is before the history that is kept (286), or not in it (260, 280), or the stream cannot pass an event
+# that is too large (10334), as of another system's row of some 16 MB.
 _LOST: Final = frozenset({260, 280, 286, 10334})
 _IMAGES: Final = frozenset({"fullDocument", "fullDocumentBeforeChange"})
 # Seconds beyond the server's own waiting after which a read counts as failed.
@@ -36,7 +36,7 @@ _STALLED: Final = 5.0
 
 
 class ChangeStream:
-    """An open stream; ``position`` is behind everything that ``next`` has returned, and only moves forward."""
+    """An open stream; ``position`` is after everything that ``next`` has returned, and only moves forward."""
 
     def __init__(self, stream: drivers.DriverChangeStream, position: StreamPosition, timeout: float) -> None:
         self.position = position
@@ -51,13 +51,13 @@ class ChangeStream:
         Raises ``HistoryLost`` and the driver's errors.
         """
         with _history_errors(), pymongo.timeout(self._timeout):
-            # The driver's own limit does not reach a thread of Motor that hangs on a dead connection.
+            # The driver's own limit does not end a thread of Motor that hangs on a dead connection.
             async with asyncio.timeout(self._timeout + 1.0):
                 event: Any = await self._stream.try_next()
         before = self.position
         self._advance()
         change = None if event is None else parse(_inflated(event))
-        # The stream begins with the whole moment of its position, of which a part may have been read before.
+        # The stream begins with all events at the time of its position, some of which may have been read before.
         return None if change is None or change.position <= before else change
 
     def _advance(self) -> None:
@@ -70,9 +70,9 @@ class ChangeStream:
 async def opened(
     database: Database, after: StreamPosition, *, wait: float, stall: float = _STALLED, match: Document | None = None
 ) -> AsyncIterator[ChangeStream]:
-    """Open the stream of what happened after a position.
+    """Open the stream of events after a position.
 
-    ``match``: a condition on the events; without images it is not known whom a change concerns, so let those pass.
+    ``match``: a condition on the events; it must pass events without images, whose user is not known.
     ``wait``: seconds that the server waits for an event; ``stall``: how much longer a read may take. Raises
     ``HistoryLost`` and the driver's errors.
     """
@@ -81,7 +81,7 @@ async def opened(
         "full_document": "whenAvailable",
         "full_document_before_change": "whenAvailable",
         "max_await_time_ms": int(wait * 1000),
-        # Else opening would also search the whole history for the first events.
+        # Otherwise opening would also search the whole history for the first events.
         "batch_size": 0,
         # Not by token: to resume after an event, the server must find it among those that pass the filter, and a
         # watcher's last position may be another user's event.

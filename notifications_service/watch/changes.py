@@ -1,4 +1,4 @@
-"""What the database says happened: change events, their order, and places between them."""
+"""Change events of MongoDB, their order, and the points from which a stream of them can be resumed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from bson import ObjectId, Timestamp
 
 from notifications_service.mongodb.codec import Document
 
-# The `_data` of a change stream's resume token: hexadecimal digits that sort as the events happened.
+# A position in a change stream: the `_data` of its resume token, hexadecimal digits that sort as the events happened.
 StreamPosition = NewType("StreamPosition", str)
 
 
 class ChangeKind(Enum):
-    """What happened to a notification."""
+    """The kind of a change to a notification."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -26,7 +26,7 @@ class ChangeKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ChangeEvent:
-    """One event; ``document`` is the notification right after it, None when it was deleted.
+    """One change event; ``document`` is the notification right after it, None when it was deleted.
 
     ``at`` is the cluster time of its commit; events of one transaction share it.
     """
@@ -41,22 +41,22 @@ class ChangeEvent:
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """A place in the stream of events: after ``position``, and after all that was committed by ``floor``.
+    """A point from which a watch can resume: after ``position``, and after everything committed by ``floor``.
 
-    A watch that starts now, or with a snapshot, begins at a time of the cluster, which lies somewhat ahead of the
-    position that the shared stream has reached: what it still brings up to that time is not for this watch.
+    A watch that starts now, or with a snapshot, begins at a cluster time that is somewhat ahead of the position that
+    the shared stream has reached. Events up to that time, which the stream still brings, are not for this watch.
     """
 
     position: StreamPosition
     floor: Timestamp | None = None
 
     def covers(self, position: StreamPosition, at: Timestamp) -> bool:
-        """Whether the event lies before this place."""
+        """Whether the event is before this point."""
         return position <= self.position or (self.floor is not None and at <= self.floor)
 
 
 class HistoryLost(Exception):
-    """Events were missed, or cannot be told to whom they belong: only a new list helps."""
+    """Events were missed, or it is not known to whom they belong; only a new list helps."""
 
 
 _KINDS: Final = {
@@ -69,7 +69,7 @@ OPERATIONS: Final = (*_KINDS, "invalidate")
 
 
 def position_of(token: Mapping[str, Any] | None) -> StreamPosition | None:
-    """Return the position in a resume token of the driver; None where there is none to go by.
+    """Return the position in a resume token of the driver; None where it has no usable one.
 
     Tokens with type bits occur only for ids that are numbers, which no notification has.
     """

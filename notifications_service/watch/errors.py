@@ -1,4 +1,4 @@
-"""Why a watch ends, each fact under its reason of ``ErrorReason``."""
+"""Errors that end a watch, each with its reason of ``ErrorReason``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From changes and documents to the responses of the contract."""
+"""Conversion of change events and documents to the responses of a watch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from notifications_service.watch.watcher import Event
 
 
 class Events:
-    """Makes responses; what cannot be shown is left out, and logged where it cannot be read."""
+    """Makes responses; expired and unreadable notifications are left out, and unreadable ones logged."""
 
     def __init__(self, tokens: ResumeTokens, cutoff: Callable[[], datetime], made: Answers) -> None:
         """``cutoff``: the time (naive UTC) up to which notifications are past their retention."""
@@ -53,7 +53,7 @@ class Events:
         return pb.WatchNotificationsResponse(snapshot_end=end, resume_token=self._tokens.issue(user_id, place))
 
     def heartbeat(self, user_id: str, place: ResumePoint | None) -> pb.WatchNotificationsResponse:
-        """Return a heartbeat at a place; None: within a snapshot, from where nothing can be resumed."""
+        """Return a heartbeat at a resume point; None: within a snapshot, where a watch cannot resume."""
         token = "" if place is None else self._tokens.issue(user_id, place)
         return pb.WatchNotificationsResponse(heartbeat=pb.WatchNotificationsResponse.Heartbeat(), resume_token=token)
 

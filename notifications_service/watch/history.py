@@ -1,7 +1,7 @@
-"""What happened to users' notifications between two places, a bounded part at a time.
+"""The history of users' notifications: change events between two positions, a bounded part at a time.
 
-For watchers that resume from a token or fell behind. Those that ask at the same time share one short change stream,
-filtered by the server, so that a thousand that reconnect at once cost a few.
+It is for watchers that resume from a token or fell behind. Those that ask at the same time share one short change
+stream, filtered by the server, so a thousand that reconnect at once need only a few streams.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from notifications_service.watch.change_stream import opened
 from notifications_service.watch.changes import ChangeEvent, HistoryLost, StreamPosition, time_of
 from notifications_service.watch.errors import ResumeTokenExpired, WatchInterrupted
 
-# Seconds that the server waits at the end of its log, where it is to say at once that there is nothing more.
+# Seconds that the server waits for more events at the end of its log; it should answer at once.
 _WAIT: Final = 0.001
 # A long history is searched in one go, at some 100,000 events a second.
 _STALL: Final = 60.0
 _SHARING: Final = 500
-# Seconds between the beginnings of histories that are read together: nobody waits for one that is much longer.
+# Histories that begin within so many seconds are read together, so that nobody waits for a much longer one.
 _NEAR: Final = 60
 
 
@@ -39,7 +39,7 @@ class HistoryRange:
 
 @dataclass(frozen=True, slots=True)
 class HistoryPart:
-    """Changes in order, and the position up to which they are all; ``lost``: they are no longer kept."""
+    """Changes in order, complete up to the position ``reached``; ``lost``: the history is no longer kept."""
 
     changes: list[ChangeEvent]
     reached: StreamPosition
@@ -58,7 +58,7 @@ class History:
         )
 
     async def read(self, wanted: HistoryRange) -> HistoryPart:
-        """Return the first of the changes wanted; at times none of them yet.
+        """Return the first changes of a range; possibly none of them yet.
 
         Raises ResumeTokenExpired when they are no longer kept, WatchInterrupted or DatabaseUnavailable when the
         database went away.
@@ -72,7 +72,7 @@ class History:
         return part
 
     async def _fetch(self, wanted: list[HistoryRange]) -> dict[HistoryRange, HistoryPart]:
-        # Who is left out has come no further, and asks again; the first one never is.
+        # Whoever is left out gets no changes, and asks again; the first one is never left out.
         unread = {item: HistoryPart([], item.after) for item in wanted}
         group = _near(wanted)
         try:
@@ -99,7 +99,7 @@ class History:
 
 
 class _Sorter:
-    """Gives changes to all who want them."""
+    """Sorts changes into the ranges that they belong to."""
 
     def __init__(self, group: Sequence[HistoryRange]) -> None:
         self.count = 0
@@ -109,18 +109,18 @@ class _Sorter:
 
     @property
     def users(self) -> list[str]:
-        """Whose changes are wanted."""
+        """The users whose changes are wanted."""
         return list(self._by_user)
 
     def take(self, change: ChangeEvent) -> None:
-        """Sort a change in; the one at the end may be of a user whom nobody asked for."""
+        """Sort a change in; the last one may belong to a user whom nobody asked for."""
         for item, changes in self._by_user.get(change.user_id, ()):
             if item.after < change.position <= item.until:
                 changes.append(change)
                 self.count += 1
 
     def parts(self, position: StreamPosition) -> dict[HistoryRange, HistoryPart]:
-        """Return what was sorted in, all being read up to a position."""
+        """Return the sorted changes, when everything up to a position was read."""
         return {
             item: HistoryPart(changes, min(max(position, item.after), item.until))
             for group in self._by_user.values()
@@ -140,8 +140,8 @@ def _concerning(users: Sequence[str], last: StreamPosition) -> Document:
             {"fullDocument.userId": {"$in": users}},
             {"fullDocumentBeforeChange.userId": {"$in": users}},
             {"fullDocument": None, "fullDocumentBeforeChange": None},
-            # The end, if it is an event, whoever it concerns: the server tells of its progress past events that it
-            # leaves out only once something else has happened, 10 seconds later in an idle cluster.
+            # The event at the end, whoever it concerns. Otherwise the server would report that it has passed it only
+            # with the next event, which in an idle cluster comes after 10 seconds.
             {"_id._data": last},
         ]
     }

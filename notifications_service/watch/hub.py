@@ -1,7 +1,7 @@
-"""The shared stream: one change stream per process, handed on to the watchers of the user concerned.
+"""The hub: one change stream per process, whose events go to the watchers of the user concerned.
 
-It opens with the first watcher, survives elections and restarts of the database by resuming after the last event it
-handed on, and closes some time after the last watcher left.
+It opens with the first watcher, survives elections and restarts of the database by resuming after the last event that
+it passed on, and closes some time after the last watcher has left.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ ToEvent = Callable[[ChangeEvent], Event | None]
 
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
-# While nothing happens, the stream is read about that often.
+# While nothing happens, the stream is read about this often.
 _READ_SECONDS: Final = 1.0
 # Events handed on before the other tasks of the loop get their turn.
 _BURST: Final = 16
 
 
 class Hub:
-    """Knows the watchers of this process by user, and how far the shared stream has come."""
+    """Keeps the watchers of this process by user, and the position of the shared stream."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Hub:
         *,
         clock: MillisecondClock,
     ) -> None:
-        """``now``: asks the database for a time by which everything acknowledged so far was committed."""
+        """``now``: asks the database for a cluster time by which everything acknowledged so far was committed."""
         self.position: StreamPosition | None = None
         # Commit time of the last event handed on.
         self.changed_at: Timestamp | None = None
@@ -64,11 +64,11 @@ class Hub:
         self._draining = draining
         self._clock = clock
         self._watchers: dict[str, set[Watcher]] = {}
-        # Set while the stream stands, short interruptions included.
+        # Set while the stream is open, short interruptions included.
         self._ready = asyncio.Event()
         # When it was last read (the loop's clock).
         self._read_at = 0.0
-        # Whether the last read found that there was no more.
+        # Whether the last read reached the end of the stream.
         self._at_end = True
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: asyncio.TimerHandle | None = None
@@ -76,10 +76,10 @@ class Hub:
 
     @property
     def lag(self) -> float:
-        """How far the shared stream is behind, in seconds: 0 at its end, and where nobody watches.
+        """How far the shared stream is behind, in seconds: 0 at its end, and while nobody watches.
 
-        While there is more to read, the age of the last event by the clock of the database's host; while the stream
-        cannot be read, the time since it was.
+        While there is more to read, it is the age of the last event by the clock of the database's host; while the
+        stream cannot be read, the time since the last read.
         """
         if not self._tasks:
             return 0.0
@@ -89,16 +89,16 @@ class Hub:
         return max(unread, documents.milliseconds(self._clock()) / 1000 - self.changed_at.time)
 
     async def join(self, watcher: Watcher) -> None:
-        """Hand on to the watcher what happens from now on.
+        """Pass events from now on to the watcher.
 
-        Raises ShuttingDown, or DatabaseUnavailable when the shared stream does not stand in time.
+        Raises ShuttingDown, or DatabaseUnavailable when the shared stream does not open in time.
         """
         self._keep_open()
         watcher.join(await self._standing())
         self._watchers.setdefault(watcher.user_id, set()).add(watcher)
 
     def leave(self, watcher: Watcher) -> None:
-        """Forget a watcher; does nothing where it is not known."""
+        """Remove a watcher; does nothing if it has not joined."""
         watchers = self._watchers.get(watcher.user_id, set())
         watchers.discard(watcher)
         if not watchers:
@@ -114,7 +114,7 @@ class Hub:
         await background.end(running)
 
     async def _standing(self) -> StreamPosition:
-        """Wait until the shared stream stands and return how far it has come."""
+        """Wait until the shared stream is open and return its position."""
         try:
             async with asyncio.timeout(self._limits.start):
                 while not self._draining.is_set():
@@ -132,7 +132,7 @@ class Hub:
         if self._tasks:
             return
         self._read_at = asyncio.get_running_loop().time()
-        # In a context of their own: they outlive the call that needs them first, and its deadline.
+        # In a context of their own, because they outlive the call that starts them, and its deadline.
         for work in (self._run(), self._end_with_drain()):
             task = asyncio.create_task(work, context=Context())
             task.add_done_callback(self._ended)
@@ -140,7 +140,7 @@ class Hub:
 
     def _stop_if_idle(self) -> None:
         self._closing = None
-        # One that was joining when the last one left has joined since.
+        # A watcher may have joined since the last one left.
         if not self._watchers:
             self._stop()
 
@@ -151,7 +151,7 @@ class Hub:
         self._forget_position()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Let no defect leave watchers waiting on a stream that has ended."""
+        """End all watches if a defect has ended the stream, so that none waits for it."""
         if task.cancelled() or task.exception() is None:
             return
         self._log.error("watch stream ended", exc_info=task.exception())
@@ -198,18 +198,18 @@ class Hub:
             while True:
                 change = await stream.next()
                 if asyncio.current_task() not in self._tasks:
-                    # Stopped, and the driver has lost the cancellation (see ``tasks.end``).
+                    # It was stopped, and the driver has lost the cancellation (see ``background.end``).
                     raise asyncio.CancelledError
                 self._hand_on(change)
                 self.position, self._read_at = stream.position, asyncio.get_running_loop().time()
                 self._at_end = change is None
                 unbroken = 0 if change is None else unbroken + 1
                 if unbroken % _BURST == _BURST - 1:
-                    # Reading what has arrived already never waits by itself.
+                    # Reading events that have arrived already does not yield to other tasks.
                     await asyncio.sleep(0)
 
     def _note_outage(self) -> None:
-        """After too long, stop pretending that nothing happens: another process may do better."""
+        """End all watches after an outage that is too long: another process may reach the database."""
         if asyncio.get_running_loop().time() - self._read_at > self._limits.outage:
             self._ready.clear()
             self._end_all(WatchInterrupted)

@@ -1,4 +1,4 @@
-"""How much a process spends on its watchers."""
+"""Limits of the watches of a process."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ class WatchLimits:
 
     # Watchers of one process; more are refused.
     watchers: int = 5_000
-    # Events that wait for one watcher in memory. What comes on top is read again from the database.
+    # Events that wait for one watcher in memory. Further ones are read again from the database.
     queue: int = 256
-    # How long a watcher whose queue ran over may go on without once being up to date.
+    # How long a watcher whose queue overflowed may take until it is up to date again.
     patience: float = 2.0
     # Streams open at once to read the histories of watchers that resume or fell behind; each takes a connection.
     catch_ups: int = 4
     # Events that each of them holds at a time.
     chunk: int = 512
-    # How long a new watcher waits for the shared stream to stand.
+    # How long a new watcher waits for the shared stream to open.
     start: float = 5.0
-    # How long the shared stream may be away before its watchers are told to try elsewhere.
+    # How long the shared stream may be interrupted before its watches are ended, to try another process.
     outage: float = 30.0
     # How long the shared stream stays open after the last watcher left.
     linger: float = 30.0

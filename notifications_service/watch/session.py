@@ -22,14 +22,14 @@ T = TypeVar("T")
 WriteResponse = Callable[[pb.WatchNotificationsResponse], Awaitable[None]]
 
 DEFAULT_SNAPSHOT: Final = 100
-# Seconds that another process's stream may be ahead of this one's. Further ahead lies only another database, say one
-# that was restored from a backup since; to wait until its time is reached would be to miss what happens until then.
+# Seconds that another process's stream may be ahead of this one's. A token that is further ahead comes from another
+# database, such as one that was restored from a backup since; waiting for its time would miss all events until then.
 _AHEAD: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the events of all sessions come from."""
+    """The sources of events of all sessions."""
 
     hub: Hub
     history: History
@@ -38,7 +38,7 @@ class Sources:
 
 
 class WatchSession:
-    """Writes the events of one watch, in order, and knows the place up to which they are written."""
+    """Writes the events of one watch, in order, and keeps the resume point up to which they are written."""
 
     def __init__(self, sources: Sources, watcher: Watcher, interval: float, write: WriteResponse) -> None:
         """``interval``: seconds without an event after which a heartbeat is due."""
@@ -51,13 +51,13 @@ class WatchSession:
         self._greeted = False
 
     async def start_now(self) -> None:
-        """Begin with what is committed from now on."""
+        """Begin with events that are committed from now on."""
         moment = await self._sources.snapshots.now(self._sources.hub.changed_at)
         self._place = ResumePoint(self._watcher.joined_at, moment)
         await self._greet()
 
     async def start_with_snapshot(self, limit: int) -> None:
-        """Begin with the unread, at most ``limit`` of them, and go on with what was committed after."""
+        """Begin with at most ``limit`` unread notifications, and go on with events committed after them."""
         await self._beat()
         snapshots, events = self._sources.snapshots, self._sources.events
         snapshot = await snapshots.draw(self._user_id, limit or DEFAULT_SNAPSHOT, self._sources.hub.changed_at)
@@ -70,7 +70,7 @@ class WatchSession:
         await self._send(events.snapshot_end(self._user_id, self._place, count, truncated=snapshot.truncated))
 
     def start_after(self, place: ResumePoint) -> None:
-        """Begin after a place of an earlier watch. Raises ResumeTokenExpired when it is none of this database's."""
+        """Begin after the resume point of an earlier watch. Raises ResumeTokenExpired for one of another database."""
         if time_of(place.position).time > time_of(self._watcher.joined_at).time + _AHEAD:
             raise ResumeTokenExpired
         self._place = place
@@ -84,7 +84,7 @@ class WatchSession:
             await self._sources.hub.join(self._watcher)
 
     async def _catch_up(self) -> None:
-        """Write what lies between the place reached and the point at which the watcher joined the shared stream."""
+        """Write the events between the resume point and the position at which the watcher joined the shared stream."""
         until = self._watcher.joined_at
         while (place := self._reached()).position < until:
             wanted = HistoryRange(self._user_id, place.position, until)
@@ -95,7 +95,7 @@ class WatchSession:
             self._place = ResumePoint(part.reached, place.floor)
 
     async def _live(self) -> None:
-        """Write what the shared stream brings, until the watcher has fallen behind."""
+        """Write the events of the shared stream until the watcher falls behind."""
         while True:
             event = await self._watcher.next(self._interval)
             if event is not None:
@@ -112,7 +112,7 @@ class WatchSession:
         return self._place
 
     def _advance(self) -> None:
-        """Everything that the shared stream has brought so far is written."""
+        """Advance the resume point to the shared stream's position: all its events so far are written."""
         position, place = self._sources.hub.position, self._reached()
         if position is not None and position > place.position:
             self._place = ResumePoint(position, place.floor)
@@ -128,7 +128,7 @@ class WatchSession:
             self._place = ResumePoint(event.position)
 
     async def _greet(self) -> None:
-        """The first event of a stream is a heartbeat: the watch is in place."""
+        """Write a heartbeat as the first event, which tells the caller that the watch has begun."""
         if not self._greeted:
             await self._beat()
 
@@ -141,7 +141,7 @@ class WatchSession:
         self._watcher.check()
 
     async def _while_beating(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for ``work``, with heartbeats meanwhile, no longer than the watch may last."""
+        """Wait for ``work``, with heartbeats meanwhile, and end with the watch."""
         task = asyncio.create_task(work)
         try:
             while not task.done():

@@ -1,6 +1,6 @@
-"""A user's unread notifications as they were at one moment of the cluster (read concern "snapshot").
+"""Snapshots of a user's unread notifications at one cluster time (read concern "snapshot").
 
-The moment is what makes the stream fit: it holds exactly what was committed by then, the stream the rest.
+A snapshot contains exactly what was committed by that time, so a stream from that time on misses and repeats nothing.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ T = TypeVar("T")
 _UNREAD: Final = Filter(highest=State.SEEN)
 # Documents fetched at a time.
 _PART: Final = 100
-# The database no longer has that moment: drawing the snapshot took minutes.
+# The database no longer keeps that cluster time: drawing the snapshot took minutes.
 _TOO_OLD: Final = 239
-# The collection was altered (a migration) just now: there is no moment to read at yet.
+# The collection was just altered by a migration, so there is no cluster time to read at yet.
 _NOT_YET: Final = 246
 _ATTEMPTS: Final = 20
 _BEGINNING: Final = Timestamp(0, 0)
@@ -41,7 +41,7 @@ _PAUSE: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class FeedSnapshot:
-    """Which notifications, oldest first, at which cluster time; ``truncated``: older ones were left out."""
+    """The ids of notifications, oldest first, at a cluster time; ``truncated``: older ones were left out."""
 
     at: Timestamp
     ids: list[ObjectId]
@@ -60,7 +60,7 @@ class Snapshots:
     async def now(self, after: Timestamp | None = None) -> Timestamp:
         """Return a cluster time: everything acknowledged before this call was committed by then.
 
-        ``after``: not before that time, as a new primary might otherwise say. Calls at the same time share a read.
+        ``after``: the time is not before this one, which a new primary might be. Calls at the same time share a read.
         """
         moment = await self._moments.get(after or _BEGINNING)
         if moment is None:

@@ -28,13 +28,13 @@ class ResumeTokens:
         self._cipher = keyring.cipher("resume-tokens")
 
     def issue(self, user_id: str, place: ResumePoint) -> str:
-        """Return the token of a place in the user's stream."""
+        """Return the token of a resume point in the user's stream."""
         floor = place.floor or Timestamp(0, 0)
         content = _HEADER.pack(_VERSION, floor.time, floor.inc) + bytes.fromhex(place.position)
         return _text(self._cipher.encrypt(content, user_id.encode()))
 
     def read(self, user_id: str, token: str) -> ResumePoint:
-        """Return the place in a token. Raises ``ResumeTokenInvalid``."""
+        """Return the resume point in a token. Raises ``ResumeTokenInvalid``."""
         try:
             sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
             content = self._cipher.decrypt(sealed, user_id.encode())

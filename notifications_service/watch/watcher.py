@@ -24,10 +24,10 @@ class Event:
 
 
 class Watcher:
-    """What the hub knows of one WatchNotifications call.
+    """The queue of one WatchNotifications call, which the hub fills.
 
-    Once its queue is full, a watcher is ``behind``: it gets nothing more, hands out what it holds, and has to catch
-    up and join again.
+    Once the queue is full, the watcher is ``behind``: it gets no more events, returns those that it has, and has to
+    catch up and join again.
     """
 
     __slots__ = (
@@ -59,7 +59,7 @@ class Watcher:
         self._current_at: float | None = None
 
     def join(self, position: StreamPosition) -> None:
-        """Begin to take what happens after a position of the shared stream."""
+        """Begin to take events after a position of the shared stream."""
         self.joined_at = position
         self.behind = False
         self._queue.clear()
@@ -75,7 +75,7 @@ class Watcher:
         return True
 
     def end(self, error: type[ServiceError]) -> None:
-        """End the watch: what is queued is dropped, since the last token handed out resumes before it."""
+        """End the watch and drop queued events: the caller's last token resumes before them."""
         self._error = self._error or error
         self._queue.clear()
         if not self.ended.done():
@@ -83,7 +83,7 @@ class Watcher:
         self._wake()
 
     def check(self) -> None:
-        """Raise why the watch has to end, if it has: the hub's reason, or ``WatcherTooSlow``."""
+        """Raise the error that ends the watch, if there is one: the hub's, or ``WatcherTooSlow``."""
         if self._error is not None:
             raise self._error
         if self.behind and self._current_at is not None and self._loop.time() - self._current_at > self._patience:

@@ -23,7 +23,7 @@ from chassis.context.statements import named
 from chassis.errors import DatabaseUnavailable
 from chassis.logs import logging
 from chassis.pooling.detached import Detached, proceed
-from chassis.pooling.gate import Gate
+from chassis.pooling.gate import PoolGate
 from chassis.schema import SchemaState
 from chassis.telemetry.queries import Queries, Spans, Target
 from users_service.mysql import revisions, schema
@@ -67,9 +67,9 @@ class Database:
         # A third of the rest reads: lists and counts take one statement, transactions several.
         reads = max(1, share // 3)
         patience = settings.mysql_pool_acquire_timeout_ms / 1000
-        self._transacting = Detached(Gate(share - share // 3, patience))
-        self._reading = Detached(Gate(reads, patience))
-        self._pointing = Detached(Gate(POINT_CONNECTIONS, patience))
+        self._transacting = Detached(PoolGate(share - share // 3, patience))
+        self._reading = Detached(PoolGate(reads, patience))
+        self._pointing = Detached(PoolGate(POINT_CONNECTIONS, patience))
         recycle = max(1, settings.mysql_pool_idle_timeout_ms // 1000)
         self._points = PointPool(POINT_CONNECTIONS, recycle, limited_arguments(settings), self.queries)
         self.writability = PrimaryWritability(self._points.leave)
@@ -247,7 +247,7 @@ async def _give_back(connection: AsyncConnection) -> None:
         log.warning("a connection did not roll back in time")
 
 
-def _with_waiters(use: PoolUse, gate: Gate) -> PoolUse:
+def _with_waiters(use: PoolUse, gate: PoolGate) -> PoolUse:
     # Callers wait at the gate for a connection, and inside the pool only for one to be opened.
     return replace(use, waiting=use.waiting + gate.waiting, timeouts=use.timeouts + gate.timeouts)
 

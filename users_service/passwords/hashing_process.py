@@ -32,10 +32,10 @@ def main() -> None:
 
 
 def _step_back() -> None:
-    # A service that was told to end hashes on while it drains; this process ends with it.
+    # The service still hashes while it drains, so signals are ignored; this process ends with the service.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # What follows is refused in some containers, and elsewhere not known: it is no reason not to hash.
+    # Some containers refuse the following, and some systems do not know it; hashing works without.
     with suppress(OSError):
         os.nice(NICENESS)
     with suppress(OSError):
@@ -43,7 +43,7 @@ def _step_back() -> None:
 
 
 def _end_before_service() -> None:
-    # From what the service has: pods start with a high score, and to lower it takes a privilege.
+    # Added to the service's own score: pods start with a high one, and lowering it takes a privilege.
     with open(OUT_OF_MEMORY) as score:  # noqa: PTH123 - pathlib takes a megabyte
         higher = min(int(score.read()) + SCORE_ABOVE_SERVICE, HIGHEST_SCORE)
     with open(OUT_OF_MEMORY, "w") as score:  # noqa: PTH123

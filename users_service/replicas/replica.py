@@ -16,7 +16,7 @@ from chassis.errors import Overloaded
 from chassis.logs import logging
 from chassis.peers.breaker import CircuitBreaker
 from chassis.pooling.detached import Detached
-from chassis.pooling.gate import Gate
+from chassis.pooling.gate import PoolGate
 from chassis.telemetry.queries import Queries
 from users_service.endpoints import Endpoint
 from users_service.mysql.database import Work
@@ -69,7 +69,7 @@ class Replica:
         self._link = Link(own, settings.mysql_replica_timeout_ms / 1000)
         size = settings.mysql_replica_pool_max_connections - CONNECTIONS
         self._query_timeout = settings.mysql_query_timeout_ms / 1000
-        self._work = Detached(Gate(size, settings.mysql_pool_acquire_timeout_ms / 1000))
+        self._work = Detached(PoolGate(size, settings.mysql_pool_acquire_timeout_ms / 1000))
         self._engine = new_engine(own, size=size, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
         observe(self._engine, queries.at(*endpoint))
 

@@ -11,7 +11,7 @@ import pytest
 from chassis.context import calls, deadline
 from chassis.errors import CallDeadlineExceeded, Overloaded
 from chassis.pooling.detached import CallerLeft, Detached, proceed
-from chassis.pooling.gate import Gate
+from chassis.pooling.gate import PoolGate
 
 name: ContextVar[str] = ContextVar("name")
 
@@ -44,7 +44,7 @@ class Step:
 @pytest.fixture
 def work() -> Detached:
     """Room for one piece of work."""
-    return Detached(Gate(1, 0.05))
+    return Detached(PoolGate(1, 0.05))
 
 
 async def ended(work: Detached) -> None:

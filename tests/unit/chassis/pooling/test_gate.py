@@ -8,12 +8,12 @@ import pytest
 
 from chassis.context import deadline
 from chassis.errors import CallDeadlineExceeded, Overloaded
-from chassis.pooling.gate import Gate
+from chassis.pooling.gate import PoolGate
 
 
 async def test_places_are_handed_on_in_order() -> None:
     """Whoever came first is next, and nobody passes by those who wait."""
-    gate, order = Gate(1, 10), []
+    gate, order = PoolGate(1, 10), []
 
     async def enter(name: str) -> None:
         await gate.enter()
@@ -31,7 +31,7 @@ async def test_places_are_handed_on_in_order() -> None:
     assert (gate.inside, gate.waiting) == (0, 0)
 
 
-async def next_in(gate: Gate, order: list[str]) -> None:
+async def next_in(gate: PoolGate, order: list[str]) -> None:
     """Let the loop run until whoever was let in has gone on."""
     before = len(order)
     while len(order) == before:  # noqa: ASYNC110 - nothing tells
@@ -41,7 +41,7 @@ async def next_in(gate: Gate, order: list[str]) -> None:
 
 async def test_a_gate_that_stays_full_is_overload() -> None:
     """It is our limit that is told, not a database that is away, and it is counted."""
-    gate = Gate(1, 0.01)
+    gate = PoolGate(1, 0.01)
     await gate.enter()
     with pytest.raises(Overloaded):
         await gate.enter()
@@ -50,7 +50,7 @@ async def test_a_gate_that_stays_full_is_overload() -> None:
 
 async def test_a_call_waits_no_longer_than_its_deadline() -> None:
     """Whose time is up hears that it is."""
-    gate = Gate(1, 10)
+    gate = PoolGate(1, 10)
     await gate.enter()
     with deadline.within(0.01), pytest.raises(CallDeadlineExceeded):
         await gate.enter()
@@ -58,7 +58,7 @@ async def test_a_call_waits_no_longer_than_its_deadline() -> None:
 
 async def test_a_place_given_to_one_who_leaves_at_that_moment_goes_on_to_the_next() -> None:
     """A cancellation in the same turn of the loop as the hand-over loses no place."""
-    gate = Gate(1, 10)
+    gate = PoolGate(1, 10)
     await gate.enter()
     leaving, next_one = asyncio.create_task(gate.enter()), asyncio.create_task(gate.enter())
     await asyncio.sleep(0)
