@@ -165,7 +165,7 @@ def _upgrade(connection: Connection, before: SchemaState, target: str, limits: L
     if not before.applied:
         with _told("the database was not looked at"):
             rehearsal.refuse_foreign_tables(connection, [scripts[number] for number in before.pending])
-    with _guarded(connection, limits), _told(lambda: f"revision {_next(connection)} failed"):
+    with _told(lambda: f"revision {_next(connection)} failed"), _guarded(connection, limits):
         command.upgrade(_with(connection), target)
 
 
@@ -176,8 +176,8 @@ def _downgrade(connection: Connection, before: SchemaState, target: str, limits:
             guards.enter_context(losses.refused(connection))
             with _told("the database was not looked at"):
                 rehearsal.refuse_losses(connection, [scripts[number] for number in _undone(before.applied, target)])
-        guards.enter_context(_guarded(connection, limits, undoing=True))
         guards.enter_context(_told(lambda: f"revision {_last(connection)} failed to be undone"))
+        guards.enter_context(_guarded(connection, limits, undoing=True))
         command.downgrade(_with(connection), target)
 
 
@@ -187,7 +187,7 @@ def _restore(connection: Connection, limits: LockLimits, say: Say) -> list[str]:
     with _told("nothing was restored"):
         missing = mending.additions(connection)
     for addition in missing:
-        with _guarded(connection, limits), _told(f"the {addition.title} was not restored"):
+        with _told(f"the {addition.title} was not restored"), _guarded(connection, limits):
             addition.carry_out()
         restored.append(addition.title)
         say(f"restored {addition.title}")
@@ -212,14 +212,14 @@ def _undone(applied: Sequence[str], target: str) -> list[str]:
 @contextmanager
 def _guarded(connection: Connection, limits: LockLimits, *, undoing: bool = False) -> Iterator[None]:
     """Check each statement before it is carried out."""
-    with ExitStack() as guards:
-        guards.enter_context(table_definitions.compared(connection))
-        if not limits.allow_locking:
-            guards.enter_context(online.enforced(connection, limits))
-        try:
+    try:
+        with ExitStack() as guards:
+            guards.enter_context(table_definitions.compared(connection))
+            if not limits.allow_locking:
+                guards.enter_context(online.enforced(connection, limits))
             yield
-        except WouldLock as reason:
-            raise MigrationRefused(f"revision {(_last if undoing else _next)(connection)}", reason) from None
+    except WouldLock as reason:
+        raise MigrationRefused(f"revision {(_last if undoing else _next)(connection)}", reason) from None
 
 
 def _next(connection: Connection) -> str:
