@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from pymongo.errors import OperationFailure
 
 import migrations.mongodb
+import notifications_service
 from notifications_service.cli import main
 from notifications_service.migrations import steps
 from notifications_service.notification import schema
@@ -425,7 +426,7 @@ def example(begins: str) -> str:
 
 def test_the_probe_names_the_indexes_that_queries_name(migrated: Any) -> None:
     """Every index by which the code asks is one that health looks for."""
-    sources = [path.read_text() for path in (Path(schema.__file__).parent).rglob("*.py")]
+    sources = [path.read_text() for path in Path(notifications_service.__file__).parent.rglob("*.py")]
     assert any("hint=FEED_INDEX" in source for source in sources)
     assert set(migrated.notifications.index_information()) >= schema.NAMED
     with pytest.raises(OperationFailure):
