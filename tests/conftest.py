@@ -1,4 +1,4 @@
-"""What every test can ask for: the harness's fixtures."""
+"""Fixtures of the harness, for all tests."""
 
 from __future__ import annotations
 

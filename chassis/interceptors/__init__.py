@@ -1,4 +1,4 @@
-"""What happens around every handler, one concern per file, composed once per method.
+"""Interceptors: the concerns around every handler, one in each file, composed once per method.
 
 A handler takes the request and the context and returns the response (None for a server stream, which
 writes to the context itself). All that a call needs is in the flat ``envelope``; what may refuse a call before its

@@ -21,12 +21,12 @@ from chassis.interceptors.errors import fail
 from chassis.interceptors.gates import Gate, GateCheck, bind
 from chassis.interceptors.in_flight import InFlight
 
-# Told of every call when it has ended: the access log, metrics.
+# Called with every call that has ended; used for the access log and metrics.
 Observer = Callable[[Call], None]
 # Turns the bytes of a request into a valid message, or raises a domain error.
 Prepare = Callable[[bytes], Any]
 Encode = Callable[[Any], bytes]
-# gRPC tells of the end of a caller in two ways, of which the lesser may come first.
+# gRPC reports that a caller has gone by the end of its messages and by a cancellation, which may come a moment later.
 _GONE_SECONDS: Final = 0.01
 _Serve = Callable[[Call, Any, Context], Awaitable[None]]
 
@@ -35,14 +35,14 @@ _Serve = Callable[[Call, Any, Context], Awaitable[None]]
 class Envelope:
     """Makes the outermost handlers of unary and streaming methods.
 
-    To gRPC all of them take a stream of requests: it runs such a handler as soon as the headers are there, and so a
-    call is counted, refused and ended while its message is awaited
+    To gRPC all of them take a stream of requests, because it runs such a handler as soon as the headers have arrived.
+    So a call can be counted, refused and ended while its message is still awaited
     (docs/decisions/0054-admission-from-the-headers-on.md).
     """
 
     in_flight: InFlight
     observers: Sequence[Observer] = ()
-    # Told of every call at its beginning, in the call's own task: tracing.
+    # Called at the beginning of every call, in the call's own task; used for tracing.
     begin: Observer | None = None
     # What may refuse a call that was admitted, by its headers alone.
     gates: Sequence[Gate] = ()
@@ -140,6 +140,6 @@ def _entered(context: Context) -> Call:
 
 
 async def _without_message() -> NoReturn:
-    """End a call whose caller has said all that it will say, or has gone: then the cancellation comes meanwhile."""
+    """End a call that ended before its first message; if the caller has gone, the cancellation comes meanwhile."""
     await asyncio.sleep(_GONE_SECONDS)
     raise InvalidFields(())

@@ -29,7 +29,7 @@ async def fail(call: Call, context: Context, error: BaseException) -> NoReturn:
         call.code = "ABORTED_BY_HANDLER" if isinstance(error, Exception) else "CANCELLED"
         raise error
     if context.cancelled():
-        # Its caller went while it was being written to, of which gRPC tells with an error of its own.
+        # The caller went while the answer was being written, which gRPC reports by an error of its own.
         call.code = "CANCELLED"
         raise asyncio.CancelledError from error
     logging.get("chassis.errors").error("unexpected error", method=call.method, exc_info=error)

@@ -31,7 +31,7 @@ class InFlight:
         self._max_streams = max_streams
         self._unary: dict[Call, None] = {}
         self._streams: dict[Call, None] = {}
-        # Those of the streams whose message has not come yet.
+        # Streams whose message has not arrived yet.
         self._opening: dict[Call, None] = {}
 
     @property
@@ -114,8 +114,8 @@ class InFlight:
 class ProbesInFlight(InFlight):
     """Health checks in flight: never refused, since a probe that is not answered ends the process.
 
-    A check whose message has come is answered at once, so whatever fills the limit is waiting for a message that
-    does not come: the oldest of those gives way.
+    A check whose message has arrived is answered at once, so only checks without a message can fill the limit. Then
+    the oldest of them is ended.
     """
 
     def _make_room(self) -> None:
@@ -131,7 +131,7 @@ def _end(call: Call, cause: type[ServiceError]) -> None:
 
 
 def taken_back(call: Call) -> type[ServiceError] | None:
-    """Return the error for which the server has cancelled a call, and take the cancellation back; None: it has not."""
+    """Undo the server's cancellation of a call and return the error that it stands for; None if there was none."""
     task: asyncio.Task[Any] | None = call.task
     if call.ended_by is not None and task is not None:
         task.uncancel()

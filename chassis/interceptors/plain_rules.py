@@ -20,7 +20,7 @@ _UNLIMITED: Final = 1 << 62
 
 
 def shortcut(descriptor: Any) -> Accept | None:
-    """Return what accepts requests of a type that certainly keep their rules; None when they are not plain."""
+    """Return a check that accepts only requests that keep their rules; None for a type whose rules are not plain."""
     oneofs = [oneof for oneof in descriptor.oneofs if len(oneof.fields) > 1]
     members = {field.name for oneof in oneofs for field in oneof.fields}
     alone = [_field(field) for field in descriptor.fields if field.name not in members]
@@ -34,7 +34,7 @@ def _field(field: FieldDescriptor) -> Accept | None:
     """Return the check of a field that belongs to no oneof; None when its rules are not plain."""
     name, options = field.name, field.GetOptions()
     if field.message_type is not None:
-        # It may have rules of its own; unset it has nothing to check, unless it is required.
+        # The message in it may have rules of its own, but an unset field has nothing to check unless it is required.
         plain = not field.is_repeated and not options.HasExtension(validate_pb2.field)
         return (lambda request: not request.HasField(name)) if plain else None
     if not options.HasExtension(validate_pb2.field):

@@ -22,9 +22,9 @@ class Validation:
         self._validator = Validator()
 
     def check(self, request_class: type[Message]) -> Check:
-        """Return what raises ``InvalidFields`` with every violation of a request of this type.
+        """Return a check that raises ``InvalidFields`` with every violation of a request of this type.
 
-        The rules are compiled now, so that no caller waits for it.
+        The rules are compiled now, so that no call waits for that.
         """
         collect = self._validator.collect_violations
         collect(request_class())

@@ -30,10 +30,10 @@ Registration: TypeAlias = tuple[Callable[[Any, Any], None], object]
 
 
 class Asynchronous(partial[Awaitable[Any]]):
-    """A unary handler of which gRPC sees at once that it is asynchronous.
+    """A unary handler that gRPC recognises at once as asynchronous.
 
-    It asks twice for every call, and looks for an awaitable first: of a plain function it learns by eight calls of
-    ``inspect``, which cost more than waiting for the message ourselves does.
+    gRPC tests the handler twice for every call. It finds ``__await__`` first; for a plain function it
+    calls ``inspect`` eight times, which costs more than waiting for the message ourselves.
     """
 
     def __await__(self) -> NoReturn:
@@ -89,7 +89,7 @@ class Composer:
 
     envelope: Envelope
     validation: Validation
-    # Bytes of the largest message that gRPC sends: beyond, it would fail the call after the envelope has called it OK.
+    # Bytes of the largest message that gRPC sends. A larger one would fail after the envelope has counted the call OK.
     max_message_bytes: int = 1 << 30
 
     def router(self, services: Mapping[str, Mapping[str, Any]]) -> Router:
@@ -130,7 +130,7 @@ class Composer:
         return bounded
 
     def prepare(self, decode: Callable[[bytes], Any]) -> Prepare:
-        """Return what turns the bytes of a request into a valid message, or raises ``InvalidFields``."""
+        """Return a function that turns the bytes of a request into a valid message, or raises ``InvalidFields``."""
         kind = type(decode(b""))
         check = self.validation.check(kind)
 

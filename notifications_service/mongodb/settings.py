@@ -1,4 +1,4 @@
-"""Where MongoDB is and how it is used."""
+"""Settings of MongoDB: its address, and how it is used."""
 
 from __future__ import annotations
 

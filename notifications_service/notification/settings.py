@@ -1,4 +1,4 @@
-"""How long a notification is kept."""
+"""Settings of the retention of notifications."""
 
 from __future__ import annotations
 

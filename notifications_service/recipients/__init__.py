@@ -1,1 +1,1 @@
-"""Who may be sent a notification: users that exist."""
+"""Recipients: a notification may be sent only to users that exist."""

@@ -1,4 +1,4 @@
-"""Whether recipients are checked, where, and how long an answer is believed."""
+"""Settings of the recipient check: whether and where users are looked up, and how long answers are cached."""
 
 from __future__ import annotations
 

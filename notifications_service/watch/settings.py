@@ -1,4 +1,4 @@
-"""How much a process spends on its watchers."""
+"""Settings of the watches of a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the writers of a drill were told: every acknowledged write, and when."""
+"""The ledger of a drill: every acknowledged write, and when it was acknowledged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What script/server says when all is up: where everything is, and what to type next."""
+"""The banner of script/server when all is up: where everything is, and what to type next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in the two databases: counted, in use by somebody, and deleted."""
+"""The contents of the two databases: counted, in use by somebody, and deleted."""
 
 from __future__ import annotations
 

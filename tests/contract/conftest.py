@@ -1,4 +1,4 @@
-"""What the contract tests share: the described protos, and the golden files."""
+"""Fixtures of the contract tests: the described protos, and the golden files."""
 
 from __future__ import annotations
 

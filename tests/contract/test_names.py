@@ -1,4 +1,4 @@
-"""One name stands for one thing: no two rooms give one class name to different things."""
+"""Names and first words: one name stands for one thing, and a module begins with the term for what it is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = ("chassis", "users_service", "notifications_service")
 
 # Names that rooms share because they mean the same in each, and where the word comes from.
 SHARED = {
@@ -30,7 +31,7 @@ def names(module: ast.Module) -> Iterator[str]:
 def places() -> dict[str, list[tuple[str, str]]]:
     """Return where each name is defined: packages and their rooms, one for each definition."""
     found = defaultdict(list)
-    for package in ("chassis", "users_service", "notifications_service"):
+    for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
             room = path.relative_to(ROOT / package).with_suffix("").parts[0]
             for name in names(ast.parse(path.read_text())):
@@ -53,3 +54,15 @@ def test_a_name_on_the_list_is_shared() -> None:
     """A name that only one room still has would let another meaning in."""
     found = places()
     assert [name for name in SHARED if not is_ambiguous(found[name])] == []
+
+
+def test_a_module_says_what_it_is_in_its_first_words() -> None:
+    """A docstring that begins with a question word leaves the reader without the term to search for."""
+    questions = {"What", "Whether", "How", "Where", "Which", "Who", "Why"}
+    opaque = []
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            words = (ast.get_docstring(ast.parse(path.read_text())) or "").split(maxsplit=1)
+            if words and words[0] in questions:
+                opaque.append(str(path.relative_to(ROOT)))
+    assert opaque == []

@@ -1,4 +1,4 @@
-"""Where the database servers of a test run are: one of each kind per run, shared by all its processes.
+"""The database servers of a test run: one of each kind per run, shared by all its processes.
 
 The servers named in the environment come first; else local processes, or containers, started at the first
 use by a keeper (tests/harness/keeper.py) that ends with the run, whatever ends it.

@@ -1,4 +1,4 @@
-"""Where the log of servers in a test's process goes, and what each test finds of it when it starts."""
+"""Logs of servers in a test's process: where they go, and how each test leaves logging as it was."""
 
 from __future__ import annotations
 

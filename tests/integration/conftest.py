@@ -1,4 +1,4 @@
-"""What all tests of the notifications service share: the server under both drivers, and a user for each test."""
+"""Fixtures of the notifications service's tests: the server under both drivers, and a user for each test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many attempts are allowed."""
+"""Settings of the rate limits on attempts."""
 
 from __future__ import annotations
 

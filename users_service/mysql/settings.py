@@ -1,4 +1,4 @@
-"""Where MySQL is and how it is used."""
+"""Settings of MySQL: its address, and how it is used."""
 
 from __future__ import annotations
 

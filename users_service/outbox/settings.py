@@ -1,4 +1,4 @@
-"""Where calls left in the outbox go, and how soon."""
+"""Settings of the outbox: where its calls go, and how soon."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a password hash costs, and how many may be computed at once."""
+"""Settings of password hashing: the cost of a hash, and how many are computed at once."""
 
 from __future__ import annotations
 

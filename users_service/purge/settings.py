@@ -1,4 +1,4 @@
-"""How often the server purges, and what it keeps."""
+"""Settings of the purge: how often the server purges, and what it keeps."""
 
 from __future__ import annotations
 

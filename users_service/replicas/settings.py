@@ -1,4 +1,4 @@
-"""Where the replicas are, and how far behind they may be."""
+"""Settings of read replicas: their addresses, and how far behind they may be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the faults of the notifications service need: a mongod that may be killed, and told to fail."""
+"""Fixtures of the fault tests of the notifications service: a mongod that may be killed, and told to fail."""
 
 from __future__ import annotations
 
