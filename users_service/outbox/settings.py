@@ -6,11 +6,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from chassis.settings import FeatureSettings, Milliseconds
+from chassis.settings import Milliseconds, ServerSettings
 
 
-class OutboxSettings(FeatureSettings):
-    """Where calls left in the outbox go, and how soon."""
+class OutboxSettings(ServerSettings):
+    """Where calls left in the outbox go, and how soon; how the other service is called is a server's setting."""
 
     notifications_address: str = "127.0.0.1:50052"
     """The notifications service; `off`: what is to be sent there waits in the outbox."""

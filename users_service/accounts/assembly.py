@@ -1,0 +1,31 @@
+"""Puts AccountService together; for the composition root."""
+
+from __future__ import annotations
+
+from vibework.users.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
+
+from chassis.serving.registration import Registration
+from users_service.accounts.password_changes import Credentials
+from users_service.accounts.provider_sign_in import AccountSignIn
+from users_service.accounts.rotation import TokenRotation
+from users_service.accounts.service import AccountService
+from users_service.accounts.servicer import AccountServicer
+from users_service.accounts.tokens import TokenCipher
+from users_service.attempts.limiter import Attempts
+from users_service.parts import Parts
+from users_service.sessions.service import SessionService
+from users_service.users.proofs import VoidProofs
+
+
+def assemble(parts: Parts, sessions: SessionService, attempts: Attempts, void_proofs: VoidProofs) -> Registration:
+    """Return AccountService with its registration."""
+    database, clock = parts.database, parts.clock
+    cipher = TokenCipher(parts.keyring)
+    rotation = TokenRotation(database, cipher)
+    servicer = AccountServicer(
+        AccountService(database, parts.query, parts.idempotency, cipher, rotation, clock, void_proofs),
+        AccountSignIn(database, cipher, attempts, clock),
+        Credentials(database, parts.passwords, attempts, sessions.validate, clock, void_proofs=void_proofs),
+        parts.pages,
+    )
+    return add_AccountServiceServicer_to_server, servicer

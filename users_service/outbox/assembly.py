@@ -1,0 +1,31 @@
+"""Puts the outbox together; for the composition root."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from chassis.clock import Clock
+from chassis.serving.lifecycle import Scope
+from chassis.telemetry.start import Telemetry
+from users_service.mysql.database import Database
+from users_service.notifications_client import NotificationsClient
+from users_service.outbox import metrics
+from users_service.outbox.model import DELETE_USER_NOTIFICATIONS
+from users_service.outbox.relay import EntryHandler, Relay
+from users_service.outbox.settings import OutboxSettings
+
+
+async def open_relay(
+    settings: OutboxSettings, database: Database, clock: Clock, scope: Scope, telemetry: Telemetry
+) -> Relay:
+    """Make the relay; its channel to the notifications service, if there is one, closes with ``scope``."""
+    handlers: dict[str, EntryHandler] = {}
+    if settings.sends_notifications:
+        metrics.of_outbox(telemetry.registry, database, clock)
+        client = await scope.resources.enter_async_context(
+            NotificationsClient(settings, settings.notifications_address, telemetry.interceptors)
+        )
+        handlers[DELETE_USER_NOTIFICATIONS] = lambda entry: client.delete_user_notifications(
+            entry.payload["user_id"], entry.id
+        )
+    return Relay(database, handlers, clock, poll=timedelta(milliseconds=settings.outbox_poll_ms))

@@ -1,0 +1,27 @@
+"""What the features of the service share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chassis.clock import Clock
+from chassis.contract.keyset import Pages, TimeAndId
+from chassis.keyring import Keyring
+from users_service.idempotency import Idempotency
+from users_service.mysql.database import Database
+from users_service.passwords.hasher import Passwords
+from users_service.replicas.reads import Query
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the services share."""
+
+    database: Database
+    # For reads that replicas may carry out.
+    query: Query
+    keyring: Keyring
+    idempotency: Idempotency
+    passwords: Passwords
+    pages: Pages[TimeAndId]
+    clock: Clock

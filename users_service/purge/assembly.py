@@ -1,0 +1,28 @@
+"""Puts the purge of the server together; for the composition root."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any, NoReturn
+
+from chassis.background import repeat
+from chassis.clock import Clock
+from users_service.mysql.database import Database
+from users_service.purge.service import Purge, PurgeRunning
+from users_service.purge.settings import PurgeSettings
+
+
+def purging(settings: PurgeSettings, database: Database, clock: Clock) -> Coroutine[Any, Any, NoReturn]:
+    """Return the endless work that purges at each interval."""
+    purge = Purge(database, keep=timedelta(days=settings.purge_keep_days))
+
+    async def once() -> None:
+        try:
+            await purge.run(clock())
+        except PurgeRunning:
+            # Another process does this round.
+            return
+
+    return repeat("purge", once, lambda: asyncio.sleep(settings.purge_interval_ms / 1000))

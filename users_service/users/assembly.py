@@ -1,0 +1,37 @@
+"""Puts UserService together; for the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vibework.users.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
+
+from chassis.serving.registration import Registration
+from users_service.parts import Parts
+from users_service.users.proofs import VoidProofs
+from users_service.users.reads import UserReads
+from users_service.users.service import StorePassword, UserService
+from users_service.users.servicer import UserServicer
+
+
+def assemble(
+    parts: Parts,
+    reads: UserReads,
+    *,
+    on_deleted: Callable[[], None],
+    store_password: StorePassword,
+    void_proofs: VoidProofs,
+) -> Registration:
+    """Return UserService with its registration."""
+    service = UserService(
+        database=parts.database,
+        query=parts.query,
+        reads=reads,
+        idempotency=parts.idempotency,
+        passwords=parts.passwords,
+        clock=parts.clock,
+        on_deleted=on_deleted,
+        store_password=store_password,
+        void_proofs=void_proofs,
+    )
+    return add_UserServiceServicer_to_server, UserServicer(service, parts.pages)
