@@ -6,11 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from chassis.settings import FeatureSettings, Milliseconds
+from chassis.settings import Milliseconds, ServerSettings
 
 
-class RecipientSettings(FeatureSettings):
-    """Whether recipients are checked, where, and how long an answer is believed."""
+class RecipientSettings(ServerSettings):
+    """Whether recipients are checked, where, and how long an answer is believed.
+
+    How the other service is called is a server's setting.
+    """
 
     users_address: str = "127.0.0.1:50051"
     """The users service, which says whether a recipient exists."""

@@ -10,21 +10,55 @@ from functools import partial
 from typing import Final
 
 from chassis.keyring import Keyring
+from chassis.serving.lifecycle import Scope
+from chassis.telemetry.registry import Registry
 from notifications_service.clock import MillisecondClock
 from notifications_service.mongodb.database import Database
 from notifications_service.notification.answers import Answers
-from notifications_service.watch import change_stream
+from notifications_service.notification.retention import Retention
+from notifications_service.watch import change_stream, metrics
 from notifications_service.watch.events import Events
 from notifications_service.watch.history import History
 from notifications_service.watch.hub import Hub
 from notifications_service.watch.limits import WatchLimits
 from notifications_service.watch.service import WatchService
 from notifications_service.watch.session import Sources
+from notifications_service.watch.settings import WatchSettings
 from notifications_service.watch.snapshot import Snapshots
 from notifications_service.watch.tokens import ResumeTokens
 
 # Seconds that the server waits for an event. While nothing happens, the position advances this often.
 _WAIT: Final = 1.0
+
+
+async def open_watches(
+    settings: WatchSettings,
+    database: Database,
+    retention: Retention,
+    *,
+    keyring: Keyring,
+    made: Answers,
+    clock: MillisecondClock,
+    scope: Scope,
+    registry: Registry,
+) -> WatchService:
+    """Return the watches of a process; every one has ended when ``scope`` closes. The rest as ``watch_service``."""
+    limits = _limits(settings)
+    watches = await scope.resources.enter_async_context(
+        watch_service(database, retention.cutoff, keyring, limits, scope.draining, made=made, clock=clock)
+    )
+    metrics.of_watches(registry, watches)
+    return watches
+
+
+def _limits(settings: WatchSettings) -> WatchLimits:
+    return WatchLimits(
+        watchers=settings.watch_max_watchers,
+        queue=settings.watch_queue_events,
+        patience=settings.watch_patience_ms / 1000,
+        catch_ups=settings.watch_max_catch_ups,
+        outage=settings.watch_outage_ms / 1000,
+    )
 
 
 @asynccontextmanager

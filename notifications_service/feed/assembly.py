@@ -1,0 +1,51 @@
+"""Puts NotificationService together; for the composition root."""
+
+from __future__ import annotations
+
+from vibework.notifications.v1.notification_service_pb2_grpc import add_NotificationServiceServicer_to_server
+
+from chassis.contract.pagetokens import PageTokens
+from chassis.keyring import Keyring
+from chassis.serving.registration import Registration
+from notifications_service.clock import MillisecondClock
+from notifications_service.feed.batching import SharedCommands
+from notifications_service.feed.paging import pages_of_the_feed
+from notifications_service.feed.repository import FeedRepository
+from notifications_service.feed.service import FeedService, RecipientCheck
+from notifications_service.feed.servicer import NotificationServicer, Watch
+from notifications_service.idempotency import IdempotencyKeys
+from notifications_service.mongodb.database import Database
+from notifications_service.notification.answers import Answers
+
+# What a document of the first answers to a batch may take, whatever GRPC_MAX_MESSAGE_BYTES says: MongoDB's limit
+# is 16 MiB, and a stored notification is a little larger than one in an answer.
+MAX_BATCH_BYTES = 12 * 1024 * 1024
+
+
+def new_service(
+    database: Database,
+    repository: FeedRepository,
+    recipients: RecipientCheck,
+    clock: MillisecondClock,
+    *,
+    query_timeout: float,
+) -> FeedService:
+    """Return the feed; ``query_timeout``: seconds that a shared command may take."""
+    shared = SharedCommands(repository, query_timeout)
+    return FeedService(database, repository, shared, IdempotencyKeys(database, clock), recipients, clock=clock)
+
+
+def assemble(
+    feed: FeedService,
+    watches: Watch,
+    made: Answers,
+    *,
+    keyring: Keyring,
+    clock: MillisecondClock,
+    max_message_bytes: int,
+) -> Registration:
+    """Return NotificationService with its registration."""
+    limit = min(max_message_bytes, MAX_BATCH_BYTES)
+    pages = pages_of_the_feed(PageTokens(keyring))
+    servicer = NotificationServicer(feed, pages, watches, made=made, max_batch_bytes=limit, clock=clock)
+    return add_NotificationServiceServicer_to_server, servicer

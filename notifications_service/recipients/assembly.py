@@ -1,0 +1,30 @@
+"""Puts the check of recipients together; for the composition root."""
+
+from __future__ import annotations
+
+from chassis.peers.clients import open_peer_channel
+from chassis.serving.lifecycle import Scope
+from chassis.telemetry.start import Telemetry
+from notifications_service.recipients import metrics
+from notifications_service.recipients.check import Anyone, Recipients
+from notifications_service.recipients.settings import RecipientSettings
+from notifications_service.users_client import BATCH_GET_USERS, UsersClient
+
+
+async def open_check(settings: RecipientSettings, scope: Scope, telemetry: Telemetry) -> Recipients | Anyone:
+    """Return the check that the settings ask for; its channel to the users service closes with ``scope``."""
+    if settings.recipient_check == "off":
+        return Anyone()
+    timeout = settings.recipient_check_timeout_ms / 1000
+    channel = open_peer_channel(
+        settings, settings.users_address, idempotent=[BATCH_GET_USERS], interceptors=telemetry.interceptors
+    )
+    client = UsersClient(await scope.resources.enter_async_context(channel), timeout)
+    metrics.of_peer(telemetry.registry, client.breaker)
+    return Recipients(
+        client,
+        timeout=timeout,
+        known=settings.recipient_known_ms / 1000,
+        unknown=settings.recipient_unknown_ms / 1000,
+        lenient=settings.recipient_check == "accept-when-unavailable",
+    )
