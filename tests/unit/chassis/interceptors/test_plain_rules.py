@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.message import Message
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from protovalidate import Validator
 from vibework.notifications.v1 import notification_service_pb2 as notifications_pb2
@@ -61,6 +61,7 @@ def test_lengths_and_a_required_choice(request_: Message, accepted: bool) -> Non
     assert accept(request_) is accepted
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_what_the_shortcut_accepts_protovalidate_accepts(data: st.DataObject) -> None:
     """For any request of any type that takes the shortcut, the one judge would have said the same."""
