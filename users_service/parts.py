@@ -1,4 +1,4 @@
-"""What the features of the service share."""
+"""The parts that the features of the service share."""
 
 from __future__ import annotations
 
