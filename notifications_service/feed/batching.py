@@ -67,10 +67,16 @@ class SharedCommands:
         """Return a notification, or None."""
         return await self._gets.get(key)
 
-    async def page(self, user_id: str, chosen: Filter, after: PageKey | None, limit: int) -> QueryResult | None:
-        """Return the newest rows that match, after the key ``after``; None for a page that needs its own command."""
-        if limit > PAGE_ROWS or not chosen.is_any_state:
-            return None
+    async def page(
+        self, user_id: str, chosen: Filter, after: PageKey | None, limit: int, projection: Document | None
+    ) -> QueryResult:
+        """Return the newest rows that match, beyond ``after``: ``limit`` of them, or fewer where they are cut.
+
+        Whole rows of a short list that says nothing of states share a command (docs/decisions/0012); all others have
+        one of their own.
+        """
+        if projection is not None or limit > PAGE_ROWS or not chosen.is_any_state:
+            return await self._repository.page(user_id, chosen, after, limit, projection)
         rows, cut = await self._pages.get((user_id, (chosen, after))) or _NONE
         return QueryResult(rows[:limit], cut and len(rows) < limit)
 

@@ -128,14 +128,9 @@ class FeedService:
         """
         if chosen.is_contradiction:
             return Page([], is_last=True)
+        fields = projection and projection | {"createdAt": 1, "userId": 1}
         # One row more tells whether there is a next page.
-        found = None
-        if projection is None:
-            found = await self._shared.page(user_id, chosen, after, size + 1)
-        if found is None:
-            fields = projection and projection | {"createdAt": 1, "userId": 1}
-            found = await self._repository.page(user_id, chosen, after, size + 1, fields)
-        rows, cut = found
+        rows, cut = await self._shared.page(user_id, chosen, after, size + 1, fields)
         return Page(rows[:size], is_last=len(rows) <= size and not cut)
 
     async def count(self, user_id: str, chosen: Sequence[Filter]) -> list[int]:
