@@ -142,6 +142,13 @@ def fail(text: str) -> NoReturn:
     sys.exit(1)
 
 
+def with_options(command: Callable[..., None], *declared: Callable[[Any], Any]) -> Callable[..., None]:
+    """Add arguments and options, which ``--help`` lists in this order."""
+    for decorate in reversed(declared):
+        command = decorate(command)
+    return command
+
+
 def workers_option(command: Callable[..., None]) -> Callable[..., None]:
     """Add ``--workers``."""
     return click.option(

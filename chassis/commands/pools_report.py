@@ -29,6 +29,13 @@ async def pools(settings: ServerSettings, port: int) -> Section:
     return Section("pools", rows_of(text))
 
 
+def served_port(settings: ServerSettings, served: type[ServerSettings]) -> int:
+    """Return the METRICS_PORT of the service: what ``serve`` takes, whose settings are ``served``, if none is set."""
+    if "metrics_port" in settings.model_fields_set:
+        return settings.metrics_port
+    return int(served.model_fields["metrics_port"].default)
+
+
 def rows_of(metrics: str) -> list[ReportRow]:
     """Return a row for each pool (of each worker), with a column for each metric."""
     rows: dict[str, ReportRow] = {}

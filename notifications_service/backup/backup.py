@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from chassis.backup import writing
+from chassis.backup.command import BackupOptions
 from chassis.backup.manifest import Source
 from chassis.backup.writing import ArchiveWriter
 from chassis.clock import Clock
@@ -19,9 +20,9 @@ SERVICE: Final = "notifications-service"
 DOCUMENTS: Final = ".bson"
 
 
-async def backup(settings: DatabaseSettings, path: Path, clock: Clock, *, overwrite: bool) -> None:
+async def backup(settings: DatabaseSettings, path: Path, clock: Clock, options: BackupOptions) -> None:
     """Write a backup of the database to ``path``. Raises ``CommandFailed``."""
-    with writing.create(path, overwrite=overwrite) as archive:
+    with writing.create(path, overwrite=options.overwrite) as archive:
         async with open_snapshot(settings, clock) as snapshot:
             counts, sums = await _write(snapshot, archive)
         archive.finish(

@@ -1,38 +1,34 @@
-"""Running a command's work with an open database; a failure ends the process with one line."""
+"""An open database for a command's work, and what a person is told where MongoDB fails."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from pymongo.errors import OperationFailure, PyMongoError
 
-from chassis.commands.cli import CommandFailed, fail, run_interruptibly, unforeseen
-from chassis.errors import ServiceError
+from chassis.commands.cli import CommandFailed
 from chassis.logs import tracebacks
-from chassis.schema import SchemaLacking
 from notifications_service.mongodb.database import Database
 from notifications_service.settings import DatabaseSettings
 
-T = TypeVar("T")
 
-
-def run(settings: DatabaseSettings, work: Callable[[Database], Awaitable[T]]) -> T:
-    """Open the database, carry out the work, and close it; a failure ends the process."""
-
-    async def connected() -> T:
+@asynccontextmanager
+async def opened(settings: DatabaseSettings) -> AsyncIterator[Database]:
+    """Open the database, and close it in the end. Raises CommandFailed where the driver fails in between."""
+    with failures_told():
         database = Database(settings)
         try:
-            return await work(database)
+            yield database
         finally:
             await database.close()
 
+
+@contextmanager
+def failures_told() -> Iterator[None]:
+    """Raise CommandFailed, which says in one line what failed, in place of errors of the driver."""
     try:
-        return run_interruptibly(connected())
-    except (CommandFailed, SchemaLacking, ServiceError) as error:
-        fail(str(error))
+        yield
     except PyMongoError as error:
         name = (error.details or {}).get("codeName", "") if isinstance(error, OperationFailure) else ""
-        fail(f"MongoDB failed: {tracebacks.summary(error)} {name}".rstrip())
-    except Exception as error:  # noqa: BLE001 - told in one line
-        fail(unforeseen(error))
+        raise CommandFailed(f"MongoDB failed: {tracebacks.summary(error)} {name}".rstrip()) from error

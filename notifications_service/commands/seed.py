@@ -7,12 +7,12 @@ from typing import Final
 
 import click
 
-from chassis.commands.cli import CommandFailed
+from chassis.commands.cli import CommandFailed, run
 from chassis.commands.progress import progress
 from chassis.commands.seeding import MOST, options, unhurried
 from chassis.peers.clients import open_peer_channel
 from chassis.settings import load
-from notifications_service.commands.connection import run
+from notifications_service.commands.connection import opened
 from notifications_service.mongodb.database import Database
 from notifications_service.notification import retention, schema
 from notifications_service.seed.recipients import UserList
@@ -36,9 +36,12 @@ def seed_notifications(notifications: int, users: int, seed: int, as_of: datetim
     For development and load tests: a few users get very many, most get some. The same seed makes up the same
     notifications for the same users. Nothing of it is ever sent.
     """
-    settings = unhurried(load(Settings))
+    number = run(_seed(unhurried(load(Settings)), notifications, users, seed, as_of, append=append))
+    click.echo(f"{notifications} notifications stored for {number} users")
 
-    async def fill(database: Database) -> int:
+
+async def _seed(settings: Settings, notifications: int, users: int, seed: int, as_of: datetime, *, append: bool) -> int:
+    async with opened(settings) as database:
         seeding = Seeding(SeedRepository(database))
         if not append and not await seeding.is_empty():
             raise CommandFailed("the database has notifications already; --append puts more beside them")
@@ -47,9 +50,6 @@ def seed_notifications(notifications: int, users: int, seed: int, as_of: datetim
         with progress("notifications", notifications) as advance:
             await seeding.run(plan, advance)
         return len(user_ids)
-
-    number = run(settings, fill)
-    click.echo(f"{notifications} notifications stored for {number} users")
 
 
 async def _user_ids(settings: Settings, most: int) -> list[str]:

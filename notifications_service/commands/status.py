@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-
-import click
+from functools import partial
+from typing import Final
 
 from chassis.clock import utc_now
-from chassis.commands import cli
-from chassis.settings import load
+from chassis.commands.status import status_command
 from notifications_service.settings import DatabaseSettings
 from notifications_service.status.report import status as look
 
+DESCRIPTION: Final = """
+Show versions, migrations, connections, sizes, index usage, replication and slow commands.
 
-@click.command()
-@click.option(
-    "--json", "as_json", is_flag=True, help="The same as JSON, in the shape that chassis/commands/report.py documents."
-)
-def status(as_json: bool) -> None:
-    """Show versions, migrations, connections, sizes, index usage, replication and slow commands.
+What the account may not see says so, and which role may. Exit code 1 where the database is away or migrations are
+pending.
+"""
 
-    What the account may not see says so, and which role may. Exit code 1 where the database is away or migrations are
-    pending.
-    """
-    with cli.logs_on_stderr():
-        report = cli.run(look(load(DatabaseSettings), utc_now))
-    click.echo(report.as_json() if as_json else report.as_text())
-    sys.exit(0 if report.ok else 1)
+status = status_command(DatabaseSettings, partial(look, clock=utc_now), description=DESCRIPTION)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from bson import ObjectId, Timestamp
 
+from chassis.commands.explain import Catalog
 from notifications_service.clock import MillisecondClock
 from notifications_service.explain.explainer import Explainer
 from notifications_service.feed.repository import FeedRepository
@@ -156,7 +157,4 @@ WITHOUT_PLAN: Final = {
     "watch.open": "reads the oplog from a place on",
 }
 
-
-def names() -> list[str]:
-    """Return the names of all commands."""
-    return sorted({*(example.name for example in EXAMPLES), *WITHOUT_PLAN})
+CATALOG: Final = Catalog("command", EXAMPLES, WITHOUT_PLAN)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import pymongo
 from bson import ObjectId, json_util
 
-from chassis.commands.cli import CommandFailed
-from chassis.commands.report import Report, ReportRow, Section
+from chassis.commands.report import Report, ReportRow
 from notifications_service.clock import MillisecondClock
 from notifications_service.explain import plans
-from notifications_service.explain.examples import EXAMPLES, WITHOUT_PLAN, Example, Values, names
+from notifications_service.explain.examples import CATALOG, Example, Values
 from notifications_service.explain.explainer import Explainer
 from notifications_service.mongodb import codec
 from notifications_service.notification import schema
@@ -20,7 +19,8 @@ from notifications_service.notification.retention import Retention
 from notifications_service.settings import DatabaseSettings
 from notifications_service.status.shapes import shape
 
-_NOTE = "plans of small collections say little; --analyze counts what is read, and changes nothing"
+SERVICE: Final = "notifications-service"
+_NOTE: Final = "plans of small collections say little; --analyze counts what is read, and changes nothing"
 
 
 async def explain(settings: DatabaseSettings, wanted: str | None, clock: MillisecondClock, *, analyze: bool) -> Report:
@@ -28,29 +28,14 @@ async def explain(settings: DatabaseSettings, wanted: str | None, clock: Millise
 
     Raises SchemaLacking and PyMongoError. All together take the query timeout at most.
     """
-    examples = _chosen(wanted)
+    examples = CATALOG.chosen(wanted)
     explainer = Explainer(settings, analyze=analyze)
     try:
         with explainer.limits(), pymongo.timeout(settings.mongodb_query_timeout_ms / 1000):
             rows = await _rows(explainer, examples, clock)
     finally:
         await explainer.close()
-    report = Report("notifications-service", [Section("plans", rows, [_NOTE])])
-    if wanted is None:
-        unexplained = [{"name": name, "reason": reason} for name, reason in WITHOUT_PLAN.items()]
-        report.sections.append(Section("without_plan", unexplained))
-    return report
-
-
-def _chosen(wanted: str | None) -> Sequence[Example]:
-    if wanted is None:
-        return EXAMPLES
-    if wanted in WITHOUT_PLAN:
-        raise CommandFailed(f"{wanted} has no plan: {WITHOUT_PLAN[wanted]}")
-    chosen = [example for example in EXAMPLES if example.name == wanted]
-    if not chosen:
-        raise CommandFailed(f"there is no command {wanted}; there are: {', '.join(names())}")
-    return chosen
+    return CATALOG.report(SERVICE, wanted, rows, _NOTE)
 
 
 async def _rows(explainer: Explainer, examples: Sequence[Example], clock: MillisecondClock) -> list[ReportRow]:

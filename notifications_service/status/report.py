@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -13,8 +12,9 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from chassis.clock import Clock
 from chassis.commands.cli import CommandFailed
-from chassis.commands.pools_report import pools
+from chassis.commands.pools_report import pools, served_port
 from chassis.commands.report import NotAvailable, Report, Section
+from chassis.commands.status import SectionReader, add_parts, pending_problem
 from chassis.errors import ServiceError
 from notifications_service.clock import in_milliseconds
 from notifications_service.migrations import mending
@@ -27,30 +27,20 @@ SERVICE: Final = "notifications-service"
 _DENIED: Final = 13
 
 
-@dataclass(frozen=True, slots=True)
-class SectionReader:
-    """A section, the function that reads it, and the role that it takes."""
-
-    name: str
-    read: Callable[[Database], Awaitable[Section]]
-    role: str
-
-
 async def status(settings: DatabaseSettings, clock: Clock) -> Report:
     """Look at the database. Each section has the query timeout; a database that is away raises nothing."""
     report, seconds = Report(SERVICE), settings.mongodb_query_timeout_ms / 1000
     database = Database(settings)
     try:
         await _migrations(database, report, seconds, clock)
-        for part in _parts(clock):
-            report.sections.append(await _section(database, part, report, seconds))
+        await add_parts(report, _parts(clock), partial(_section, database, seconds))
     finally:
         await database.close()
-    report.sections.append(await pools(settings, _metrics_port(settings)))
+    report.sections.append(await pools(settings, served_port(settings, Settings)))
     return report
 
 
-def _parts(clock: Clock) -> list[SectionReader]:
+def _parts(clock: Clock) -> list[SectionReader[Database]]:
     slow = partial(slow_commands.slow_commands, clock=clock)
     return [
         SectionReader("versions", server.versions, "clusterMonitor on admin"),
@@ -61,12 +51,6 @@ def _parts(clock: Clock) -> list[SectionReader]:
         SectionReader("oplog", replication.oplog, "clusterMonitor on admin, and read on local"),
         SectionReader("slow_commands", slow, "clusterMonitor on admin"),
     ]
-
-
-def _metrics_port(settings: DatabaseSettings) -> int:
-    # The default of `serve`.
-    served = Settings.model_fields["metrics_port"].default
-    return settings.metrics_port if "metrics_port" in settings.model_fields_set else int(served)
 
 
 async def _migrations(database: Database, report: Report, seconds: float, clock: Clock) -> None:
@@ -94,7 +78,7 @@ async def _migrations(database: Database, report: Report, seconds: float, clock:
     }
     report.sections.append(Section("migrations", [row], _notes(steps)))
     if pending:
-        report.problems.append(f"{len(pending)} migrations are pending: run `{SERVICE} migrate up`")
+        report.problems.append(pending_problem(len(pending), SERVICE))
     elif gone and len(own) == len(steps):
         report.problems.append(f"{', '.join(gone)} missing: run `{SERVICE} migrate up`")
 
@@ -106,18 +90,13 @@ def _notes(steps: Sequence[Status]) -> list[str]:
     return notes + ([f"newer than this version: {', '.join(newer)}"] if newer else [])
 
 
-async def _section(database: Database, part: SectionReader, report: Report, seconds: float) -> Section:
-    if report.sections[0].reason:
-        # The server did not answer a moment ago, so the other sections do not wait for it, too.
-        return Section(part.name, reason=report.sections[0].reason)
+async def _section(database: Database, seconds: float, part: SectionReader[Database]) -> Section:
     try:
         with pymongo.timeout(seconds):
             return await part.read(database)
-    except NotAvailable as why:
-        return Section(part.name, reason=str(why))
     except OperationFailure as error:
         if error.code == _DENIED:
-            return Section(part.name, reason=f"this account may not look; it takes the role {part.role}")
-        return Section(part.name, reason=f"the server answered error {error.code}")
+            raise NotAvailable(f"this account may not look; it takes the role {part.right}") from None
+        raise NotAvailable(f"the server answered error {error.code}") from None
     except (PyMongoError, ServiceError):
-        return Section(part.name, reason="the database did not answer in time (MONGODB_QUERY_TIMEOUT_MS)")
+        raise NotAvailable("the database did not answer in time (MONGODB_QUERY_TIMEOUT_MS)") from None

@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from chassis.backup import writing
+from chassis.backup.command import BackupOptions
 from chassis.backup.compression import SUFFIX
 from chassis.backup.errors import BackupFailed, Damaged
 from chassis.backup.manifest import Source
@@ -26,12 +27,13 @@ SERVICE: Final = "users-service"
 PART: Final = "database.sql"
 
 
-async def backup(settings: DatabaseSettings, path: Path, clock: Clock, *, overwrite: bool, verify: bool = True) -> None:
+async def backup(settings: DatabaseSettings, path: Path, clock: Clock, options: BackupOptions) -> None:
     """Write a backup of the database to ``path``; say on stderr what is not in it. Raises ``CommandFailed``.
 
-    ``verify``: compare the values in the file with those that the server has added up.
+    To verify it, the values in the file are compared with those that the server has added up.
     """
-    with writing.create(path, overwrite=overwrite, check=compare if verify else None) as archive:
+    check = compare if options.verify else None
+    with writing.create(path, overwrite=options.overwrite, check=check) as archive:
         async with open_snapshot(settings, clock) as snapshot:
             if omitted := await omissions(snapshot.connection):
                 click.echo(f"not in the backup: {omitted} of {settings.mysql_database}", err=True)

@@ -2,63 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import click
 
-from chassis.commands.cli import CommandFailed, fail, run
-from chassis.commands.migrations import LockLimits, drop_data_option, limits_options
-from chassis.settings import load
+from chassis.commands.migrate import Listed, migrate_group
+from chassis.commands.migrations import LockLimits
 from users_service.migrations import runner
 from users_service.settings import DatabaseSettings
 
 
-@click.group()
-def migrate() -> None:
-    """Bring the schema of the MySQL database to a revision."""
+class Revisions:
+    """The revisions of Alembic, as the commands see them."""
 
+    async def up(self, settings: DatabaseSettings, target: str, limits: LockLimits) -> None:
+        """Carry out the missing revisions up to REVISION (default: all).
 
-@migrate.command("up")
-@click.argument("revision", default="head")
-@limits_options
-def migrate_up(revision: str, allow_locking: bool, big_table: int) -> None:
-    """Carry out the missing revisions up to REVISION (default: all).
+        A statement that would lock a table of over a million rows is refused. Where no revision is missing, keys,
+        indexes and tables that have gone since are put back. A database that a newer version has migrated is left as
+        it is.
+        """
+        await runner.up(settings, target, click.echo, limits)
 
-    A statement that would lock a table of over a million rows is refused. Where no revision is missing, keys, indexes
-    and tables that have gone since are put back. A database that a newer version has migrated is left as it is.
-    """
-    run(runner.up(load(DatabaseSettings), revision, click.echo, LockLimits(allow_locking, big_table)))
+    async def down(self, settings: DatabaseSettings, target: str, limits: LockLimits, *, drop_data: bool) -> None:
+        """Undo revisions down to REVISION, which stays (default: the last one is undone; `base`: all are).
 
+        Where that would drop tables that hold rows, it is refused.
+        """
+        await runner.down(settings, target, click.echo, limits, drop_data=drop_data)
 
-@migrate.command("down", context_settings={"ignore_unknown_options": True})
-@click.argument("revision", default="-1")
-@limits_options
-@drop_data_option
-def migrate_down(revision: str, allow_locking: bool, big_table: int, drop_data: bool) -> None:
-    """Undo revisions down to REVISION, which stays (default: the last one is undone; `base`: all are).
+    async def status(self, settings: DatabaseSettings) -> Sequence[Listed]:
+        """List the revisions and whether the database has them."""
+        return [Listed(revision.number, _state(revision), revision.name) for revision in await runner.status(settings)]
 
-    Where that would drop tables that hold rows, it is refused.
-    """
-    limits = LockLimits(allow_locking, big_table)
-    run(runner.down(load(DatabaseSettings), revision, click.echo, limits, drop_data=drop_data))
-
-
-@migrate.command("status")
-def migrate_status() -> None:
-    """List the revisions and whether the database has them."""
-    for revision in run(runner.status(load(DatabaseSettings))):
-        click.echo(f"{revision.number}  {_state(revision)}  {revision.name}")
-
-
-@migrate.command("new")
-@click.argument("name")
-def migrate_new(name: str) -> None:
-    """Write an empty revision called NAME after the last one."""
-    try:
-        click.echo(runner.new(name))
-    except CommandFailed as error:
-        fail(str(error))
+    def new(self, name: str) -> Path:
+        """Write an empty revision called NAME after the last one."""
+        return runner.new(name)
 
 
 def _state(revision: runner.Revision) -> str:
     if not revision.known:
         return "unknown"
     return "applied" if revision.applied else "missing"
+
+
+migrate = migrate_group(
+    DatabaseSettings,
+    Revisions(),
+    up_to=click.argument("target", metavar="[REVISION]", default="head"),
+    down_to=click.argument("target", metavar="[REVISION]", default="-1"),
+    description="Bring the schema of the MySQL database to a revision.",
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from chassis.commands.explain import Catalog
 from users_service.explain import credential_examples as credentials
 from users_service.explain import examples
 
@@ -36,7 +37,4 @@ WITHOUT_PLAN: Final = {
     "replicas.reach": "reads no table",
 }
 
-
-def names() -> list[str]:
-    """Return the names of all statements."""
-    return sorted({*(example.name for example in EXAMPLES), *TOGETHER, *WITHOUT_PLAN})
+CATALOG: Final = Catalog("statement", EXAMPLES, WITHOUT_PLAN, TOGETHER)

@@ -9,17 +9,18 @@ from typing import Any, Final, cast
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.clock import Clock
-from chassis.commands.cli import CommandFailed
-from chassis.commands.report import Report, ReportRow, Section
-from users_service.explain.catalog import EXAMPLES, TOGETHER, WITHOUT_PLAN, names
+from chassis.commands.report import Report, ReportRow
+from users_service.explain.catalog import CATALOG
 from users_service.explain.examples import Example
 from users_service.explain.explainer import Explainer, ExplainingDatabase, Plan
 from users_service.explain.values import pick
 from users_service.mysql.database import Database
 from users_service.settings import DatabaseSettings
 
+SERVICE: Final = "users-service"
 FULL_SCAN: Final = "full scan!"
 WHOLE_INDEX: Final = "whole index!"
+_NOTE: Final = "rows are the server's estimates; plans of small tables say little"
 # In place of the steps of a statement that the account may not explain.
 _NOT_ALLOWED: Final[dict[str, Any]] = dict.fromkeys(("table", "key", "type", "rows"))
 _LIMITED: Final = re.compile(r"\bLIMIT\b|GET_LOCK|RELEASE_LOCK", re.IGNORECASE)
@@ -30,30 +31,12 @@ async def explain(settings: DatabaseSettings, wanted: str | None, clock: Clock) 
 
     Raises DatabaseUnavailable.
     """
-    examples = _chosen(wanted)
-    report = Report("users-service")
+    examples = CATALOG.chosen(wanted)
     async with Database(settings) as database, database.connection() as connection:
         rows = [row async for row in _rows(connection, examples, clock)]
     if wanted is not None and any(row["name"] == wanted for row in rows):
         rows = [row for row in rows if row["name"] == wanted]
-    report.sections.append(
-        Section("plans", rows, ["rows are the server's estimates; plans of small tables say little"])
-    )
-    if wanted is None:
-        unexplained = [{"name": name, "reason": reason} for name, reason in WITHOUT_PLAN.items()]
-        report.sections.append(Section("without_plan", unexplained))
-    return report
-
-
-def _chosen(wanted: str | None) -> Sequence[Example]:
-    if wanted is None:
-        return EXAMPLES
-    if wanted in WITHOUT_PLAN:
-        raise CommandFailed(f"{wanted} has no plan: {WITHOUT_PLAN[wanted]}")
-    chosen = [example for example in EXAMPLES if example.name == TOGETHER.get(wanted, wanted)]
-    if not chosen:
-        raise CommandFailed(f"there is no statement {wanted}; there are: {', '.join(names())}")
-    return chosen
+    return CATALOG.report(SERVICE, wanted, rows, _NOTE)
 
 
 async def _rows(connection: AsyncConnection, examples: Sequence[Example], clock: Clock) -> Any:
@@ -66,7 +49,7 @@ async def _rows(connection: AsyncConnection, examples: Sequence[Example], clock:
         with explainer.listening():
             await example.call(cast("AsyncConnection", explainer), database, values)
         for plan in explainer.plans:
-            if (plan.name, plan.statement) not in seen and plan.name not in WITHOUT_PLAN:
+            if (plan.name, plan.statement) not in seen and plan.name not in CATALOG.without_plan:
                 seen.add((plan.name, plan.statement))
                 for row in _steps(example, plan):
                     yield row

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -11,8 +9,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.commands.cli import CommandFailed
-from chassis.commands.pools_report import pools
+from chassis.commands.pools_report import pools, served_port
 from chassis.commands.report import NotAvailable, Report, Section
+from chassis.commands.status import SectionReader, add_parts, pending_problem
 from chassis.errors import ServiceError
 from chassis.schema import listed
 from users_service.migrations import runner
@@ -24,34 +23,18 @@ from users_service.status import replication, server, slow_queries, storage
 SERVICE: Final = "users-service"
 
 
-@dataclass(frozen=True, slots=True)
-class SectionReader:
-    """A section, the function that reads it, and the privilege that it takes."""
-
-    name: str
-    read: Callable[[AsyncConnection], Awaitable[Section]]
-    right: str
-
-
 async def status(settings: DatabaseSettings) -> Report:
     """Look at the database. Each section has the query timeout; a database that is away raises nothing."""
     report = Report(SERVICE)
     async with Database(settings) as database:
         await _migrations(settings, report)
-        for part in _parts(settings):
-            report.sections.append(await _section(database, part, report))
+        await add_parts(report, _parts(settings), partial(_section, database))
     report.sections.append(await replication.replicas(settings))
-    report.sections.append(await pools(settings, _metrics_port(settings)))
+    report.sections.append(await pools(settings, served_port(settings, Settings)))
     return report
 
 
-def _metrics_port(settings: DatabaseSettings) -> int:
-    # The default of `serve`.
-    served = Settings.model_fields["metrics_port"].default
-    return settings.metrics_port if "metrics_port" in settings.model_fields_set else int(served)
-
-
-def _parts(settings: DatabaseSettings) -> list[SectionReader]:
+def _parts(settings: DatabaseSettings) -> list[SectionReader[AsyncConnection]]:
     slow = partial(slow_queries.slow_queries, slow_ms=settings.slow_query_ms)
     return [
         SectionReader("versions", server.versions, "CONNECT"),
@@ -79,25 +62,20 @@ async def _migrations(settings: DatabaseSettings, report: Report) -> None:
     notes = [f"newer than this version: {listed(found.unknown)}"] if found.newer else []
     report.sections.append(Section("migrations", [row], notes))
     if found.pending:
-        report.problems.append(f"{len(found.pending)} migrations are pending: run `{SERVICE} migrate up`")
+        report.problems.append(pending_problem(len(found.pending), SERVICE))
     elif problem := found.problem(SERVICE):
         report.problems.append(problem)
 
 
-async def _section(database: Database, part: SectionReader, report: Report) -> Section:
-    if report.problems and report.sections[0].reason:
-        # The server did not answer a moment ago, so the other sections do not wait for it, too.
-        return Section(part.name, reason=report.sections[0].reason)
+async def _section(database: Database, part: SectionReader[AsyncConnection]) -> Section:
     try:
         async with database.connection() as connection:
             return await _read(part, connection)
-    except NotAvailable as why:
-        return Section(part.name, reason=str(why))
     except ServiceError:
-        return Section(part.name, reason="the database did not answer in time (MYSQL_QUERY_TIMEOUT_MS)")
+        raise NotAvailable("the database did not answer in time (MYSQL_QUERY_TIMEOUT_MS)") from None
 
 
-async def _read(part: SectionReader, connection: AsyncConnection) -> Section:
+async def _read(part: SectionReader[AsyncConnection], connection: AsyncConnection) -> Section:
     try:
         return await part.read(connection)
     except DBAPIError as error:

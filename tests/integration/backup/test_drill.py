@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from chassis.backup.command import RestoreOptions
+from chassis.backup.command import BackupOptions, RestoreOptions
 from chassis.backup.reading import Archive
 from chassis.clock import utc_now
 from notifications_service.backup.backup import backup as back_up_notifications
@@ -61,8 +61,8 @@ async def _write_and_back_up(
             await asyncio.sleep(SECONDS)
             settings = notifications_harness.settings_for(mongodb)
             await asyncio.gather(
-                _in_a_thread(back_up_users(users_server.settings, users, utc_now, overwrite=False)),
-                _in_a_thread(back_up_notifications(settings, notifications, utc_now, overwrite=False)),
+                _in_a_thread(back_up_users(users_server.settings, users, utc_now, BackupOptions())),
+                _in_a_thread(back_up_notifications(settings, notifications, utc_now, BackupOptions())),
             )
             await asyncio.sleep(SECONDS)
             stop.set()
