@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import notifications_service.app
+import notifications_service.mongodb.assembly
 from notifications_service.mongodb.database import Database as MongoDB
 from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.notifications import serving
@@ -49,7 +49,7 @@ async def test_a_notifications_service_whose_lock_is_lost_is_deaf(
             super().__init__(*arguments, **options)
             made.append(self)
 
-    monkeypatch.setattr(notifications_service.app, "Database", Noted)
+    monkeypatch.setattr(notifications_service.mongodb.assembly, "Database", Noted)
     async with serving(mongodb_database, health_deaf_ms=DEAF_MS, health_timeout_ms=200) as server:
         assert not server.deaf.is_set()
         topology: Any = made[0].driver.client

@@ -94,15 +94,14 @@ async def storm(channel: grpc.aio.Channel, rpcs: Sequence[Rpc], calls: int) -> C
 async def call(channel: grpc.aio.Channel, rpc: Rpc, request: bytes, seconds: float = PATIENCE_SECONDS) -> str:
     """Make a call and return its code; a stream's first message will do."""
     method: Any = (channel.unary_stream if rpc.method.server_streaming else channel.unary_unary)(rpc.path)
+    answer = method(request, timeout=seconds)
     try:
-        answer = method(request, timeout=seconds)
-        if rpc.method.server_streaming:
-            await answer.read()
-            answer.cancel()
-        else:
-            await answer
+        await (answer.read() if rpc.method.server_streaming else answer)
     except grpc.aio.AioRpcError as error:
         return error.code().name
+    finally:
+        # gRPC does not end a call by itself whose caller was cancelled (grpc#43462).
+        answer.cancel()
     return "OK"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
 from tests.harness.storm import Rpc, broken, call, rpcs_of, storm
 from tests.integration.telemetry.scraping import metrics_port, until
+
+# One after the other: they look at transactions of the whole server.
+pytestmark = pytest.mark.xdist_group("mongodb-storms")
 
 PACKAGE = "vibework.notifications.v1"
 # A stream that opens, and says something at once.
@@ -75,6 +79,7 @@ def no_transaction_is_open(database: MongoDatabase) -> None:
             status: Mapping[str, int] = client.admin.command("serverStatus")["transactions"]
             if status["currentOpen"] == 0:
                 return
+            time.sleep(0.05)
         raise AssertionError(status)
 
 

@@ -15,7 +15,7 @@ from tests.harness.database_servers import TestRun
 from tests.harness.databases import MySQLDatabase
 from tests.harness.mysql_replication import Replication, replication, within
 from tests.harness.users import Stubs, UsersServer, users_service
-from users_service import app
+from users_service.replicas import assembly
 from users_service.replicas.reads import ReplicaReads
 
 # Settings under test: how far behind a replica may be, in milliseconds.
@@ -83,7 +83,7 @@ def serve(test_run: TestRun, pair: Replication, monkeypatch: pytest.MonkeyPatch)
             super().__init__(*arguments)
             made.append(self)
 
-    monkeypatch.setattr(app, "ReplicaReads", Noted)
+    monkeypatch.setattr(assembly, "ReplicaReads", Noted)
 
     @contextmanager
     def served(**settings: Any) -> Iterator[Replicated]:
