@@ -66,6 +66,7 @@ def databases(
 SHARED = "--while-in-use"
 
 
+@pytest.mark.long
 def test_both_databases_are_new_afterwards_and_again(
     databases: Databases, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

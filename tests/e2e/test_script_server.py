@@ -109,6 +109,7 @@ def until_empty(run: Run, seconds: float = 15.0) -> list[str]:
     return run.left_behind()
 
 
+@pytest.mark.long
 def test_users_outlive_a_restart_and_processes_do_not(tmp_path: Path) -> None:
     """A user who signed up is there after SIGTERM and a second start; no process is left after either end."""
     users_port, notifications_port = ports.free_port(), ports.free_port()
@@ -132,6 +133,7 @@ def test_users_outlive_a_restart_and_processes_do_not(tmp_path: Path) -> None:
         assert not any(ports.is_taken(port) for port in (users_port, notifications_port))
 
 
+@pytest.mark.long
 def test_only_one_run_on_a_folder_and_a_dead_service_ends_it(tmp_path: Path) -> None:
     """A second run on the same data is refused and leaves the first alone; a service that dies ends the run.
 

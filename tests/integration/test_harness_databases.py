@@ -43,6 +43,7 @@ def test_mongodb_is_a_replica_set(mongodb_server: MongoServer) -> None:
         assert client.admin.command("hello")["setName"] == "rs0"
 
 
+@pytest.mark.long
 def test_mysql_copy_equals_what_migrations_make(
     mysql_server: MySQLServer, mysql_empty_database: MySQLDatabase, mysql_database: MySQLDatabase
 ) -> None:

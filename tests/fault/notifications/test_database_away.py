@@ -76,6 +76,7 @@ async def test_the_feed_comes_back_with_its_database(
         assert found == service.GetNotificationResponse(notification=created.notification)
 
 
+@pytest.mark.long
 async def test_a_server_starts_before_its_database(mongod: LocalMongoDB, database: MongoDatabase) -> None:
     """It reports NOT_SERVING until the database is there."""
     mongod.kill()

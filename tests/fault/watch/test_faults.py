@@ -92,6 +92,7 @@ async def test_a_watch_resumes_while_the_database_comes_and_goes(mongod: LocalMo
             assert set(written) < set(told)
 
 
+@pytest.mark.long
 async def test_a_long_outage_ends_watches_which_then_resume(mongod: LocalMongoDB, database: MongoDatabase) -> None:
     """Heartbeats do not hide that the database is away; once it is back, the last token leads on."""
     async with watched(database, watch_outage_ms=500) as to:

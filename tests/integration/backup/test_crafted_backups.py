@@ -176,6 +176,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.long
 def test_a_crafted_file_is_one_line_and_takes_little_memory(tmp_path: Path) -> None:
     """Files that would unfold to gigabytes, or nest without end, or name what is elsewhere, are refused in one line.
 

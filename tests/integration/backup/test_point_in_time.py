@@ -63,6 +63,7 @@ def _created(server: LocalMySQL) -> MySQLDatabase:
     return MySQLDatabase("127.0.0.1", server.port, ACCOUNT.user, ACCOUNT.password, DATABASE)
 
 
+@pytest.mark.long
 def test_everything_before_the_mistake_comes_back_and_the_mistake_does_not(
     servers: tuple[MySQLDatabase, MySQLDatabase], tmp_path: Path
 ) -> None:

@@ -140,6 +140,7 @@ def test_status_says_what_is_applied_and_what_changed_since(mongodb_empty_databa
     ]
 
 
+@pytest.mark.long
 def test_processes_that_migrate_at_once_do_not_collide(mongodb_empty_database: MongoDatabase, empty: Any) -> None:
     """Of four at the same time each ends well, and every step was carried out once."""
     ends = [_started(mongodb_empty_database, "up") for _ in range(4)]
@@ -252,6 +253,7 @@ def test_new_writes_the_next_step(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         steps.create("By Category")
 
 
+@pytest.mark.long
 def test_what_fails_is_said_in_one_line(mongodb_empty_database: MongoDatabase) -> None:
     """A database that is away, or a wrong setting, ends the command with one line and no password in it."""
     away = "mongodb://someone:hidden@127.0.0.1:1/vibe?serverSelectionTimeoutMS=100"

@@ -81,6 +81,7 @@ def assert_by_index(plan: dict[str, Any]) -> None:
     assert "'SORT" not in stages, plan
 
 
+@pytest.mark.long
 async def test_every_list_and_count_uses_the_feed_index(feed: Notifications, profiled: Any) -> None:
     """All 432 combinations of conditions, first and later page: no scan, no sort; counts read no document at all."""
     rows = [{"createdAt": datetime.now(UTC) - timedelta(days=day)} for day in range(29)]
@@ -117,6 +118,7 @@ async def test_every_list_and_count_uses_the_feed_index(feed: Notifications, pro
         assert plan["keysExamined"] <= ROWS / USERS + 1, plan
 
 
+@pytest.mark.long
 async def test_lists_that_share_a_command_use_the_feed_index(feed: Notifications, profiled: Any) -> None:
     """For each of them the server comes upon that index by itself: in order, and reading no more than is shown."""
     began = datetime.now(UTC)
@@ -149,6 +151,7 @@ async def test_lists_that_share_a_command_use_the_feed_index(feed: Notifications
         assert plan["docsExamined"] <= (21 + 1) * parts, plan
 
 
+@pytest.mark.long
 async def test_marks_stats_and_deletes_use_an_index(feed: Notifications, profiled: Any) -> None:
     """What changes rows, and the statistics, finds them by index, too."""
     stub = feed.feed

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from tests.harness.databases import MySQLDatabase
 from tests.harness.workers import (
     LOOPBACK,
@@ -48,6 +50,7 @@ def test_the_parent_tells_the_metrics_of_every_worker(mysql_database: MySQLDatab
         wait_for(lambda: up(port) == [1, 1], "the new worker's metrics")
 
 
+@pytest.mark.long
 def test_a_port_that_is_taken_stops_the_start(mysql_database: MySQLDatabase) -> None:
     """Metrics that nobody can read would be missed only when they are needed; so it is said at the start, once."""
     with asyncio.Runner() as runner:

@@ -54,6 +54,7 @@ def sign_up(channel: grpc.Channel) -> str:
     return str(answer.session_token)
 
 
+@pytest.mark.long
 def test_a_service_that_is_killed_leaves_no_process(mysql_database: MySQLDatabase) -> None:
     """There is none before the first password; after SIGKILL of the service they end by themselves."""
     with service(mysql_database) as (process, port), own_channel(port) as channel:
@@ -65,6 +66,7 @@ def test_a_service_that_is_killed_leaves_no_process(mysql_database: MySQLDatabas
         wait_for(lambda: gone(started), "the end of the processes that hash")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("to_all", [False, True], ids=["service", "everyone"])
 def test_a_drain_finishes_the_sign_ins_under_way(mysql_database: MySQLDatabase, to_all: bool) -> None:
     """At SIGTERM, also where all processes get one, sign-ins that have begun are answered; then no process is left."""

@@ -109,6 +109,7 @@ def start_up(database: MySQLDatabase) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.long
 def test_processes_that_migrate_at_once_do_not_collide(mysql_empty_database: MySQLDatabase) -> None:
     """Of three at once one does the work, the others wait for it and find nothing to do."""
     processes = [start_up(mysql_empty_database) for _ in range(3)]
@@ -119,6 +120,7 @@ def test_processes_that_migrate_at_once_do_not_collide(mysql_empty_database: MyS
     assert on(mysql_empty_database, differences) == []
 
 
+@pytest.mark.long
 def test_who_waits_says_so(mysql_empty_database: MySQLDatabase) -> None:
     """A command that seems to hang tells what it waits for, and goes on when the lock is free."""
     name = locks.lock_name("migrate", mysql_empty_database.name)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
+import pytest
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from tests.harness.database_servers import MySQLServer
@@ -85,6 +86,7 @@ def fill(server: MySQLServer, database: MySQLDatabase) -> None:
     run_mysql(server, statements, database=database.name)
 
 
+@pytest.mark.long
 def test_workers_share_the_work_beside_the_calls(mysql_server: MySQLServer, mysql_database: MySQLDatabase) -> None:
     """Outbox and purge run in every worker at once, yet every call is made once and only what has ended goes."""
 

@@ -54,6 +54,7 @@ def connections(pid: int, port: int, state: str = ESTABLISHED) -> int:
     return found
 
 
+@pytest.mark.long
 def test_connections_spread_over_the_workers(mysql_database: MySQLDatabase) -> None:
     """Both processes serve callers on the one port."""
     with workers(mysql_database, 2) as (process, port), ExitStack() as channels:
@@ -67,6 +68,7 @@ def test_connections_spread_over_the_workers(mysql_database: MySQLDatabase) -> N
         wait_for(connect_and_look, "connections on both workers")
 
 
+@pytest.mark.long
 def test_a_killed_worker_is_replaced(mysql_database: MySQLDatabase) -> None:
     """The death of one process costs no more than the calls it was serving, and another takes its place."""
     with workers(mysql_database, 2) as (process, port):
@@ -96,6 +98,7 @@ def test_a_drain_loses_no_call(mysql_database: MySQLDatabase) -> None:
         assert not any(Path(f"/proc/{worker}").exists() for worker in processes)
 
 
+@pytest.mark.long
 def test_workers_end_with_their_parent(mysql_database: MySQLDatabase) -> None:
     """A supervisor that is killed leaves no worker behind to hold the port."""
     with workers(mysql_database, 2) as (process, _):

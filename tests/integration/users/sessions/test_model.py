@@ -275,6 +275,7 @@ class SessionRules(RuleBasedStateMachine):
         assert (refused.value.code(), reason(refused.value)) == (code, why)
 
 
+@pytest.mark.long
 def test_sessions_follow_their_rules(test_run: TestRun, mysql_server: MySQLServer) -> None:
     """Create, validate, refresh, rotate, revoke and list do what a plain model does, in any order, at any time."""
     clock = FrozenClock()

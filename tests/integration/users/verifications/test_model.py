@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 import grpc
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -137,6 +138,7 @@ class Verifications(RuleBasedStateMachine):
         assert rows == sorted(living)
 
 
+@pytest.mark.long
 def test_any_order_of_calls_ends_as_the_rules_say(test_run: TestRun, mysql_server: MySQLServer) -> None:
     """The service and a model of a page agree on every answer and every row."""
     unlimited: dict[str, Any] = {"attempts_per_account": 1_000_000, "attempts_per_address": 1_000_000}
