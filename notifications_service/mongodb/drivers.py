@@ -13,13 +13,11 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.change_stream import AsyncCollectionChangeStream
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.asynchronous.command_cursor import AsyncCommandCursor
 
 from notifications_service.mongodb.codec import Document
 
 MongoClient: TypeAlias = AsyncMongoClient[Document]
 Collection: TypeAlias = AsyncCollection[Document]
-Cursor: TypeAlias = AsyncCommandCursor[Document]
 DriverChangeStream: TypeAlias = AsyncCollectionChangeStream[Document]
 ClientSession: TypeAlias = AsyncClientSession
 Pipeline: TypeAlias = Sequence[Mapping[str, Any]]
@@ -29,10 +27,6 @@ class Driver(Protocol):
     """The methods that both drivers have here."""
 
     client: MongoClient
-
-    async def aggregate(self, collection: Collection, pipeline: Pipeline, **options: Any) -> Cursor:
-        """Run an aggregation and return its cursor."""
-        ...
 
     async def watch(self, collection: Collection, pipeline: Pipeline, **options: Any) -> DriverChangeStream:
         """Open a change stream."""
@@ -56,10 +50,6 @@ class PyMongoDriver:
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         self.client: MongoClient = AsyncMongoClient(url, **options)
-
-    async def aggregate(self, collection: Collection, pipeline: Pipeline, **options: Any) -> Cursor:
-        """Run an aggregation and return its cursor."""
-        return await collection.aggregate(pipeline, **options)
 
     async def watch(self, collection: Collection, pipeline: Pipeline, **options: Any) -> DriverChangeStream:
         """Open a change stream."""
@@ -86,10 +76,6 @@ class MotorDriver:
 
         self._motor: Any = AsyncIOMotorClient(url, **options)
         self.client: MongoClient = cast("MongoClient", self._motor)
-
-    async def aggregate(self, collection: Collection, pipeline: Pipeline, **options: Any) -> Cursor:
-        """Run an aggregation and return its cursor."""
-        return cast("Cursor", cast("Any", collection).aggregate(pipeline, **options))
 
     async def watch(self, collection: Collection, pipeline: Pipeline, **options: Any) -> DriverChangeStream:
         """Open a change stream; Motor connects it at the first read."""
