@@ -5,6 +5,7 @@
 | `users_server` | a server shared by the tests of one module |
 | `users_channel` | an asynchronous channel to it, made for one test |
 | `users` | its stubs on that channel |
+| `many` | stubs on four channels, for calls that race |
 
 The server has a thread and an event loop of its own, so that tests may be synchronous (`UsersServer.channel`) or not.
 """
@@ -205,6 +206,15 @@ async def users_channel(users_server: UsersServer) -> AsyncIterator[grpc.aio.Cha
     """Open a channel to the module's users service."""
     async with users_server.aio_channel() as channel:
         yield channel
+
+
+@pytest_asyncio.fixture
+async def many(users_server: UsersServer) -> AsyncIterator[list[Stubs]]:
+    """Stubs on four connections."""
+    channels = [users_server.aio_channel() for _ in range(4)]
+    yield [Stubs.on(channel) for channel in channels]
+    for channel in channels:
+        await channel.close()
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import argon2
 import grpc
 import pytest
-import pytest_asyncio
 from google.protobuf.field_mask_pb2 import FieldMask
 from vibework.users.v1 import account_service_pb2 as accounts_pb
 from vibework.users.v1 import session_service_pb2 as sessions_pb
@@ -54,15 +53,6 @@ def users_server(test_run: TestRun, mysql_server: MySQLServer) -> Iterator[Users
     unlimited: dict[str, Any] = {"attempts_per_account": 1_000_000, "attempts_per_address": 1_000_000}
     with migrated_mysql(test_run, mysql_server) as database, users_service(database, **unlimited) as served:
         yield served
-
-
-@pytest_asyncio.fixture
-async def many(users_server: UsersServer) -> AsyncIterator[list[Stubs]]:
-    """Stubs on four connections."""
-    channels = [users_server.aio_channel() for _ in range(4)]
-    yield [Stubs.on(channel) for channel in channels]
-    for channel in channels:
-        await channel.close()
 
 
 @dataclass

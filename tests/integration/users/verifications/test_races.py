@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from vibework.users.v1 import verification_service_pb2 as pb
 
 from tests.harness.database_fixtures import migrated_mysql
@@ -34,15 +33,6 @@ def users_server(test_run: TestRun, mysql_server: MySQLServer) -> Iterator[Users
     unlimited: dict[str, Any] = {"attempts_per_account": 1_000_000, "attempts_per_address": 1_000_000}
     with migrated_mysql(test_run, mysql_server) as database, users_service(database, **unlimited) as served:
         yield served
-
-
-@pytest_asyncio.fixture
-async def many(users_server: UsersServer) -> AsyncIterator[list[Stubs]]:
-    """Stubs on four connections."""
-    channels = [users_server.aio_channel() for _ in range(4)]
-    yield [Stubs.on(channel) for channel in channels]
-    for channel in channels:
-        await channel.close()
 
 
 async def consume_all(many: list[Stubs], secrets: list[pb.VerificationSecret]) -> list[str]:
