@@ -8,15 +8,13 @@ which stays the one judge of what is wrong.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
-from buf.validate import validate_pb2
 from google.protobuf.descriptor import FieldDescriptor, OneofDescriptor
 
-Accept = Callable[[Any], bool]
+from chassis.interceptors.encoded_rules import has_rules, lengths
 
-_LENGTHS: Final = {"min_len", "max_len"}
-_UNLIMITED: Final = 1 << 62
+Accept = Callable[[Any], bool]
 
 
 def shortcut(descriptor: Any) -> Accept | None:
@@ -25,21 +23,21 @@ def shortcut(descriptor: Any) -> Accept | None:
     members = {field.name for oneof in oneofs for field in oneof.fields}
     alone = [_field(field) for field in descriptor.fields if field.name not in members]
     steps = [*alone, *map(_oneof, oneofs)]
-    if descriptor.GetOptions().HasExtension(validate_pb2.message) or None in steps:
+    if has_rules(descriptor) or None in steps:
         return None
     return _all([step for step in steps if step is not None and step is not _anything])
 
 
 def _field(field: FieldDescriptor) -> Accept | None:
     """Return the check of a field that belongs to no oneof; None when its rules are not plain."""
-    name, options = field.name, field.GetOptions()
+    name = field.name
     if field.message_type is not None:
         # The message in it may have rules of its own, but an unset field has nothing to check unless it is required.
-        plain = not field.is_repeated and not options.HasExtension(validate_pb2.field)
+        plain = not field.is_repeated and not has_rules(field)
         return (lambda request: not request.HasField(name)) if plain else None
-    if not options.HasExtension(validate_pb2.field):
+    if not has_rules(field):
         return _anything
-    limits = _lengths(field)
+    limits = lengths(field)
     if limits is None:
         return None
     least, most = limits
@@ -49,7 +47,7 @@ def _field(field: FieldDescriptor) -> Accept | None:
 def _oneof(oneof: OneofDescriptor) -> Accept | None:
     """Return the check of a oneof of strings, of which one is set; None when its rules are not plain."""
     name = oneof.name
-    limits = {field.name: _lengths(field) for field in oneof.fields}
+    limits = {field.name: lengths(field) for field in oneof.fields}
     known = {field: limit for field, limit in limits.items() if limit is not None}
     if len(known) < len(limits):
         return None
@@ -62,16 +60,6 @@ def _oneof(oneof: OneofDescriptor) -> Accept | None:
         return least <= len(getattr(request, chosen)) <= most
 
     return accept
-
-
-def _lengths(field: FieldDescriptor) -> tuple[int, int] | None:
-    """Return the least and the greatest length of a string field; None when it has other rules."""
-    rules = field.GetOptions().Extensions[validate_pb2.field]
-    names = {part.name for part, _ in rules.ListFields()}
-    lengths = {part.name for part, _ in rules.string.ListFields()}
-    if field.is_repeated or names != {"string"} or not lengths <= _LENGTHS:
-        return None
-    return rules.string.min_len, rules.string.max_len if "max_len" in lengths else _UNLIMITED
 
 
 def _anything(_: Any) -> bool:

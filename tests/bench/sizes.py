@@ -1,6 +1,6 @@
 """Measures what a row of each table and a notification take, with their indexes: the figures of docs/scaling.md.
 
-``PYTHONPATH=.:protos .venv/bin/python -m tests.bench.sizes`` starts empty databases in a folder of its own, migrates
+``PYTHONPATH=.:client .venv/bin/python -m tests.bench.sizes`` starts empty databases in a folder of its own, migrates
 them, and fills them behind their indexes, as life does: indexes that are built afterwards are denser.
 """
 

@@ -100,7 +100,7 @@ class Launcher:
 
     def _module(self, name: str, module: str, settings: Mapping[str, str], *arguments: str) -> Server:
         port = ports.free_port()
-        path = os.pathsep.join((str(ROOT), str(ROOT / "protos")))
+        path = os.pathsep.join((str(ROOT), str(ROOT / "client")))
         command = [sys.executable, "-m", module, str(port), *arguments]
         return self._start(name, command, {**settings, "PYTHONPATH": path}, port)
 

@@ -1,6 +1,6 @@
 """How many events of the shared change stream one process reads: what bounds the writes of a cluster that is watched.
 
-``PYTHONPATH=.:protos .venv/bin/python -m tests.bench.stream_bench`` writes notifications first and reads their events
+``PYTHONPATH=.:client .venv/bin/python -m tests.bench.stream_bench`` writes notifications first and reads their events
 afterwards, as fast as it goes, as every process with a watcher must; none of them is for a watcher of its own.
 """
 

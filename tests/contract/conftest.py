@@ -9,7 +9,7 @@ import grpc
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-from script.generate import described, sources
+from tests.contract.described import all_files, sources
 from tests.contract.servers import Channels
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import threaded_server
@@ -26,8 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def files() -> dict[str, FileDescriptorProto]:
     """Our .proto files by name, with their comments."""
-    own = set(sources())
-    return {file.name: file for file in described().file if file.name in own}
+    return {name: all_files()[name] for name in sources()}
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from buf.validate import validate_pb2  # noqa: F401 - registers the rules, so that options show them by name
 from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
@@ -16,6 +15,8 @@ from google.protobuf.descriptor_pb2 import (
     ServiceDescriptorProto,
 )
 from google.protobuf.message import Message
+
+from tests.contract.described import with_rules
 
 Path = tuple[int, ...]
 
@@ -28,6 +29,7 @@ def render(file: FileDescriptorProto) -> str:
     comments = comments_of(file)
     lines = [f"file {file.name}", f"package {file.package}"]
     lines += [f"import {name}" for name in sorted(file.dependency)]
+    lines += [f"option {field.name} = {value}" for field, value in file.options.ListFields()]
     for number, service in enumerate(file.service):
         lines += ["", *_service(service, (6, number), comments)]
     for enum in file.enum_type:
@@ -101,7 +103,7 @@ def _field(field: FieldDescriptorProto) -> str:
 
 def _options(described: Message) -> str:
     options = described.options  # type: ignore[attr-defined]  # every descriptor but oneof's placeholder has them
-    text = text_format.MessageToString(options, as_one_line=True)
+    text = text_format.MessageToString(with_rules(options), as_one_line=True)
     return f"  [{text.strip()}]" if text else ""
 
 

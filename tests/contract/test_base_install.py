@@ -1,19 +1,31 @@
-"""The base install: what a caller of the services gets needs grpcio and protobuf, and nothing of the servers."""
+"""The base install: a caller of the services needs grpcio and protobuf, old or new, and nothing of the servers."""
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import tomllib
 import zipfile
 from email.parser import Parser
-from importlib.metadata import distribution
+from importlib.metadata import Distribution
 from pathlib import Path
+from typing import Final
 
 import pytest
 
+from tests.harness.foreign_rules import FOREIGN_RULES
+
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("pyproject.toml", "README.md", "chassis", "migrations", "notifications_service", "protos", "users_service")
+PACKAGES = ("chassis", "migrations", "notifications_service", "users_service")
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "client", *PACKAGES)
+GENERATOR = ROOT / ".venv-generate"
+LEAST: Final = dict(
+    need.split(">=") for need in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+)
 BUILD = "import sys, setuptools.build_meta as backend; print(backend.build_wheel(sys.argv[1]))"
 
 # Run with nothing on the path but the wheel, grpcio and protobuf (and what grpcio itself needs).
@@ -43,6 +55,9 @@ with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
 server.stop(None)
 print(user.email, ErrorReason.Name(101))
 """
+CALLED: Final = "ann@example.com ERROR_REASON_EMAIL_TAKEN\n"
+VERSIONS: Final = "import google.protobuf, grpc; print(grpc.__version__, google.protobuf.__version__)"
+PURELIB: Final = "import sysconfig; print(sysconfig.get_path('purelib'))"
 
 
 @pytest.fixture(scope="module")
@@ -63,26 +78,60 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / built.stdout.splitlines()[-1]
 
 
-@pytest.fixture(scope="module")
-def base_install(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheel, grpcio and protobuf, and nothing else."""
+@pytest.fixture(scope="module", params=["oldest", "newest"])
+def base_install(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A command that runs Python with the wheel, grpcio and protobuf, and nothing else.
+
+    The oldest that callers may have are in the environment that generates the stubs, the newest in the tests' own.
+    """
+    python, packages = sys.executable, sysconfig.get_path("purelib")
+    if request.param == "oldest":
+        environment = {**os.environ, "VENV": str(GENERATOR)}
+        subprocess.run(["script/bootstrap", "generate"], cwd=ROOT, env=environment, check=True)
+        python = str(GENERATOR / "bin" / "python")
+        packages = subprocess.check_output([python, "-c", PURELIB], text=True).strip()
     folder = tmp_path_factory.mktemp("base")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
     for name in ("grpcio", "protobuf", "typing_extensions"):
-        for file in distribution(name).files or ():
-            if ".." not in file.parts and "__pycache__" not in file.parts:
-                target = folder / file
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(str(file.locate()), target)
-    return folder
+        copy_distribution(name, packages, folder)
+    return [python, "-I", "-S", "-W", "error", "-c", f"import sys; sys.path.append({str(folder)!r})"]
 
 
-def test_stubs_import_and_call_with_grpcio_and_protobuf_alone(base_install: Path) -> None:
-    """A caller who installs the package without extras can make a call."""
-    command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append({str(base_install)!r})\n{CALL}"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (result.returncode, result.stdout) == (0, "ann@example.com ERROR_REASON_EMAIL_TAKEN\n"), result.stderr
+def copy_distribution(name: str, packages: str, folder: Path) -> None:
+    """Copy an installed distribution's files."""
+    for file in next(iter(Distribution.discover(name=name, path=[packages]))).files or ():
+        if ".." not in file.parts and "__pycache__" not in file.parts:
+            target = folder / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(str(file.locate()), target)
+
+
+def run(command: list[str], *code: str) -> str:
+    """Run code after that of the command, and return what it prints."""
+    whole = [*command[:-1], "\n".join((command[-1], *code))]
+    result = subprocess.run(whole, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_stubs_import_and_call_with_grpcio_and_protobuf_alone(base_install: list[str]) -> None:
+    """A caller who installs the package without extras can make a call, on protobuf 6 and on 7, without a warning."""
+    assert run(base_install, CALL) == CALLED
+
+
+@pytest.mark.parametrize("order", [(FOREIGN_RULES, CALL), (CALL, FOREIGN_RULES)], ids=["before", "after"])
+def test_stubs_do_not_meet_the_rules_of_others(base_install: list[str], order: tuple[str, ...]) -> None:
+    """A process that has another version of `buf.validate` loads the stubs all the same, whichever comes first."""
+    assert run(base_install, *order) == CALLED
+
+
+def test_both_generations_of_protobuf_were_tried(base_install: list[str], request: pytest.FixtureRequest) -> None:
+    """The two environments are those of the oldest gRPC with protobuf 6, and of the newest with protobuf 7."""
+    grpcio, protobuf = run(base_install, VERSIONS).split()
+    oldest = "oldest" in request.node.name
+    assert (grpcio == LEAST["grpcio"]) is oldest
+    assert protobuf.split(".")[0] == ("6" if oldest else "7")
 
 
 def test_base_install_needs_nothing_else(wheel: Path) -> None:
@@ -94,12 +143,26 @@ def test_base_install_needs_nothing_else(wheel: Path) -> None:
     assert sorted(line.split(">")[0] for line in base) == ["grpcio", "protobuf"]
 
 
-def test_wheel_carries_types_migrations_and_sources_of_the_contract(wheel: Path) -> None:
-    """Callers get types and .proto files, operators the migrations."""
+def test_wheel_carries_types_migrations_and_the_license(wheel: Path) -> None:
+    """Callers get types, operators the migrations, and everybody the terms."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    wanted = {"vibework/users/v1/py.typed", "vibework/users/v1/user_service.proto", "vibework/users/v1/user_pb2.pyi"}
-    assert wanted - names == set()
+    assert {"vibework/users/v1/py.typed", "vibework/users/v1/user_pb2.pyi"} - names == set()
     assert [name for name in names if name.startswith("migrations/mysql/versions/")]
     assert [name for name in names if name.startswith("migrations/mongodb/")]
-    assert [name for name in names if name.startswith(("tests/", "script/"))] == []
+    assert {name.rsplit("/", 1)[1] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
+
+
+def test_wheel_has_no_folder_that_another_package_has(wheel: Path) -> None:
+    """Installing and removing others touches nothing of ours: no `buf`, and only packages named for what is ours."""
+    with zipfile.ZipFile(wheel) as archive:
+        tops = {name.split("/", 1)[0] for name in archive.namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"vibework", *PACKAGES}
+
+
+def test_stubs_were_generated_by_the_oldest(wheel: Path) -> None:
+    """Generated code refuses runtimes older than its generator, so none of it may come from a newer one."""
+    with zipfile.ZipFile(wheel) as archive:
+        generated = "\n".join(archive.read(name).decode() for name in archive.namelist() if "_pb2" in name)
+    assert set(re.findall(r"GRPC_GENERATED_VERSION = '(.*)'", generated)) == {LEAST["grpcio"]}
+    assert set(re.findall(r"Protobuf Python Version: (.*)", generated)) == {LEAST["protobuf"]}

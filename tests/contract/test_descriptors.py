@@ -10,9 +10,10 @@ import vibework.errors.v1
 import vibework.notifications.v1
 import vibework.users.v1
 from google.protobuf import descriptor_pool
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, MethodDescriptorProto
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileOptions, MethodDescriptorProto
+from protovalidate._gen.buf.validate import validate_pb  # the rules as the wheel has them; no public name
 
-from script.generate import sources
+from tests.contract.described import all_files, sources, with_rules
 from tests.contract.rendering import answers, comments_of, render
 
 PROMISED = {
@@ -37,6 +38,7 @@ PROMISED = {
     ),
 }
 PACKAGES = (vibework.errors.v1, vibework.users.v1, vibework.notifications.v1)
+RULES = "buf/validate/validate.proto"
 UNBOUNDED_BY_NATURE = {"bool", "message"}
 
 Files = dict[str, FileDescriptorProto]
@@ -85,7 +87,7 @@ def test_every_bounded_request_field_has_a_rule(files: Files) -> None:
     loose = [
         f"{message}.{field.name}"
         for message, field in _request_fields(files)
-        if _kind(field) not in UNBOUNDED_BY_NATURE and "buf.validate" not in str(field.options)
+        if _kind(field) not in UNBOUNDED_BY_NATURE and "buf.validate" not in str(with_rules(field.options))
     ]
     assert loose == []
 
@@ -108,11 +110,42 @@ def test_stubs_are_those_of_the_protos(files: Files) -> None:
     """What callers import says the same as the .proto files."""
     pool = descriptor_pool.Default()
     for name, file in files.items():
-        imported, described = FileDescriptorProto(), FileDescriptorProto()
+        imported, written = FileDescriptorProto(), FileDescriptorProto()
         pool.FindFileByName(name).CopyToProto(imported)
-        described.CopyFrom(file)
-        described.ClearField("source_code_info")  # stubs carry no comments
-        assert render(imported) == render(described), name
+        written.CopyFrom(file)
+        written.ClearField("source_code_info")  # stubs carry no comments
+        written.dependency[:] = [needed for needed in file.dependency if needed != RULES]
+        assert render(imported) == render(written), name
+
+
+def test_the_rules_in_the_tree_are_those_that_servers_enforce() -> None:
+    """Callers who validate by the file of this repository accept and refuse what the servers do."""
+    enforced = with_rules(FileDescriptorProto.FromString(validate_pb._DESC.proto.to_binary()))
+    in_tree = with_rules(all_files()[RULES])
+    for file in (enforced, in_tree):
+        file.ClearField("source_code_info")
+        file.ClearField("options")  # packages of other languages; those in the wheel are not the official ones
+        file.DiscardUnknownFields()  # buf's own remarks
+    assert in_tree == enforced
+
+
+def test_every_file_has_a_package_in_every_language(files: Files) -> None:
+    """Generators need no options from callers: names follow from the proto package as buf's managed mode has them."""
+    for name, file in files.items():
+        _, short, version = file.package.split(".")
+        options, outer = file.options, "".join(part.capitalize() for part in Path(name).stem.split("_"))
+        expected = FileOptions(
+            csharp_namespace=f"Vibework.{short.capitalize()}.{version.capitalize()}",
+            go_package=f"vibework/{short}/{version};{short}{version}",
+            java_multiple_files=True,
+            java_outer_classname=f"{outer}Proto",
+            java_package=f"com.{file.package}",
+            objc_class_prefix=f"V{short[0].upper()}X",
+            php_namespace=f"Vibework\\{short.capitalize()}\\{version.capitalize()}",
+            ruby_package=f"Vibework::{short.capitalize()}::{version.capitalize()}",
+            swift_prefix=f"Vibework{short.capitalize()}{version.capitalize()}",
+        )
+        assert options == expected, name
 
 
 def test_packages_export_everything(files: Files) -> None:

@@ -20,7 +20,7 @@ from notifications_service.settings import Settings as NotificationsSettings
 from tests.contract.documents import DOCUMENTS, PACKAGES, ROOT, name, prose, quoted
 from users_service.settings import Settings as UsersSettings
 
-FOLDERS: Final = (*PACKAGES, "migrations", "protos", "script", "deploy", "docs", "tests")
+FOLDERS: Final = (*PACKAGES, "client", "migrations", "protos", "script", "deploy", "docs", "tests")
 PATH: Final = re.compile(rf"(?:{'|'.join(FOLDERS)})/[\w./*-]*")
 # A file named without its folders, or with the last of them only.
 SHORT_PATH: Final = re.compile(r"(?:[\w*-]+/)*[\w*-]+\.py")

@@ -229,7 +229,7 @@ def test_commands_beside_the_containers_use_the_published_databases(databases: S
     """The settings that the container prints are all that the commands need, for either account."""
     printed = databases.compose("exec", "-T", "databases", "/databases.py", "settings", *account)
     settings = dict(re.findall(r"^export (\w+)='(.*)'$", printed, re.MULTILINE))
-    environment = {**os.environ, **settings, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "protos")])}
+    environment = {**os.environ, **settings, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "client")])}
     for package in ("users_service", "notifications_service"):
         command = [sys.executable, "-m", package, "migrate", "up"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)

@@ -38,7 +38,7 @@ class Run:
             cwd=ROOT,
             env={
                 **{name: value for name, value in os.environ.items() if name not in named},
-                "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "protos")]),
+                "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "client")]),
                 "USERS_PORT": str(users_port),
                 "NOTIFICATIONS_PORT": str(notifications_port),
             },
@@ -67,7 +67,7 @@ class Run:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a service's command by `script/run`."""
         command = [sys.executable, "-m", "script.local.command", "--directory", str(self.directory), *arguments]
-        variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "protos")])}
+        variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "client")])}
         return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=30, check=False)
 
     def child(self, command: str) -> int:

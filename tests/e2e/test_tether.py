@@ -63,7 +63,7 @@ def test_a_hung_service_ends_with_a_killed_parent(tmp_path: Path, hangs: str) ->
     log, port, metrics = tmp_path / "log", ports.free_port(), ports.free_port()
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "protos")]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "client")]),
         "HANGS": hangs,
         "GRPC_PORT": str(port),
         "METRICS_PORT": str(metrics),

@@ -31,7 +31,7 @@ class MigrationFailed(Exception):
 
 def migrate(package: str, environment: Mapping[str, str]) -> None:
     """Run `migrate up` of the service in the package, as an operator would."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "protos")])
+    path = os.pathsep.join([str(ROOT), str(ROOT / "client")])
     done = subprocess.run(
         [sys.executable, "-c", f"from {package}.cli import main; main()", "migrate", "up"],
         env={**os.environ, "PYTHONPATH": path, **environment},

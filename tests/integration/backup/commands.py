@@ -33,7 +33,7 @@ def notifications(database: MongoDatabase, *arguments: object) -> Result:
 
 def started(package: str, arguments: Sequence[object], environment: Mapping[str, str]) -> subprocess.Popen[str]:
     """Start a service's command as a process of its own."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "protos")])
+    path = os.pathsep.join([str(ROOT), str(ROOT / "client")])
     return subprocess.Popen(
         [sys.executable, "-m", package, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": path, **environment},

@@ -183,7 +183,7 @@ def test_a_crafted_file_is_one_line_and_takes_little_memory(tmp_path: Path) -> N
     By both services, before they look at a database, and in no more memory than the longest statement takes.
     """
     files = list(crafted(tmp_path))
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}"} | NOWHERE
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'client'}"} | NOWHERE
     asked = "".join(json.dumps([service, str(file)]) + "\n" for service, file in files)
     done = subprocess.run(
         [sys.executable, "-c", _RESTORE_ALL],

@@ -38,7 +38,7 @@ def migrate(database: MongoDatabase, *arguments: str, **environment: str) -> End
 
 
 def _started(database: MongoDatabase, *arguments: str, **environment: str) -> Callable[[float], Ended]:
-    path = os.pathsep.join([str(ROOT), str(ROOT / "protos")])
+    path = os.pathsep.join([str(ROOT), str(ROOT / "client")])
     command = [sys.executable, "-m", "notifications_service", "migrate", *arguments]
     process = subprocess.Popen(
         command,

@@ -375,7 +375,7 @@ print(json.dumps(told))
 @pytest.mark.parametrize("environment", [AWAY, REFUSED_BY_THE_DRIVER], ids=["away", "refused"])
 def test_no_command_ends_in_a_traceback(environment: dict[str, str]) -> None:
     """A database that is away, or settings that only the driver refuses: one line, exit code 1, and no password."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "protos")])
+    path = os.pathsep.join([str(ROOT), str(ROOT / "client")])
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM, json.dumps(COMMANDS)],
         env={**os.environ, "PYTHONPATH": path, **environment},

@@ -146,7 +146,7 @@ def test_an_absent_server_is_a_problem_told_soon() -> None:
         "MONGODB_URL": f"mongodb://someone:{password}@127.0.0.1:1/vibe",
         "MONGODB_SERVER_SELECTION_TIMEOUT_MS": "300",
         "METRICS_PORT": "0",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "protos")]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "client")]),
     }
     # A process of its own: PyMongo leaves a socket behind that it was connecting when its client closed.
     command = [sys.executable, "-m", "notifications_service", "status", "--json"]

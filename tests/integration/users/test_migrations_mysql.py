@@ -101,7 +101,7 @@ def start_up(database: MySQLDatabase) -> subprocess.Popen[str]:
     """Start `users-service migrate up` as a process."""
     return subprocess.Popen(
         [sys.executable, "-m", "users_service", "migrate", "up"],
-        env={**os.environ, **database.environment(), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'protos'}"},
+        env={**os.environ, **database.environment(), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'client'}"},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -29,7 +29,7 @@ async def rotate(server: UsersServer, secret_keys: str) -> tuple[int, str, str]:
 
     def run() -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, **server.database.environment(), "SECRET_KEYS": secret_keys}
-        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "protos")])
+        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "client")])
         command = [sys.executable, "-m", "users_service", "rotate-keys"]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 

@@ -117,7 +117,7 @@ def test_what_is_left_out_is_not_even_made(log: Log) -> None:
 @pytest.fixture
 def served() -> Iterator[subprocess.Popen[bytes]]:
     """Run a server whose output is kept."""
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}", "LOG_FORMAT": "json", "GRPC_DRAIN_MS": "0"}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'client'}", "LOG_FORMAT": "json", "GRPC_DRAIN_MS": "0"}
     command = [sys.executable, str(SCRIPT)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         yield process

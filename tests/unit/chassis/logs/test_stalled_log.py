@@ -31,7 +31,7 @@ CALLS = 2_000
 # Below GRPC_MAX_IN_FLIGHT.
 AT_ONCE = 500
 TOLD = "log lines were dropped: their reader stalled"
-PATH = {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}"}
+PATH = {"PYTHONPATH": f"{ROOT}:{ROOT / 'client'}"}
 
 
 class FullPipe:

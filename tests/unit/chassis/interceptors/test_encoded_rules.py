@@ -1,0 +1,86 @@
+"""Rules as they are encoded: read as the .proto declares them, whatever else a process has of `buf.validate`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any, Final
+
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from vibework.notifications.v1 import notification_service_pb2 as notifications_pb2
+from vibework.users.v1 import session_service_pb2 as sessions_pb2
+from vibework.users.v1 import user_pb2
+from vibework.users.v1 import user_service_pb2 as users_pb2
+
+from chassis.interceptors import encoded_rules
+from chassis.interceptors.encoded_rules import has_rules, lengths
+from tests.contract.described import pool
+from tests.harness.foreign_rules import FOREIGN_RULES
+
+RULES: Final = "buf.validate"
+
+
+def field(message: Any, name: str) -> FieldDescriptor:
+    """Return a field of a message."""
+    found: FieldDescriptor = message.DESCRIPTOR.fields_by_name[name]
+    return found
+
+
+def test_numbers_are_those_of_the_declaration() -> None:
+    """The few numbers that are read are written once more in the code, so they are compared with the official file."""
+    assert {pool().FindExtensionByName(f"{RULES}.{name}").number for name in ("message", "oneof", "field")} == {
+        encoded_rules.RULES
+    }
+    assert pool().FindMessageTypeByName(f"{RULES}.FieldRules").fields_by_name["string"].number == encoded_rules.STRING
+    strings = pool().FindMessageTypeByName(f"{RULES}.StringRules").fields_by_name
+    assert (strings["min_len"].number, strings["max_len"].number) == (encoded_rules.MIN_LEN, encoded_rules.MAX_LEN)
+
+
+@pytest.mark.parametrize(
+    ("described", "read"),
+    [
+        (field(sessions_pb2.ValidateSessionRequest, "session_token"), (1, 256)),
+        (field(users_pb2.CreateUserRequest, "name"), (0, 255)),
+        (field(users_pb2.CreateUserRequest, "email"), None),  # a format as well
+        (field(users_pb2.CreateUserRequest, "image"), None),  # rules that an empty value need not keep
+        (field(user_pb2.ClientContext, "user_agent"), None),  # bytes, not characters
+        (field(users_pb2.BatchGetUsersRequest, "ids"), None),  # a list
+        (field(user_pb2.User, "id"), None),  # no rules
+    ],
+)
+def test_only_lengths_are_lengths(described: FieldDescriptor, read: tuple[int, int] | None) -> None:
+    """A field with any rule but lengths is not for the shortcut to judge."""
+    assert lengths(described) == read
+
+
+def test_says_what_has_rules() -> None:
+    """Messages, oneofs and fields are asked alike."""
+    assert has_rules(field(users_pb2.CreateUserRequest, "email"))
+    assert not has_rules(field(user_pb2.User, "email"))
+    assert has_rules(notifications_pb2.BatchCreateNotificationsRequest.DESCRIPTOR.oneofs_by_name["batch"])
+    assert not has_rules(user_pb2.User.DESCRIPTOR)
+
+
+# Prints what is refused, and whether the shortcut was taken, with and without other rules in the process.
+VALIDATE: Final = """
+from vibework.users.v1.session_service_pb2 import ValidateSessionRequest
+from vibework.users.v1.user_service_pb2 import CreateUserRequest
+from chassis.errors import InvalidFields
+from chassis.interceptors.plain_rules import shortcut
+from chassis.interceptors.validation import Validation
+
+try:
+    Validation().check(CreateUserRequest)(CreateUserRequest(email="nobody", name="x" * 256))
+except InvalidFields as invalid:
+    print(*sorted(item.reason for item in invalid.violations))
+print(shortcut(ValidateSessionRequest.DESCRIPTOR)(ValidateSessionRequest(session_token="a" * 257)))
+"""
+
+
+@pytest.mark.parametrize("code", [VALIDATE, FOREIGN_RULES + VALIDATE, VALIDATE.replace("try:", FOREIGN_RULES + "try:")])
+def test_rules_of_others_change_nothing(code: str) -> None:
+    """A server validates the same if something in its process has another version of `buf.validate`."""
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.returncode) == ("STRING_EMAIL STRING_MAX_LEN\nFalse\n", 0), ran.stderr
