@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn, cast
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
 from chassis.context import calls
 from chassis.context.calls import Call
@@ -24,6 +24,7 @@ from chassis.interceptors.metadata_limit import metadata_limit
 from chassis.interceptors.validation import Validation
 from chassis.serving.health import SERVICE_NAME as HEALTH
 from chassis.serving.health import Health, HealthServicer
+from chassis.serving.reflection import V1, V1ALPHA, ReflectionServicer
 from chassis.serving.registration import Composer, Router, record, writing
 
 # A check whose message has come is answered at once, so only checks without a message fill this; the oldest is ended.
@@ -45,12 +46,11 @@ def health_checks(health: Health, validation: Validation, checks: ProbesInFlight
 
 
 def contract(health: Health, validation: Validation, in_flight: InFlight) -> Router:
-    """Return the router of ``grpc.reflection.v1alpha``, whose calls count among all calls in flight."""
-    names = (*sorted(health.services - {""}), HEALTH, reflection.SERVICE_NAME)
-    servicer = reflection.aio.ReflectionServicer(names)
-    ((service, handlers),) = record([(reflection_pb2_grpc.add_ServerReflectionServicer_to_server, servicer)]).items()
+    """Return the router of server reflection, whose calls count among all calls in flight."""
+    servicer = ReflectionServicer((*(health.services - {""}), HEALTH, V1, V1ALPHA))
+    ((_, handlers),) = record([(add_ServerReflectionServicer_to_server, servicer)]).items()
     composer = Composer(Envelope(in_flight, gates=(metadata_limit,)), validation)
-    methods = {f"/{service}/{name}": handler for name, handler in handlers.items()}
+    methods = {f"/{service}/{name}": handlers[name] for service in (V1, V1ALPHA) for name in handlers}
     return Router({name: _conversation(composer, Method(name, streaming=True), methods[name]) for name in methods})
 
 

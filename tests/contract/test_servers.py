@@ -21,7 +21,11 @@ REQUESTS = {f"vibework.users.v1.{name}": case for name, case in USERS.items()} |
 }
 # As google/rpc/error_details.proto has it.
 VIOLATION_REASON = re.compile(r"[A-Z][A-Z0-9_]{1,61}[A-Z0-9]")
-BESIDES = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+BESIDES = {
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+}
 
 
 def test_there_is_a_request_for_every_rpc() -> None:

@@ -197,7 +197,7 @@ async def test_a_connection_takes_so_many_calls(serve: Serve) -> None:
 @asynccontextmanager
 async def _process(**settings: str) -> AsyncIterator[tuple[int, str]]:
     """Run a server in a process of its own; yield its number and address."""
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}", "LOG_FORMAT": "json"} | settings
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'client'}", "LOG_FORMAT": "json"} | settings
     script = Path(__file__).parents[1] / "echo_server.py"
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(script), env=environment, stdout=asyncio.subprocess.PIPE, limit=1 << 20

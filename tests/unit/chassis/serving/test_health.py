@@ -9,7 +9,6 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import capture_logs
 
 from chassis import background
@@ -24,12 +23,6 @@ SESSIONS = "vibework.users.v1.SessionService"
 
 def _stub(running: Running) -> Any:
     return health_pb2_grpc.HealthStub(running.channel)
-
-
-def _reflect(running: Running) -> Any:
-    channel: Any = running.channel
-    stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
-    return stub.ServerReflectionInfo()
 
 
 @pytest.mark.parametrize("service", ["", SESSIONS, "vibework.notifications.v1.NotificationService"])
@@ -124,20 +117,3 @@ async def test_the_log_says_why_it_is_not_serving_once_for_each_reason() -> None
         await background.end([watching])
     told = [entry.get("probe") for entry in logs if entry["event"] in ("serving", "not serving")]
     assert told == ["without 0002", "OSError", None]
-
-
-async def test_reflection_lists_the_services(serve: Serve) -> None:
-    """grpcurl needs no .proto files."""
-    call = _reflect(await serve())
-    await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
-    await call.done_writing()
-    names = {item.name for item in (await call.read()).list_services_response.service}
-    assert {SESSIONS, "grpc.health.v1.Health"} <= names
-
-
-async def test_reflection_can_be_turned_off(serve: Serve) -> None:
-    """A deployment that must not describe itself does not."""
-    running = await serve(reflection_enabled=False)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await _reflect(running).read()
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -46,7 +46,7 @@ class Served:
 
 
 async def _start(stderr: int | None = asyncio.subprocess.PIPE, **settings: str) -> asyncio.subprocess.Process:
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}", "LOG_FORMAT": "json"} | settings
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'client'}", "LOG_FORMAT": "json"} | settings
     return await asyncio.create_subprocess_exec(
         sys.executable, str(SCRIPT), env=environment, stdout=asyncio.subprocess.PIPE, stderr=stderr
     )
