@@ -21,12 +21,12 @@ from tests.harness.foreign_rules import FOREIGN_RULES
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("chassis", "migrations", "notifications_service", "users_service")
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "client", *PACKAGES)
+SOURCES = ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "NOTICE", "client", "protos", *PACKAGES)
 GENERATOR = ROOT / ".venv-generate"
 LEAST: Final = dict(
     need.split(">=") for need in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
 )
-BUILD = "import sys, setuptools.build_meta as backend; print(backend.build_wheel(sys.argv[1]))"
+BUILD = "import sys, setuptools.build_meta as backend; print(backend.build_{kind}(sys.argv[1]))"
 
 # Run with nothing on the path but the wheel, grpcio and protobuf (and what grpcio itself needs).
 CALL = """
@@ -61,21 +61,30 @@ PURELIB: Final = "import sysconfig; print(sysconfig.get_path('purelib'))"
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's wheel, built from a copy so that nothing is written beside the sources."""
-    folder = tmp_path_factory.mktemp("wheel")
-    tree = folder / "tree"
-    tree.mkdir()
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what is packaged, so that nothing is written beside the sources."""
+    tree = tmp_path_factory.mktemp("tree")
     for name in SOURCES:
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         else:
             shutil.copy(source, tree)
-    command = [sys.executable, "-c", BUILD, str(folder)]
+    return tree
+
+
+def build(kind: str, tree: Path) -> Path:
+    """Build a wheel or an sdist of a source tree."""
+    command = [sys.executable, "-c", BUILD.format(kind=kind), str(tree.parent)]
     built = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
-    return folder / built.stdout.splitlines()[-1]
+    return tree.parent / built.stdout.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tree: Path) -> Path:
+    """The project's wheel."""
+    return build("wheel", tree)
 
 
 @pytest.fixture(scope="module", params=["oldest", "newest"])
@@ -166,3 +175,19 @@ def test_stubs_were_generated_by_the_oldest(wheel: Path) -> None:
         generated = "\n".join(archive.read(name).decode() for name in archive.namelist() if "_pb2" in name)
     assert set(re.findall(r"GRPC_GENERATED_VERSION = '(.*)'", generated)) == {LEAST["grpcio"]}
     assert set(re.findall(r"Protobuf Python Version: (.*)", generated)) == {LEAST["protobuf"]}
+
+
+def test_an_sdist_has_the_contract_and_builds_the_same_wheel(tree: Path, wheel: Path, tmp_path: Path) -> None:
+    """Who installs from sources gets the same, and has what the stubs were generated from."""
+    shutil.unpack_archive(build("sdist", tree), tmp_path, filter="data")
+    (sources,) = tmp_path.iterdir()
+    for folder in ("protos/vibework", "protos/buf"):
+        files = {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.proto")}
+        assert files == {path.relative_to(sources) for path in (sources / folder).rglob("*.proto")}
+    assert contents(build("wheel", sources)) == contents(wheel)
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    """Return the files of a wheel; the list of their hashes follows from them."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if not name.endswith("/RECORD")}
