@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import filecmp
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -108,6 +109,19 @@ def differences() -> list[str]:
         return sorted((here ^ there) | changed)
 
 
+def replace(stubs: Path) -> None:
+    """Put fresh stubs in the place of those in a folder, once all of them have been generated.
+
+    A mistake in a .proto file raises before anything is changed: the tests need the stubs of before.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder)
+        generate(fresh)
+        for name in generated(stubs) - generated(fresh):
+            (stubs / name).unlink()
+        shutil.copytree(fresh, stubs, dirs_exist_ok=True)
+
+
 def main() -> int:
     """Generate or compare."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -116,9 +130,10 @@ def main() -> int:
         stale = differences()
         print("\n".join([*stale, "stubs are stale: run script/generate"]) if stale else "stubs are up to date")
         return 1 if stale else 0
-    for name in generated(STUBS):
-        (STUBS / name).unlink()
-    generate(STUBS)
+    try:
+        replace(STUBS)
+    except subprocess.CalledProcessError as failed:
+        sys.exit(f"script/generate: protoc ended with code {failed.returncode}; the stubs are as they were")
     print(f"generated {len(generated(STUBS))} files")
     return 0
 
