@@ -1,0 +1,117 @@
+"""What pyproject.toml asks for: each package once, and every package that a module imports, where that module runs."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import files, packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FILE: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT: dict[str, Any] = FILE["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+GROUPS: dict[str, list[str]] = FILE["dependency-groups"]
+# Who installs what: callers the base, the image and script/server the extra `server`, the rest `dev`.
+BASE = PROJECT["dependencies"]
+SERVER = [*BASE, *EXTRAS["server"]]
+DEV = [*SERVER, *EXTRAS["dev"]]
+RUN_BY = {
+    "client": BASE,
+    "chassis": SERVER,
+    "users_service": SERVER,
+    "notifications_service": SERVER,
+    "migrations": SERVER,
+    "deploy": SERVER,
+    "script/local": SERVER,
+    "script/drill": SERVER,
+    "script": DEV,
+    "tests": DEV,
+}
+OWN = {"buf", "chassis", "migrations", "notifications_service", "script", "tests", "users_service", "vibework"}
+# Python's own, this one's and that of 3.14 (`compression`).
+STANDARD = sys.stdlib_module_names | {"compression"}
+# Namespaces that several packages share, so that the first name alone says nothing.
+SHARED = {"google", "opentelemetry"}
+INSTALLED = packages_distributions()
+
+
+def canonical(requirement: str) -> str:
+    """Return the name of the package that a requirement asks for, as indexes compare names (PEP 503)."""
+    name = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert name is not None, requirement
+    return re.sub(r"[-_.]+", "-", name[0]).lower()
+
+
+def modules(part: str) -> Iterator[Path]:
+    """Yield the modules below a part of the tree, without those of a part that is named for itself."""
+    for path in sorted((ROOT / part).rglob("*.py")):
+        inner = "/".join(path.relative_to(ROOT).parts[:2])
+        if inner == part or inner not in RUN_BY:
+            yield path
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield what a module imports from outside of the project and of Python, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            if name.split(".")[0] not in OWN | STANDARD:
+                yield name
+
+
+def providers(name: str) -> set[str]:
+    """Return the packages that carry an imported module."""
+    first = name.split(".", maxsplit=1)[0]
+    found = INSTALLED.get(first, [])
+    if first not in SHARED:
+        return {canonical(package) for package in found}
+    folder = "/".join(name.split(".")[:2])
+    return {canonical(package) for package in found if folder in _folders(package)}
+
+
+@cache
+def _folders(package: str) -> set[str]:
+    return {"/".join(file.parts[:2]) for file in files(package) or ()}
+
+
+@pytest.mark.parametrize("part", RUN_BY)
+def test_whatever_is_imported_is_asked_for(part: str) -> None:
+    """A package that only comes along with another one is gone the day that the other one no longer needs it."""
+    asked_for = {canonical(requirement) for requirement in RUN_BY[part]}
+    missing = {
+        name: str(path.relative_to(ROOT))
+        for path in modules(part)
+        for name in imported(path)
+        if not providers(name) & asked_for
+    }
+    assert missing == {}
+
+
+def test_every_part_of_the_tree_is_looked_at() -> None:
+    """A folder of modules that nobody named above would import what it likes."""
+    folders = {path.relative_to(ROOT).parts[0] for path in ROOT.glob("[a-z]*/**/*.py")}
+    assert folders <= RUN_BY.keys()
+
+
+@pytest.mark.parametrize("lines", [BASE, *EXTRAS.values(), *GROUPS.values()], ids=["base", *EXTRAS, *GROUPS])
+def test_nothing_is_asked_for_twice(lines: list[str]) -> None:
+    """Of two lines for one package only one would be kept up to date."""
+    assert [name for name, times in Counter(map(canonical, lines)).items() if times > 1] == []
+
+
+def test_dev_repeats_nothing_of_the_server() -> None:
+    """Tests run with what the server runs with, in the version that it asks for."""
+    assert set(map(canonical, EXTRAS["dev"])) & set(map(canonical, EXTRAS["server"])) == set()
