@@ -16,6 +16,9 @@ from script.local.processes import Process
 REPLICA_SET = "rs0"
 START_TIMEOUT_SECONDS = 60.0
 NOT_YET_INITIALISED = 94
+# Without zlib: by a message compressed with it, whoever reaches the port of a mongod before 6.0.27 reads its memory
+# (CVE-2025-14847).
+COMPRESSORS = "--networkMessageCompressors=snappy,zstd"
 THROWAWAY_OPTIONS = (
     "--oplogSize=256",
     "--journalCommitInterval=5",  # ms; a drop of a database waits for it
@@ -73,6 +76,7 @@ class LocalMongoDB:
             f"--bind_ip={ports.LOOPBACK}",
             f"--replSet={REPLICA_SET}",
             "--nounixsocket",
+            COMPRESSORS,
             f"--wiredTigerCacheSizeGB={self._cache_gb:g}",
             *self._options,
         ]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from script.local import ports
-from script.local.mongodb import REPLICA_SET, make_primary
+from script.local.mongodb import COMPRESSORS, REPLICA_SET, make_primary
 from script.local.problems import LocalProblem
 from tests.harness.database_servers import MongoServer, MySQLServer
 
@@ -51,7 +51,9 @@ def mongodb(directory: Path) -> Iterator[MongoServer]:
     port = ports.free_port()
     container = DockerContainer(MONGODB_IMAGE).with_bind_ports(port, port)
     # Test commands, so that a test can make the server fail (configureFailPoint).
-    container.with_command(f"mongod --replSet {REPLICA_SET} --port {port} --setParameter enableTestCommands=1")
+    container.with_command(
+        f"mongod --replSet {REPLICA_SET} --port {port} {COMPRESSORS} --setParameter enableTestCommands=1"
+    )
     with container:
         _make_primary(container, port)
         yield MongoServer(f"mongodb://{ports.LOOPBACK}:{port}/?replicaSet={REPLICA_SET}")
