@@ -17,8 +17,8 @@ with grpc.insecure_channel("{address}") as channel:
     print(UserServiceStub(channel).GetUser(GetUserRequest(email="ada@example.com")))"""
 
 
-def text(pair: Sequence[Service], databases: Databases, folder: Path) -> str:
-    """Return the banner."""
+def text(pair: Sequence[Service], databases: Databases, folder: Path, *, usual: bool) -> str:
+    """Return the banner; `usual`: the other scripts look for the folder by themselves."""
     users, notifications = pair
     return "\n".join(
         [
@@ -29,7 +29,7 @@ def text(pair: Sequence[Service], databases: Databases, folder: Path) -> str:
             f"data, logs     {folder} (passwords and keys: credentials.env)",
             "",
             "Next, in another terminal:",
-            *_next(users, notifications),
+            *_next(users, notifications, "" if usual else f" --directory {shlex.quote(str(folder))}"),
             "",
             "Ctrl-C stops everything.",
             RULE,
@@ -37,13 +37,14 @@ def text(pair: Sequence[Service], databases: Databases, folder: Path) -> str:
     )
 
 
-def _next(users: Service, notifications: Service) -> list[str]:
+def _next(users: Service, notifications: Service, directory: str) -> list[str]:
     sign_up = '{"email": "ada@example.com", "password": "correct horse battery", "name": "Ada"}'
     return [
         f"grpcurl -plaintext {users.address} list",
         f"grpcurl -plaintext {notifications.address} list",
-        "script/run users-service seed --users 1000       # made-up users, and then",
-        "script/run notifications-service seed            # their notifications",
+        f"script/run{directory} users-service seed --users 1000       # made-up users, and then",
+        f"script/run{directory} notifications-service seed            # their notifications",
+        f"script/reset{directory}                                     # both databases empty again",
         f"grpcurl -plaintext -d {shlex.quote(sign_up)} \\",
         f"  {users.address} vibework.users.v1.SessionService/SignUp",
         "",

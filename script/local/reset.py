@@ -5,18 +5,41 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from chassis.settings import load
 from notifications_service.settings import DatabaseSettings as NotificationsSettings
-from script.local import credentials, databases, services
+from script.local import credentials, databases, pause, services
 from script.local.contents import Contents, MongoContents, MySQLContents
 from script.local.problems import EXIT_DIED, LocalProblem
 from script.local.progress import step
-from script.local.server import LOCAL, STOP_GRACE_SECONDS, claim
+from script.local.server import LOCAL, STOP_GRACE_SECONDS, FolderInUse, claim
 from users_service.settings import DatabaseSettings as UsersSettings
+
+# A server sees for a moment longer than its client that a connection has ended.
+CLOSING_SECONDS = 5.0
+# What names a database: where both the environment and a running script/server have one, they must name the same.
+PLACES = ("MYSQL_HOST", "MYSQL_PORT", "MYSQL_DATABASE", "MONGODB_URL")
+
+
+@dataclass(frozen=True)
+class Target:
+    """The databases to empty, by the services that use them; `beside` a running script/server or not."""
+
+    pair: tuple[services.Service, services.Service]
+    beside: bool
+
+    def contents(self) -> tuple[Contents, Contents]:
+        """Return what the settings of the services name."""
+        wanted = {name.upper() for kind in (UsersSettings, NotificationsSettings) for name in kind.model_fields}
+        given = [item for service in self.pair for item in service.settings.items()]
+        os.environ.update({name: value for name, value in given if name in wanted})
+        url = load(NotificationsSettings).mongodb_url.get_secret_value()
+        return MySQLContents(load(UsersSettings)), MongoContents(url)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,30 +65,72 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _reset(folder: Path, resources: ExitStack, *, asked: bool, used: bool) -> int:
     if asked and not sys.stdin.isatty():
         raise LocalProblem("nobody is there to ask; --yes deletes without asking")
-    # Nobody can start script/server on the folder meanwhile, nor is it running.
-    resources.enter_context(claim(folder))
-    secrets = credentials.load_or_make(folder / "credentials.env")
-    servers = databases.described(folder, secrets, program_cache=LOCAL / "mongod", usual_ports=folder == LOCAL)
-    resources.callback(_stop, servers)
-    servers.start()
-    os.environ.update(servers.environment())
-    both = (
-        MySQLContents(load(UsersSettings)),
-        MongoContents(load(NotificationsSettings).mongodb_url.get_secret_value()),
-    )
-    if not used:
+    target = _target(folder, resources)
+    both = target.contents()
+    if not used and not target.beside:
         _refuse_if_used(both)
     print(_told(both))
     if asked and input("Type yes to delete all of it: ").strip() != "yes":
         print("Nothing was deleted.")
         return EXIT_DIED
+    if target.beside:
+        resources.enter_context(pause.paused(folder, lambda: _is_claimed(folder)))
+        if not used:
+            _wait_until_unused(both)
+    _empty(both, target.pair, folder / "logs")
+    print("Both databases are empty and migrated.")
+    return 0
+
+
+def _target(folder: Path, resources: ExitStack) -> Target:
+    try:
+        # Nobody can start script/server on the folder meanwhile.
+        resources.enter_context(claim(folder))
+    except FolderInUse:
+        if not services.are_told(folder):
+            raise
+        return Target(_same_databases(services.read_pair(folder), folder), beside=True)
+    secrets = credentials.load_or_make(folder / "credentials.env")
+    servers = databases.described(folder, secrets, program_cache=LOCAL / "mongod", usual_ports=folder == LOCAL)
+    resources.callback(_stop, servers)
+    servers.start()
+    return Target(services.pair(servers.environment(), secrets), beside=False)
+
+
+def _same_databases(
+    pair: tuple[services.Service, services.Service], folder: Path
+) -> tuple[services.Service, services.Service]:
+    """Return the services of script/server, unless the environment names other databases than theirs."""
+    theirs = {name: value for service in pair for name, value in service.settings.items()}
+    for name in PLACES:
+        if os.environ.get(name, theirs.get(name)) != theirs.get(name):
+            raise LocalProblem(
+                f"{name} names another database than that of the script/server on {folder}: stop it first"
+            )
+    return pair
+
+
+def _is_claimed(folder: Path) -> bool:
+    try:
+        claim(folder).close()
+    except FolderInUse:
+        return True
+    return False
+
+
+def _empty(both: Sequence[Contents], pair: Sequence[services.Service], logs: Path) -> None:
     with step("Deleting"):
         for contents in both:
             contents.delete()
     with step("Migrating"):
-        services.migrate(services.pair(servers.environment(), secrets), folder / "logs")
-    print("Both databases are empty and migrated.")
-    return 0
+        services.migrate(pair, logs)
+
+
+def _wait_until_unused(both: Sequence[Contents]) -> None:
+    deadline = time.monotonic() + CLOSING_SECONDS
+    while time.monotonic() < deadline and any(contents.connections() for contents in both):
+        time.sleep(0.1)
+    _refuse_if_used(both)
 
 
 def _refuse_if_used(both: Sequence[Contents]) -> None:

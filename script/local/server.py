@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from script.local import banner, credentials, databases, services
+from script.local import banner, credentials, databases, pause, services
 from script.local.logs import LogFollower
 from script.local.problems import EXIT_DIED, LocalProblem
 from script.local.processes import Process
@@ -23,6 +23,10 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
 FREE_MEGABYTES = 1_000
 STOP_GRACE_SECONDS = 30.0
+
+
+class FolderInUse(LocalProblem):
+    """A script/server, or a script/reset, is at work on the folder."""
 
 
 class StopRequested(BaseException):
@@ -43,11 +47,17 @@ class Stack:
         """Return what must keep running."""
         return [*self.services, *(self.databases.processes() if self.databases else [])]
 
-    def stop(self) -> None:
-        """Stop the services, which finish their calls, then the databases."""
+    def stop_services(self) -> None:
+        """Stop the services, which finish their calls."""
         _stop_all(self.services, "Stopping the services")
+        self.services = []
         if self.follower is not None:
             self.follower.stop()
+        self.follower = None
+
+    def stop(self) -> None:
+        """Stop the services, then the databases."""
+        self.stop_services()
         _stop_all(self.databases.processes() if self.databases else [], "Stopping the databases")
         if self.lock is not None:
             self.lock.close()
@@ -103,12 +113,22 @@ def _run(stack: Stack, folder: Path) -> None:
     logs = folder / "logs"
     with step("Migrating"):
         services.migrate(pair, logs)
-    with step("Starting the services"):
-        _start_services(stack, pair, logs)
-    print(banner.text(pair, stack.databases, folder), flush=True)
-    stack.follower = LogFollower([(service.name, logs / f"{service.name}.log") for service in pair])
-    stack.follower.start()
-    _watch(stack.processes())
+    _start_services(stack, pair, logs)
+    print(banner.text(pair, stack.databases, folder, usual=folder == LOCAL), flush=True)
+    _follow(stack, pair, logs)
+    while True:
+        _watch_until_pause(stack.processes(), folder)
+        _pause(stack, pair, folder)
+
+
+def _pause(stack: Stack, pair: Sequence[services.Service], folder: Path) -> None:
+    print("script/reset is at work: the services stop, and start again after it", file=sys.stderr)
+    stack.stop_services()
+    services.remove_settings(folder)
+    with pause.over(folder):
+        services.write_settings(pair, folder)
+        _start_services(stack, pair, folder / "logs")
+    _follow(stack, pair, folder / "logs")
 
 
 def claim(folder: Path) -> TextIO:
@@ -123,22 +143,28 @@ def claim(folder: Path) -> TextIO:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise LocalProblem(f"another script/server runs on {folder}") from None
+        raise FolderInUse(f"another script/server runs on {folder}") from None
     return lock
 
 
 def _start_services(stack: Stack, pair: Sequence[services.Service], logs: Path) -> None:
-    for service in pair:
-        log = logs / f"{service.name}.log"
-        log.unlink(missing_ok=True)
-        stack.services.append(service.run("serve", log=log))
-    for service, process in zip(pair, stack.services, strict=True):
-        process.wait_until(service.is_serving, timeout=services.START_TIMEOUT_SECONDS)
+    with step("Starting the services"):
+        for service in pair:
+            log = logs / f"{service.name}.log"
+            log.unlink(missing_ok=True)
+            stack.services.append(service.run("serve", log=log))
+        for service, process in zip(pair, stack.services, strict=True):
+            process.wait_until(service.is_serving, timeout=services.START_TIMEOUT_SECONDS)
 
 
-def _watch(processes: Sequence[Process]) -> NoReturn:
-    """Wait until one of the processes ends, which none should; raise `LocalProblem` that names it."""
-    while True:
+def _follow(stack: Stack, pair: Sequence[services.Service], logs: Path) -> None:
+    stack.follower = LogFollower([(service.name, logs / f"{service.name}.log") for service in pair])
+    stack.follower.start()
+
+
+def _watch_until_pause(processes: Sequence[Process], folder: Path) -> None:
+    """Wait until a pause is wanted; raise `LocalProblem` that names the process if one ends, which none should."""
+    while not pause.is_wanted(folder):
         for process in processes:
             if process.exit_code is not None:
                 raise LocalProblem(

@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chassis.probe import probe, trust_of_settings
+from chassis.settings import ServerSettings
+from notifications_service.settings import Settings as NotificationsSettings
 from script.local import ports
 from script.local.problems import LocalProblem
 from script.local.processes import Process
+from users_service.settings import Settings as UsersSettings
 
+SETTINGS: Mapping[str, type[ServerSettings]] = {"users": UsersSettings, "notifications": NotificationsSettings}
 START_TIMEOUT_SECONDS = 60.0
 MIGRATE_TIMEOUT_SECONDS = 300.0
 
@@ -87,12 +91,22 @@ def migrate(services: Sequence[Service], logs: Path) -> None:
 
 
 def write_settings(services: Sequence[Service], folder: Path) -> None:
-    """Leave the settings of the services where `script/run` finds them; they hold secrets, so mode 600."""
+    """Leave the settings of the services where `script/run` finds them; they hold secrets, so mode 600.
+
+    Those that the services have of this process's environment are among them, such as where their databases are.
+    """
     for service in services:
         path = _settings_file(folder, service.command)
-        path.unlink(missing_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(dict(service.settings)))
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.unlink(missing_ok=True)
+        unfinished.touch(mode=0o600)
+        unfinished.write_text(json.dumps({**_inherited(service.name), **service.settings}))
+        unfinished.rename(path)
+
+
+def _inherited(name: str) -> dict[str, str]:
+    known = {"SECRETS_DIR", *map(str.upper, SETTINGS[name].model_fields)}
+    return {variable: os.environ[variable] for variable in known & os.environ.keys()}
 
 
 def read_settings(folder: Path, command: str) -> dict[str, str]:
@@ -102,6 +116,23 @@ def read_settings(folder: Path, command: str) -> dict[str, str]:
         raise LocalProblem(f"script/server does not run on {folder}: start it first")
     settings: dict[str, str] = json.loads(path.read_text())
     return settings
+
+
+def read_pair(folder: Path) -> tuple[Service, Service]:
+    """Return both services as they run on the folder; raise `LocalProblem` where they do not."""
+    users, notifications = (_as_written(folder, name) for name in SETTINGS)
+    return users, notifications
+
+
+def _as_written(folder: Path, name: str) -> Service:
+    command = f"{name}-service"
+    settings = read_settings(folder, command)
+    return Service(name, command, int(settings["GRPC_PORT"]), settings)
+
+
+def are_told(folder: Path) -> bool:
+    """Say whether the settings of both are there: the services run, or are being started."""
+    return all(_settings_file(folder, f"{name}-service").exists() for name in SETTINGS)
 
 
 def remove_settings(folder: Path) -> None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -19,86 +14,10 @@ import pytest
 from vibework.users.v1 import GetUserRequest, SessionServiceStub, SignUpRequest, UserServiceStub
 
 from script.local import ports
+from tests.e2e.script_server import Run, running
 
-ROOT = Path(__file__).resolve().parents[2]
 EMAIL = "ada@example.com"
 SEED = ("seed", "--notifications", "8")
-
-
-class Run:
-    """One run of the command, after its virtual environment is made."""
-
-    def __init__(self, directory: Path, users_port: int, notifications_port: int) -> None:
-        """Start the command on a folder and ports of the test's own."""
-        self.address = f"127.0.0.1:{users_port}"
-        self.directory = directory
-        named = ("MYSQL_HOST", "MONGODB_URL", "SECRET_KEYS")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "script.local.server", "--directory", str(directory)],
-            cwd=ROOT,
-            env={
-                **{name: value for name, value in os.environ.items() if name not in named},
-                "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "client")]),
-                "USERS_PORT": str(users_port),
-                "NOTIFICATIONS_PORT": str(notifications_port),
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def wait_until_ready(self) -> None:
-        """Read up to the banner's last line."""
-        assert self.process.stdout is not None
-        seen = []
-        for line in self.process.stdout:
-            seen.append(line)
-            if line.startswith("Ctrl-C stops"):
-                return
-        pytest.fail(f"script/server ended before it was ready:\n{''.join(seen)}")
-
-    def end(self, number: signal.Signals) -> tuple[int, str]:
-        """Send the signal to the command alone; return its exit code and the rest of its output."""
-        os.kill(self.process.pid, number)
-        output, _ = self.process.communicate(timeout=30)
-        return self.process.returncode, output
-
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a service's command by `script/run`."""
-        command = [sys.executable, "-m", "script.local.command", "--directory", str(self.directory), *arguments]
-        variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "client")])}
-        return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=30, check=False)
-
-    def child(self, command: str) -> int:
-        """Return the id of the run's own child whose command line holds `command`."""
-        return next(process for process, parent, line in processes() if parent == self.process.pid and command in line)
-
-    def left_behind(self) -> list[str]:
-        """Return the command lines of processes that work on the run's folder."""
-        return [line for _, _, line in processes() if str(self.directory) in line]
-
-
-def processes() -> list[tuple[int, int, str]]:
-    """Return id, parent's id and command line of every process; `ps` is missing from small images."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            line = (folder / "cmdline").read_text(errors="replace").replace("\0", " ")
-            found.append((int(folder.name), parent, line))
-    return found
-
-
-@contextmanager
-def running(directory: Path, users_port: int, notifications_port: int) -> Iterator[Run]:
-    """Run the command; it is killed afterwards should the test have failed."""
-    run = Run(directory, users_port, notifications_port)
-    try:
-        yield run
-    finally:
-        run.process.kill()
-        run.process.communicate()
 
 
 def until_empty(run: Run, seconds: float = 15.0) -> list[str]:
