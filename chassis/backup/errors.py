@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from chassis.commands.cli import CommandFailed
 
@@ -20,8 +19,8 @@ class RestoreFailed(CommandFailed):
 class Damaged(CommandFailed):
     """The file is no backup, or was damaged or changed since it was written."""
 
-    def __init__(self, path: Path, what: str) -> None:
-        super().__init__(f"{path} is not a whole backup: {what}")
+    def __init__(self, label: str, what: str) -> None:
+        super().__init__(f"{label} is not a whole backup: {what}")
 
 
 @contextmanager

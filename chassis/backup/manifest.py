@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 NAME: Final = "manifest.json"
-# Raised when an older version could no longer read what a newer one writes.
-FORMAT: Final = 1
+# The first file of the archive: what a restore from a stream must know before the manifest, which comes last.
+ABOUT: Final = "about.json"
+# Raised when an older version could no longer read what a newer one writes. In format 1 a part was one file.
+FORMAT: Final = 2
 
 
 def _printable(text: str) -> str:
@@ -26,8 +29,9 @@ def _relative(name: str) -> str:
     return name
 
 
-# Parts of one archive; a database has some tens of collections.
-MOST_PARTS: Final = 10_000
+# Files of one archive: with pieces of 16 MiB, 250 GB of compressed content.
+MOST_PARTS: Final = 16_000
+_PIECE: Final = re.compile(r"(?P<part>.+?)(?:\.(?P<number>\d{6}))?\.zst", re.DOTALL)
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Text = Annotated[str, Field(max_length=1_000), AfterValidator(_printable)]
@@ -38,7 +42,7 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class Part(BaseModel):
-    """One file of the archive."""
+    """One file of the archive: a small part, or a piece of a compressed one."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,6 +54,32 @@ class Part(BaseModel):
     """The size of what it holds, not compressed."""
     sha256: Sha256
     """SHA-256 of it as it is in the archive."""
+
+
+def piece_name(part: str, number: int) -> str:
+    """Return the file of a piece of a part; the pieces' names are in their order, as are ``*`` of a shell."""
+    return f"{part}.{number:06d}.zst"
+
+
+def part_of(file: str) -> tuple[str, int]:
+    """Return the part that a file belongs to, and the number of its piece; 1 for a part that is one file."""
+    found = _PIECE.fullmatch(file)
+    return (found["part"], int(found["number"] or 1)) if found else (file, 1)
+
+
+class About(BaseModel):
+    """What a restore must know of a backup before its first part."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1, 2] = FORMAT
+    """Version of the archive's layout."""
+    service: Text
+    """`users-service` or `notifications-service`."""
+    service_version: Text
+    """Version of the service that took the backup."""
+    schema_revision: Text
+    """The last migration that the database had."""
 
 
 class Source(BaseModel):
@@ -78,7 +108,7 @@ class Source(BaseModel):
 class Manifest(Source):
     """The whole manifest, as it is written into the archive."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1, 2] = FORMAT
     """Version of the archive's layout."""
     service_version: Text
     """Version of the service that took the backup."""

@@ -1,47 +1,61 @@
-"""Writing a backup: a tar file that appears under its name only when it is whole.
+"""Writing a backup: a tar archive, from front to back, into a file or a pipe.
 
-Tar, because every system can take it apart: ``tar -xf``, then ``sha256sum -c SHA256SUMS`` and ``zstd -d``. The parts
-come as they are read, so the header with a part's size is written after it, into the place left before it.
+Tar, because every system can take it apart: ``tar -xf``, then ``sha256sum -c SHA256SUMS`` and ``zstd -d``. A member's
+size stands before its content, so a part, whose size nobody knows before its end, is written as pieces that fit into
+memory. Each piece is compressed by itself: what ``zstd -dc`` makes of all of them is the part.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-import io
 import os
+import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from chassis.backup import compression, manifest
 from chassis.backup.errors import BackupFailed
-from chassis.backup.manifest import Manifest, Part, Source
+from chassis.backup.manifest import MOST_PARTS, About, Manifest, Part, Source, piece_name
 from chassis.clock import utc_now
 
 CHECKSUMS: Final = "SHA256SUMS"
 DISTRIBUTION: Final = "vibework-services"
+# The file that stands for the standard output of the command.
+STDOUT: Final = Path("-")
+# Compressed bytes of a piece, about: one is held in memory.
+PIECE_BYTES: Final = 16 << 20
+# How the name of a file ends while it is written.
+UNFINISHED: Final = ".unfinished"
 # What is handed to the compressor at once.
 _CHUNK: Final = 1 << 20
 
-
-CheckArchive = Callable[[Path], None]
+AddPiece = Callable[[str, bytes, int], None]
+Hear = Callable[[bytes], None]
 
 
 class PartWriter:
-    """Takes the content of one compressed part."""
+    """Takes the content of one part, and adds it to the archive in compressed pieces."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._compressor = compression.compressor()
+    def __init__(self, name: str, add: AddPiece, hear: Hear | None) -> None:
+        self._name = name
+        self._add = add
+        self._hear = hear
+        self._pieces = 0
         self._pending: list[bytes] = []
         self._pending_bytes = 0
-        self._sha256 = hashlib.sha256()
-        self.bytes = 0
-        self.content_bytes = 0
+        self._begin_piece()
+
+    def _begin_piece(self) -> None:
+        self._compressor = compression.compressor()
+        self._compressed: list[bytes] = []
+        self._compressed_bytes = 0
+        self._content_bytes = 0
 
     def write(self, content: bytes) -> None:
         """Add to the part."""
@@ -49,22 +63,33 @@ class PartWriter:
         self._pending_bytes += len(content)
         if self._pending_bytes >= _CHUNK:
             self._flush()
+            if self._compressed_bytes >= PIECE_BYTES:
+                self._end_piece()
 
-    def finish(self, name: str) -> Part:
-        """End the part and say what it has become."""
+    def finish(self) -> None:
+        """End the part, which has one piece at least."""
         self._flush()
-        self._put(self._compressor.flush())
-        return Part(name=name, bytes=self.bytes, content_bytes=self.content_bytes, sha256=self._sha256.hexdigest())
+        if self._content_bytes or not self._pieces:
+            self._end_piece()
 
     def _flush(self) -> None:
         self._put(self._compressor.compress(b"".join(self._pending)))
-        self.content_bytes += self._pending_bytes
+        self._content_bytes += self._pending_bytes
         self._pending, self._pending_bytes = [], 0
 
     def _put(self, compressed: bytes) -> None:
-        self._file.write(compressed)
-        self._sha256.update(compressed)
-        self.bytes += len(compressed)
+        self._compressed.append(compressed)
+        self._compressed_bytes += len(compressed)
+
+    def _end_piece(self) -> None:
+        self._put(self._compressor.flush())
+        piece = b"".join(self._compressed)
+        if self._hear is not None:
+            for content in compression.decompressed([piece]):
+                self._hear(content)
+        self._pieces += 1
+        self._add(piece_name(self._name, self._pieces), piece, self._content_bytes)
+        self._begin_piece()
 
 
 class ArchiveWriter:
@@ -74,25 +99,32 @@ class ArchiveWriter:
         self._file = file
         self._parts: list[Part] = []
 
+    def begin(self, service: str, schema_revision: str) -> None:
+        """Write what a restore must know before the first part."""
+        about = About(service=service, schema_revision=schema_revision, service_version=version(DISTRIBUTION))
+        self.add(manifest.ABOUT, about.model_dump_json(indent=2).encode() + b"\n")
+
     @contextmanager
-    def part(self, name: str) -> Iterator[PartWriter]:
-        """Add a compressed part for as long as the context lasts; its name in the archive ends in ``.zst``."""
-        start = self._file.tell()
-        self._file.write(bytes(tarfile.BLOCKSIZE))
-        writer = PartWriter(self._file)
+    def part(self, name: str, hear: Hear | None = None) -> Iterator[PartWriter]:
+        """Add a compressed part for as long as the context lasts.
+
+        ``hear``: is told the content as it comes out of the compressed pieces again, before they are written.
+        """
+        writer = PartWriter(name, self._add, hear)
         yield writer
-        self._parts.append(part := writer.finish(name + compression.SUFFIX))
-        self._end_member(part.bytes)
-        end = self._file.tell()
-        self._file.seek(start)
-        self._file.write(_header(part.name, part.bytes))
-        self._file.seek(end)
+        writer.finish()
 
     def add(self, name: str, content: bytes) -> None:
         """Add a small part as it is."""
+        self._add(name, content, len(content))
+
+    def _add(self, name: str, content: bytes, content_bytes: int) -> None:
+        # Beside these there will be the manifest and the checksums.
+        if len(self._parts) + 2 >= MOST_PARTS:
+            raise BackupFailed(f"the database is too large for one backup ({MOST_PARTS:,} pieces)")
         digest = hashlib.sha256(content).hexdigest()
-        self._parts.append(Part(name=name, bytes=len(content), content_bytes=len(content), sha256=digest))
         self._member(name, content)
+        self._parts.append(Part(name=name, bytes=len(content), content_bytes=content_bytes, sha256=digest))
 
     def finish(self, source: Source) -> Manifest:
         """Write the manifest, the checksums of everything, and the end of the archive."""
@@ -112,16 +144,13 @@ class ArchiveWriter:
     def _member(self, name: str, content: bytes) -> None:
         self._file.write(_header(name, len(content)))
         self._file.write(content)
-        self._end_member(len(content))
-
-    def _end_member(self, size: int) -> None:
-        self._file.write(bytes(-size % tarfile.BLOCKSIZE))
+        self._file.write(bytes(-len(content) % tarfile.BLOCKSIZE))
 
 
 def _header(name: str, size: int) -> bytes:
     info = tarfile.TarInfo(name)
     info.size, info.mode, info.mtime = size, 0o600, int(utc_now().timestamp())
-    # Numbers beyond 8 GiB fit into GNU's form; a name too long for one block would take a second one.
+    # A name too long for one block would take a second one.
     header = info.tobuf(tarfile.GNU_FORMAT)
     if len(header) != tarfile.BLOCKSIZE:
         raise BackupFailed(f"the name {name} is too long for a backup")
@@ -129,12 +158,17 @@ def _header(name: str, size: int) -> bytes:
 
 
 @contextmanager
-def create(path: Path, *, overwrite: bool = False, check: CheckArchive | None = None) -> Iterator[ArchiveWriter]:
+def create(path: Path, *, overwrite: bool = False) -> Iterator[ArchiveWriter]:
     """Write an archive for as long as the context lasts; it gets its name at the end, on disk and with mode 600.
 
-    ``check``: looks at the whole file before it gets its name, and raises ``BackupFailed`` where it is not right.
-    What fails leaves nothing behind. An existing file is refused unless ``overwrite``. Raises ``BackupFailed``.
+    What fails leaves nothing behind. An existing file is refused unless ``overwrite``. ``STDOUT``: the archive goes to
+    the standard output as it is made; what fails ends it before its manifest, without which it is no backup. Raises
+    ``BackupFailed``.
     """
+    if path == STDOUT:
+        with _standard_output() as stream:
+            yield ArchiveWriter(stream)
+        return
     if path.exists() and not overwrite:
         raise BackupFailed(f"{path} exists: name another file, or say --overwrite")
     try:
@@ -142,18 +176,34 @@ def create(path: Path, *, overwrite: bool = False, check: CheckArchive | None = 
             yield ArchiveWriter(file)
             file.flush()
             os.fsync(file.fileno())
-            if check is not None:
-                check(name)
             _publish(name, path, overwrite=overwrite)
     except OSError as error:
         raise BackupFailed(f"{path} could not be written: {error.strerror or type(error).__name__}") from error
 
 
 @contextmanager
-def _unfinished(path: Path) -> Iterator[tuple[io.BufferedRandom, Path]]:
-    number, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".unfinished", dir=path.parent)
+def _standard_output() -> Iterator[BinaryIO]:
+    stream = sys.stdout.buffer
+    if stream.isatty():
+        raise BackupFailed("a backup is not for a terminal: send the output to a file or a program")
     try:
-        with os.fdopen(number, "w+b") as file:
+        yield stream
+        stream.flush()
+    except OSError as error:
+        with suppress(OSError):
+            # Python would try to write what is left at its end, and complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise BackupFailed(f"the output could not be written: {error.strerror or type(error).__name__}") from error
+
+
+@contextmanager
+def _unfinished(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    number, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent)
+    try:
+        with os.fdopen(number, "wb") as file:
+            with suppress(OSError):
+                # Whoever finds the file without this lock knows that nobody writes it any more.
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield file, Path(name)
     finally:
         Path(name).unlink(missing_ok=True)

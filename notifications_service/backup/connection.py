@@ -84,8 +84,11 @@ class Connection:
 
 
 @asynccontextmanager
-async def connected(settings: DatabaseSettings) -> AsyncIterator[Connection]:
-    """Connect for as long as the context lasts. Raises ``MongoFailed``."""
+async def connected(settings: DatabaseSettings, database_name: str | None = None) -> AsyncIterator[Connection]:
+    """Connect to the database of the settings, or to another one there, for as long as the context lasts.
+
+    Raises ``MongoFailed``.
+    """
     client: AsyncMongoClient[Document] = AsyncMongoClient(
         settings.mongodb_url.get_secret_value(),
         appname="notifications-service backup",
@@ -94,7 +97,8 @@ async def connected(settings: DatabaseSettings) -> AsyncIterator[Connection]:
     )
     async with client:
         with translated():
-            database = client.get_default_database(write_concern=WriteConcern("majority"))
+            name = database_name or client.get_default_database().name
+            database = client.get_database(name, write_concern=WriteConcern("majority"))
             async with client.start_session(causal_consistency=False) as session:
                 yield Connection(database, session)
 

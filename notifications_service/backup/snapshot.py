@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Final
 
 from bson import Timestamp
 from bson.raw_bson import RawBSONDocument
@@ -22,6 +23,8 @@ from notifications_service.backup.connection import BATCH, Connection, connected
 from notifications_service.migrations.lock import COLLECTION as LOCK
 from notifications_service.migrations.runner import COLLECTION as MIGRATIONS
 from notifications_service.settings import DatabaseSettings
+
+_NOW: Final[dict[str, Any]] = {"sort": {"$natural": 1}, "readConcern": {"level": "majority"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,11 @@ class Snapshot:
         """Where the oplog stood: seconds since 1970 and the number within the second."""
         return {"cluster_time": f"{self.time.time}:{self.time.inc}"}
 
-    async def documents(self, collection: str) -> AsyncIterator[list[RawBSONDocument]]:
-        """Give back the documents of a collection, some at a time."""
-        command = {"find": collection, "batchSize": BATCH, "readConcern": _concern(self.time)}
-        async for batch in self.connection.documents(command):
+    async def documents(self, collection: CollectionMetadata) -> AsyncIterator[list[RawBSONDocument]]:
+        """Give back the documents of a collection, some at a time; of a capped one in their order, as they are now."""
+        # The server keeps no history of capped collections, so it has no snapshot of them either.
+        how = _NOW if collection.capped else {"readConcern": _concern(self.time)}
+        async for batch in self.connection.documents({"find": collection.stored, "batchSize": BATCH, **how}):
             yield batch
 
 

@@ -17,9 +17,7 @@ MARKER: Final = "restore_unfinished"
 
 async def check(connection: Connection, *, start_over: bool) -> set[str]:
     """Raise ``RestoreFailed`` unless the database is empty, or to be emptied; return the collections that it has."""
-    with translated():
-        names = set(await connection.database.list_collection_names())
-    own = {name for name in names if not name.startswith("system.")}
+    own = await _own(connection)
     if MARKER in own and not start_over:
         raise RestoreFailed(
             f"a restore into {connection.name} did not finish: say --start-over to empty it and begin anew"
@@ -32,11 +30,21 @@ async def check(connection: Connection, *, start_over: bool) -> set[str]:
 async def prepare(connection: Connection, *, start_over: bool) -> None:
     """Make sure that the database is empty, and mark it as unfinished. Raises ``RestoreFailed``."""
     names = await check(connection, start_over=start_over)
-    # The marker goes last, since this can be interrupted, too.
-    for name in sorted(names - {MARKER}):
-        await connection.command({"drop": name})
+    await empty(connection)
     if MARKER not in names:
         await connection.command({"create": MARKER})
+
+
+async def empty(connection: Connection) -> None:
+    """Drop everything but the mark, which goes last, since this can be interrupted, too."""
+    for name in sorted(await _own(connection) - {MARKER}):
+        await connection.command({"drop": name})
+
+
+async def _own(connection: Connection) -> set[str]:
+    with translated():
+        names = set(await connection.database.list_collection_names())
+    return {name for name in names if not collections.is_server_own(name)}
 
 
 async def unmark(connection: Connection) -> None:
@@ -68,10 +76,14 @@ async def compare_schema(connection: Connection, expected: list[CollectionMetada
     found = {each.name: each for each in await collections.read(connection) if each.name != MARKER}
     for collection in expected:
         other = found.pop(collection.name, None)
-        if other is None or (other.options, _by_name(other)) != (collection.options, _by_name(collection)):
+        if other is None or _description(other) != _description(collection):
             raise RestoreFailed(f"{collection.name} has not the options and indexes that it had")
     if found:
         raise RestoreFailed(f"{connection.name} has collections that are not in the backup: {', '.join(found)}")
+
+
+def _description(collection: CollectionMetadata) -> tuple[str, Document, dict[str, Document]]:
+    return collection.kind, collection.options, _by_name(collection)
 
 
 def _by_name(collection: CollectionMetadata) -> dict[str, Document]:

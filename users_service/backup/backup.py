@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -10,16 +10,16 @@ import click
 
 from chassis.backup import writing
 from chassis.backup.command import BackupOptions
-from chassis.backup.compression import SUFFIX
 from chassis.backup.errors import BackupFailed, Damaged
-from chassis.backup.manifest import Source
-from chassis.backup.reading import Advance, Archive
+from chassis.backup.incoming import Advance, Backup, unheard
+from chassis.backup.manifest import Manifest, Source
+from chassis.backup.writing import ArchiveWriter, Hear
 from chassis.clock import Clock
 from chassis.commands.progress import progress
 from users_service.backup import checksums
 from users_service.backup.dump import dump, estimate
 from users_service.backup.omissions import omissions
-from users_service.backup.snapshot import open_snapshot
+from users_service.backup.snapshot import Snapshot, open_snapshot
 from users_service.backup.statements import NoStatement, statements
 from users_service.settings import DatabaseSettings
 
@@ -27,20 +27,22 @@ SERVICE: Final = "users-service"
 PART: Final = "database.sql"
 
 
-async def backup(settings: DatabaseSettings, path: Path, clock: Clock, options: BackupOptions) -> None:
+async def backup(settings: DatabaseSettings, path: Path, clock: Clock, options: BackupOptions) -> Manifest:
     """Write a backup of the database to ``path``; say on stderr what is not in it. Raises ``CommandFailed``.
 
-    To verify it, the values in the file are compared with those that the server has added up.
+    To verify it, the values that were written are compared with those that the server has added up.
     """
-    check = compare if options.verify else None
-    with writing.create(path, overwrite=options.overwrite, check=check) as archive:
+    written = checksums.StatementSums()
+    with writing.create(path, overwrite=options.overwrite) as archive:
         async with open_snapshot(settings, clock) as snapshot:
-            if omitted := await omissions(snapshot.connection):
-                click.echo(f"not in the backup: {omitted} of {settings.mysql_database}", err=True)
-            with archive.part(PART) as part, progress("backing up", await estimate(snapshot)) as advance:
-                counts = await dump(snapshot, part.write, advance)
+            for left_out in await omissions(snapshot.connection):
+                click.echo(f"{left_out} of {settings.mysql_database}", err=True)
+            archive.begin(SERVICE, snapshot.schema)
+            counts = await _write(snapshot, archive, written.hear if options.verify else None)
             sums = {table: await checksums.of_table(snapshot.connection, table) for table in snapshot.tables}
-        archive.finish(
+        if options.verify:
+            compare(written, sums)
+        return archive.finish(
             Source(
                 service=SERVICE,
                 database=settings.mysql_database,
@@ -54,19 +56,32 @@ async def backup(settings: DatabaseSettings, path: Path, clock: Clock, options: 
         )
 
 
-def compare(path: Path) -> None:
-    """Raise ``BackupFailed`` unless the file holds the values that the database had, by its manifest."""
-    archive = Archive(path)
-    found = checksums.of_statements(contents(archive))
-    for table, expected in archive.manifest.checksums.items():
+async def _write(snapshot: Snapshot, archive: ArchiveWriter, hear: Hear | None) -> dict[str, int]:
+    try:
+        with archive.part(PART, hear) as part, progress("backing up", await estimate(snapshot)) as advance:
+            return await dump(snapshot, part.write, advance)
+    except NoStatement as error:
+        raise BackupFailed(f"the text of the backup could not be read again ({error}): no backup was written") from None
+
+
+def compare(written: checksums.StatementSums, sums: Mapping[str, str]) -> None:
+    """Raise ``BackupFailed`` unless the values that were written are those that the server has."""
+    found = written.totals()
+    for table, expected in sums.items():
         if found.get(table, "0") != expected:
             raise BackupFailed(f"the values read of {table} are not those that the server has: no backup was written")
 
 
-def contents(archive: Archive, advance: Advance = lambda _bytes: None) -> Iterator[str]:
+def contents(backup: Backup, advance: Advance = unheard) -> Iterator[str]:
     """Give back the statements of a backup. Raises ``Damaged``."""
-    name = f"{PART}{SUFFIX}"
-    try:
-        yield from statements(archive.content(name, advance))
-    except NoStatement as error:
-        raise Damaged(archive.path, f"{name}: {error}") from None
+    names = []
+    for part in backup.parts(advance):
+        names.append(part.name)
+        if names != [PART]:
+            break
+        try:
+            yield from statements(part.content)
+        except NoStatement as error:
+            raise Damaged(backup.label, f"{PART}: {error}") from None
+    if names != [PART]:
+        raise Damaged(backup.label, f"it does not have the one part {PART}")

@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable
 from typing import Final
 
-from users_service.backup.columns import BINARY, NUMBERS, columns, number
+from users_service.backup.columns import columns
 from users_service.backup.connection import Connection
+from users_service.backup.statements import StatementReader
 
 _SEPARATOR: Final = ","
-_NULL: Final = "NULL"
 # 60 bits: the sum is exact on both sides.
 _DIGITS: Final = 15
 _INSERT: Final = re.compile(r"INSERT INTO `([^`]+)` \([^\n]*\) VALUES\n")
@@ -29,7 +28,7 @@ _MEANT: Final = {"0": "\0", "Z": "\x1a", "n": "\n", "r": "\r"}
 
 async def of_table(connection: Connection, table: str) -> str:
     """Return the checksum of a table in the database. Raises ``MySQLFailed``."""
-    values = ", ".join(_hexadecimal(name, kind) for name, kind in (await columns(connection, table)).items())
+    values = ", ".join([column.hashed for column in await columns(connection, table)])
     row = f"CONV(LEFT(SHA2(CONCAT_WS('{_SEPARATOR}', {values}), 256), {_DIGITS}), 16, 10)"
     total = await connection.value(
         f"SELECT SUM(CAST({row} AS DECIMAL(20))) FROM `{table}`"  # noqa: S608 - names of the schema
@@ -37,21 +36,24 @@ async def of_table(connection: Connection, table: str) -> str:
     return str(total or 0)
 
 
-def of_statements(statements: Iterable[str]) -> dict[str, str]:
-    """Return the checksums of the values in INSERT statements, by table."""
-    sums: Counter[str] = Counter()
-    for statement in statements:
-        if head := _INSERT.match(statement):
-            rows = statement[head.end() :].split("\n")
-            sums[head[1]] += sum(_number(row) for row in rows)
-    return {table: str(total) for table, total in sums.items()}
+class StatementSums:
+    """The checksums of the values in INSERT statements, by table, of SQL text that comes in pieces."""
 
+    def __init__(self) -> None:
+        self._reader = StatementReader()
+        self._sums: Counter[str] = Counter()
 
-def _hexadecimal(name: str, kind: str) -> str:
-    if kind in NUMBERS:
-        return number(name, kind)
-    digits = f"HEX(`{name}`)" if kind in BINARY else f"HEX(CONVERT(`{name}` USING utf8mb4))"
-    return f"IFNULL({digits}, '{_NULL}')"
+    def hear(self, piece: bytes) -> None:
+        """Take the next piece of the text. Raises ``NoStatement``."""
+        for statement in self._reader.feed(piece):
+            if head := _INSERT.match(statement):
+                rows = statement[head.end() :].split("\n")
+                self._sums[head[1]] += sum(_number(row) for row in rows)
+
+    def totals(self) -> dict[str, str]:
+        """Return the checksums, once the text has ended. Raises ``NoStatement`` where it ended within a statement."""
+        self._reader.end()
+        return {table: str(total) for table, total in self._sums.items()}
 
 
 def _number(row: str) -> int:

@@ -20,11 +20,13 @@ from users_service.settings import DatabaseSettings
 # Seconds for one statement, or for its next rows; without an answer for so long the server counts as gone.
 STATEMENT_SECONDS: Final = 600
 _ROWS: Final = 1_000
-# Errors whose texts name only accounts and databases, and never contain values of rows.
-_TELLING: Final = frozenset({1044, 1045, 1049, 1142, 1227})
-# Servers may end long statements, and connections whose reader is slow.
+# Errors whose texts name only accounts, databases and demands of the server, and never contain values of rows.
+_TELLING: Final = frozenset({1044, 1045, 1049, 1142, 1173, 1227, 3750})
+# Servers may end long statements, and connections whose reader is slow. The modes of a server change how it writes
+# definitions and values.
 _SESSION: Final = (
-    "SET SESSION net_write_timeout = 3600, net_read_timeout = 3600, wait_timeout = 28800, lock_wait_timeout = 10 "
+    "SET SESSION net_write_timeout = 3600, net_read_timeout = 3600, wait_timeout = 28800, lock_wait_timeout = 10, "
+    "sql_mode = '', sql_quote_show_create = 1 "
     "/*M!100100 , max_statement_time = 0 */ /*!80000 , max_execution_time = 0 */"
 )
 

@@ -1,4 +1,4 @@
-"""Views, triggers and routines, which a backup leaves out: the service has none, but somebody may have added some."""
+"""What somebody may have added to the database, and a backup leaves out or does not read at the moment of the rest."""
 
 from __future__ import annotations
 
@@ -6,16 +6,27 @@ from typing import Final
 
 from users_service.backup.connection import Connection
 
-# Only those that the account may see are counted: a view takes SELECT, a trigger TRIGGER, a routine EXECUTE or more.
+# Only those that the account may see are counted: a view takes SELECT, a trigger TRIGGER, a routine EXECUTE or more, an
+# event EVENT.
 _COUNTS: Final = (
     "SELECT (SELECT COUNT(*) FROM information_schema.views WHERE table_schema = DATABASE()),"
     " (SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_schema = DATABASE()),"
-    " (SELECT COUNT(*) FROM information_schema.routines WHERE routine_schema = DATABASE())"
+    " (SELECT COUNT(*) FROM information_schema.routines WHERE routine_schema = DATABASE()),"
+    " (SELECT COUNT(*) FROM information_schema.events WHERE event_schema = DATABASE())"
 )
-_KINDS: Final = ("views", "triggers", "routines")
+_KINDS: Final = ("views", "triggers", "routines", "events")
+_OTHER_ENGINES: Final = (
+    "SELECT table_name, engine FROM information_schema.tables "
+    "WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE' AND engine <> 'InnoDB' ORDER BY table_name"
+)
 
 
-async def omissions(connection: Connection) -> str:
-    """Say how many views, triggers and routines there are, or nothing where there are none. Raises ``MySQLFailed``."""
+async def omissions(connection: Connection) -> list[str]:
+    """Say in a line each what is left out, and what is not of the snapshot's moment. Raises ``MySQLFailed``."""
     (counts,) = await connection.rows(_COUNTS)
-    return ", ".join(f"{kind} ({count})" for kind, count in zip(_KINDS, counts, strict=True) if count)
+    left_out = ", ".join(f"{kind} ({count})" for kind, count in zip(_KINDS, counts, strict=True) if count)
+    others = ", ".join([f"{table} ({engine})" for table, engine in await connection.rows(_OTHER_ENGINES)])
+    return [
+        *([f"not in the backup: {left_out}"] if left_out else []),
+        *([f"not of the backup's moment, since their engine knows none: {others}"] if others else []),
+    ]

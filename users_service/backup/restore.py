@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from chassis.backup import reading
 from chassis.backup.command import RestoreOptions
 from chassis.backup.errors import saying_how_to_go_on
-from chassis.backup.reading import Archive
+from chassis.backup.incoming import Backup
 from chassis.commands.progress import progress
 from users_service.backup import target
 from users_service.backup.backup import SERVICE, contents
@@ -13,39 +14,53 @@ from users_service.migrations import runner
 from users_service.settings import DatabaseSettings
 
 
-async def check(settings: DatabaseSettings, archive: Archive, options: RestoreOptions) -> None:
+async def check(settings: DatabaseSettings, backup: Backup, options: RestoreOptions) -> None:
     """Carry out all checks of a restore, and change nothing. Raises ``CommandFailed``."""
-    _accept(archive, options)
+    settings = _into(settings, options)
+    _accept(backup, options)
+    if not backup.repeatable:
+        _look_through(backup)
     async with connected(settings) as connection:
         await target.check(connection, settings.mysql_database, start_over=options.start_over)
 
 
-async def restore(settings: DatabaseSettings, archive: Archive, options: RestoreOptions) -> None:
-    """Restore into the database of the settings. Raises ``CommandFailed``.
+async def restore(settings: DatabaseSettings, backup: Backup, options: RestoreOptions) -> None:
+    """Restore into the database of the settings, or of the options. Raises ``CommandFailed``.
 
-    A failure after it has begun leaves a database that is marked as unfinished.
+    A failure after it has begun leaves a database that is marked as unfinished, and so does a drill until it is empty.
     """
-    _accept(archive, options)
+    settings = _into(settings, options)
+    _accept(backup, options)
     async with connected(settings) as connection:
         await target.prepare(connection, settings.mysql_database, start_over=options.start_over)
         await target.mark(connection)
         with saying_how_to_go_on(settings.mysql_database):
-            await _load(connection, archive)
+            await _load(connection, backup)
             if options.verify:
-                await target.compare(connection, archive.manifest)
+                await target.compare(connection, backup.manifest)
+            if options.drill:
+                await target.empty(connection)
         await target.unmark(connection)
 
 
-def _accept(archive: Archive, options: RestoreOptions) -> None:
-    """Refuse a file that cannot be restored, before anything is changed; verifying includes its statements."""
-    archive.accept(SERVICE, runner.known(), verify=options.verify)
-    if options.verify:
-        for _statement in contents(archive):
-            pass
+def _into(settings: DatabaseSettings, options: RestoreOptions) -> DatabaseSettings:
+    return settings.model_copy(update={"mysql_database": options.database}) if options.database else settings
 
 
-async def _load(connection: Connection, archive: Archive) -> None:
-    size = sum(part.bytes for part in archive.manifest.parts)
-    with progress("restoring", size) as advance:
-        for statement in contents(archive, advance):
+def _accept(backup: Backup, options: RestoreOptions) -> None:
+    """Refuse a backup that cannot be restored, before anything is changed; of a file that includes its statements."""
+    reading.accept(backup, SERVICE, runner.known())
+    if options.verify and backup.repeatable:
+        backup.verify()
+        _look_through(backup)
+
+
+def _look_through(backup: Backup) -> None:
+    for _statement in contents(backup):
+        pass
+
+
+async def _load(connection: Connection, backup: Backup) -> None:
+    with progress("restoring", backup.size) as advance:
+        for statement in contents(backup, advance):
             await connection.rows(statement)

@@ -23,6 +23,8 @@ VERSIONS: Final = "alembic_version"
 REVISION: Final = "SELECT version_num FROM alembic_version"
 # Written last, so that a restore that is under way looks like no database of this service.
 _LAST: Final = ("users", VERSIONS)
+# The type of a plain table; MariaDB has others, with a history or with no rows.
+_TABLE: Final = "BASE TABLE"
 # Errors: access denied to a database, to a table, to an operation.
 _DENIED: Final = frozenset({1044, 1142, 1227})
 _WAITED_TOO_LONG: Final = 1205
@@ -73,10 +75,13 @@ async def _keep_migrations_out(connection: Connection, database: str) -> None:
 
 async def _tables(connection: Connection) -> tuple[str, ...]:
     rows = await connection.rows(
-        "SELECT table_name FROM information_schema.tables "
-        "WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE' ORDER BY table_name"
+        "SELECT table_name, table_type FROM information_schema.tables "
+        "WHERE table_schema = DATABASE() AND table_type NOT IN ('VIEW', 'TEMPORARY') ORDER BY table_name"
     )
-    names = [str(row[0]) for row in rows]
+    for name, kind in rows:
+        if kind != _TABLE:
+            raise BackupFailed(f"{name} is a {str(kind).lower()} table, which a backup cannot hold")
+    names = [str(name) for name, _kind in rows]
     return (*(name for name in names if name not in _LAST), *(name for name in _LAST if name in names))
 
 

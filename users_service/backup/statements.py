@@ -18,25 +18,55 @@ class NoStatement(Exception):
     """The text is not what a backup writes; the message says why."""
 
 
-def statements(pieces: Iterable[bytes]) -> Iterator[str]:
-    """Give back one statement after the other, without its semicolon; comments and empty lines are left out.
+class StatementReader:
+    """Takes SQL text in pieces, and gives back its statements one after the other, without their semicolons.
 
-    Raises ``NoStatement``.
+    Comments and empty lines are left out.
     """
-    collected: list[bytes] = []
-    size = 0
-    for line in _lines(pieces):
-        if not collected and (not line.strip() or line.startswith(b"--")):
-            continue
-        collected.append(line)
-        size += len(line)
-        if size > LONGEST_BYTES:
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+        self._line: list[bytes] = []
+        self._size = 0
+
+    def feed(self, piece: bytes) -> Iterator[str]:
+        """Take the next piece and give back the statements that end in it. Raises ``NoStatement``."""
+        first, *others = piece.split(b"\n")
+        self._begin(first)
+        for other in others:
+            yield from self._end_line()
+            self._begin(other)
+
+    def end(self) -> None:
+        """Raise ``NoStatement`` where the text ends within a statement."""
+        if self._lines or any(self._line):
+            raise NoStatement("it ends within a statement")
+
+    def _begin(self, text: bytes) -> None:
+        self._line.append(text)
+        self._size += len(text)
+        if self._size > LONGEST_BYTES:
             raise NoStatement("a statement is too long")
+
+    def _end_line(self) -> Iterator[str]:
+        line = b"".join(self._line) + b"\n"
+        self._line = []
+        if not self._lines and (not line.strip() or line.startswith(b"--")):
+            self._size = 0
+            return
+        self._lines.append(line)
         if line.endswith(b";\n"):
-            yield _statement(b"".join(collected)[:-2])
-            collected, size = [], 0
-    if collected:
-        raise NoStatement("it ends within a statement")
+            text = b"".join(self._lines)[:-2]
+            self._lines, self._size = [], 0
+            yield _statement(text)
+
+
+def statements(pieces: Iterable[bytes]) -> Iterator[str]:
+    """Give back the statements of a text. Raises ``NoStatement``."""
+    reader = StatementReader()
+    for piece in pieces:
+        yield from reader.feed(piece)
+    reader.end()
 
 
 def _statement(text: bytes) -> str:
@@ -46,19 +76,3 @@ def _statement(text: bytes) -> str:
         return text.decode()
     except UnicodeDecodeError:
         raise NoStatement("it holds what is no UTF-8") from None
-
-
-def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    begun: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        first, *others = piece.split(b"\n")
-        begun.append(first)
-        size += len(first)
-        if size > LONGEST_BYTES:
-            raise NoStatement("a statement is too long")
-        for other in others:
-            yield b"".join(begun) + b"\n"
-            begun, size = [other], len(other)
-    if size:
-        yield b"".join(begun)

@@ -29,13 +29,16 @@ async def prepare(connection: Connection, database: str, *, start_over: bool) ->
     """Keep migrations out, and make sure that the database is empty. Raises ``RestoreFailed``."""
     if not await connection.value("SELECT GET_LOCK(%s, 0)", locks.lock_name("migrate", database)):
         raise RestoreFailed(f"another process is migrating, backing up or restoring {database}: try again later")
-    if names := await check(connection, database, start_over=start_over):
-        await _empty(connection, names)
+    if await check(connection, database, start_over=start_over):
+        await empty(connection)
+        await unmark(connection)
 
 
 async def mark(connection: Connection) -> None:
     """Mark the database as unfinished."""
-    await connection.rows(f"CREATE TABLE `{MARKER}` (`started_at` TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)")
+    # With a primary key, which some servers demand of every table.
+    column = "`started_at` TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP PRIMARY KEY"
+    await connection.rows(f"CREATE TABLE `{MARKER}` ({column})")
 
 
 async def unmark(connection: Connection) -> None:
@@ -90,10 +93,9 @@ async def _count(connection: Connection, table: str) -> int:
     return int(await connection.value(f"SELECT COUNT(*) FROM `{table}`"))  # noqa: S608 - a name of the schema
 
 
-async def _empty(connection: Connection, names: set[str]) -> None:
+async def empty(connection: Connection) -> None:
+    """Drop everything but the mark, which goes last, since this can be interrupted, too."""
     await connection.rows("SET foreign_key_checks = 0")
-    # The marker goes last, since this can be interrupted, too.
-    for name in sorted(names - {MARKER}):
+    for name in sorted(await tables(connection) - {MARKER}):
         await connection.rows(f"DROP TABLE `{name}`")
-    await unmark(connection)
     await connection.rows("SET foreign_key_checks = 1")

@@ -70,15 +70,24 @@ def mysql_content(database: MySQLDatabase) -> dict[str, Any]:
 
 
 def mongodb_content(database: MongoDatabase) -> dict[str, Any]:
-    """Return every collection's options, indexes and documents; without the lock of migrations."""
+    """Return every collection's options, indexes and documents; without the lock of migrations.
+
+    ``system.views`` repeats the options of views, with the database's name.
+    """
     with pymongo.MongoClient[dict[str, Any]](database.url) as client:
         found = client.get_default_database()
         return {
             info["name"]: (
                 info["options"],
-                sorted(map(json_util.dumps, found[info["name"]].list_indexes())),
-                [json_util.dumps(document) for document in found[info["name"]].find().sort("_id")],
+                sorted(map(json_util.dumps, found[info["name"]].list_indexes() if info["type"] != "view" else ())),
+                [json_util.dumps(document) for document in _documents(found[info["name"]], info["type"])],
             )
             for info in found.list_collections()
-            if info["name"] != "migration_lock"
+            if info["name"] not in ("migration_lock", "system.views")
         }
+
+
+def _documents(collection: Any, kind: str) -> list[Any]:
+    # What a view or a time series gives need not have ids.
+    by_id = kind == "collection"
+    return sorted(collection.find(), key=lambda each: repr(each["_id"]) if by_id else json_util.dumps(each))

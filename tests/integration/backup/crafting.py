@@ -18,6 +18,7 @@ SERVICES = {"users-service": "0001", "notifications-service": "0001"}
 DOCUMENTS = "x/notifications.bson.zst"
 DESCRIPTION = "x/notifications.metadata.json"
 DATABASE = "database.sql.zst"
+FIRST_PIECE = "database.sql.000001.zst"
 # Zstandard (RFC 8878, 3.1.1): a block of one byte repeated has at most 128 KiB and takes four bytes.
 _BLOCK = 128 << 10
 _MAGIC = bytes.fromhex("28b52ffd")
@@ -80,19 +81,23 @@ def seal(path: Path, parts: Mapping[str, bytes], manifest: bytes) -> Path:
 
 
 def contents(path: Path) -> dict[str, bytes]:
-    """Return what the parts of a backup hold, not compressed."""
-    archive = Archive(path)
+    """Return what the files of a backup hold, not compressed; without its manifest and checksums."""
     return {
-        part.name: b"".join(archive.content(part.name, lambda _bytes: None))
-        if part.name.endswith(".zst")
-        else archive.text(part.name).encode()
-        for part in archive.manifest.parts
+        name: zstd.decompress(content) if name.endswith(".zst") else content
+        for name, content in members(path).items()
+        if name not in ("manifest.json", "SHA256SUMS")
     }
 
 
-def reseal(source: Path, path: Path, changed: Mapping[str, bytes]) -> Path:
+def members(path: Path) -> dict[str, bytes]:
+    """Return the files of a backup as they are."""
+    with tarfile.open(path) as archive:
+        return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+
+
+def reseal(source: Path, path: Path, changed: Mapping[str, bytes], **manifest: Any) -> Path:
     """Write a backup again with other contents, and with sizes and checksums that fit them."""
-    described = json.loads(Archive(source).manifest.model_dump_json())
+    described = json.loads(Archive(source).manifest.model_dump_json()) | manifest
     parts = {name: zstd.compress(content) if name.endswith(".zst") else content for name, content in changed.items()}
     described["parts"] = [
         {

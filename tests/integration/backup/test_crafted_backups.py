@@ -24,6 +24,7 @@ from tests.integration.backup.crafting import (
     DATABASE,
     DESCRIPTION,
     DOCUMENTS,
+    FIRST_PIECE,
     bomb,
     bomb_bytes,
     contents,
@@ -317,7 +318,7 @@ def test_statements_with_right_checksums_are_no_traceback_either(
     changes: list[tuple[float, int, bytes]], users_file: Path, tmp_path: Path, mysql_empty_database: MySQLDatabase
 ) -> None:
     """SQL that somebody changed, with checksums that fit: restored, or refused in one line."""
-    (content,) = contents(users_file).values()
+    content = contents(users_file)[FIRST_PIECE]
     path = reseal(users_file, tmp_path / "x.backup", {DATABASE: changed(content, changes)})
     _is_one_line_or_good(users(mysql_empty_database, "restore", path, "--start-over"))
     for statement in ("SET foreign_key_checks = 0", *_drops(mysql_empty_database)):

@@ -69,7 +69,7 @@ async def _write_and_back_up(
             await writing
 
 
-async def _in_a_thread(work: Coroutine[Any, Any, None]) -> None:
+async def _in_a_thread(work: Coroutine[Any, Any, object]) -> None:
     # Beside the writers, as the command is, which has a process of its own.
     await asyncio.to_thread(asyncio.run, work)
 

@@ -19,6 +19,7 @@ from notifications_service.backup.connection import MongoFailed, translated
 from tests.harness.databases import MongoDatabase
 from tests.harness.proxy import proxy_to
 from tests.integration.backup.commands import COMMAND_SECONDS, mongodb_content, notifications, one_line, started
+from tests.integration.backup.crafting import contents, reseal
 from tests.integration.backup.cut import cut_after
 from tests.integration.backup.mongodump_metadata import METADATA
 
@@ -69,16 +70,13 @@ def test_everything_comes_back(filled: MongoDatabase, backup: Path, mongodb_empt
 
 
 def test_documents_are_compared_after_a_restore(
-    mongodb_database: MongoDatabase, tmp_path: Path, mongodb_empty_database: MongoDatabase
+    backup: Path, tmp_path: Path, mongodb_empty_database: MongoDatabase
 ) -> None:
-    """A server that stores another value than it is given, as it does for an empty timestamp, is noticed."""
-    with pymongo.MongoClient[dict[str, Any]](mongodb_database.url) as client:
-        rows = client.get_default_database()["notifications"]
-        made = rows.insert_one(_notification(1)).inserted_id
-        # Kept as it is by an update, replaced by the server's own time in an insertion.
-        rows.update_one({"_id": made}, {"$set": {"at": bson.Timestamp(0, 0)}}, bypass_document_validation=True)
-    assert notifications(mongodb_database, "backup", tmp_path / "x").exit_code == 0
-    line = one_line(notifications(mongodb_empty_database, "restore", tmp_path / "x"))
+    """A restore after which a collection has other documents than it had fails, however many there are."""
+    parts = contents(backup)
+    (name,) = (name for name in parts if name.endswith("/notifications.bson.000001.zst"))
+    changed = reseal(backup, tmp_path / "x", parts | {name: parts[name].replace(b"in-app", b"in-ape", 1)})
+    line = one_line(notifications(mongodb_empty_database, "restore", changed))
     assert "notifications does not have the documents that it had" in line
     assert "restore_unfinished" in mongodb_content(mongodb_empty_database)
 

@@ -214,6 +214,7 @@ async def _back_up_with_counts(
     """Take a backup whose manifest counts or adds up wrongly, and whose parts have their checksums."""
     with writing.create(path) as archive:
         async with open_snapshot(settings_for(database), utc_now) as snapshot:
+            archive.begin(SERVICE, snapshot.schema)
             with archive.part(PART) as part:
                 counted = await dump(snapshot, part.write, lambda _rows: None)
         archive.finish(
