@@ -1,9 +1,10 @@
 """Reports on a database, as tables and as JSON: sections that each have rows, or the reason why they have none.
 
-The JSON is ``{"service", "at", "ok", "problems": […], "sections": {name: section}}``. A section is
-``{"available": true, "rows": [{…}], "notes": […]}``, each row with all columns, or ``{"available": false, "reason":
-"…"}``. Names of sections and columns are stable; more may be added. A column's name ends with its unit (``_bytes``,
-``_seconds``, ``_ms``), or with ``_estimate`` where nothing was counted.
+The JSON is ``{"service", "at", "ok", "problems": […], "not_looked_at": {name: […]}, "sections": {name: section}}``. A
+section is ``{"available": true, "rows": [{…}], "notes": […]}``, each row with all columns, or ``{"available": false,
+"reason": "…"}``; ``not_looked_at`` repeats the reasons and those of the notes that say what a section lacks. Names of
+sections and columns are stable; more may be added. A column's name ends with its unit (``_bytes``, ``_seconds``,
+``_ms``), or with ``_estimate`` where nothing was counted.
 """
 
 from __future__ import annotations
@@ -36,6 +37,13 @@ class Section:
     notes: Sequence[str] = ()
     # Empty where the section is available.
     reason: str = ""
+    # What of the section was not looked at, and why; notes, too.
+    missing: Sequence[str] = ()
+
+    @property
+    def not_looked_at(self) -> list[str]:
+        """What was not looked at, and why: the whole section, or parts of it."""
+        return [self.reason] if self.reason else list(self.missing)
 
     def as_json(self) -> ReportRow:
         """Return the section as documented above."""
@@ -43,7 +51,7 @@ class Section:
             return {"available": False, "reason": self.reason}
         columns = _columns(self.rows)
         rows = [{name: row.get(name) for name in columns} for row in self.rows]
-        return {"available": True, "rows": rows, "notes": list(self.notes)}
+        return {"available": True, "rows": rows, "notes": [*self.notes, *self.missing]}
 
 
 @dataclass(slots=True)
@@ -66,6 +74,7 @@ class Report:
             "at": utc_now().isoformat(timespec="seconds"),
             "ok": self.ok,
             "problems": self.problems,
+            "not_looked_at": {section.name: found for section in self.sections if (found := section.not_looked_at)},
             "sections": {section.name: section.as_json() for section in self.sections},
         }
         return json.dumps(report, indent=2, default=_plain)
@@ -73,8 +82,17 @@ class Report:
     def as_text(self) -> str:
         """Return the report as tables for a person."""
         parts = ["\n".join(_section_lines(section)) for section in self.sections]
-        end = "\n".join(f"problem: {problem}" for problem in self.problems) or "no problem found"
-        return "\n\n".join([*parts, end])
+        return "\n\n".join([*parts, "\n".join(self._verdict())])
+
+    def _verdict(self) -> list[str]:
+        """Return what was not looked at, and the problems; that there are none is only said of what was looked at."""
+        unseen = [
+            f"not looked at: {section.name.replace('_', ' ')}: {why}"
+            for section in self.sections
+            for why in section.not_looked_at
+        ]
+        good = "no problem found in what was looked at" if unseen else "no problem found"
+        return [*unseen, *([f"problem: {problem}" for problem in self.problems] or [good])]
 
 
 def version_of(distribution: str) -> str:
@@ -112,7 +130,8 @@ def _section_lines(section: Section) -> list[str]:
     if section.reason:
         return [head, f"  not available: {section.reason}"]
     lines = table(section.rows) if section.rows else []
-    return [head, *(f"  {line}" for line in lines), *(f"  ({note})" for note in section.notes)]
+    notes = [*section.notes, *section.missing]
+    return [head, *(f"  {line}" for line in lines), *(f"  ({note})" for note in notes)]
 
 
 def _head(name: str) -> str:

@@ -27,7 +27,7 @@ async def versions(database: Database) -> Section:
         version_ = compatible["featureCompatibilityVersion"]["version"]
         rows.append({"part": "feature compatibility", "version": version_})
     except OperationFailure as error:
-        return Section("versions", rows, [f"error {error.code}: the role clusterMonitor tells more"])
+        return Section("versions", rows, missing=[f"error {error.code}: the role clusterMonitor tells more"])
     return Section("versions", rows)
 
 

@@ -33,13 +33,14 @@ async def collections(database: Database) -> Section:
 
 async def indexes(database: Database) -> Section:
     """Return the indexes of our collections with their sizes, and how often each was used on this member."""
-    rows, notes = [], ["uses: on the member that answered, since the time shown (its start, or the index's)"]
+    rows, missing = list[ReportRow](), list[str]()
     for name in sorted(set(await _names(database)) & set(schema.INDEXES)):
         sizes = (await _storage(database, name))["indexSizes"]
         used, denied = await _uses(database, name)
-        notes += denied
+        missing += denied
         rows += [_row(name, index, sizes, used) for index in await _information(database, name)]
-    return Section("indexes", rows, list(dict.fromkeys(notes)))
+    notes = ["uses: on the member that answered, since the time shown (its start, or the index's)"]
+    return Section("indexes", rows, notes, missing=list(dict.fromkeys(missing)))
 
 
 def _row(collection: str, index: ReportRow, sizes: ReportRow, used: dict[str, ReportRow]) -> ReportRow:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from script.local import mongodb_installation, mysql_installation, ports
 from script.local.mongodb import LocalMongoDB
-from script.local.mysql import LocalMySQL, MySQLAccount
+from script.local.mysql import TELLING_OPTIONS, LocalMySQL, MySQLAccount
 from script.local.processes import Process
 from script.local.progress import step
 
@@ -75,7 +75,7 @@ def described(folder: Path, credentials: Mapping[str, str], *, program_cache: Pa
     account = MySQLAccount("vibework", credentials["MYSQL_PASSWORD"], MYSQL_NAME)
     mysql, mongodb = None, None
     if not os.environ.get("MYSQL_HOST"):
-        mysql = LocalMySQL(folder / "mysql", account, port=choose(MYSQL_PORT), durable=True)
+        mysql = LocalMySQL(folder / "mysql", account, port=choose(MYSQL_PORT), durable=True, options=TELLING_OPTIONS)
     if not os.environ.get("MONGODB_URL"):
         mongodb = LocalMongoDB(
             folder / "mongodb",

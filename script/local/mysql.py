@@ -31,6 +31,13 @@ THROWAWAY_OPTIONS = (
     "--loose-innodb-redo-log-capacity=64M",
     "--loose-innodb-log-file-size=64M",
 )
+# So that `status` can tell slow statements and how much indexes are used.
+TELLING_OPTIONS = (
+    "--slow-query-log=ON",
+    "--log-output=TABLE",
+    "--long-query-time=0.2",
+    "--loose-userstat=ON",
+)
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,8 @@ class MySQLAccount:
     password: str
     database: str | None = None
 
-    def statements(self) -> list[str]:
-        """Return the SQL that makes the account, or gives it its password again."""
+    def statements(self, *, is_mariadb: bool) -> list[str]:
+        """Return the SQL that makes the account, or gives it its password and its rights again."""
         name = f"'{self.user}'@'{ports.LOOPBACK}'"
         scope = "*.*" if self.database is None else f"`{self.database}`.*"
         make_database = [] if self.database is None else [f"CREATE DATABASE IF NOT EXISTS `{self.database}`;"]
@@ -51,7 +58,15 @@ class MySQLAccount:
             f"CREATE USER IF NOT EXISTS {name} IDENTIFIED BY '{self.password}';",
             f"ALTER USER {name} IDENTIFIED BY '{self.password}';",
             f"GRANT ALL PRIVILEGES ON {scope} TO {name}{' WITH GRANT OPTION' if self.database is None else ''};",
+            *(() if self.database is None else _rights_to_look(name, is_mariadb=is_mariadb)),
         ]
+
+
+def _rights_to_look(name: str, *, is_mariadb: bool) -> list[str]:
+    """Return the grants by which `status` and `backup` see all that they can (docs/operations.md)."""
+    server = "PROCESS, BINLOG MONITOR, REPLICA MONITOR" if is_mariadb else "PROCESS, REPLICATION CLIENT"
+    readable = ("performance_schema.*", "mysql.innodb_index_stats", "mysql.slow_log")
+    return [f"GRANT {server} ON *.* TO {name};", *(f"GRANT SELECT ON {place} TO {name};" for place in readable)]
 
 
 class LocalMySQL:
@@ -132,7 +147,7 @@ class LocalMySQL:
         return self.directory / ("data-mariadb" if installation.is_mariadb else "data-mysql")
 
     def _write_init_file(self, *, is_mariadb: bool) -> Path:
-        statements = self.account.statements()
+        statements = self.account.statements(is_mariadb=is_mariadb)
         if not is_mariadb:  # MariaDB's root can only come in over the socket, as the system's root
             statements.append(f"ALTER USER 'root'@'localhost' IDENTIFIED BY '{self.account.password}';")
         path = self.directory / "accounts.sql"

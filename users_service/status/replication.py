@@ -46,17 +46,16 @@ def _source(row: RowMapping) -> dict[str, Any]:
 
 async def replicas(settings: DatabaseSettings) -> Section:
     """Return the state of each of MYSQL_REPLICA_HOSTS, as it reports it."""
-    rows, notes = [], []
+    rows, missing = [], []
     for endpoint in settings.replica_endpoints:
         server = f"{endpoint.host}:{endpoint.port}"
         there = settings.model_copy(update={"mysql_host": endpoint.host, "mysql_port": endpoint.port})
         try:
             rows += [{"server": server, **row} for row in await _followed(there)]
         except NotAvailable as why:
-            notes.append(f"{server}: {why}")
-    if not settings.replica_endpoints:
-        notes.append("MYSQL_REPLICA_HOSTS names none")
-    return Section("replicas", rows, notes)
+            missing.append(f"{server}: {why}")
+    notes = [] if settings.replica_endpoints else ["MYSQL_REPLICA_HOSTS names none"]
+    return Section("replicas", rows, notes, missing=missing)
 
 
 async def _followed(settings: DatabaseSettings) -> Sequence[ReportRow]:
@@ -85,8 +84,8 @@ async def binary_log(connection: AsyncConnection) -> Section:
         return Section("binary_log", [row], ["no recovery to a point in time, and no replicas: start with --log-bin"])
     kept, synced = (await connection.execute(text("SELECT @@binlog_expire_logs_seconds, @@sync_binlog"))).one()
     row |= {"kept_seconds": kept or None, "synced_every_commit": synced == 1}
-    files, notes = await _files(connection)
-    return Section("binary_log", [row | files], notes)
+    files, missing = await _files(connection)
+    return Section("binary_log", [row | files], missing=missing)
 
 
 async def _files(connection: AsyncConnection) -> tuple[dict[str, Any], list[str]]:

@@ -54,7 +54,7 @@ async def connections(connection: AsyncConnection) -> Section:
         {"user": user, "database": database, "connections": number, "working": int(working)}
         for user, database, number, working in await connection.execute(statement)
     ]
-    return Section("connections", [all_, *users], await _what_is_hidden(connection))
+    return Section("connections", [all_, *users], missing=await _what_is_hidden(connection))
 
 
 async def _what_is_hidden(connection: AsyncConnection) -> list[str]:

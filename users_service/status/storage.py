@@ -61,7 +61,9 @@ async def indexes(connection: AsyncConnection) -> Section:
         }
         for table, index, columns, unique in await connection.execute(text(_INDEXES))
     ]
-    return Section("indexes", rows, [*no_sizes, about_usage])
+    if usage is None:
+        return Section("indexes", rows, missing=[*no_sizes, about_usage])
+    return Section("indexes", rows, [about_usage], missing=no_sizes)
 
 
 async def _sizes(connection: AsyncConnection) -> tuple[ByIndex, list[str]]:

@@ -168,6 +168,23 @@ def test_an_account_that_may_see_little_is_told_what_it_lacks(
         assert "GRANT" in json.dumps(told[section]) or "turn on" in json.dumps(told[section])
 
 
+def test_the_account_that_script_server_makes_sees_all(telling: MySQLDatabase, telling_server: MySQLServer) -> None:
+    """The rights that the account of a local server gets, and the documents name, are all that a report takes."""
+    mariadb = "MariaDB" in run_mysql(telling_server, ["SELECT VERSION()"])[0][0]
+    account = MySQLAccount("looking", "only-for-this-test", telling.name)
+    run_mysql(telling_server, [statement.rstrip(";") for statement in account.statements(is_mariadb=mariadb)])
+    looking = {"MYSQL_USER": account.user, "MYSQL_PASSWORD": account.password, "METRICS_PORT": "0"}
+    try:
+        result = status(telling, "--json", **looking)
+        text = status(telling, **looking).output
+    finally:
+        run_mysql(telling_server, ["DROP USER 'looking'@'127.0.0.1'"])
+    told = json.loads(result.stdout)
+    assert told["not_looked_at"].keys() == {"pools"}, told["not_looked_at"]
+    assert {row["user"] for row in told["sections"]["connections"]["rows"]} >= {"(all)", "looking"}
+    assert text.splitlines()[-1] == "no problem found in what was looked at"
+
+
 def test_pending_migrations_and_an_absent_server_are_problems(mysql_empty_database: MySQLDatabase) -> None:
     """Exit code 1 and one line that says what to do; an absent server is not waited for part by part."""
     pending = status(mysql_empty_database)

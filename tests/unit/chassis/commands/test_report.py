@@ -44,8 +44,27 @@ def test_a_report_is_tables_for_a_person() -> None:
         "x",
         "  not available: off",
         "",
+        "not looked at: x: off",
         "problem: gone",
     ]
+
+
+def test_that_nothing_is_wrong_is_said_only_of_what_was_looked_at() -> None:
+    """A section, or a part of one, that could not be looked at is named where a person reads the verdict."""
+    seen = Section("tables", [{"n": 1}], ["counted"])
+    assert Report("s", [seen]).as_text().splitlines()[-1] == "no problem found"
+    half = Section("big_indexes", [{"n": 1}], ["counted"], missing=["sizes: GRANT it", "reads: off"])
+    report = Report("s", [seen, half, Section("log", reason="GRANT that")])
+    assert report.as_text().splitlines()[-4:] == [
+        "not looked at: big indexes: sizes: GRANT it",
+        "not looked at: big indexes: reads: off",
+        "not looked at: log: GRANT that",
+        "no problem found in what was looked at",
+    ]
+    told = json.loads(report.as_json())
+    assert told["not_looked_at"] == {"big_indexes": ["sizes: GRANT it", "reads: off"], "log": ["GRANT that"]}
+    assert told["sections"]["big_indexes"]["notes"] == ["counted", "sizes: GRANT it", "reads: off"]
+    assert report.ok
 
 
 @pytest.mark.parametrize(
