@@ -5,12 +5,11 @@ A token holds the key of the last row (``keyset``), so it stays good after that 
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any, Final
 
 import orjson
 
+from chassis.contract import tokentext
 from chassis.errors import InvalidArgument, InvalidFields
 from chassis.keyring import Cipher, CiphertextInvalid, KeyMissing, Keyring
 
@@ -46,7 +45,7 @@ class PageTokens:
         ``fingerprint``: of the request without page size and token (``chassis.contract.fingerprint``).
         """
         content = fingerprint[:_FINGERPRINT_BYTES] + orjson.dumps(position)
-        return base64.urlsafe_b64encode(self._cipher.encrypt(content)).rstrip(b"=").decode()
+        return tokentext.write(self._cipher.encrypt(content))
 
     def read(self, token: str, fingerprint: bytes) -> Any:
         """Return the position in a token.
@@ -62,9 +61,8 @@ class PageTokens:
         if len(token) > _MAX_TOKEN_CHARACTERS:
             raise InvalidPageToken
         try:
-            sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-            return self._cipher.decrypt(sealed)
-        except (binascii.Error, ValueError, CiphertextInvalid, KeyMissing):
+            return self._cipher.decrypt(tokentext.read(token))
+        except (ValueError, CiphertextInvalid, KeyMissing):
             raise InvalidPageToken from None
 
 

@@ -5,13 +5,12 @@ A token holds a ``ResumePoint``, which every process of the service can resume f
 
 from __future__ import annotations
 
-import base64
-import binascii
 import struct
 from typing import Final
 
 from bson import Timestamp
 
+from chassis.contract import tokentext
 from chassis.keyring import CiphertextInvalid, KeyMissing, Keyring
 from notifications_service.watch.changes import ResumePoint, StreamPosition
 from notifications_service.watch.errors import ResumeTokenInvalid
@@ -31,22 +30,16 @@ class ResumeTokens:
         """Return the token of a resume point in the user's stream."""
         floor = place.floor or Timestamp(0, 0)
         content = _HEADER.pack(_VERSION, floor.time, floor.inc) + bytes.fromhex(place.position)
-        return _text(self._cipher.encrypt(content, user_id.encode()))
+        return tokentext.write(self._cipher.encrypt(content, user_id.encode()))
 
     def read(self, user_id: str, token: str) -> ResumePoint:
         """Return the resume point in a token. Raises ``ResumeTokenInvalid``."""
         try:
-            sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-            content = self._cipher.decrypt(sealed, user_id.encode())
+            content = self._cipher.decrypt(tokentext.read(token), user_id.encode())
             version, seconds, number = _HEADER.unpack_from(content)
-        except (binascii.Error, ValueError, CiphertextInvalid, KeyMissing, struct.error):
+        except (ValueError, CiphertextInvalid, KeyMissing, struct.error):
             raise ResumeTokenInvalid from None
-        # Base64 has several spellings of one value; only ours is a token.
-        if version != _VERSION or _text(sealed) != token:
+        if version != _VERSION:
             raise ResumeTokenInvalid
         floor = Timestamp(seconds, number) if seconds else None
         return ResumePoint(StreamPosition(content[_HEADER.size :].hex().upper()), floor)
-
-
-def _text(sealed: bytes) -> str:
-    return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()

@@ -16,7 +16,7 @@ from chassis.keyring import Keyring
 from tests.contract.requests import NOBODY
 from tests.contract.servers import Answer, Channels, call
 from tests.contract.test_descriptors import PROMISED
-from tests.harness import notifications, users
+from tests.harness import notifications, spellings, users
 
 KEYS = {"vibework.users.v1": users.SECRET_KEYS, "vibework.notifications.v1": notifications.SECRET_KEYS}
 # What no version of a list puts into a token, and what only another version might.
@@ -95,6 +95,19 @@ def test_a_token_of_another_list_is_told_apart(channels: Channels, rpc: str) -> 
     for other, its_request in others:
         answer = _answer(channels, rpc, request | {"pageToken": _token(other, [1, "x"], its_request)})
         assert answer is None or answer.info.reason == "PAGE_TOKEN_FILTER_MISMATCH", other
+
+
+@pytest.mark.parametrize("rpc", LISTS)
+def test_a_token_has_one_spelling(channels: Channels, rpc: str) -> None:
+    """Padding, the other alphabet, stray bits or spaces make no second text of one token."""
+    request = _request(rpc)
+    token = _token(rpc, [1_000, "0" * 24], request)
+    answer = _answer(channels, rpc, request | {"pageToken": token})
+    assert answer is None or answer.code == "OK"
+    for text in spellings.of_base64(token) if answer else ():
+        refused = _answer(channels, rpc, request | {"pageToken": text})
+        assert refused is not None
+        assert (refused.code, refused.info.reason) == ("INVALID_ARGUMENT", "PAGE_TOKEN_INVALID"), text
 
 
 @pytest.mark.parametrize("rpc", LISTS)
