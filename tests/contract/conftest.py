@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -45,11 +46,17 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 
 @pytest.fixture(scope="module")
-def channels(users_server: UsersServer, mongodb_module_database: MongoDatabase) -> Iterator[Channels]:
+def addresses(users_server: UsersServer, mongodb_module_database: MongoDatabase) -> Iterator[dict[str, str]]:
+    """The address of each server, by its proto package."""
+    with threaded_server(mongodb_module_database) as notifications:
+        yield {"vibework.users.v1": users_server.address, "vibework.notifications.v1": notifications}
+
+
+@pytest.fixture(scope="module")
+def channels(addresses: dict[str, str]) -> Iterator[Channels]:
     """A channel to each server, by its proto package."""
-    with (
-        threaded_server(mongodb_module_database) as address,
-        users_server.channel() as users,
-        grpc.insecure_channel(address) as notifications,
-    ):
-        yield {"vibework.users.v1": users, "vibework.notifications.v1": notifications}
+    with ExitStack() as open_channels:
+        yield {
+            package: open_channels.enter_context(grpc.insecure_channel(address))
+            for package, address in addresses.items()
+        }

@@ -30,6 +30,8 @@ class Answer:
     # The reasons of the violations, and the request id in RequestInfo and in the trailing metadata.
     violated: frozenset[str] = frozenset()
     request_ids: tuple[str, ...] = ()
+    # What was answered; of a stream the first message.
+    response: bytes = b""
 
 
 def call(channel: grpc.Channel, service: str, name: str, request: dict[str, Any]) -> Answer:
@@ -43,12 +45,12 @@ def call_raw(channel: Any, path: str, request: bytes, *, streaming: bool) -> Ans
     """Call a method by its path with a request's bytes, as ``call`` does."""
     try:
         if streaming:
-            next(channel.unary_stream(path)(request, timeout=TIMEOUT_SECONDS))
+            response = next(channel.unary_stream(path)(request, timeout=TIMEOUT_SECONDS))
         else:
-            channel.unary_unary(path)(request, timeout=TIMEOUT_SECONDS)
+            response = channel.unary_unary(path)(request, timeout=TIMEOUT_SECONDS)
     except grpc.RpcError as error:
         return _failure(error)
-    return Answer("OK", status_pb2.Status(), error_details_pb2.ErrorInfo(), frozenset())
+    return Answer("OK", status_pb2.Status(), error_details_pb2.ErrorInfo(), frozenset(), response=response)
 
 
 def _failure(error: Any) -> Answer:

@@ -31,8 +31,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `MASK_EMPTY`: a field mask names nothing.
     `TIMESTAMP_YEARS`: a time is outside of the years 1 to 9999. `TIMESTAMP_NANOS`: its nanos are outside of a second.
     `TIMESTAMP_AHEAD`: it is too far in the future.
+    `DURATION_SECONDS`: a span is longer than 315,576,000,000 seconds. `DURATION_NANOS`: its nanos are a second or more,
+    or have another sign than its seconds.
     `JSON_BYTES`: JSON is too large. `JSON_LEVELS`: it is nested too deeply. `JSON_NUMBER`: it has a NaN or an infinity.
-    `JSON_KEY`: it has a key with the character U+0000.
+    `JSON_KEY`: it has a key with the character U+0000, or a null `$db` beside `$ref` and `$id`, which drivers of MongoDB
+    would lose.
     `ANSWER_BYTES`: the answer would be larger than a message may be.
     `STRING_TRAILING_SPACE`: a text ends in a space and must not.
     `ACCOUNT_OF_PASSWORD`: an id names the account of the password, which holds no tokens.
@@ -183,8 +186,12 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 
     The variables of a message are in `ErrorInfo.metadata`, under the keys that the last line of a reason's comment names:
     `Metadata: key (what it holds), …`; a reason without that line has none. Keys do not change either. Values are text,
-    numbers in decimal; one of more than 500 characters is cut. Every error status also carries a `google.rpc.RequestInfo`
-    with the call's request id, by which the server's log finds it.
+    numbers in decimal; one of more than 500 characters, or 600 bytes in UTF-8, is cut. Every error status also carries a
+    `google.rpc.RequestInfo` with the call's request id, by which the server's log finds it.
+
+    An error fits into a header list of 8,192 bytes, as encoded on the wire. Where not all violations of a
+    `google.rpc.BadRequest` do, the first ones are there, and the key `violations_left_out` of the metadata, whatever the
+    reason, says how many are missing.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -196,8 +203,11 @@ is the rule that the field breaks, which for most is the id of protovalidate's r
 `MASK_EMPTY`: a field mask names nothing.
 `TIMESTAMP_YEARS`: a time is outside of the years 1 to 9999. `TIMESTAMP_NANOS`: its nanos are outside of a second.
 `TIMESTAMP_AHEAD`: it is too far in the future.
+`DURATION_SECONDS`: a span is longer than 315,576,000,000 seconds. `DURATION_NANOS`: its nanos are a second or more,
+or have another sign than its seconds.
 `JSON_BYTES`: JSON is too large. `JSON_LEVELS`: it is nested too deeply. `JSON_NUMBER`: it has a NaN or an infinity.
-`JSON_KEY`: it has a key with the character U+0000.
+`JSON_KEY`: it has a key with the character U+0000, or a null `$db` beside `$ref` and `$id`, which drivers of MongoDB
+would lose.
 `ANSWER_BYTES`: the answer would be larger than a message may be.
 `STRING_TRAILING_SPACE`: a text ends in a space and must not.
 `ACCOUNT_OF_PASSWORD`: an id names the account of the password, which holds no tokens.

@@ -31,19 +31,6 @@ def test_every_kind_is_in_the_table() -> None:
     assert direct == set(KINDS)
 
 
-def test_a_thousand_violations_still_fit_into_the_headers() -> None:
-    """The status always arrives: what does not fit is cut, the first violations stay."""
-    violations = [
-        errors.FieldViolation(f"items[{n}].email", "must be an address", "STRING_EMAIL") for n in range(1_000)
-    ]
-    status = to_status(errors.InvalidFields(violations), "r-1")
-    bad_request = error_details_pb2.BadRequest()
-    assert status.details[2].Unpack(bad_request)
-    assert status.ByteSize() < 7_000
-    assert 20 < len(bad_request.field_violations) < 1_000
-    assert bad_request.field_violations[0].field == "items[0].email"
-
-
 def test_a_message_and_its_variables_are_cut_to_a_length_that_travels() -> None:
     """What repeats the request cannot grow the headers without bound."""
     status = to_status(errors.InvalidFields.of("x" * 10_000, "is unknown", "FIELD"), "r-1")
