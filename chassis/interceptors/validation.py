@@ -1,8 +1,8 @@
-"""Validation: protovalidate rules of the request, every violation at once, before the handler runs."""
+"""Validation: protovalidate rules of the request, and rules of times, every violation at once, before the handler."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from google.protobuf.message import Message
 from protovalidate import FieldPathElementPb as FieldPathElement
@@ -11,8 +11,10 @@ from protovalidate import Validator, Violation
 
 from chassis.errors import FieldViolation, InvalidFields
 from chassis.interceptors.plain_rules import shortcut
+from chassis.interceptors.time_rules import TimeRules
 
 Check = Callable[[Message], None]
+CollectViolations = Callable[[Message], Sequence[Violation]]
 
 
 class Validation:
@@ -29,9 +31,16 @@ class Validation:
         collect = self._validator.collect_violations
         collect(request_class())
         accept = shortcut(request_class.DESCRIPTOR) or _nothing
+        times = TimeRules(request_class.DESCRIPTOR)
+        faults = times.faults if times else None
 
         def check(request: Message) -> None:
-            if not accept(request) and (violations := collect(request)):
+            # The shortcut accepts no request with a message in it, such as a time.
+            if accept(request):
+                return
+            if faults is not None and faults(request):
+                raise InvalidFields(_with_wrong_times(request, times, collect))
+            if violations := collect(request):
                 raise InvalidFields([_field_violation(item) for item in violations])
 
         return check
@@ -39,6 +48,17 @@ class Validation:
 
 def _nothing(_: Message) -> bool:
     return False
+
+
+def _with_wrong_times(request: Message, rules: TimeRules, collect: CollectViolations) -> list[FieldViolation]:
+    """Return the violations of a request with wrong times, which protovalidate is not shown: it may fail on them."""
+    copy = type(request)()
+    copy.CopyFrom(request)
+    faults = rules.faults(copy)
+    for holder, name, _ in faults:
+        holder.ClearField(name)
+    wrong = {violation.field: violation for _, _, violation in faults}
+    return [*wrong.values(), *(item for item in map(_field_violation, collect(copy)) if item.field not in wrong)]
 
 
 def _field_violation(violation: Violation) -> FieldViolation:

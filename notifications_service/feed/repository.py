@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from bson import MaxKey, MinKey, ObjectId
+from bson import Int64, MaxKey, MinKey, ObjectId
 from bson.datetime_ms import DatetimeMS
 from pymongo import ReturnDocument
 from pymongo.errors import BulkWriteError, WriteError
@@ -48,8 +48,9 @@ PageKey = tuple[int, ObjectId]
 # The filter of a page, and the key after which it begins.
 PageStart = tuple[Filter, PageKey | None]
 
-# A `rev` that is no number, which another system wrote, must not make an update of many rows fail.
-_NEXT_REV: Final = {"$cond": [{"$isNumber": "$rev"}, {"$add": ["$rev", 1]}, 1]}
+# A `rev` that this service does not write counts as none, as in etags, and must not make an update of many rows fail.
+_COUNTS: Final = {"$in": [{"$type": "$rev"}, ["int", "long"]]}, {"$gt": ["$rev", 0]}, {"$lt": ["$rev", Int64(2**62)]}
+_NEXT_REV: Final = {"$cond": [{"$and": list(_COUNTS)}, {"$add": ["$rev", 1]}, 1]}
 
 
 class FeedRepository:

@@ -10,17 +10,19 @@ from typing import Any, Final, Protocol
 
 import orjson
 from bson import ObjectId
+from bson.datetime_ms import DatetimeMS
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from vibework.notifications.v1 import notification_pb2, notification_service_pb2
 
 from chassis.contract.nesting import MAX_LEVELS, too_deep
+from chassis.contract.timestamps import LAST_SECOND
 from chassis.errors import FieldViolation, InvalidFields
-from notifications_service.clock import MillisecondClock, truncated
+from notifications_service.clock import MillisecondClock
 from notifications_service.notification import filters
 from notifications_service.notification.answers import answer_too_large
 from notifications_service.notification.documents import Draft, Type
-from notifications_service.notification.filters import Filter
+from notifications_service.notification.filters import BoundTime, Filter
 from notifications_service.notification.states import Mark
 
 MAX_DATA_BYTES: Final = 16 * 1024
@@ -106,8 +108,8 @@ def _check_size(field: str, sizes: list[int], max_bytes: int) -> None:
         raise answer_too_large(field, sum(sizes), max_bytes)
 
 
-def filter_of(message: notification_service_pb2.NotificationFilter, prefix: str = "filter.") -> Filter:
-    """Convert a filter. Raises InvalidFields for an invalid time."""
+def filter_of(message: notification_service_pb2.NotificationFilter) -> Filter:
+    """Convert a filter."""
     if not message.ByteSize():
         return filters.EVERYTHING
     lowest, highest = filters.of_states(
@@ -120,8 +122,8 @@ def filter_of(message: notification_service_pb2.NotificationFilter, prefix: str 
         highest,
         tuple(_TYPES[channel].value for channel in message.types),
         tuple(message.categories),
-        _ceiling(message.created_after, f"{prefix}created_after") if message.HasField("created_after") else None,
-        _ceiling(message.created_before, f"{prefix}created_before") if message.HasField("created_before") else None,
+        _ceiling(message.created_after) if message.HasField("created_after") else None,
+        _ceiling(message.created_before) if message.HasField("created_before") else None,
     )
 
 
@@ -135,29 +137,23 @@ def ids(texts: Any) -> list[ObjectId]:
     return [ObjectId(text) for text in dict.fromkeys(texts)]
 
 
-def floor(time: Timestamp, field: str) -> datetime:
-    """Convert a time to the last whole millisecond that is not after it. Raises InvalidFields."""
-    return truncated(_naive(time, field))
+def floor(time: Timestamp) -> datetime:
+    """Convert a time to the last whole millisecond that is not after it."""
+    return _EPOCH + timedelta(seconds=time.seconds, milliseconds=time.nanos // 1_000_000)
 
 
-def _ceiling(time: Timestamp, field: str) -> datetime:
+def _ceiling(time: Timestamp) -> BoundTime:
     # Stored times are whole milliseconds, so a bound between two of them is rounded up.
-    exact = _naive(time, field) + timedelta(microseconds=math.ceil(time.nanos % 1000 / 1000))
-    whole = truncated(exact)
-    return whole if whole == exact else whole + timedelta(milliseconds=1)
-
-
-def _naive(time: Timestamp, field: str) -> datetime:
-    if not 0 <= time.nanos < 1_000_000_000:
-        raise InvalidFields.of(field, "nanos must be from 0 to 999,999,999", "TIMESTAMP_NANOS")
-    try:
-        return _EPOCH + timedelta(seconds=time.seconds, microseconds=time.nanos // 1000)
-    except OverflowError:
-        raise InvalidFields.of(field, "must be a time of the years 1 to 9999", "TIMESTAMP_YEARS") from None
+    if time.nanos % 1_000_000 == 0:
+        return floor(time)
+    if time.seconds == LAST_SECOND and time.nanos > 999_000_000:
+        # Python's times end before it, MongoDB's do not.
+        return DatetimeMS((LAST_SECOND + 1) * 1_000)
+    return floor(time) + timedelta(milliseconds=1)
 
 
 def _schedule(time: Timestamp, field: str, clock: MillisecondClock) -> datetime:
-    at = floor(time, field)
+    at = floor(time)
     if at > clock() + MAX_SCHEDULE:
         raise InvalidFields.of(field, "must be at most 30 days ahead", "TIMESTAMP_AHEAD")
     return at
@@ -180,7 +176,17 @@ def _object(struct: Struct, path: str, violations: list[FieldViolation], levels:
         return {}
     if any("\0" in key for key in struct.fields):
         violations.append(FieldViolation(path, "a key must not hold the character U+0000", "JSON_KEY"))
+    if "$db" in struct.fields and _loses_database(struct):
+        violations.append(FieldViolation(path, "$db must not be null beside $ref and $id", "JSON_KEY"))
     return {key: _value(value, path, violations, levels - 1) for key, value in struct.fields.items()}
+
+
+def _loses_database(found: Struct) -> bool:
+    """Say whether an object is a reference of MongoDB whose ``$db`` is null: the driver would read it back without."""
+    fields = found.fields
+    if "$ref" not in fields or "$id" not in fields or fields["$ref"].WhichOneof("kind") != "string_value":
+        return False
+    return fields["$db"].WhichOneof("kind") in {None, "null_value"}
 
 
 def _list(values: Iterable[Value], path: str, violations: list[FieldViolation], levels: int) -> list[Any]:
@@ -211,5 +217,6 @@ def _number(number: float, path: str, violations: list[FieldViolation]) -> float
     if not math.isfinite(number):
         violations.append(FieldViolation(path, "JSON has no NaN and no infinity", "JSON_NUMBER"))
         return 0
-    # As the source's own system stores them: whole numbers are integers, not floats.
-    return int(number) if number.is_integer() and abs(number) < _MAX_WHOLE else number
+    # As the source's own system stores them: whole numbers are integers, not floats. But no integer is minus zero.
+    is_whole = number.is_integer() and abs(number) < _MAX_WHOLE and (number or math.copysign(1, number) > 0)
+    return int(number) if is_whole else number

@@ -108,7 +108,7 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         self, request: pb.CountNotificationsRequest, context: Context
     ) -> pb.CountNotificationsResponse:
         """Count a user's notifications for several filters."""
-        chosen = [requests.filter_of(item, f"filters[{number}].") for number, item in enumerate(request.filters)]
+        chosen = [requests.filter_of(item) for item in request.filters]
         return pb.CountNotificationsResponse(counts=await self._service.count(request.user_id, chosen))
 
     async def GetNotificationStats(
@@ -137,7 +137,7 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
     ) -> pb.MarkAllNotificationsResponse:
         """Mark all notifications of a user that match."""
         chosen, mark = requests.filter_of(request.filter), requests.mark_of(request.mark)
-        as_of = requests.floor(request.as_of, "as_of") if request.HasField("as_of") else None
+        as_of = requests.floor(request.as_of) if request.HasField("as_of") else None
         changed = await self._service.mark_all(request.user_id, chosen, as_of, mark)
         return pb.MarkAllNotificationsResponse(changed_count=changed)
 

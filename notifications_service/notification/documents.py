@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
 from bson import ObjectId
+from bson.datetime_ms import DatetimeMS
 
+from chassis.contract import etags
 from notifications_service.mongodb.codec import Document
 
 # Fields that a change of state may touch, beside `rev` and `updatedAt`.
 STATE_FIELDS: Final = ("seen", "seenAt", "read", "readAt", "archived", "archivedAt")
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001
-_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class Type(StrEnum):
@@ -100,33 +101,27 @@ def _delivery(draft: Draft, at: datetime) -> Document:
 
 
 def etag(document: Mapping[str, Any]) -> str:
-    """Return the etag of this state of the document (AIP-154).
+    """Return the etag of this state of the document (AIP-154), as ``chassis.contract.etags`` writes it.
 
     `rev` counts this service's changes; `updatedAt` also moves when the source's own system writes.
     """
-    updated = document.get("updatedAt")
-    mark = f"{milliseconds(updated):x}" if isinstance(updated, datetime) else ""
-    rev = document.get("rev")
+    rev, updated = document.get("rev"), document.get("updatedAt")
     # An invalid value of another system counts as none.
-    return f"{rev if isinstance(rev, int) and rev > 0 else 0:d}-{mark}"
+    number = rev if isinstance(rev, int) and rev is not True and rev > 0 else 0
+    if isinstance(updated, datetime):
+        return f'"{number}.{milliseconds(updated)}"'
+    # Of a year that Python does not have.
+    return f'"{number}.{int(updated)}"' if isinstance(updated, DatetimeMS) else f'"{number}."'
 
 
 def etag_query(etag: str) -> Document | None:
     """Return the condition that holds while the document still has this etag; None if it is not one of ours."""
-    rev, dash, mark = etag.partition("-")
-    try:
-        number, updated = int(rev), int(mark, 16) if mark else None
-    except ValueError:
+    numbers = etags.read(etag, 2)
+    if numbers is None or numbers[0] is None:
         return None
-    if not dash:
-        return None
-    query: Document = {"rev": number or {"$not": {"$gt": 0}}}
-    query["updatedAt"] = {"$not": {"$type": "date"}} if updated is None else _from_ms(updated)
-    return query
-
-
-def _from_ms(value: int) -> datetime:
-    try:
-        return _EPOCH + value * _MILLISECOND
-    except OverflowError:
-        return _EPOCH
+    number, updated = numbers
+    # A condition on a list holds if it does on an element.
+    whole = {"$type": ["int", "long"], "$not": {"$type": "array"}}
+    rev = {**whole, "$eq": number} if number else {"$not": {**whole, "$gt": 0}}
+    time = {"$type": "date", "$not": {"$type": "array"}}
+    return {"rev": rev, "updatedAt": {"$not": time} if updated is None else {**time, "$eq": DatetimeMS(updated)}}

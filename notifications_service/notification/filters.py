@@ -7,21 +7,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from bson.datetime_ms import DatetimeMS
+
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification import states
 from notifications_service.notification.states import State
 
+# Naive UTC in whole milliseconds, or the end of the last millisecond that Python has.
+BoundTime = datetime | DatetimeMS
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """All given conditions hold together; times are naive UTC in whole milliseconds."""
+    """All given conditions hold together."""
 
     lowest: State = State.UNSEEN
     highest: State = State.ARCHIVED
     types: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
-    created_from: datetime | None = None
-    created_before: datetime | None = None
+    created_from: BoundTime | None = None
+    created_before: BoundTime | None = None
 
     @property
     def is_any_state(self) -> bool:

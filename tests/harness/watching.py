@@ -11,6 +11,7 @@ import grpc
 from vibework.notifications.v1 import notification_pb2
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
+from chassis.contract import etags
 from tests.harness.users import reason
 
 PATIENCE_SECONDS = 20.0
@@ -106,4 +107,6 @@ async def mark(feed: Any, user_id: str, mark: pb.NotificationMark.ValueType, *id
 
 def revision(notification: notification_pb2.Notification) -> int:
     """Return how many states the notification has been in; etags begin with it."""
-    return int(notification.etag.partition("-")[0])
+    number, _ = etags.read(notification.etag, 2) or (None, None)
+    assert number is not None
+    return number

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from chassis.contract import etags
 from users_service.credentials.model import CREDENTIAL
 from users_service.sessions.model import ClientDetails, Session
 from users_service.users.model import User
@@ -35,7 +36,7 @@ class Account:
     @property
     def etag(self) -> str:
         """Say which state of the account this is (AIP-154)."""
-        return f'"{self.revision}"'
+        return etags.write(self.revision)
 
     @property
     def has_tokens(self) -> bool:

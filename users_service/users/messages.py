@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,6 +13,7 @@ from chassis.contract.timestamps import assign, from_proto
 from chassis.errors import InvalidFields
 from users_service.users.model import User, UserChanges, UserFilter
 
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
 CHANGEABLE: Final = ("email", "name", "image", "email_verified")
 
 
@@ -31,22 +32,23 @@ def fill(target: user_pb2.User, user: User, paths: frozenset[str] = frozenset())
 
 
 def filter_of(message: user_service_pb2.UserFilter) -> UserFilter:
-    """Read a filter. Raises InvalidFields for a time outside of the years 1 to 9999."""
+    """Read a filter."""
     return UserFilter(
         email_contains=message.email_contains.casefold(),
         email_ends_with=message.email_ends_with.casefold(),
-        created_after=_time(message.created_after, "created_after") if message.HasField("created_after") else None,
-        created_before=_time(message.created_before, "created_before") if message.HasField("created_before") else None,
+        created_after=_ceiling(message.created_after) if message.HasField("created_after") else None,
+        created_before=_ceiling(message.created_before) if message.HasField("created_before") else None,
         email_verified=message.email_verified if message.HasField("email_verified") else None,
     )
 
 
-def _time(timestamp: Timestamp, name: str) -> datetime:
+def _ceiling(timestamp: Timestamp) -> datetime:
     """Return the first whole microsecond at or after a time: stored times have no finer parts."""
-    try:
-        return from_proto(timestamp) + timedelta(microseconds=1 if timestamp.nanos % 1_000 else 0)
-    except OverflowError:
-        raise InvalidFields.of(f"filter.{name}", "must be within the years 1 to 9999", "TIMESTAMP_YEARS") from None
+    found = from_proto(timestamp)
+    if timestamp.nanos % 1_000 == 0 or found == _LAST:
+        # No TIMESTAMP comes near the end of the year 9999, so the microsecond before it bounds the same rows.
+        return found
+    return found + timedelta(microseconds=1)
 
 
 def changes_of(request: user_service_pb2.UpdateUserRequest) -> UserChanges:

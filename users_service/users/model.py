@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from chassis.contract import etags
 from chassis.contract.ids import new_id
 
 
@@ -24,7 +25,7 @@ class User:
     @property
     def etag(self) -> str:
         """Say which state of the user this is (AIP-154)."""
-        return f'"{self.revision}"'
+        return etags.write(self.revision)
 
 
 def new_user(email: str, now: datetime, *, email_verified: bool = False, name: str = "", image: str = "") -> User:

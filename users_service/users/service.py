@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.users.v1.user_service_pb2 import CreateUserRequest, CreateUserResponse
 
 from chassis.clock import Clock
+from chassis.contract import etags
 from chassis.contract.keyset import TimeAndId, cut
 from chassis.errors import EtagMismatch
 from users_service.errors import RecordUnreadable, UserNotFound
@@ -33,9 +33,8 @@ from users_service.users.reads import UserReads
 
 # No etag was given: the user may be in any state.
 ANY_STATE: Final = ""
-# As User.etag writes it.
-ISSUED_ETAG: Final = re.compile(r'"([1-9][0-9]{0,9})"').fullmatch
-
+# That of no row, whose revisions have 32 bits.
+NO_REVISION: Final = -(2**63)
 
 StorePassword = Callable[[AsyncConnection, str, str, datetime], Awaitable[None]]
 
@@ -190,6 +189,6 @@ def _requested(request: CreateUserRequest, *, now: datetime) -> User:
 
 
 def _revision(etag: str) -> int:
-    """Return the revision in an etag; one that was never issued gives a revision that matches none."""
-    issued = ISSUED_ETAG(etag)
-    return int(issued[1]) if issued else 0
+    """Return the revision in an etag; ``NO_REVISION`` for text that is none of ours."""
+    revision, *_ = etags.read(etag, 1) or (None,)
+    return NO_REVISION if revision is None else revision

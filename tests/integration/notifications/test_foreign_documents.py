@@ -8,7 +8,7 @@ from typing import Any
 import bson
 import grpc
 import pytest
-from bson import Binary, Decimal128, ObjectId
+from bson import Binary, Decimal128, Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -72,6 +72,28 @@ async def test_a_row_of_the_source_is_changed_and_deleted_like_ours(
     third = (await feed.GetNotification(service.GetNotificationRequest(id=key))).notification
     await feed.DeleteNotification(service.DeleteNotificationRequest(id=key, etag=third.etag))
     assert raw.notifications.count_documents({"userId": user_id}) == 0
+
+
+# What `rev` and `updatedAt` may be in rows of other systems, past the validator.
+REVISIONS = (None, 0, -1, 3, Int64(2**40), 3.0, 2.5, True, "3", [3], Decimal128("3"))
+CHANGED_AT = (None, READ_AT, datetime(1969, 1, 1, tzinfo=UTC), "x", 5, [READ_AT], DatetimeMS(2**60))
+
+
+async def test_every_etag_that_is_answered_holds(pymongo_notifications: Notifications, raw: Any, user_id: str) -> None:
+    """Whatever other systems wrote beside it, a row changes under the etag that was read, and then has another one."""
+    feed, only_etag = pymongo_notifications.feed, FieldMask(paths=["etag"])
+    rows = [row(user_id, rev=rev, updatedAt=at) for rev in REVISIONS for at in CHANGED_AT]
+    _insert(raw, rows)
+    for document in rows:
+        get = service.GetNotificationRequest(id=str(document["_id"]), read_mask=only_etag)
+        etag = (await feed.GetNotification(get)).notification.etag
+        update = service.UpdateNotificationRequest(
+            id=get.id, title="New", update_mask=FieldMask(paths=["title"]), etag=etag
+        )
+        assert (await feed.UpdateNotification(update)).notification.etag != etag, document
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await feed.UpdateNotification(update)
+        assert reason(caught.value) == "ETAG_MISMATCH", document
 
 
 @pytest.mark.parametrize("spoilt", SPOILT)

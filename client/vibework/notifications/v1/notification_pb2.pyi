@@ -133,10 +133,12 @@ class Notification(_message.Message):
     delivery_state: Global___DeliveryState.ValueType
     """Where its delivery stands."""
     etag: _builtins.str
-    """Changes with every change of the notification (AIP-154). Opaque."""
+    """Changes with every change of the notification (AIP-154). Opaque, and compared as text, quotation marks included."""
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
-        """The caller's own JSON object; unset when none was given."""
+        """The caller's own JSON object; unset when none was given. Its numbers are doubles, as those of every
+        `google.protobuf.Struct`: of whole numbers beyond 2^53, which other systems may have written, it has the nearest.
+        """
 
     @_builtins.property
     def seen_at(self) -> _timestamp_pb2.Timestamp:

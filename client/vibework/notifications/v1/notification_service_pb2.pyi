@@ -151,11 +151,15 @@ class NotificationContent(_message.Message):
     """The caller's own grouping, at most 64 characters. Optional."""
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
-        """The caller's own JSON object, at most 16 KiB as JSON and 32 levels deep. Optional."""
+        """The caller's own JSON object, at most 16 KiB as JSON and 32 levels deep. Optional. Its numbers are doubles: whole
+        ones beyond 2^53 are rounded by whoever makes a `google.protobuf.Struct`, so send them as text.
+        """
 
     @_builtins.property
     def scheduled_at(self) -> _timestamp_pb2.Timestamp:
-        """When to send it; unset or past: at once. At most 30 days ahead. It is in the feed at once either way."""
+        """When to send it; unset or past: at once. At most 30 days ahead. It is in the feed at once either way.
+        Kept in whole milliseconds, rounded down.
+        """
 
     def __init__(
         self,
@@ -203,11 +207,15 @@ class CreateNotificationRequest(_message.Message):
     """UUID that makes the call idempotent for 24 hours (AIP-155). Optional."""
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
-        """The caller's own JSON object, at most 16 KiB as JSON and 32 levels deep. Optional."""
+        """The caller's own JSON object, at most 16 KiB as JSON and 32 levels deep. Optional. Its numbers are doubles: whole
+        ones beyond 2^53 are rounded by whoever makes a `google.protobuf.Struct`, so send them as text.
+        """
 
     @_builtins.property
     def scheduled_at(self) -> _timestamp_pb2.Timestamp:
-        """When to send it; unset or past: at once. At most 30 days ahead. It is in the feed at once either way."""
+        """When to send it; unset or past: at once. At most 30 days ahead. It is in the feed at once either way.
+        Kept in whole milliseconds, rounded down.
+        """
 
     def __init__(
         self,

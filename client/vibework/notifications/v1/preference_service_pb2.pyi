@@ -95,7 +95,7 @@ class Preferences(_message.Message):
     user_id: _builtins.str
     """Whose preferences."""
     etag: _builtins.str
-    """Changes with every change (AIP-154). Opaque."""
+    """Changes with every change (AIP-154). Opaque, and compared as text, quotation marks included."""
     @_builtins.property
     def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChannelPreference]:
         """Channels switched on or off; a channel and category without an entry is on. At most 200."""

@@ -42,7 +42,7 @@ class User(_message.Message):
     image: _builtins.str
     """URL of a picture; empty when none was given. At most 255 characters."""
     etag: _builtins.str
-    """Changes with every change of the user (AIP-154). Opaque."""
+    """Changes with every change of the user (AIP-154). Opaque, and compared as text, quotation marks included."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """Output only."""

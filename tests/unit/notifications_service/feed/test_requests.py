@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 
 import pytest
+from bson.datetime_ms import DatetimeMS
 from google.protobuf.timestamp_pb2 import Timestamp
 from vibework.notifications.v1 import notification_pb2 as pb
 from vibework.notifications.v1 import notification_service_pb2 as service
 
+from chassis.contract.timestamps import FIRST_SECOND, LAST_SECOND
 from chassis.errors import InvalidFields
 from notifications_service.feed import requests
 from notifications_service.notification.documents import Type
@@ -26,22 +29,21 @@ def test_a_time_between_two_milliseconds_is_rounded_to_its_meaning(nanos: int, f
     """`as_of` includes what was created up to it; "from" and "before" it begin at the next whole millisecond."""
     time = Timestamp(seconds=5, nanos=nanos)
     found = requests.filter_of(service.NotificationFilter(created_after=time, created_before=time))
-    assert requests.floor(time, "as_of") == EPOCH + timedelta(seconds=5, milliseconds=floor)
+    assert requests.floor(time) == EPOCH + timedelta(seconds=5, milliseconds=floor)
     assert found.created_from == found.created_before == EPOCH + timedelta(seconds=5, milliseconds=ceiling)
 
 
-@pytest.mark.parametrize(
-    "time", [Timestamp(seconds=-(10**12)), Timestamp(seconds=10**12), Timestamp(nanos=-1), Timestamp(nanos=10**9)]
-)
-def test_a_time_that_is_none_is_a_violation_of_its_field(time: Timestamp) -> None:
-    """A year beyond 1 to 9999 or nanoseconds beyond a second are the caller's mistake, not ours."""
-    with pytest.raises(InvalidFields) as caught:
-        requests.filter_of(service.NotificationFilter(created_before=time), "filters[3].")
-    assert [violation.field for violation in caught.value.violations] == ["filters[3].created_before"]
+def test_the_ends_of_the_calendar_are_bounds() -> None:
+    """The last moment of the year 9999 is after each time that can be stored, and the first one is a time, too."""
+    first, last = Timestamp(seconds=FIRST_SECOND), Timestamp(seconds=LAST_SECOND, nanos=999_999_999)
+    found = requests.filter_of(service.NotificationFilter(created_after=first, created_before=last))
+    assert found.created_from == datetime(1, 1, 1)  # noqa: DTZ001
+    assert found.created_before == DatetimeMS((LAST_SECOND + 1) * 1_000)
+    assert requests.floor(last) == datetime(9999, 12, 31, 23, 59, 59, 999_000)  # noqa: DTZ001
 
 
 @pytest.mark.parametrize(
-    ("number", "stored"), [(1.0, 1), (-3.0, -3), (2.5, 2.5), (1e300, 1e300), (2.0**53, 2.0**53), (0.0, 0)]
+    ("number", "stored"), [(1.0, 1), (-3.0, -3), (2.5, 2.5), (1e300, 1e300), (2.0**53, 2.0**53), (0.0, 0), (-0.0, -0.0)]
 )
 def test_whole_numbers_are_stored_as_such(number: float, stored: float) -> None:
     """As the source's own system does; what no integer holds exactly stays a float."""
@@ -50,7 +52,9 @@ def test_whole_numbers_are_stored_as_such(number: float, stored: float) -> None:
     draft = requests.draft("user", content, stored_now)
     assert draft.type is Type.PUSH
     assert draft.data == {"number": stored}
-    assert type((draft.data or {})["number"]) is type(stored)
+    found = (draft.data or {})["number"]
+    assert type(found) is type(stored)
+    assert math.copysign(1, found) == math.copysign(1, stored)
 
 
 def test_contents_that_alone_exceed_an_answer_are_refused_before_it_is_built() -> None:

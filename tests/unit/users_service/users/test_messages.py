@@ -9,11 +9,12 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from vibework.users.v1 import user_pb2, user_service_pb2
 
+from chassis.contract.timestamps import FIRST_SECOND, LAST_SECOND
 from chassis.errors import InvalidFields
 from users_service.users import messages
 from users_service.users.email import MAX_LENGTH, normalize
 from users_service.users.model import UserChanges, UserFilter, new_user
-from users_service.users.service import _revision
+from users_service.users.service import NO_REVISION, _revision
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -42,11 +43,12 @@ def test_bounds_are_rounded_up_to_what_is_stored(nanos: int, microsecond: int) -
     assert after.microsecond == microsecond
 
 
-def test_the_last_moment_of_the_calendar_overflows_into_a_field_error() -> None:
-    """Rounding up the end of the year 9999 is the caller's mistake, not a fault."""
-    wanted = user_service_pb2.UserFilter(created_before=Timestamp(seconds=253_402_300_799, nanos=999_999_999))
-    with pytest.raises(InvalidFields):
-        messages.filter_of(wanted)
+def test_the_ends_of_the_calendar_are_bounds() -> None:
+    """Rounding up the end of the year 9999 goes no further than Python's times, which no stored one comes near."""
+    first, last = Timestamp(seconds=FIRST_SECOND), Timestamp(seconds=LAST_SECOND, nanos=999_999_999)
+    wanted = messages.filter_of(user_service_pb2.UserFilter(created_after=first, created_before=last))
+    assert wanted.created_after == datetime.min.replace(tzinfo=UTC)
+    assert wanted.created_before == datetime.max.replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,8 @@ def test_an_address_that_grows_too_long_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("etag", "revision"), [('"1"', 1), ('"12"', 12), ("1", 0), ('"01x"', 0), ('W/"1"', 0), ("", 0)]
+    ("etag", "revision"),
+    [('"1"', 1), ('"0"', 0), ('"12"', 12), *((text, NO_REVISION) for text in ("1", '"01"', 'W/"1"', '""', '"1.2"'))],
 )
 def test_an_etag_stands_for_a_revision(etag: str, revision: int) -> None:
     """What was never issued matches no state."""

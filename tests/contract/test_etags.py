@@ -1,0 +1,91 @@
+"""Etags of every RPC that takes one: one form, compared as text, on resources of both services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from google.protobuf import json_format, message_factory
+from google.protobuf.descriptor_pool import Default
+
+from tests.contract.requests import CONTENT, PROVIDER
+from tests.contract.servers import Answer, Channels, call
+from tests.contract.test_descriptors import PROMISED
+from tests.contract.test_servers import REQUESTS
+from tests.harness import spellings
+
+USERS, FEED = "vibework.users.v1", "vibework.notifications.v1.NotificationService"
+# What a request that names a resource consists of, beside its etag, and the resource's etag.
+Made = tuple[dict[str, Any], str]
+
+
+def answer_to(channels: Channels, rpc: str, request: dict[str, Any]) -> Answer:
+    """Call an RPC."""
+    service, _, name = rpc.partition("/")
+    return call(channels[service.rpartition(".")[0]], service, name, request)
+
+
+def made(channels: Channels, rpc: str, request: dict[str, Any]) -> Any:
+    """Call an RPC that creates something; return the answer."""
+    service, _, name = rpc.partition("/")
+    output = Default().FindServiceByName(service).methods_by_name[name].output_type
+    answer = answer_to(channels, rpc, request)
+    assert answer.code == "OK", answer
+    return json_format.MessageToDict(message_factory.GetMessageClass(output).FromString(answer.response))
+
+
+def new_user(channels: Channels) -> Made:
+    """Create a user."""
+    user = made(channels, f"{USERS}.UserService/CreateUser", {"email": f"{uuid4().hex}@example.com"})["user"]
+    return {"id": user["id"]}, user["etag"]
+
+
+def new_account(channels: Channels) -> Made:
+    """Link an account."""
+    owner, provider = new_user(channels)[0]["id"], PROVIDER | {"accountId": uuid4().hex}
+    request = {"userId": owner, "account": provider}
+    account = made(channels, f"{USERS}.AccountService/LinkAccount", request)["account"]
+    return {"userId": owner, "id": account["id"], "tokens": {"accessToken": "new"}}, account["etag"]
+
+
+def new_notification(channels: Channels) -> Made:
+    """Create a notification."""
+    found = made(channels, f"{FEED}/CreateNotification", {"userId": "user_of_etags", **CONTENT})["notification"]
+    return {"id": found["id"]}, found["etag"]
+
+
+# Whoever builds an RPC with an etag says here what it changes.
+MAKERS: dict[str, tuple[Callable[[Channels], Made], dict[str, Any]]] = {
+    f"{USERS}.UserService/UpdateUser": (new_user, {"name": "New", "updateMask": "name"}),
+    f"{USERS}.UserService/DeleteUser": (new_user, {}),
+    f"{USERS}.AccountService/UpdateAccountTokens": (new_account, {}),
+    f"{FEED}/UpdateNotification": (new_notification, {"title": "New", "updateMask": "title"}),
+    f"{FEED}/DeleteNotification": (new_notification, {}),
+}
+NOT_BUILT = {rpc for rpc, (_, reason) in REQUESTS.items() if reason == "NOT_IMPLEMENTED"}
+
+
+def test_every_rpc_with_an_etag_is_tried() -> None:
+    """The test below leaves out nothing that is built."""
+    found = {
+        f"{service}/{name}"
+        for service, names in PROMISED.items()
+        for name in names.split()
+        if "etag" in Default().FindServiceByName(service).methods_by_name[name].input_type.fields_by_name
+    }
+    assert found - NOT_BUILT == set(MAKERS)
+
+
+@pytest.mark.parametrize("rpc", MAKERS)
+def test_an_etag_has_one_form_and_one_spelling(channels: Channels, rpc: str) -> None:
+    """It is text in quotation marks; signs, spaces, zeros, capitals and numbers too large match no state, nor fail."""
+    make, change = MAKERS[rpc]
+    resource, etag = make(channels)
+    assert etag[0] == etag[-1] == '"'
+    for text in spellings.of_etag(etag):
+        answer = answer_to(channels, rpc, {**resource, **change, "etag": text})
+        assert (answer.code, answer.info.reason) == ("ABORTED", "ETAG_MISMATCH"), text
+        assert answer.info.metadata["current_etag"] == etag, text
+    assert answer_to(channels, rpc, {**resource, **change, "etag": etag}).code == "OK"
