@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from vibework.users.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
+from vibework.users.v1.user_service_pb2 import CreateUserRequest
 
+from chassis.interceptors.validation import Validation
 from chassis.serving.registration import Registration
 from users_service.accounts.password_changes import Credentials
+from users_service.accounts.profiles import ProfileRules
 from users_service.accounts.provider_sign_in import AccountSignIn
 from users_service.accounts.rotation import TokenRotation
 from users_service.accounts.service import AccountService
@@ -24,7 +27,7 @@ def assemble(parts: Parts, sessions: SessionService, attempts: Attempts, void_pr
     rotation = TokenRotation(database, cipher)
     servicer = AccountServicer(
         AccountService(database, parts.query, parts.idempotency, cipher, rotation, clock, void_proofs),
-        AccountSignIn(database, cipher, attempts, clock),
+        AccountSignIn(database, cipher, attempts, clock, profiles=ProfileRules(Validation().check(CreateUserRequest))),
         Credentials(database, parts.passwords, attempts, sessions.validate, clock, void_proofs=void_proofs),
         parts.pages,
     )

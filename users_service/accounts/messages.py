@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from google.protobuf.timestamp_pb2 import Timestamp
 from vibework.users.v1 import account_service_pb2 as pb
 
 from chassis.contract.timestamps import assign
 from chassis.errors import InvalidFields
+from users_service.accounts.expiry import stored_seconds
 from users_service.accounts.model import (
     Account,
     NewAccount,
@@ -21,10 +20,6 @@ from users_service.accounts.model import (
 from users_service.sessions.messages import client_details
 from users_service.sessions.messages import fill as fill_session
 from users_service.users.messages import fill as fill_user
-
-# What a Timestamp may say: the years 1 to 9999, in seconds since 1970.
-FIRST_SECOND: Final = -62_135_596_800
-LAST_SECOND: Final = 253_402_300_799
 
 
 def fill(target: pb.Account, account: Account) -> None:
@@ -86,32 +81,26 @@ def new_account_of(message: pb.ProviderAccount) -> NewAccount:
     if message.account_id != message.account_id.rstrip(" "):
         # To the database "1" and "1 " are equal.
         raise InvalidFields.of("account.account_id", "must not end in a space", "STRING_TRAILING_SPACE")
-    return NewAccount(message.provider, message.account_id, tokens_of(message.tokens, "account.tokens"))
+    return NewAccount(message.provider, message.account_id, tokens_of(message.tokens))
 
 
-def tokens_of(message: pb.AccountTokens, path: str = "tokens") -> Tokens:
-    """Read tokens; an empty or unset one counts as not given. Raises InvalidFields for a field below ``path``."""
+def tokens_of(message: pb.AccountTokens) -> Tokens:
+    """Read tokens; an empty or unset one counts as not given."""
     return Tokens(
         access_token=message.access_token or None,
         refresh_token=message.refresh_token or None,
         id_token=message.id_token or None,
-        expires_at=_seconds(message, "access_token_expires_at", path),
-        refresh_token_expires_at=_seconds(message, "refresh_token_expires_at", path),
+        expires_at=_seconds(message, "access_token_expires_at"),
+        refresh_token_expires_at=_seconds(message, "refresh_token_expires_at"),
         scope=message.scope or None,
     )
 
 
-def _seconds(message: pb.AccountTokens, name: str, path: str) -> int | None:
-    if not message.HasField(name):  # type: ignore[arg-type]
-        return None
-    seconds: int = getattr(message, name).seconds
-    if not FIRST_SECOND <= seconds <= LAST_SECOND:
-        raise InvalidFields.of(f"{path}.{name}", "must be within the years 1 to 9999", "TIMESTAMP_YEARS")
-    return seconds
+def _seconds(message: pb.AccountTokens, name: str) -> int | None:
+    return getattr(message, name).seconds if message.HasField(name) else None  # type: ignore[arg-type]
 
 
-def _assign_seconds(target: Timestamp, seconds: int | None) -> None:
-    # Other writers may have stored a time that no Timestamp can hold.
-    if seconds is not None and FIRST_SECOND <= seconds <= LAST_SECOND:
+def _assign_seconds(target: Timestamp, stored: int | None) -> None:
+    if (seconds := stored_seconds(stored)) is not None:
         target.seconds = seconds
         target.SetInParent()

@@ -12,7 +12,8 @@ from chassis.clock import Clock
 from chassis.errors import ConflictRetry
 from users_service.accounts import repository
 from users_service.accounts.linking import insert_linked, store_tokens
-from users_service.accounts.model import MatchedAccount, ProviderSignedIn, SignInRequest
+from users_service.accounts.model import MatchedAccount, NewAccount, Profile, ProviderSignedIn, SignInRequest
+from users_service.accounts.profiles import ProfileRules
 from users_service.accounts.tokens import TokenCipher
 from users_service.attempts import actions
 from users_service.attempts.limiter import Attempts, address
@@ -30,8 +31,11 @@ READINGS: Final = 4
 class AccountSignIn:
     """Signs in with provider accounts."""
 
-    def __init__(self, database: Database, cipher: TokenCipher, attempts: Attempts, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, cipher: TokenCipher, attempts: Attempts, clock: Clock, *, profiles: ProfileRules
+    ) -> None:
         self._database = database
+        self._profiles = profiles
         self._cipher = cipher
         self._attempts = attempts
         self._clock = clock
@@ -39,7 +43,8 @@ class AccountSignIn:
     async def sign_in_with_account(self, request: SignInRequest) -> ProviderSignedIn:
         """Find or create the user, link the account where the rules allow it, and issue a session.
 
-        Raises LinkingNotAllowed, or RateLimited where the address created too many users.
+        Raises LinkingNotAllowed, RateLimited where the address created too many users, or InvalidFields where the
+        account is not linked and the profile has no address.
         """
         signed_in = await self._signed_in(request, may_create=False)
         if signed_in is None:
@@ -63,16 +68,18 @@ class AccountSignIn:
         self, request: SignInRequest, may_create: bool, connection: AsyncConnection
     ) -> ProviderSignedIn | None:
         now = self._clock()
-        found = await self._known(connection, request, now) or await self._linked(connection, request, now)
-        if found is None and may_create:
-            found = await self._created(connection, request, now)
+        found = await self._known(connection, request.account, now)
+        if found is None:
+            profile = self._profiles.fitted(request.profile)
+            found = await self._linked(connection, request.account, profile, now)
+            if found is None and may_create:
+                found = await self._created(connection, request.account, profile, now)
         if found is None:
             return None
         session, token = await issue(connection, found.user.id, request.client, request.do_not_remember, now)
         return ProviderSignedIn(found, session, token, now)
 
-    async def _known(self, connection: AsyncConnection, request: SignInRequest, now: datetime) -> MatchedAccount | None:
-        new = request.account
+    async def _known(self, connection: AsyncConnection, new: NewAccount, now: datetime) -> MatchedAccount | None:
         known = await repository.get_by_provider(connection, new.provider, new.account_id)
         if known is None:
             return None
@@ -84,25 +91,26 @@ class AccountSignIn:
         return MatchedAccount(user, await store_tokens(connection, self._cipher, account, new.tokens, now))
 
     async def _linked(
-        self, connection: AsyncConnection, request: SignInRequest, now: datetime
+        self, connection: AsyncConnection, new: NewAccount, profile: Profile, now: datetime
     ) -> MatchedAccount | None:
         # Locked: neither the address nor its being verified changes before the link is there.
-        user = await users.lock_by_email(connection, normalize(request.profile.email))
+        user = await users.lock_by_email(connection, normalize(profile.email))
         if user is None:
             return None
-        if await repository.get_by_provider(connection, request.account.provider, request.account.account_id):
+        if await repository.get_by_provider(connection, new.provider, new.account_id):
             # Another call linked it while this one waited for the lock, so the rules of linking do not apply.
             raise AccountAlreadyLinked
-        if not (request.profile.email_verified and user.email_verified):
+        if not (profile.email_verified and user.email_verified):
             raise LinkingNotAllowed
-        account = await insert_linked(connection, self._cipher, user.id, request.account, now)
+        account = await insert_linked(connection, self._cipher, user.id, new, now)
         return MatchedAccount(user, account, account_linked=True)
 
-    async def _created(self, connection: AsyncConnection, request: SignInRequest, now: datetime) -> MatchedAccount:
-        profile = request.profile
+    async def _created(
+        self, connection: AsyncConnection, new: NewAccount, profile: Profile, now: datetime
+    ) -> MatchedAccount:
         user = new_user(
             profile.email, now, name=profile.name, image=profile.image, email_verified=profile.email_verified
         )
         await users.insert_user(connection, user)
-        account = await insert_linked(connection, self._cipher, user.id, request.account, now)
+        account = await insert_linked(connection, self._cipher, user.id, new, now)
         return MatchedAccount(user, account, user_created=True, account_linked=True)

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.clock import utc
 from chassis.context.statements import named
+from users_service.mysql.rows import UNFIT, unreadable
 from users_service.tables import verifications
 from users_service.users.email import folded
 from users_service.verifications.model import MAX_ATTEMPTS, Purpose, SecretKind, Verification
@@ -91,7 +92,10 @@ async def attempt(
 
 def _verification(row: Row[Any]) -> Verification:
     values = row._asdict()
-    values.update(purpose=Purpose(row.purpose), kind=SecretKind(row.kind))
-    values.update(created_at=utc(row.created_at), expires_at=utc(row.expires_at))
-    values.update(consumed_at=row.consumed_at and utc(row.consumed_at))
+    try:
+        values.update(purpose=Purpose(row.purpose), kind=SecretKind(row.kind))
+        values.update(created_at=utc(row.created_at), expires_at=utc(row.expires_at))
+        values.update(consumed_at=None if row.consumed_at is None else utc(row.consumed_at))
+    except UNFIT as problem:
+        raise unreadable("verifications", row.id, problem) from None
     return Verification(**values)

@@ -30,10 +30,12 @@ from vibework.users.v1 import (
     UserOrder,
     ValidateSessionRequest,
 )
+from vibework.users.v1.verification_service_pb2 import VERIFICATION_PURPOSE_SIGN_IN
 
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import run_mysql
 from tests.harness.users import Stubs, UsersServer, reason, settings_for
+from tests.integration.users.ways_to_sign_in import consume_request, secret_of, verification
 from users_service.errors import RecordUnreadable
 from users_service.mysql.database import Database
 from users_service.outbox import repository as outbox
@@ -97,6 +99,20 @@ async def test_a_user_that_cannot_be_read_is_alone(change: str, users: Stubs, us
     else:
         assert renamed == UNREADABLE
     assert (await rename(users, sound[0].id)).user.name == "again"
+
+
+@pytest.mark.parametrize("column", ["created_at", "consumed_at"])
+async def test_a_verification_that_cannot_be_read_is_alone(
+    column: str, users: Stubs, users_server: UsersServer
+) -> None:
+    """Its secret is answered as what it is, unreadable; one of another address is consumed as ever."""
+    emails = [f"{column}-{number}@verifications.example" for number in range(2)]
+    made = [await verification(users, VERIFICATION_PURPOSE_SIGN_IN, email) for email in emails]
+    spoil(users_server, f"UPDATE verifications SET {column} = {NO_TIME} WHERE id = '{made[0].verification.id}'")
+    requests = [consume_request(each.verification.purpose, secret_of(each)) for each in made]
+    answers = [await outcome(users.verifications.ConsumeVerification(request)) for request in requests]
+    assert answers[0] == UNREADABLE
+    assert answers[1].verification == made[1].verification
 
 
 def rename(users: Stubs, id_: str) -> Awaitable[UpdateUserResponse]:

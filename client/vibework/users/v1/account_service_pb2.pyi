@@ -48,7 +48,7 @@ class Account(_message.Message):
     scope: _builtins.str
     """What the provider's tokens allow, as the provider says it; empty if unknown."""
     etag: _builtins.str
-    """Changes with every change of the account (AIP-154). Opaque."""
+    """Changes with every change of the account (AIP-154). Opaque, and compared as text, quotation marks included."""
     @_builtins.property
     def access_token_expires_at(self) -> _timestamp_pb2.Timestamp:
         """When the access token ends; unset if unknown."""
@@ -105,11 +105,11 @@ class AccountTokens(_message.Message):
     """What the tokens allow, as the provider says it."""
     @_builtins.property
     def access_token_expires_at(self) -> _timestamp_pb2.Timestamp:
-        """When the access token ends."""
+        """When the access token ends; kept in whole seconds, rounded down."""
 
     @_builtins.property
     def refresh_token_expires_at(self) -> _timestamp_pb2.Timestamp:
-        """When the refresh token ends."""
+        """When the refresh token ends; kept in whole seconds, rounded down."""
 
     def __init__(
         self,
@@ -231,13 +231,15 @@ class SignInWithAccountRequest(_message.Message):
     CLIENT_FIELD_NUMBER: _builtins.int
     DO_NOT_REMEMBER_FIELD_NUMBER: _builtins.int
     email: _builtins.str
-    """Address as the provider tells it, at most 254 characters."""
+    """Address as the provider tells it. Looked at only where the account is not linked yet: then it must be an address of
+    at most 254 characters. At most 1 MiB, as `name` and `image`.
+    """
     email_verified: _builtins.bool
     """Whether the provider says that it verified the address."""
     name: _builtins.str
-    """Display name for a user who is created."""
+    """Display name for a user who is created; cut to 255 characters."""
     image: _builtins.str
-    """URL of a picture for a user who is created."""
+    """URL of a picture for a user who is created; left out where it is none, or has more than 255 characters."""
     do_not_remember: _builtins.bool
     """The session ends after 1 day and is not extended."""
     @_builtins.property

@@ -104,6 +104,7 @@ class AccountServiceServicer(object):
     def SignInWithAccount(self, request, context):
         """Signs in with a provider account and creates a session. An account that is not linked yet is linked to the user
         with its email if the provider verified that email and so did this system; if no user has it, one is created.
+        Whoever has a linked account is signed in whatever the provider says of the profile.
 
         FAILED_PRECONDITION (LINKING_NOT_ALLOWED); RESOURCE_EXHAUSTED (RATE_LIMITED).
         """

@@ -48,6 +48,7 @@ class AccountServiceStub:
     SignInWithAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SignInWithAccountRequest, _account_service_pb2.SignInWithAccountResponse]
     """Signs in with a provider account and creates a session. An account that is not linked yet is linked to the user
     with its email if the provider verified that email and so did this system; if no user has it, one is created.
+    Whoever has a linked account is signed in whatever the provider says of the profile.
 
     FAILED_PRECONDITION (LINKING_NOT_ALLOWED); RESOURCE_EXHAUSTED (RATE_LIMITED).
     """
@@ -104,6 +105,7 @@ class AccountServiceAsyncStub(AccountServiceStub):
     SignInWithAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SignInWithAccountRequest, _account_service_pb2.SignInWithAccountResponse]  # type: ignore[assignment]
     """Signs in with a provider account and creates a session. An account that is not linked yet is linked to the user
     with its email if the provider verified that email and so did this system; if no user has it, one is created.
+    Whoever has a linked account is signed in whatever the provider says of the profile.
 
     FAILED_PRECONDITION (LINKING_NOT_ALLOWED); RESOURCE_EXHAUSTED (RATE_LIMITED).
     """
@@ -169,6 +171,7 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.SignInWithAccountResponse, _abc.Awaitable[_account_service_pb2.SignInWithAccountResponse]]:
         """Signs in with a provider account and creates a session. An account that is not linked yet is linked to the user
         with its email if the provider verified that email and so did this system; if no user has it, one is created.
+        Whoever has a linked account is signed in whatever the provider says of the profile.
 
         FAILED_PRECONDITION (LINKING_NOT_ALLOWED); RESOURCE_EXHAUSTED (RATE_LIMITED).
         """

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import pytest
+from vibework.users.v1 import account_service_pb2 as pb
 from vibework.users.v1 import user_service_pb2
 
-from tests.harness.users import Stubs, UsersServer, reason, retry_seconds, users_service
+from tests.harness.users import Stubs, UsersServer, reason, retry_seconds, users_service, violations
 from tests.integration.users.ways_to_sign_in import (
     accounts_of,
     link,
@@ -44,6 +46,49 @@ async def test_a_linked_account_finds_its_user_whatever_email_the_provider_says(
     done = await users.accounts.SignInWithAccount(sign_in_request(account, somebody.email))
     assert done.user == owner
     assert (done.user_created, done.account_linked) == (False, False)
+
+
+# What providers say of people's profiles: nothing, or more than can be kept.
+PROFILES: list[dict[str, str]] = [
+    {},
+    {"email": "not an address"},
+    {"email": "a" * 300 + "@example.com"},
+    {"name": "\U0001f389" * 5_000},
+    {"image": f"https://example.com/{'a' * 300}"},
+    {"image": f"data:image/jpeg;base64,{'A' * 40_000}"},
+    {"image": "no url"},
+]
+
+
+def profile_request(account: pb.ProviderAccount, **profile: Any) -> pb.SignInWithAccountRequest:
+    """Make a sign-in with a profile, verified as far as the provider is concerned."""
+    return pb.SignInWithAccountRequest(account=account, email_verified=True, **profile)
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: "".join(profile) or "nothing")
+async def test_no_profile_keeps_anybody_from_a_linked_account(users: Stubs, profile: dict[str, str]) -> None:
+    """Who signed in yesterday signs in today, whatever became of the picture, the name or the address meanwhile."""
+    user, account = await new_user(users), provider_account()
+    await link(users, user.id, account)
+    done = await users.accounts.SignInWithAccount(profile_request(account, **profile))
+    assert done.user == user
+    assert await session_is_valid(users, done.session_token)
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: "".join(profile) or "nothing")
+async def test_a_new_user_needs_an_address_and_nothing_else(users: Stubs, profile: dict[str, str]) -> None:
+    """What cannot be kept is cut or left out; only what is no address is refused, by its name, and creates nobody."""
+    request = profile_request(provider_account(), **{"email": new_email(), **profile})
+    if "email" in profile or not profile:
+        request.email = profile.get("email", "")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await users.accounts.SignInWithAccount(request)
+        assert reason(caught.value) == "INVALID_FIELDS"
+        assert set(violations(caught.value)) == {"email"}
+    else:
+        done = await users.accounts.SignInWithAccount(request)
+        assert (done.user.email, done.user.image) == (request.email, "")
+        assert done.user.name == request.name[:255]
 
 
 async def test_an_account_is_linked_by_email_only_where_both_sides_verified_it(users: Stubs) -> None:

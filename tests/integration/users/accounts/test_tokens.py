@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 from vibework.users.v1 import account_service_pb2 as pb
 
@@ -15,9 +16,11 @@ from tests.integration.users.ways_to_sign_in import (
     PASSWORD,
     accounts_of,
     link,
+    new_email,
     new_user,
     outcome,
     provider_account,
+    sign_in_request,
     tokens_of,
 )
 
@@ -88,6 +91,28 @@ async def test_tokens_of_a_missing_or_empty_account_are_told_apart(users: Stubs)
     password = next(item for item in await accounts_of(users, user.id) if item.provider == "credential")
     update = users.accounts.UpdateAccountTokens(update_request(password, access_token="a"))
     assert await outcome(update) == "INVALID_FIELDS"
+
+
+async def test_times_that_others_stored_are_answered_as_times(users: Stubs, users_server: UsersServer) -> None:
+    """Milliseconds of JavaScript are the time that was meant, and no number makes an answer that JSON cannot say."""
+    ends = Timestamp(seconds=1_800_000_000)
+    provider = provider_account("", access_token="a", refresh_token="r")
+    account = await link(users, (await new_user(users)).id, provider)
+    meant = {ends.seconds * unit: ends.seconds for unit in (1, 1_000, 1_000_000, 1_000_000_000)}
+    for stored in (*meant, 0, -(2**63), 2**63 - 1, 253_402_300_799, 253_402_300_800, -62_135_596_801):
+        users_server.rows(
+            "UPDATE accounts SET expires_at = %s, refresh_token_expires_at = %s WHERE id = %s",
+            stored,
+            stored,
+            account.id,
+        )
+        read = await tokens_of(users, account)
+        listed = await accounts_of(users, account.user_id)
+        signed_in = await users.accounts.SignInWithAccount(sign_in_request(provider, new_email()))
+        for answer in (read, read.tokens, *listed, signed_in):
+            assert json_format.MessageToJson(answer)
+        found = {read.tokens.access_token_expires_at.seconds, read.account.refresh_token_expires_at.seconds}
+        assert found <= {meant.get(stored, read.tokens.access_token_expires_at.seconds)}, stored
 
 
 async def test_a_time_that_no_calendar_has_is_refused(users: Stubs) -> None:
