@@ -36,7 +36,7 @@ RUN_BY = {
     "script": DEV,
     "tests": DEV,
 }
-OWN = {"buf", "chassis", "migrations", "notifications_service", "script", "tests", "users_service", "vibework"}
+OWN = {"chassis", "migrations", "notifications_service", "script", "tests", "users_service", "vibework"}
 # Python's own, this one's and that of 3.14 (`compression`).
 STANDARD = sys.stdlib_module_names | {"compression"}
 # Namespaces that several packages share, so that the first name alone says nothing.

@@ -94,7 +94,7 @@ def test_one_process_feeds_the_other(service: str, source: Database, target: Dat
     restoring = subprocess.run(
         [sys.executable, "-m", service, "restore", "-"],
         stdin=backing_up.stdout,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}", **target.environment()},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'client'}", **target.environment()},
         capture_output=True,
         text=True,
         check=False,
