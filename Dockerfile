@@ -22,7 +22,8 @@ FROM python:3.13-slim
 LABEL org.opencontainers.image.title="vibework-services" \
       org.opencontainers.image.description="Two gRPC services: users on MySQL and notifications on MongoDB"
 RUN groupadd --system --gid 10001 vibework \
- && useradd --system --uid 10001 --gid 10001 --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin vibework
+ && useradd --system --uid 10001 --gid 10001 --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin vibework \
+ && install --directory --owner 10001 --group 10001 --mode 700 /backups
 COPY --from=build /opt/vibework /opt/vibework
 ENV PATH=/opt/vibework/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -18,6 +18,8 @@ from pymongo.errors import ConnectionFailure, OperationFailure
 SECRETS = Path("/run/secrets")
 MEMBER = "mongodb:27017"
 DATABASE = "vibe_notifications"
+# Drills restore into it.
+DRILL = "vibe_drill"
 ACCOUNT = "vibework"
 TIMEOUT_SECONDS = 60.0
 
@@ -54,8 +56,10 @@ def initiate(client: Client) -> bool:
 
 def set_account(client: Client, password: str) -> None:
     """Create the account of the notifications service and its migrations, or set its password."""
-    # dbAdmin is for the migrations, which change validators; both roles end at this one database.
-    roles = [{"role": role, "db": DATABASE} for role in ("readWrite", "dbAdmin")]
+    # dbAdmin is for the migrations, which change validators; both roles end at the service's database and the drills'.
+    roles = [{"role": role, "db": database} for role in ("readWrite", "dbAdmin") for database in (DATABASE, DRILL)]
+    # What `status` shows: members, the oplog, slow commands, how much each index is used.
+    roles += [{"role": "clusterMonitor", "db": "admin"}, {"role": "read", "db": "local"}]
     database = client[DATABASE]
     try:
         database.command("createUser", ACCOUNT, pwd=password, roles=roles)

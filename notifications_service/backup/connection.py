@@ -27,6 +27,7 @@ COMMAND_SECONDS: Final = 600
 # Documents of one answer; 16 MiB of them at most.
 BATCH: Final = 5_000
 _SNAPSHOT_TOO_OLD: Final = 239
+_UNAUTHORIZED: Final = 13
 # Documents pass through as they are.
 RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
 
@@ -43,6 +44,8 @@ class MongoFailed(CommandFailed):
         else:
             code = (error.details or {}).get("codeName", "") if isinstance(error, OperationFailure) else ""
             what = f"{type(error).__name__} {code}".rstrip()
+            if isinstance(error, OperationFailure) and error.code == _UNAUTHORIZED:
+                what = f"{what}: the account lacks a role (docs/backups.md, Rights)"
         super().__init__(f"MongoDB failed: {what}")
 
 

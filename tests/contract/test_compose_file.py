@@ -22,7 +22,8 @@ def test_profiles_add_and_never_take_away() -> None:
     optional = {service for service, described in SERVICES.items() if "profiles" in described}
     assert of_profile("databases") == {"databases"}
     assert of_profile("observability") == {"prometheus", "grafana"}
-    assert optional == of_profile("databases") | of_profile("observability")
+    assert of_profile("backups") == {"users-backup", "notifications-backup"}
+    assert optional == of_profile("databases") | of_profile("observability") | of_profile("backups")
     for service in SERVICES.keys() - optional:
         assert not optional & set(SERVICES[service].get("depends_on", {}))
 
@@ -40,6 +41,18 @@ def test_images_of_others_are_pinned() -> None:
     others = {service: image for service, image in images.items() if not image.startswith("vibework-services:")}
     assert others.keys() == {"mysql", "mongodb", "prometheus", "grafana"}
     assert [image for image in others.values() if not re.search(r":v?\d+\.\d+(\.\d+)?$", image)] == []
+
+
+def test_backups_reach_their_own_database_only() -> None:
+    """Each has its service's network, secrets and settings, a volume of its own, and no port."""
+    for service in ("users", "notifications"):
+        backup, served = SERVICES[f"{service}-backup"], SERVICES[service]
+        assert backup["command"] == [f"{service}-service"]
+        assert backup["networks"] == [f"{service}-data"]
+        assert f"{service}-backups:/backups" in backup["volumes"]
+        assert f"{service}-secrets:/run/secrets:ro" in backup["volumes"]
+        assert set(backup["environment"]) <= set(served["environment"]) | {"BACKUPS_AT", "BACKUPS_KEEP"}
+        assert "ports" not in backup
 
 
 def test_files_that_containers_mount_are_there() -> None:

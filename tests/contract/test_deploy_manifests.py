@@ -39,17 +39,23 @@ def _resources(folder: Path = FOLDER) -> Iterator[Resource]:
 
 ALL = {
     (found["kind"], found["metadata"]["name"]): found
-    for part in (FOLDER, FOLDER / "migrate")
+    for part in (FOLDER, FOLDER / "migrate", FOLDER / "backups")
     for found in _resources(part)
 }
 
 
+def _template(kind: str, name: str) -> Resource:
+    spec = ALL[kind, name]["spec"]
+    template: Resource = (spec["jobTemplate"]["spec"] if kind == "CronJob" else spec)["template"]
+    return template
+
+
 def _pod(kind: str, name: str) -> Resource:
-    pod: Resource = ALL[kind, name]["spec"]["template"]["spec"]
+    pod: Resource = _template(kind, name)["spec"]
     return pod
 
 
-PODS = [(kind, name) for kind, name in ALL if kind in ("Deployment", "Job")]
+PODS = [(kind, name) for kind, name in ALL if kind in ("Deployment", "Job", "CronJob")]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -160,7 +166,7 @@ def test_pods_can_do_no_more_than_they_need(kind: str, name: str) -> None:
     assert pod["enableServiceLinks"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    for container in pod["containers"]:
+    for container in [*pod.get("initContainers", ()), *pod["containers"]]:
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -207,3 +213,35 @@ def test_a_migration_reaches_its_database(service: str) -> None:
     database = {"users": "mysql", "notifications": "mongodb"}[service]
     (expression,) = ALL["NetworkPolicy", database]["spec"]["podSelector"]["matchExpressions"]
     assert set(expression["values"]) == {service, labels["app.kubernetes.io/name"]}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_backup_is_taken_and_then_restored(service: str) -> None:
+    """The recipe of docs/backups.md: one after the other, on one volume, and the database is reached and no other."""
+    pod = _pod("CronJob", f"{service}-backup")
+    (taking,), (drilling,) = pod["initContainers"], pod["containers"]
+    commands = [" ".join(container["args"]) for container in (taking, drilling)]
+    documented = (ROOT / "docs" / "backups.md").read_text()
+    assert all(command.replace(service, "users") in documented for command in commands)
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes["backups"]["persistentVolumeClaim"]["claimName"] == f"{service}-backups"
+    assert ("PersistentVolumeClaim", f"{service}-backups") in ALL
+    for container in (taking, drilling):
+        assert {"name": "backups", "mountPath": "/backups"} in container["volumeMounts"]
+        assert container["envFrom"] == [{"configMapRef": {"name": f"{service}-settings"}}]
+    policy = ALL["NetworkPolicy", f"{service}-backup"]["spec"]
+    assert (
+        policy["podSelector"]["matchLabels"].items()
+        <= _template("CronJob", f"{service}-backup")["metadata"]["labels"].items()
+    )
+    database = {"users": "mysql", "notifications": "mongodb"}[service]
+    assert policy["egress"] == ALL["NetworkPolicy", database]["spec"]["egress"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_only_one_backup_runs_and_none_for_ever(service: str) -> None:
+    """A backup that hangs neither meets the next one nor keeps it from running."""
+    spec = ALL["CronJob", f"{service}-backup"]["spec"]
+    assert spec["concurrencyPolicy"] == "Forbid"
+    assert spec["jobTemplate"]["spec"]["activeDeadlineSeconds"] < 86_400
+    assert spec["timeZone"] == "Etc/UTC"

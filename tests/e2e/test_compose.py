@@ -31,6 +31,7 @@ from vibework.users.v1 import (
     ValidateSessionRequest,
 )
 
+from chassis.backup.reading import Archive
 from script.local.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,6 +73,14 @@ class Stack:
         )
         assert not check or result.returncode == 0, f"{result.stderr}\n{self.logs()}"
         return result.stdout
+
+    def piped(self, arguments: list[str], **streams: Any) -> subprocess.CompletedProcess[bytes]:
+        """Run ``docker compose`` for this project with bytes going in or out."""
+        command = ["docker", "compose", "--ansi", "never", "--project-name", self.name, *arguments]
+        environment = {**os.environ, "VIBEWORK_TAG": self.tag or self.name}
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, timeout=UP_SECONDS, check=False, **streams
+        )
 
     def logs(self) -> str:
         """Return the end of every container's log."""
@@ -144,10 +153,41 @@ def test_services_reach_each_other(stack: Stack) -> None:
 
 @pytest.mark.parametrize("service", ["users", "notifications"])
 def test_commands_of_the_runbook_run_in_the_containers(stack: Stack, service: str) -> None:
-    """On call, status and probe work where the service runs, with the settings and rights that it has."""
+    """On call, status and probe work where the service runs, and its account may look at all that there is."""
     assert stack.compose("exec", "-T", service, "python", "-m", "chassis.probe").strip() == "SERVING"
-    status = stack.compose("exec", "-T", service, f"{service}-service", "status", "--json")
-    assert json.loads(status)["ok"] is True
+    status = json.loads(stack.compose("exec", "-T", service, f"{service}-service", "status", "--json"))
+    assert status["ok"] is True
+    assert status["not_looked_at"] == {}
+    assert status["sections"][{"users": "binary_log", "notifications": "oplog"}[service]]["rows"]
+
+
+@pytest.mark.parametrize("service", ["users", "notifications"])
+def test_a_backup_leaves_the_container_as_a_stream_and_comes_back(stack: Stack, service: str, tmp_path: Path) -> None:
+    """What the documents say: `exec … backup -` into a file, and from it a restore, here into the drills' database."""
+    path = tmp_path / "x.backup"
+    with path.open("wb") as file:
+        backing_up = ["exec", "-T", service, f"{service}-service", "backup", "-"]
+        assert stack.piped(backing_up, stdout=file).returncode == 0
+    archive = Archive(path)
+    archive.verify()
+    assert archive.manifest.position is not None
+    restoring = [f"{service}-service", "restore", "-", "--drill", "--database", "vibe_drill"]
+    with path.open("rb") as file:
+        done = stack.piped(["run", "--rm", "-T", "--no-deps", service, *restoring], stdin=file, stdout=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr
+    assert b"restored into" in done.stdout
+
+
+def test_daily_backups_are_taken_and_restored(stack: Stack) -> None:
+    """The profile is healthy once both databases are backed up and both backups were restored."""
+    backups = ("users-backup", "notifications-backup")
+    stack.compose("--profile", "backups", "up", "--wait", *backups)
+    for service in backups:
+        name = service.removesuffix("-backup")
+        files = stack.compose("exec", "-T", service, "ls", "/backups").split()
+        assert [re.sub(r"\d", "9", file) for file in files] == [f"{name}-service-99999999T999999Z.backup"]
+        log = stack.compose("logs", "--no-color", service)
+        assert "compared, and emptied again (--drill)" in log
 
 
 def test_metrics_are_where_prometheus_looks(stack: Stack) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -37,6 +38,11 @@ def test_users_outlive_a_restart_and_processes_do_not(tmp_path: Path) -> None:
         with grpc.insecure_channel(run.address) as channel:
             SessionServiceStub(channel).SignUp(SignUpRequest(email=EMAIL, password="correct horse battery"), timeout=10)
         assert "8 notifications stored for 1 users" in run.command("notifications-service", *SEED).stdout
+        for service in ("users-service", "notifications-service"):
+            told = json.loads(run.command(service, "status", "--json").stdout)
+            # Both accounts may look at all there is, and the servers record it; pools are told where metrics are.
+            assert told["ok"] is True
+            assert told["not_looked_at"].keys() <= {"pools"}
         code, output = run.end(signal.SIGTERM)
         assert (code, run.left_behind()) == (0, [])
         assert output.index("Stopping the services") < output.index("Stopping the databases")

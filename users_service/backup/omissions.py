@@ -1,4 +1,4 @@
-"""What somebody may have added to the database, and a backup leaves out or does not read at the moment of the rest."""
+"""Omissions of a backup: what somebody added and it leaves out, or does not read at the moment of the rest."""
 
 from __future__ import annotations
 
