@@ -48,7 +48,7 @@ def examples() -> list[dict[str, Any]]:
     """Return objects of all kinds, the same each time: calls to a server are no part of the search for them."""
     found: list[dict[str, Any]] = []
 
-    @settings(max_examples=200, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=100, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(st.dictionaries(KEYS, JSON, max_size=4))
     def collect(data: dict[str, Any]) -> None:
         found.append(data)
