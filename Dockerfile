@@ -25,15 +25,16 @@ RUN groupadd --system --gid 10001 vibework \
  && useradd --system --uid 10001 --gid 10001 --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin vibework \
  && install --directory --owner 10001 --group 10001 --mode 700 /backups
 COPY --from=build /opt/vibework /opt/vibework
+COPY deploy/image/health /usr/local/bin/health
 ENV PATH=/opt/vibework/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    GRPC_HOST=0.0.0.0 \
+    GRPC_HOST=:: \
     LOG_FORMAT=json
 USER 10001:10001
 WORKDIR /
 EXPOSE 50051 50052
 STOPSIGNAL SIGTERM
-# Asks the server on GRPC_PORT, by TLS where the settings say so. The services report NOT_SERVING while their database is away.
-HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=3 CMD ["python", "-m", "chassis.probe"]
+# Asks the server for its health, on the port of its metrics. The services report NOT_SERVING while their database is away.
+HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=3 CMD ["/usr/local/bin/health"]
 CMD ["users-service", "serve"]

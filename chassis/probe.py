@@ -18,11 +18,14 @@ from typing import Any, cast
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from chassis.serving import ports
+
 EXIT_SERVING = 0
 EXIT_NOT_SERVING = 1
 # Only where one of these is set are the settings read: without them the server has no TLS.
 _TLS_SETTINGS = ("TLS_CERT_FILE", "SECRETS_DIR")
-_ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}  # noqa: S104
+# Who listens everywhere is asked by IPv4, which a loopback interface has whatever the others have.
+_ANY_ADDRESS = dict.fromkeys(("", "0.0.0.0", "[::]", "::"), "127.0.0.1")  # noqa: S104
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _own_address() -> str:
     host = os.environ.get("GRPC_HOST", "")
-    return f"{_ANY_ADDRESS.get(host, host)}:{os.environ.get('GRPC_PORT') or '50051'}"
+    return ports.address(_ANY_ADDRESS.get(host, host), os.environ.get("GRPC_PORT") or "50051")
 
 
 def _trust(options: argparse.Namespace) -> Trust | None:

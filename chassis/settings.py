@@ -33,7 +33,7 @@ class ListeningSettings(FeatureSettings):
     """Where a server listens, and how much it takes on at once."""
 
     grpc_host: str = "127.0.0.1"
-    """Address to listen on."""
+    """Address to listen on; `::`: all, of IPv4 and of IPv6."""
     grpc_port: Port = 0
     """Port to listen on; 0: any free one."""
     grpc_so_reuseport: bool = False
@@ -80,7 +80,8 @@ class MetricsSettings(FeatureSettings):
     """Where metrics are read."""
 
     metrics_host: str = "127.0.0.1"
-    """Address on which metrics are read (Prometheus, `/metrics`); `fd:N`: a listening socket of the parent process."""
+    """Address on which metrics and health are read over HTTP (`/metrics`, `/health`); `::`: all; `fd:N`: a listening
+    socket of the parent process."""
     metrics_port: Port = 0
     """Its port; 0: none is open."""
 

@@ -12,7 +12,7 @@ from chassis.telemetry import endpoint
 _SECONDS: Final = 2.0
 _METRIC: Final = re.compile(r"^vibework_pool_(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 _LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
-_EVERYWHERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - asked, not bound
+_EVERYWHERE: Final = dict.fromkeys(("", "0.0.0.0", "::", "[::]"), "127.0.0.1")  # noqa: S104 - asked, not bound
 
 
 async def pools(settings: ServerSettings, port: int) -> Section:

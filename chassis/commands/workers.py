@@ -70,7 +70,7 @@ def serve(command: Sequence[str], count: int, settings: ServerSettings, own: Map
     try:
         reserved = ports.reserve(settings.grpc_host, settings.grpc_port, shared=shared)
     except OSError:
-        address = f"{settings.grpc_host}:{settings.grpc_port}"
+        address = ports.address(settings.grpc_host, settings.grpc_port)
         return _fail(f"cannot listen on {address}: the port is taken or not ours")
     patience = (settings.grpc_drain_ms + settings.grpc_grace_ms) / 1000 + KILL_AFTER_SECONDS
     # Started first: signals are received, and the workers end, even if this process hangs later.

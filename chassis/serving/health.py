@@ -38,7 +38,12 @@ class Health:
             return SERVING
         if service not in self.services:
             return SERVICE_UNKNOWN
-        return SERVING if self.serving and not self.draining else NOT_SERVING
+        return SERVING if self.is_serving else NOT_SERVING
+
+    @property
+    def is_serving(self) -> bool:
+        """Say whether the server as a whole is SERVING."""
+        return self.serving and not self.draining
 
     def set_serving(self, serving: bool) -> None:
         """Report the outcome of the last probe."""

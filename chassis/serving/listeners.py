@@ -70,7 +70,7 @@ class Listeners:
                 port = self._bind(server, port)
         except (OSError, RuntimeError) as error:
             self._held.close()
-            raise PortTaken(f"cannot listen on {host}:{port}: the port is taken or not ours") from error
+            raise PortTaken(f"cannot listen on {ports.address(host, port)}: the port is taken or not ours") from error
         self._port = port
         return port
 
@@ -93,7 +93,7 @@ class Listeners:
         return server
 
     def _bind(self, server: grpc.aio.Server, port: int) -> int:
-        address = f"{self._settings.grpc_host}:{port}"
+        address = ports.address(self._settings.grpc_host, port)
         if self._credentials is None:
             return server.add_insecure_port(address)
         return server.add_secure_port(address, self._credentials())

@@ -9,6 +9,31 @@ from pathlib import Path
 from typing import Final
 
 _OPEN_FILES: Final = Path("/proc/self/fd")
+# All addresses: those of IPv6 and, on Linux, those of IPv4.
+_EVERYWHERE: Final = "::"
+
+
+def place(host: str) -> tuple[str, socket.AddressFamily]:
+    """Return what to bind for a host, whose IPv6 address may be in brackets.
+
+    On ``::`` gRPC listens to IPv4 as well, and to nothing else where the system has no IPv6; so do we.
+    """
+    name = host.removeprefix("[").removesuffix("]")
+    if name == _EVERYWHERE and not socket.has_dualstack_ipv6():
+        return "0.0.0.0", socket.AF_INET  # noqa: S104 - asked for
+    return name, socket.AF_INET6 if ":" in name else socket.AF_INET
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on an address, and that nobody else listens on; raises OSError."""
+    name, family = place(host)
+    return socket.create_server((name, port), family=family, dualstack_ipv6=name == _EVERYWHERE)
+
+
+def address(host: str, port: int | str) -> str:
+    """Return ``host:port`` as gRPC takes it, an IPv6 address in brackets."""
+    name = host.removeprefix("[").removesuffix("]")
+    return f"[{name}]:{port}" if ":" in name else f"{host}:{port}"
 
 
 def reserve(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -16,14 +41,11 @@ def reserve(host: str, port: int, *, shared: bool = False) -> socket.socket:
 
     The socket that is returned, and the listeners, use SO_REUSEPORT. With that alone two services could share a port
     without noticing, so the first bind is exclusive, unless the port is to be ``shared``, such as with the processes
-    that ours replace. ``host``: as gRPC takes it, an IPv6 address in brackets. Raises OSError.
+    that ours replace. Raises OSError.
     """
-    name = host.removeprefix("[").removesuffix("]")
-    family = socket.AF_INET6 if ":" in name else socket.AF_INET
+    name, family = place(host)
     if not shared:
-        # On ``::``, which stands for all addresses of IPv6, gRPC listens to IPv4, too.
-        both = name == "::" and socket.has_dualstack_ipv6()
-        with socket.create_server((name, port), family=family, dualstack_ipv6=both) as exclusive:
+        with listening(host, port) as exclusive:
             port = exclusive.getsockname()[1]
     with ExitStack() as undo:
         reserved = undo.enter_context(socket.socket(family, socket.SOCK_STREAM))

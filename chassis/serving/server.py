@@ -65,7 +65,7 @@ class Server:
     @property
     def address(self) -> str:
         """Return ``host:port`` as a caller dials it."""
-        return f"{self._settings.grpc_host}:{self.port}"
+        return ports.address(self._settings.grpc_host, self.port)
 
     @property
     def failed(self) -> asyncio.Event:

@@ -55,17 +55,24 @@ class WorkerMetrics:
     async def _serve(self) -> None:
         if self._listener is None:
             self._listener = await endpoint.listener_once_free(*self._address)
-        server = await endpoint.serve_on(self._listener, self._read)
+        server = await endpoint.serve_on(self._listener, self._read, self._is_serving)
         try:
             await asyncio.Event().wait()
         finally:
             server.close()
 
     async def _read(self) -> str:
-        addresses = [worker.getsockname() for worker in self._sockets]
-        answers = await asyncio.gather(*(endpoint.fetch(address, _PATIENCE) for address in addresses))
+        answers = await self._ask(endpoint.METRICS)
         texts = {str(place): text for place, text in enumerate(answers) if text is not None}
         return merged(texts, "worker") + "".join(map(text_of, self._own(set(texts))))
+
+    async def _is_serving(self) -> bool:
+        """Say whether a worker serves: all probe the same database, and one that drains lets the others serve."""
+        return any(answer is not None for answer in await self._ask(endpoint.HEALTH))
+
+    async def _ask(self, path: bytes) -> list[str | None]:
+        addresses = [worker.getsockname() for worker in self._sockets]
+        return await asyncio.gather(*(endpoint.fetch(address, _PATIENCE, path) for address in addresses))
 
     def _own(self, answered: set[str]) -> Iterator[Family]:
         places = [str(place) for place in range(self._count)]

@@ -42,6 +42,7 @@ class Telemetry:
     registry: Registry = field(default_factory=Registry)
     tracing: Tracing | None = None
     measured: bool = False
+    _server: Server | None = None
     _calls: rpc.CallMetrics = field(default_factory=rpc.CallMetrics)
 
     @property
@@ -70,16 +71,20 @@ class Telemetry:
         def collect() -> Iterator[Family]:
             yield from self._calls.collect()
             yield from rpc.in_flight(server.in_flight)
-            serving = server.health.serving and not server.health.draining
             yield counter(
                 "vibework_listener_restarts_total",
                 "Times that a listener of the port died and was replaced.",
                 server.listener_restarts,
             )
-            yield gauge("vibework_serving", "1 while health reports SERVING.", int(serving))
+            yield gauge("vibework_serving", "1 while health reports SERVING.", int(server.health.is_serving))
 
         self.registry.add(collect)
+        self._server = server
         return server
+
+    async def is_serving(self) -> bool:
+        """Say whether the server is there and its health reports SERVING."""
+        return self._server is not None and self._server.health.is_serving
 
 
 async def start(settings: ServerSettings, service: str, scope: Scope) -> Telemetry:
@@ -139,7 +144,7 @@ async def _take_over(telemetry: Telemetry, settings: ServerSettings, scope: Scop
 
 
 async def _serve(telemetry: Telemetry, listening: socket.socket, settings: ServerSettings, scope: Scope) -> None:
-    server = await endpoint.serve_on(listening, lambda: endpoint.render(telemetry.registry))
+    server = await endpoint.serve_on(listening, lambda: endpoint.render(telemetry.registry), telemetry.is_serving)
     scope.resources.callback(server.close)
     logging.get(__name__).info("metrics", host=settings.metrics_host, port=settings.metrics_port)
 

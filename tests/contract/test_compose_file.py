@@ -6,7 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+
+from script.local.mongodb import COMPRESSORS
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
@@ -20,10 +23,9 @@ def of_profile(name: str) -> set[str]:
 def test_profiles_add_and_never_take_away() -> None:
     """`docker compose up` is the pair with its databases; nothing that it starts waits for a profile."""
     optional = {service for service, described in SERVICES.items() if "profiles" in described}
-    assert of_profile("databases") == {"databases"}
     assert of_profile("observability") == {"prometheus", "grafana"}
     assert of_profile("backups") == {"users-backup", "notifications-backup"}
-    assert optional == of_profile("databases") | of_profile("observability") | of_profile("backups")
+    assert optional == of_profile("observability") | of_profile("backups")
     for service in SERVICES.keys() - optional:
         assert not optional & set(SERVICES[service].get("depends_on", {}))
 
@@ -60,3 +62,36 @@ def test_files_that_containers_mount_are_there() -> None:
     volumes = [volume for described in SERVICES.values() for volume in described.get("volumes", [])]
     mounted = [volume.split(":")[0] for volume in volumes if volume.startswith("./")]
     assert [path for path in mounted if not (ROOT / path).exists()] == []
+
+
+def test_the_databases_are_published_by_nobody_unless_asked_for() -> None:
+    """Of no profile, so that a plain `down -v` takes it down; and of no container, so that a plain `up` has none."""
+    assert SERVICES["databases"]["scale"] == 0
+    assert [service for service, described in SERVICES.items() if "databases" in described.get("depends_on", {})] == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_container_is_bounded(service: str) -> None:
+    """None has more power than it is given here, and none takes all memory or all processes of the machine."""
+    described = SERVICES[service]
+    assert described["cap_drop"] == ["ALL"]
+    assert described["security_opt"] == ["no-new-privileges:true"]
+    assert re.fullmatch(r"\d+[mg]", described["mem_limit"])
+    assert described["pids_limit"] > 0
+
+
+def test_powers_are_given_to_those_that_start_as_root_alone() -> None:
+    """The databases' images become another user; secrets are given to their readers; passwords are read for a shell."""
+    given = {service: set(described["cap_add"]) for service, described in SERVICES.items() if "cap_add" in described}
+    becoming = {"CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID"}
+    assert given == {
+        "secrets": {"CHOWN", "DAC_OVERRIDE", "FOWNER"},
+        "mysql": becoming,
+        "mongodb": becoming,
+        "databases": {"DAC_READ_SEARCH"},
+    }
+
+
+def test_mongod_takes_no_message_that_is_compressed_with_zlib() -> None:
+    """The same holds for those of script/server and of the tests (CVE-2025-14847)."""
+    assert COMPRESSORS in SERVICES["mongodb"]["command"]

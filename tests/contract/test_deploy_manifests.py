@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,23 @@ def _resources(folder: Path = FOLDER) -> Iterator[Resource]:
     for name in kustomization["resources"]:
         path = (folder / name).resolve()
         yield from _resources(path) if path.is_dir() else _documents(path)
+    for generator in kustomization.get("configMapGenerator", ()):
+        yield _generated(generator, folder)
+
+
+def _generated(generator: Resource, folder: Path) -> Resource:
+    """Return the ConfigMap that kustomize would make, but for the hash at the end of its name."""
+    lines = "\n".join((folder / name).read_text() for name in generator["envs"]).splitlines()
+    data = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    options = generator["options"]
+    metadata = {"name": generator["name"], "labels": options["labels"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata,
+        "data": data,
+        "immutable": options["immutable"],
+    }
 
 
 ALL = {
@@ -56,6 +75,7 @@ def _pod(kind: str, name: str) -> Resource:
 
 
 PODS = [(kind, name) for kind, name in ALL if kind in ("Deployment", "Job", "CronJob")]
+KUSTOMIZATIONS = sorted(FOLDER.rglob("kustomization.yaml"))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -73,7 +93,7 @@ def test_the_schemas_refuse_a_misspelt_field() -> None:
         kubernetes_validate.validate(wrong, VERSIONS[0], strict=True)
 
 
-@pytest.mark.parametrize("kustomization", sorted(FOLDER.rglob("kustomization.yaml")), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("kustomization", KUSTOMIZATIONS, ids=lambda path: path.parent.name)
 def test_kustomize_may_read_what_is_named(kustomization: Path) -> None:
     """It refuses files outside the folder; folders of their own it takes from anywhere."""
     for name in _documents(kustomization)[0]["resources"]:
@@ -84,9 +104,32 @@ def test_kustomize_may_read_what_is_named(kustomization: Path) -> None:
 
 def test_every_file_is_applied() -> None:
     """A manifest that no kustomization names would be forgotten in silence."""
-    kustomizations = list(FOLDER.rglob("kustomization.yaml"))
-    named = {(path.parent / name).resolve() for path in kustomizations for name in _documents(path)[0]["resources"]}
-    assert {path for path in FOLDER.rglob("*.yaml") if path not in kustomizations} <= named
+    named = set()
+    for path in KUSTOMIZATIONS:
+        (kustomization,) = _documents(path)
+        envs = [name for generator in kustomization.get("configMapGenerator", ()) for name in generator["envs"]]
+        named |= {(path.parent / name).resolve() for name in [*kustomization["resources"], *envs]}
+    assert {path for path in FOLDER.rglob("*.*") if path.suffix in (".yaml", ".env")} - set(KUSTOMIZATIONS) <= named
+
+
+@pytest.mark.parametrize(("kind", "name"), PODS)
+def test_a_changed_setting_brings_new_pods(kind: str, name: str) -> None:
+    """Pods read their settings once; a ConfigMap under the same name would change and nobody would read it.
+
+    kustomize puts a hash of its content into the name of what it generates, and into the pods' template.
+    """
+    generators = [
+        generator for path in KUSTOMIZATIONS for generator in _documents(path)[0].get("configMapGenerator", ())
+    ]
+    hashed = {found["name"] for found in generators if not found["options"].get("disableNameSuffixHash")}
+    read = {
+        source["configMapRef"]["name"]
+        for container in _pod(kind, name)["containers"]
+        for source in container["envFrom"]
+    }
+    assert read
+    assert read <= hashed
+    assert "generatorOptions" not in [key for path in KUSTOMIZATIONS for key in _documents(path)[0]]
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -129,7 +172,6 @@ def test_one_port_in_all_places(service: str) -> None:
 def test_the_metrics_can_be_read_from_outside_of_the_pod(service: str) -> None:
     """Server, container, network policy and the annotations that Prometheus goes by agree on the port."""
     settings = ALL["ConfigMap", f"{service}-settings"]["data"]
-    assert settings["METRICS_HOST"] == "0.0.0.0"  # noqa: S104 - the network policies say who gets there
     port = int(settings["METRICS_PORT"])
     assert port == SETTINGS[service].model_fields["metrics_port"].default
     (container,) = _pod("Deployment", service)["containers"]
@@ -138,6 +180,13 @@ def test_the_metrics_can_be_read_from_outside_of_the_pod(service: str) -> None:
     assert ingress["ports"] == [{"protocol": "TCP", "port": port}]
     annotations = ALL["Deployment", service]["spec"]["template"]["metadata"]["annotations"]
     assert annotations["prometheus.io/port"] == str(port)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("setting", ["GRPC_HOST", "METRICS_HOST"])
+def test_pods_listen_to_ipv6_and_ipv4(setting: str, service: str) -> None:
+    """A cluster may have either alone, and ``::`` is both. Who gets there is the network policies' to say."""
+    assert ALL["ConfigMap", f"{service}-settings"]["data"][setting] == "::"
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -245,3 +294,57 @@ def test_only_one_backup_runs_and_none_for_ever(service: str) -> None:
     assert spec["concurrencyPolicy"] == "Forbid"
     assert spec["jobTemplate"]["spec"]["activeDeadlineSeconds"] < 86_400
     assert spec["timeZone"] == "Etc/UTC"
+
+
+@pytest.mark.parametrize(("kind", "name"), [pod for pod in PODS if pod[0] != "Deployment"])
+def test_jobs_end(kind: str, name: str) -> None:
+    """One whose image or secret never comes, or whose database never answers, would be there for ever."""
+    spec = ALL[kind, name]["spec"]
+    assert (spec["jobTemplate"]["spec"] if kind == "CronJob" else spec)["activeDeadlineSeconds"] > 0
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_each_version_is_spread_by_itself(service: str) -> None:
+    """Counted with the pods that a rollout ends, new ones would crowd where those are few."""
+    constraints = _pod("Deployment", service)["topologySpreadConstraints"]
+    assert {found["topologyKey"] for found in constraints} == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
+    assert [found for found in constraints if found.get("matchLabelKeys") != ["pod-template-hash"]] == []
+
+
+def test_names_are_resolved_wherever_a_cluster_does_it() -> None:
+    """In any namespace of the cluster, on the usual port and OpenShift's, or by a cache of the node; not outside."""
+    (rule,) = ALL["NetworkPolicy", "names"]["spec"]["egress"]
+    assert {(port["protocol"], port["port"]) for port in rule["ports"]} == {
+        (protocol, port) for protocol in ("UDP", "TCP") for port in (53, 5353)
+    }
+    assert {"namespaceSelector": {}} in rule["to"]
+    blocks = [ip_network(peer["ipBlock"]["cidr"]) for peer in rule["to"] if "ipBlock" in peer]
+    assert {block.version for block in blocks} == {4, 6}
+    assert [block for block in blocks if not block.is_private and not block.is_link_local] == []
+
+
+MONITOR: Resource = next(_resources(FOLDER / "monitoring"))
+
+
+def test_the_monitor_meets_the_pods_and_their_port() -> None:
+    """Kubernetes has no schema for it, and the operator takes a selector that meets nothing."""
+    assert (MONITOR["apiVersion"], MONITOR["kind"]) == ("monitoring.coreos.com/v1", "PodMonitor")
+    (expression,) = MONITOR["spec"]["selector"]["matchExpressions"]
+    (endpoint,) = MONITOR["spec"]["podMetricsEndpoints"]
+    for service in SERVICES:
+        template = ALL["Deployment", service]["spec"]["template"]
+        assert template["metadata"]["labels"][expression["key"]] in expression["values"]
+        (container,) = template["spec"]["containers"]
+        assert endpoint["port"] in {port["name"] for port in container["ports"]}
+
+
+def test_the_monitor_names_jobs_as_the_alerts_do() -> None:
+    """An alert for a job of another name would never fire."""
+    (endpoint,) = MONITOR["spec"]["podMetricsEndpoints"]
+    (relabeling,) = endpoint["relabelings"]
+    jobs = {relabeling["replacement"].replace("$1", service) for service in SERVICES}
+    alerts = (ROOT / "deploy" / "prometheus" / "alerts.yaml").read_text()
+    named = set(re.findall(r"[a-z]+-service\b", " ".join(re.findall(r'job=~?"([^"]*)"', alerts))))
+    assert relabeling["targetLabel"] == "job"
+    assert relabeling["sourceLabels"] == ["__meta_kubernetes_pod_label_app_kubernetes_io_name"]
+    assert jobs == named

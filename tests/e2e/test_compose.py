@@ -33,10 +33,12 @@ from vibework.users.v1 import (
 
 from chassis.backup.reading import Archive
 from script.local.ports import free_port
+from tests.harness.workers import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 # A first start builds the image.
 UP_SECONDS = 600
+HEALTH = "/usr/local/bin/health"
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(UP_SECONDS + 120), pytest.mark.xdist_group("compose")]
 
@@ -55,13 +57,15 @@ class Stack:
 
     def compose(self, *arguments: str, check: bool = True) -> str:
         """Run ``docker compose`` for this project and return what it printed."""
+        # Not `--project-name`: with it, and no file, `down` takes down whatever bears that name, which no person types.
         ports = {
+            "COMPOSE_PROJECT_NAME": self.name,
             "USERS_PORT": str(self.users_port),
             "NOTIFICATIONS_PORT": str(self.notifications_port),
             "MYSQL_PUBLISHED_PORT": str(self.mysql_port),
             "MONGODB_PUBLISHED_PORT": str(self.mongodb_port),
         }
-        command = ["docker", "compose", "--ansi", "never", "--project-name", self.name, *arguments]
+        command = ["docker", "compose", "--ansi", "never", *arguments]
         result = subprocess.run(
             command,
             cwd=ROOT,
@@ -96,6 +100,16 @@ class Stack:
         lines = _docker("logs", self._container(service)).splitlines()
         return [json.loads(line)["event"] for line in lines if line.startswith("{")]
 
+    def left(self) -> list[str]:
+        """Return what the engine still has of this project: containers, networks and volumes, by their names."""
+        label = f"label=com.docker.compose.project={self.name}"
+        lists = (
+            ("container", "ls", "--all", "--format", "{{.Names}}"),
+            ("network", "ls", "--format", "{{.Name}}"),
+            ("volume", "ls", "--format", "{{.Name}}"),
+        )
+        return [line for command in lists for line in _docker(*command, "--filter", label).splitlines()]
+
     def _container(self, service: str) -> str:
         return self.compose("ps", "--all", "--quiet", service).strip()
 
@@ -114,7 +128,7 @@ def stack() -> Iterator[Stack]:
         stack.compose("up", "--wait", "--quiet-pull")
         yield stack
     finally:
-        stack.compose("down", "--volumes", "--remove-orphans", "--timeout", "10", check=False)
+        stack.compose("--profile", "*", "down", "--volumes", "--timeout", "10", check=False)
         subprocess.run(["docker", "image", "rm", f"vibework-services:{stack.name}"], capture_output=True, check=False)
 
 
@@ -223,6 +237,30 @@ def test_services_run_confined_and_without_secrets_in_sight(stack: Stack) -> Non
         assert names & {"MYSQL_PASSWORD", "MONGODB_URL", "SECRET_KEYS"} == set()
 
 
+def test_the_health_of_the_containers_follows_the_database(stack: Stack) -> None:
+    """Asked by a shell at the port of the metrics, as by gRPC: healthy while the server is SERVING, and only then."""
+    for service in ("users", "notifications"):
+        config = stack.inspect(service)["Config"]
+        assert config["Healthcheck"]["Test"] == ["CMD", HEALTH]
+        assert stack.compose("exec", "-T", service, HEALTH) == "200 OK\n"
+    stack.compose("stop", "mysql")
+    wait_for(
+        lambda: stack.compose("exec", "-T", "users", HEALTH, check=False).startswith("503 "), "a container that is ill"
+    )
+    assert stack.compose("exec", "-T", "users", "python", "-m", "chassis.probe", check=False).strip() == "NOT_SERVING"
+    stack.compose("up", "--wait")
+    assert stack.compose("exec", "-T", "users", HEALTH) == "200 OK\n"
+
+
+@pytest.mark.parametrize("service", ["mysql", "mongodb", "users", "notifications"])
+def test_no_container_takes_the_machine(stack: Stack, service: str) -> None:
+    """Memory and processes end somewhere, and no program gains powers that its container was not given."""
+    host = stack.inspect(service)["HostConfig"]
+    assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges:true"])
+    assert host["Memory"] > 0
+    assert host["PidsLimit"] > 0
+
+
 def test_second_start_keeps_data_and_secrets(stack: Stack) -> None:
     """A stack that was down and is up again knows its users, and its secrets are those of before."""
     email, password = "kept@example.com", "correct horse battery"
@@ -249,10 +287,10 @@ def databases(stack: Stack) -> Iterator[Stack]:
     """A stack of the databases only, with the image of the other."""
     only = Stack(tag=stack.name)
     try:
-        only.compose("up", "--wait", "databases")
+        only.compose("up", "--wait", "--scale", "databases=1", "databases")
         yield only
     finally:
-        only.compose("down", "--volumes", "--remove-orphans", "--timeout", "10", check=False)
+        only.compose("--profile", "*", "down", "--volumes", "--timeout", "10", check=False)
 
 
 def test_databases_alone_are_published_to_this_machine(databases: Stack) -> None:
@@ -274,3 +312,12 @@ def test_commands_beside_the_containers_use_the_published_databases(databases: S
         command = [sys.executable, "-m", package, "migrate", "up"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("which", ["stack", "databases"])
+def test_down_leaves_nothing(which: str, request: pytest.FixtureRequest) -> None:
+    """`docker compose down -v`, as people type it, takes down all that either `up` of the README has brought."""
+    brought: Stack = request.getfixturevalue(which)
+    assert brought.left()
+    brought.compose("down", "--volumes", "--timeout", "10")
+    assert brought.left() == []
