@@ -19,6 +19,9 @@ import pytest
 
 from tests.harness.foreign_rules import FOREIGN_RULES
 
+# In one process, so that each environment is made once; installing packages takes as long as the network does.
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("base-install")]
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("chassis", "migrations", "notifications_service", "users_service")
 SOURCES = ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "NOTICE", "client", "protos", *PACKAGES)
