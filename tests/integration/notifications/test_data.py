@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -12,6 +13,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.struct_pb2 import Struct
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from vibework.notifications.v1 import notification_pb2 as pb
 from vibework.notifications.v1 import notification_service_pb2 as service
 
 from tests.harness.databases import MongoDatabase
@@ -48,7 +50,7 @@ def examples() -> list[dict[str, Any]]:
     """Return objects of all kinds, the same each time: calls to a server are no part of the search for them."""
     found: list[dict[str, Any]] = []
 
-    @settings(max_examples=100, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(st.dictionaries(KEYS, JSON, max_size=4))
     def collect(data: dict[str, Any]) -> None:
         found.append(data)
@@ -65,9 +67,11 @@ def struct_of(data: dict[str, Any]) -> Struct:
 async def ways_out(notifications: Notifications, user_id: str, data: Struct) -> dict[str, Struct]:
     """Create a notification with this data; return the data as each way out tells it."""
     feed = notifications.feed
-    first = (await feed.CreateNotification(create(user_id, data=data))).notification
+    request = create(user_id, data=data, request_id=str(uuid4()))
+    first, repeated = [(await feed.CreateNotification(request)).notification for _ in range(2)]
     got = await feed.GetNotification(service.GetNotificationRequest(id=first.id))
     listed = await feed.ListNotifications(service.ListNotificationsRequest(user_id=user_id))
+    watched = await first_of_a_snapshot(notifications, user_id)
     mark = service.MarkNotificationsRequest(user_id=user_id, ids=[first.id], mark=service.NOTIFICATION_MARK_READ)
     assert (await feed.MarkNotifications(mark)).changed_count == 1
     update = service.UpdateNotificationRequest(id=first.id, title="New", update_mask=FieldMask(paths=["title"]))
@@ -78,11 +82,29 @@ async def ways_out(notifications: Notifications, user_id: str, data: Struct) -> 
     await feed.DeleteUserNotifications(service.DeleteUserNotificationsRequest(user_id=user_id))
     return {
         "create": first.data,
+        "repeat": repeated.data,
+        "watch": watched.data,
         "get": got.notification.data,
         "list": listed.notifications[0].data,
         "update": updated.data,
         "after marks": marked.notification.data,
     }
+
+
+async def first_of_a_snapshot(notifications: Notifications, user_id: str) -> pb.Notification:
+    """Watch, and return the first notification that was there before."""
+    snapshot = service.WatchNotificationsRequest.Snapshot()
+    stream = notifications.feed.WatchNotifications(
+        service.WatchNotificationsRequest(user_id=user_id, snapshot=snapshot)
+    )
+    found = None
+    async for event in stream:
+        if event.HasField("snapshot"):
+            found = event.snapshot
+            break
+    stream.cancel()
+    assert found is not None
+    return found
 
 
 def exact(data: Struct) -> bytes:
