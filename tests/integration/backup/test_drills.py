@@ -134,3 +134,10 @@ def test_servers_that_demand_primary_keys_take_a_restore(
     result = users(mysql_empty_database, "restore", daily)
     assert result.exit_code == 0, result.output
     assert mysql_content(mysql_empty_database) == mysql_content(mysql_database)
+
+
+@pytest.mark.usefixtures("demanding")
+def test_servers_that_demand_primary_keys_take_the_migrations(mysql_empty_database: MySQLDatabase) -> None:
+    """All tables have one, those included that migrations make for a while."""
+    result = users(mysql_empty_database, "migrate", "up")
+    assert result.exit_code == 0, result.output
