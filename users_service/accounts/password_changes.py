@@ -115,7 +115,8 @@ class Credentials:
             if not await replace(connection, verified, hashed, now):
                 return None
             await self._void_proofs(connection, user.email)
-            await self._attempts.clear(connection, _attempts(user, change.ip_address))
+            made = {*_attempts(user, change.ip_address), *guesses(normalize(user.email))}
+            await self._attempts.clear(connection, tuple(made))
             return await sessions.revoke_all(connection, user.id, now, PASSWORD_CHANGED, except_session_id=kept)
 
         return await self._database.transaction(work)
@@ -141,7 +142,15 @@ class Credentials:
 
 
 def _attempts(user: User, ip_address: str) -> list[Subject]:
-    return [account(actions.SIGN_IN, normalize(user.email)), address(actions.SIGN_IN, ip_address)]
+    # Not those of the sign-in: guesses at its door, which is open to everybody, must not keep a user who has signed in
+    # from a change of the password, nor a thief's guesses here keep its owner from signing in.
+    action = actions.CHANGE_PASSWORD
+    return [account(action, normalize(user.email)), address(action, ip_address)]
+
+
+def guesses(normalized_email: str) -> list[Subject]:
+    """Name all that counts guesses at the password of an address; a new password makes them void."""
+    return [account(action, normalized_email) for action in (actions.SIGN_IN, actions.CHANGE_PASSWORD)]
 
 
 async def _check_none(connection: AsyncConnection, user_id: str, *, lock: bool) -> User:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chassis.errors import RateLimited
 from chassis.keyring import Keyring, Mac
 from users_service.attempts import repository
+from users_service.attempts.actions import Action
 from users_service.attempts.repository import Counter
 from users_service.attempts.settings import AttemptSettings
 from users_service.errors import NOT_HASHED
@@ -25,17 +26,24 @@ IPV6_NETWORK = 64
 class Subject:
     """An action and who attempts it; one with an empty ``value`` is not counted."""
 
-    action: str
+    action: Action
     kind: str
     value: str
 
+    @property
+    def counted(self) -> bytes:
+        """What the counter is kept under, before it is keyed."""
+        # No purpose holds a NUL, so the first one is its end.
+        parts = (self.action.purpose, self.value) if self.action.purpose else (self.value,)
+        return "\0".join(parts).encode()
 
-def account(action: str, value: str) -> Subject:
+
+def account(action: Action, value: str) -> Subject:
     """Name an account, by its normalised email or its user's id, whether or not it exists."""
     return Subject(action, "account", value)
 
 
-def address(action: str, ip_address: str) -> Subject:
+def address(action: Action, ip_address: str) -> Subject:
     """Name a client address. An IPv6 address counts as its /64, all of which belongs to one client."""
     return Subject(action, "address", _network(ip_address))
 
@@ -118,7 +126,7 @@ class Attempts:
         named = [subject for subject in subjects if subject.value]
         counters = [
             Counter(
-                f"{subject.action}:{subject.kind}", self._mac.sign(subject.value.encode()), self._limits[subject.kind]
+                f"{subject.action.name}:{subject.kind}", self._mac.sign(subject.counted), self._limits[subject.kind]
             )
             for subject in named
         ]

@@ -43,7 +43,8 @@ class Attempt:
     def subjects(self) -> Sequence[Subject]:
         """The subjects of the rate limit. Tokens, which cannot be guessed, count for the client's address only."""
         identifier = self.secret.identifier if isinstance(self.secret, Code) else ""
-        return account(actions.CONSUME_VERIFICATION, identifier), address(actions.CONSUME_VERIFICATION, self.ip_address)
+        action = actions.consume_verification(self.purpose)
+        return account(action, identifier), address(action, self.ip_address)
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class VerificationService:
         if answer := await self.idempotency.remembered(request, pb.CreateVerificationResponse):
             return answer
         identifier = normalize(request.identifier, "identifier")
-        await self.attempts.claim(_creating(identifier, request.client.ip_address), self.clock())
         purpose, kind = messages.purpose_of(request.purpose), messages.kind_of(request.kind)
+        await self.attempts.claim(_creating(purpose, identifier, request.client.ip_address), self.clock())
 
         async def work(connection: AsyncConnection) -> pb.CreateVerificationResponse:
             # The lock puts it before or after a concurrent change of the user, which ends it if it comes first.
@@ -136,14 +137,15 @@ class VerificationService:
         self.passwords.ensure_room()
         await self.attempts.claim(attempt.subjects, self.clock())
         # Before the transaction, whose locks must not be held while a hash waits for a core.
-        hashed = await self.passwords.hash(password)
+        async with self.attempts.making(self.attempts.counters(attempt.subjects)):
+            hashed = await self.passwords.hash(password)
 
         async def reset(connection: AsyncConnection, consumed: Consumed, now: datetime) -> tuple[str, int]:
             user = _known(consumed.user)
             ended = await password_changes.reset(connection, user, hashed, now)
             await repository.void(connection, user.email)
-            # A user who was locked out by somebody's guesses can sign in with the new password at once.
-            await self.attempts.clear(connection, [account(actions.SIGN_IN, consumed.verification.identifier)])
+            # Guesses at the password of before lock nobody out of the new one.
+            await self.attempts.clear(connection, password_changes.guesses(consumed.verification.identifier))
             return user.id, ended
 
         return await self._consume_and(attempt, reset)
@@ -166,8 +168,8 @@ class VerificationService:
         return result
 
 
-def _creating(identifier: str, ip_address: str) -> Sequence[Subject]:
-    action = actions.CREATE_VERIFICATION
+def _creating(purpose: Purpose, identifier: str, ip_address: str) -> Sequence[Subject]:
+    action = actions.create_verification(purpose)
     return account(action, identifier), address(action, ip_address)
 
 

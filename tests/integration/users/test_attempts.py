@@ -8,22 +8,25 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import pytest
-from vibework.users.v1 import account_service_pb2, user_pb2, user_service_pb2
+from vibework.users.v1 import account_service_pb2, user_pb2, user_service_pb2, verification_service_pb2
 from vibework.users.v1 import session_service_pb2 as pb
 
 from tests.harness.clocks import FrozenClock
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.users import Stubs, UsersServer, metadata, reason, retry_seconds, told, users_service
+from tests.integration.users.ways_to_sign_in import outcome, secret_of, verification
 
 PASSWORD = "correct horse battery"
 WINDOW = 60
 PER_ACCOUNT = 5
 PER_ADDRESS = 12
-LIMITS = {
+PASSWORD_RESET = verification_service_pb2.VERIFICATION_PURPOSE_PASSWORD_RESET
+LIMITS: dict[str, Any] = {
     "attempts_window_ms": WINDOW * 1_000,
     "attempts_per_account": PER_ACCOUNT,
     "attempts_per_address": PER_ADDRESS,
@@ -191,6 +194,10 @@ async def test_an_attempt_that_could_not_be_made_does_not_count(
         client=user_pb2.ClientContext(ip_address=ip_address),
     )
     sign_up = pb.SignUpRequest(email=f"{uuid.uuid4().hex}@example.com", password=PASSWORD, client=change.client)
+    created = await verification(users, PASSWORD_RESET, email)
+    reset = verification_service_pb2.ResetPasswordRequest(
+        secret=secret_of(created), new_password=PASSWORD, client=change.client
+    )
     with monkeypatch.context() as broken:
         broken.setattr(sys, "executable", "/nonexistent/python")
         told = {await attempt(second, email, PASSWORD, ip_address) for _ in range(PER_ACCOUNT + 1)}
@@ -201,9 +208,11 @@ async def test_an_attempt_that_could_not_be_made_does_not_count(
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await second.sessions.SignUp(sign_up)
             told.add(reason(refused.value))
+            told.add(await outcome(second.verifications.ResetPassword(reset)))
     assert told == {"PASSWORD_HASHING_UNAVAILABLE"}
     await second.sessions.SignUp(sign_up)
     assert await attempt(second, email, PASSWORD, ip_address) == "signed in"
+    assert await outcome(second.verifications.ResetPassword(reset)) == "OK"
 
 
 async def test_sign_ups_are_limited_per_address(users: Stubs) -> None:

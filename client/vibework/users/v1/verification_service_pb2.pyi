@@ -221,7 +221,7 @@ class CreateVerificationRequest(_message.Message):
     """UUID that makes the call idempotent for 24 hours (AIP-155): a repeat returns the first answer, secret included."""
     @_builtins.property
     def client(self) -> _user_pb2.ClientContext:
-        """Where the end user calls from; requests are counted per identifier and per address."""
+        """Where the end user calls from; requests are counted per purpose, and in it per identifier and per address."""
 
     def __init__(
         self,
@@ -286,7 +286,7 @@ class ConsumeVerificationRequest(_message.Message):
 
     @_builtins.property
     def client(self) -> _user_pb2.ClientContext:
-        """Where the end user calls from; attempts are counted per identifier and per address."""
+        """Where the end user calls from; attempts are counted per purpose, and in it per identifier and per address."""
 
     def __init__(
         self,
