@@ -21,6 +21,7 @@ from users_service.attempts.limiter import Attempts
 from users_service.credentials import repository as credentials
 from users_service.idempotency import Idempotency
 from users_service.mysql.assembly import open_database, ping_anew
+from users_service.mysql.database_clock import DatabaseClock, database_now
 from users_service.outbox.assembly import open_relay
 from users_service.outbox.relay import Relay
 from users_service.parts import Parts
@@ -35,10 +36,12 @@ from users_service.verifications import assembly as verifications
 from users_service.verifications.repository import void
 
 
-async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> Server:
+async def build(
+    settings: Settings, scope: Scope, *, clock: Clock = utc_now, database_clock: DatabaseClock = database_now
+) -> Server:
     """Put the server together; what it opens is closed by ``scope``, newest first."""
     telemetry = await start_telemetry(settings, "users-service", scope)
-    parts = await _parts(settings, scope, clock, telemetry)
+    parts = await _parts(settings, scope, telemetry, clock, database_clock)
     relay = await open_relay(settings, parts.database, clock, scope, telemetry)
     services = _services(settings, parts, relay)
     await scope.resources.enter_async_context(running(*_background(settings, parts, relay)))
@@ -54,7 +57,9 @@ async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> 
     return telemetry.of_server(server)
 
 
-async def _parts(settings: Settings, scope: Scope, clock: Clock, telemetry: Telemetry) -> Parts:
+async def _parts(
+    settings: Settings, scope: Scope, telemetry: Telemetry, clock: Clock, database_clock: DatabaseClock
+) -> Parts:
     database = await open_database(settings, scope, telemetry)
     keyring = Keyring.parse(settings.secret_keys.get_secret_value())
     return Parts(
@@ -65,16 +70,18 @@ async def _parts(settings: Settings, scope: Scope, clock: Clock, telemetry: Tele
         idempotency=Idempotency(database, keyring, clock),
         pages=by_time_and_id(PageTokens(keyring)),
         clock=clock,
+        database_clock=database_clock,
     )
 
 
 def _services(settings: Settings, parts: Parts, relay: Relay) -> tuple[Registration, ...]:
     reads = UserReads(parts.database)
     attempts = Attempts.of(parts.database, parts.keyring, settings)
-    session_service = sessions.new_service(parts, reads)
+    admission = sessions.new_admission(parts)
+    session_service = sessions.new_service(parts, admission, reads)
     return (
         users.assemble(parts, reads, on_deleted=relay.wake, store_password=credentials.store, void_proofs=void),
-        sessions.assemble(parts, session_service, attempts),
+        sessions.assemble(parts, session_service, admission, attempts),
         accounts.assemble(parts, session_service, attempts, void),
         verifications.assemble(parts, attempts),
     )
@@ -86,5 +93,5 @@ def _background(settings: Settings, parts: Parts, relay: Relay) -> list[Coroutin
     if settings.sends_notifications:
         loops.append(relay.run())
     if settings.purge_interval_ms:
-        loops.append(purging(settings, parts.database, parts.clock))
+        loops.append(purging(settings, parts.database, parts.database_clock))
     return loops

@@ -9,6 +9,7 @@ from chassis.contract.keyset import Pages, TimeAndId
 from chassis.keyring import Keyring
 from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
+from users_service.mysql.database_clock import DatabaseClock
 from users_service.passwords.hasher import Passwords
 from users_service.replicas.reads import Query
 
@@ -25,3 +26,4 @@ class Parts:
     passwords: Passwords
     pages: Pages[TimeAndId]
     clock: Clock
+    database_clock: DatabaseClock

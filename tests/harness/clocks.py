@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from chassis.clock import utc_now
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.clock import Clock, utc_now
 from notifications_service.clock import MillisecondClock, in_milliseconds
+from users_service.mysql.database_clock import DatabaseClock
 
 # The real time as the notifications service stores it.
 stored_now: Final[MillisecondClock] = in_milliseconds(utc_now)
@@ -45,3 +48,12 @@ class FrozenClock(VirtualClock):
     def reset(self) -> None:
         """Go back to the real time."""
         self.now = datetime.now(UTC)
+
+
+def in_database(clock: Clock) -> DatabaseClock:
+    """Return a clock of the database that shows what ``clock`` does."""
+
+    async def show(_: AsyncConnection) -> datetime:
+        return clock()
+
+    return show

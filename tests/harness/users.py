@@ -34,7 +34,7 @@ from vibework.users.v1.verification_service_pb2_grpc import VerificationServiceS
 
 from chassis.serving.lifecycle import Scope
 from chassis.serving.server import Server
-from tests.harness.clocks import VirtualClock
+from tests.harness.clocks import VirtualClock, in_database
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import MySQLDatabase, in_own_thread
@@ -62,6 +62,8 @@ class UsersServer:
     database: MySQLDatabase
     clock: VirtualClock
     settings: Settings
+    # What the database's clock shows; None: what the server's does.
+    database_clock: VirtualClock | None = None
     # Set once it serves.
     address: str = ""
     server: Server | None = None
@@ -93,7 +95,9 @@ class UsersServer:
         """Serve until ``end`` is called."""
         self.loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         async with AsyncExitStack() as resources:
-            self.server = await build(self.settings, Scope(resources, asyncio.Event()), clock=self.clock)
+            scope = Scope(resources, asyncio.Event())
+            database_clock = in_database(self.database_clock or self.clock)
+            self.server = await build(self.settings, scope, clock=self.clock, database_clock=database_clock)
             await self.server.start()
             self.address = self.server.address
             ready.set()
@@ -127,9 +131,17 @@ def settings_for(database: MySQLDatabase, **changed: Any) -> Settings:
 
 
 @contextmanager
-def users_service(database: MySQLDatabase, clock: VirtualClock | None = None, **settings: Any) -> Iterator[UsersServer]:
-    """Serve, on a free port, for as long as the context lasts; ``settings``: fields of ``Settings`` to change."""
-    served = UsersServer(database, clock or VirtualClock(), settings_for(database, **settings))
+def users_service(
+    database: MySQLDatabase,
+    clock: VirtualClock | None = None,
+    database_clock: VirtualClock | None = None,
+    **settings: Any,
+) -> Iterator[UsersServer]:
+    """Serve, on a free port, for as long as the context lasts; ``settings``: fields of ``Settings`` to change.
+
+    ``database_clock``: what the database's clock shows; without it, it shows what ``clock`` does.
+    """
+    served = UsersServer(database, clock or VirtualClock(), settings_for(database, **settings), database_clock)
     ready = threading.Event()
     errors: list[BaseException] = []
     thread = threading.Thread(target=_serve, args=(served, ready, errors), name="users-service")

@@ -17,7 +17,7 @@ from users_service.attempts.limiter import Attempts, Subject, account, address
 from users_service.credentials import repository as credentials
 from users_service.credentials.model import CREDENTIAL, Credential
 from users_service.credentials.replacing import replace
-from users_service.errors import CredentialsInvalid, PasswordAlreadySet, PasswordNotSet, SessionInvalid, UserNotFound
+from users_service.errors import CredentialsInvalid, PasswordAlreadySet, PasswordNotSet, UserNotFound
 from users_service.mysql.database import Database
 from users_service.passwords.hasher import Passwords
 from users_service.sessions import repository as sessions
@@ -27,8 +27,8 @@ from users_service.users.email import normalize
 from users_service.users.model import User
 from users_service.users.proofs import VoidProofs
 
-# Returns the live session of a token, and the time; raises SessionInvalid.
-ValidateSession = Callable[[str], Awaitable[tuple[Session, datetime]]]
+# Returns the live session of a token and a user, and the time; raises SessionInvalid.
+ValidateSession = Callable[[str, str], Awaitable[tuple[Session, datetime]]]
 
 # Why sessions ended, in sessions.revoked_reason.
 PASSWORD_CHANGED: Final = "password_changed"  # noqa: S105
@@ -135,9 +135,7 @@ class Credentials:
     async def _session_to_keep(self, change: PasswordChange) -> str | None:
         if not change.session_token:
             return None
-        session, _ = await self._validate_session(change.session_token)
-        if session.user_id != change.user_id:
-            raise SessionInvalid
+        session, _ = await self._validate_session(change.session_token, change.user_id)
         return session.id
 
 

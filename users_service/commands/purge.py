@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import click
 
-from chassis.clock import utc_now
 from chassis.commands.cli import run
 from chassis.commands.progress import progress
 from chassis.settings import load
 from users_service.mysql.database import Database
+from users_service.mysql.database_clock import database_now
 from users_service.purge.service import BATCH, Purge
 from users_service.settings import DatabaseSettings
 
@@ -37,6 +37,6 @@ def purge(keep_days: int, batch: int) -> None:
 async def _purge(settings: DatabaseSettings, keep: timedelta, batch: int) -> dict[str, int]:
     async with Database(settings) as database:
         work = Purge(database, keep=keep, batch=batch)
-        now = utc_now()
+        now = await database.query(database_now)
         with progress("removing rows", await work.count(now)) as advance:
             return await work.run(now, lambda _table, rows: advance(rows))

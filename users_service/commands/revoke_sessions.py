@@ -13,7 +13,7 @@ from chassis.settings import load
 from users_service.mysql.database import Database
 from users_service.sessions import repository
 from users_service.sessions.mass_revocation import revoke_everyone
-from users_service.sessions.service import REVOKED
+from users_service.sessions.model import REVOKED
 from users_service.settings import DatabaseSettings
 
 

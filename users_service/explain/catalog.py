@@ -31,6 +31,7 @@ WITHOUT_PLAN: Final = {
     "mysql.ping": "asks the server's own books for tables, columns and keys",
     "mysql.commit": "reads no table",
     "mysql.acquire": "reads no table",
+    "mysql.database_now": "reads no table",
     "mysql.release": "reads no table",
     "replicas.position": "reads no table",
     "replicas.look": "reads no table",

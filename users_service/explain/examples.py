@@ -96,7 +96,7 @@ SESSIONS: Final = (
     Example("sessions.touch", lambda c, _, v: sessions.touch(c, v.session.id, v.now)),
     Example(
         "sessions.replace_token",
-        lambda c, _, v: sessions.replace_token(c, v.session.id, v.session.token_hash, bytes(32), v.now),
+        lambda c, _, v: sessions.replace_token(c, v.session, bytes(32), v.now, v.now),
     ),
     Example("sessions.revoke", lambda c, _, v: sessions.revoke(c, v.session.id, v.now, "r", v.session.user_id)),
     Example("sessions.revoke_all", lambda c, _, v: sessions.revoke_all(c, v.session.user_id, v.now, "r", v.session.id)),

@@ -8,19 +8,20 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from chassis.background import repeat
-from chassis.clock import Clock
 from users_service.mysql.database import Database
+from users_service.mysql.database_clock import DatabaseClock
 from users_service.purge.service import Purge, PurgeRunning
 from users_service.purge.settings import PurgeSettings
 
 
-def purging(settings: PurgeSettings, database: Database, clock: Clock) -> Coroutine[Any, Any, NoReturn]:
+def purging(settings: PurgeSettings, database: Database, clock: DatabaseClock) -> Coroutine[Any, Any, NoReturn]:
     """Return the endless work that purges at each interval."""
     purge = Purge(database, keep=timedelta(days=settings.purge_keep_days))
 
     async def once() -> None:
         try:
-            await purge.run(clock())
+            # Not by this process's clock: were it ahead, sessions that others extend would be removed.
+            await purge.run(await database.query(clock))
         except PurgeRunning:
             # Another process does this round.
             return

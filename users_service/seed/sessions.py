@@ -10,7 +10,7 @@ from chassis.commands.fake_people import moment
 from chassis.contract.ids import id_at
 from users_service.seed import people
 from users_service.sessions import lifetime
-from users_service.sessions.service import REVOKED, SIGNED_OUT
+from users_service.sessions.model import REVOKED, SIGNED_OUT
 from users_service.users.model import User
 
 # Of ended sessions only the last weeks' are there: the purge takes those before.

@@ -7,21 +7,29 @@ from vibework.users.v1.session_service_pb2_grpc import add_SessionServiceService
 from chassis.serving.registration import Registration
 from users_service.attempts.limiter import Attempts
 from users_service.parts import Parts
+from users_service.sessions.admission import Admission
 from users_service.sessions.creation import SessionCreation
 from users_service.sessions.password_sign_in import PasswordSignIn
 from users_service.sessions.reads import SessionReads
+from users_service.sessions.refreshing import SessionRefresh
 from users_service.sessions.service import SessionService
 from users_service.sessions.servicer import SessionServicer
 from users_service.users.reads import UserReads
 
 
-def new_service(parts: Parts, reads: UserReads) -> SessionService:
+def new_admission(parts: Parts) -> Admission:
+    """Return what decides whether a token opens its session, for this feature and others."""
+    return Admission(parts.database, SessionReads(parts.database, parts.database_clock))
+
+
+def new_service(parts: Parts, admission: Admission, reads: UserReads) -> SessionService:
     """Return the service, which accounts ask, too."""
-    return SessionService(parts.database, SessionReads(parts.database), parts.clock, reads.get, query=parts.query)
+    return SessionService(parts.database, admission, parts.clock, reads.get, query=parts.query)
 
 
-def assemble(parts: Parts, sessions: SessionService, attempts: Attempts) -> Registration:
+def assemble(parts: Parts, sessions: SessionService, admission: Admission, attempts: Attempts) -> Registration:
     """Return SessionService with its registration."""
     creation = SessionCreation(parts.idempotency, parts.passwords, attempts, parts.clock)
     sign_in = PasswordSignIn(parts.database, parts.passwords, attempts, parts.clock)
-    return add_SessionServiceServicer_to_server, SessionServicer(sessions, creation, sign_in, parts.pages)
+    refresh = SessionRefresh(admission, parts.idempotency, parts.clock, parts.database_clock)
+    return add_SessionServiceServicer_to_server, SessionServicer(sessions, creation, refresh, sign_in, parts.pages)

@@ -9,7 +9,7 @@ from typing import Final
 
 from users_service.mysql.database import Database
 from users_service.sessions import repository
-from users_service.sessions.service import REVOKED
+from users_service.sessions.model import REVOKED
 
 # Sessions of one transaction, which takes a tenth of a second.
 BATCH: Final = 2_000

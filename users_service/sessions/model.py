@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 USER_AGENT_LENGTH = 512
+
+# Why a session ended, in sessions.revoked_reason.
+SIGNED_OUT: Final = "signed_out"
+REVOKED: Final = "revoked"
+STOLEN: Final = "stolen"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from chassis.batching.coalesce import Coalescer
 from chassis.clock import utc
 from users_service.errors import RecordUnreadable
 from users_service.mysql.database import Database
+from users_service.mysql.database_clock import DatabaseClock
 from users_service.mysql.point_reads import PointRead
 from users_service.mysql.rows import UNFIT, or_error, unreadable
 from users_service.sessions import repository, tokens
-from users_service.sessions.lifetime import GRACE
+from users_service.sessions.lifetime import in_grace
 from users_service.sessions.model import Session
 
 COLUMNS = ", ".join(f"sessions.{column.name}" for column in repository.COLUMNS)
@@ -47,13 +48,15 @@ class FoundSession:
 class SessionReads:
     """Reads sessions by token, many at a time."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, database_clock: DatabaseClock) -> None:
+        self._database = database
+        self._database_clock = database_clock
         self._by_token = PointRead(database, "sessions.read_by_token", BY_TOKEN)
         self._by_replaced_token = PointRead(database, "sessions.read_by_replaced_token", BY_REPLACED_TOKEN)
         self._current = Coalescer(self._read_current, max_in_flight=1)
         self._replaced = Coalescer(self._read_replaced)
 
-    async def get(self, token: str, now: datetime) -> FoundSession | None:
+    async def get(self, token: str) -> FoundSession | None:
         """Return the session that the token belongs or belonged to; None for a token that never was.
 
         Raises RecordUnreadable for a row, and only for that one.
@@ -67,7 +70,9 @@ class SessionReads:
         if replaced is None:
             return None
         session, rotated_at = replaced
-        return FoundSession(session, Standing.GRACE if now - rotated_at <= GRACE else Standing.REPLACED)
+        # Not by this process's clock: a session must not end as stolen because two clocks differ.
+        now = await self._database.query(self._database_clock)
+        return FoundSession(session, Standing.GRACE if in_grace(rotated_at, now) else Standing.REPLACED)
 
     async def _read_current(self, hashes: list[bytes]) -> dict[bytes, Session | RecordUnreadable]:
         return {row[2]: or_error(repository.from_row, row) for row in await self._by_token.read(hashes)}

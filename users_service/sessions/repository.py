@@ -134,17 +134,18 @@ async def touch(connection: AsyncConnection, session_id: str, now: datetime) -> 
 
 @named
 async def replace_token(
-    connection: AsyncConnection, session_id: str, old_hash: bytes, new_hash: bytes, now: datetime
+    connection: AsyncConnection, session: Session, new_hash: bytes, now: datetime, rotated_at: datetime
 ) -> bool:
-    """Replace the session's token, and remember the old one.
+    """Replace the session's token, and remember the old one, with the time by the database's clock.
 
     Returns False when the session has ended, or has another token by now.
     """
-    statement = update(sessions).where(sessions.c.id == session_id, sessions.c.token_hash == old_hash, _live(now))
+    id_, old_hash = session.id, session.token_hash
+    statement = update(sessions).where(sessions.c.id == id_, sessions.c.token_hash == old_hash, _live(now))
     if (await connection.execute(statement.values(token_hash=new_hash))).rowcount == 0:
         return False
     # After the update, which locks the session exclusively: the foreign key alone takes a shared lock.
-    await connection.execute(insert(rotated).values(token_hash=old_hash, session_id=session_id, rotated_at=now))
+    await connection.execute(insert(rotated).values(token_hash=old_hash, session_id=id_, rotated_at=rotated_at))
     return True
 
 

@@ -12,6 +12,7 @@ from users_service.sessions import lifetime
 from users_service.sessions.creation import SessionCreation
 from users_service.sessions.messages import client_details, fill
 from users_service.sessions.password_sign_in import PasswordSignIn
+from users_service.sessions.refreshing import SessionRefresh
 from users_service.sessions.service import SessionService
 from users_service.users.messages import fill as fill_user
 
@@ -20,10 +21,16 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
     """Answers the RPCs of SessionService."""
 
     def __init__(
-        self, sessions: SessionService, creation: SessionCreation, sign_in: PasswordSignIn, pages: Pages[TimeAndId]
+        self,
+        sessions: SessionService,
+        creation: SessionCreation,
+        refresh: SessionRefresh,
+        sign_in: PasswordSignIn,
+        pages: Pages[TimeAndId],
     ) -> None:
         self._sessions = sessions
         self._creation = creation
+        self._refresh = refresh
         self._sign_in = sign_in
         self._pages = pages
 
@@ -59,10 +66,7 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
 
     async def RefreshSession(self, request: pb.RefreshSessionRequest, context: Context) -> pb.RefreshSessionResponse:
         """Extend a session, and replace its token when asked."""
-        done = await self._sessions.refresh(request.session_token, rotate=request.rotate_token)
-        response = pb.RefreshSessionResponse(extended=done.extended, session_token=done.token)
-        fill(response.session, done.session, done.now)
-        return response
+        return await self._refresh.refresh(request)
 
     async def ListSessions(self, request: pb.ListSessionsRequest, context: Context) -> pb.ListSessionsResponse:
         """List the live sessions of a user."""

@@ -372,19 +372,25 @@ class RefreshSessionRequest(_message.Message):
 
     SESSION_TOKEN_FIELD_NUMBER: _builtins.int
     ROTATE_TOKEN_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     session_token: _builtins.str
     """The session's token."""
     rotate_token: _builtins.bool
     """Also replace the token."""
+    request_id: _builtins.str
+    """UUID that makes the call idempotent for 24 hours (AIP-155): a repeat, with the same old token, returns the first
+    answer, new token included, and is no use of a replaced token.
+    """
     def __init__(
         self,
         *,
         session_token: _builtins.str = ...,
         rotate_token: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rotate_token", b"rotate_token", "session_token", b"session_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "rotate_token", b"rotate_token", "session_token", b"session_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -435,7 +441,7 @@ class ListSessionsRequest(_message.Message):
     user_id: _builtins.str
     """Whose sessions."""
     current_session_token: _builtins.str
-    """Token whose session is marked `current`. Optional."""
+    """Token whose session is marked `current`; that of another user's session is ignored. Optional."""
     page_size: _builtins.int
     """Rows on a page. 0: 20. Above 100: 100. Negative: INVALID_ARGUMENT."""
     page_token: _builtins.str

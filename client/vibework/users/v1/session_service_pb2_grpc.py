@@ -138,9 +138,10 @@ class SessionServiceServicer(object):
 
     def RefreshSession(self, request, context):
         """Extends a session whose refresh is due and, when asked, replaces its token. The old token works for 30 seconds
-        more; used later, it revokes the session as stolen. A revoked or expired session is never revived.
+        more (35 at most, as clocks may differ by 5); used later, it revokes the session as stolen. A revoked or expired
+        session is never revived. Idempotent by `request_id`: a caller that lost the new token asks again with the old one.
 
-        UNAUTHENTICATED (SESSION_INVALID).
+        UNAUTHENTICATED (SESSION_INVALID); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,7 +160,8 @@ class SessionServiceServicer(object):
         """Ends one session, by id or by token (sign-out). A session that has ended already is not an error: it answers 0;
         so does a token that never was.
 
-        NOT_FOUND (SESSION_NOT_FOUND) for an id that never was.
+        NOT_FOUND (SESSION_NOT_FOUND) for an id that never was, and for the id or token of another user's session where
+        `user_id` is given; that ends nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -64,9 +64,10 @@ class SessionServiceStub:
     """
     RefreshSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.RefreshSessionRequest, _session_service_pb2.RefreshSessionResponse]
     """Extends a session whose refresh is due and, when asked, replaces its token. The old token works for 30 seconds
-    more; used later, it revokes the session as stolen. A revoked or expired session is never revived.
+    more (35 at most, as clocks may differ by 5); used later, it revokes the session as stolen. A revoked or expired
+    session is never revived. Idempotent by `request_id`: a caller that lost the new token asks again with the old one.
 
-    UNAUTHENTICATED (SESSION_INVALID).
+    UNAUTHENTICATED (SESSION_INVALID); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
     """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ListSessionsRequest, _session_service_pb2.ListSessionsResponse]
     """Lists a user's sessions that are neither revoked nor expired, newest first, a page at a time (AIP-158).
@@ -77,7 +78,8 @@ class SessionServiceStub:
     """Ends one session, by id or by token (sign-out). A session that has ended already is not an error: it answers 0;
     so does a token that never was.
 
-    NOT_FOUND (SESSION_NOT_FOUND) for an id that never was.
+    NOT_FOUND (SESSION_NOT_FOUND) for an id that never was, and for the id or token of another user's session where
+    `user_id` is given; that ends nothing.
     """
     RevokeOtherSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.RevokeOtherSessionsRequest, _session_service_pb2.RevokeOtherSessionsResponse]
     """Ends all sessions of the token's user but the token's own.
@@ -123,9 +125,10 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """
     RefreshSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.RefreshSessionRequest, _session_service_pb2.RefreshSessionResponse]  # type: ignore[assignment]
     """Extends a session whose refresh is due and, when asked, replaces its token. The old token works for 30 seconds
-    more; used later, it revokes the session as stolen. A revoked or expired session is never revived.
+    more (35 at most, as clocks may differ by 5); used later, it revokes the session as stolen. A revoked or expired
+    session is never revived. Idempotent by `request_id`: a caller that lost the new token asks again with the old one.
 
-    UNAUTHENTICATED (SESSION_INVALID).
+    UNAUTHENTICATED (SESSION_INVALID); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ListSessionsRequest, _session_service_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """Lists a user's sessions that are neither revoked nor expired, newest first, a page at a time (AIP-158).
@@ -136,7 +139,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Ends one session, by id or by token (sign-out). A session that has ended already is not an error: it answers 0;
     so does a token that never was.
 
-    NOT_FOUND (SESSION_NOT_FOUND) for an id that never was.
+    NOT_FOUND (SESSION_NOT_FOUND) for an id that never was, and for the id or token of another user's session where
+    `user_id` is given; that ends nothing.
     """
     RevokeOtherSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.RevokeOtherSessionsRequest, _session_service_pb2.RevokeOtherSessionsResponse]  # type: ignore[assignment]
     """Ends all sessions of the token's user but the token's own.
@@ -209,9 +213,10 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.RefreshSessionResponse, _abc.Awaitable[_session_service_pb2.RefreshSessionResponse]]:
         """Extends a session whose refresh is due and, when asked, replaces its token. The old token works for 30 seconds
-        more; used later, it revokes the session as stolen. A revoked or expired session is never revived.
+        more (35 at most, as clocks may differ by 5); used later, it revokes the session as stolen. A revoked or expired
+        session is never revived. Idempotent by `request_id`: a caller that lost the new token asks again with the old one.
 
-        UNAUTHENTICATED (SESSION_INVALID).
+        UNAUTHENTICATED (SESSION_INVALID); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
         """
 
     @_abc_1.abstractmethod
@@ -234,7 +239,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ends one session, by id or by token (sign-out). A session that has ended already is not an error: it answers 0;
         so does a token that never was.
 
-        NOT_FOUND (SESSION_NOT_FOUND) for an id that never was.
+        NOT_FOUND (SESSION_NOT_FOUND) for an id that never was, and for the id or token of another user's session where
+        `user_id` is given; that ends nothing.
         """
 
     @_abc_1.abstractmethod

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import count
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -19,6 +20,7 @@ from hypothesis.stateful import (
     initialize,
     invariant,
     multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -32,7 +34,8 @@ from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.users import BlockingStubs, reason, users_service
 
 DAY = timedelta(days=1)
-GRACE = timedelta(seconds=30)
+# Thirty seconds, and five that clocks may differ by.
+GRACE = timedelta(seconds=35)
 # The borders of every rule, from both sides.
 STEPS = [
     timedelta(microseconds=1),
@@ -96,6 +99,8 @@ class SessionRules(RuleBasedStateMachine):
         self.clock.reset()
         self.known: dict[str, Known] = {}
         self.users: list[str] = []
+        # Refreshes with a request_id, and the first answer to each.
+        self.answered: list[tuple[pb.RefreshSessionRequest, pb.RefreshSessionResponse]] = []
 
     @property
     def now(self) -> datetime:
@@ -149,10 +154,11 @@ class SessionRules(RuleBasedStateMachine):
         assert answer.refresh_due == known.due(self.now)
         assert answer.user.id == (known.user if with_user else "")
 
-    @rule(target=tokens, token=tokens, rotate=st.booleans())
-    def refresh(self, token: str, rotate: bool) -> str:
+    @rule(target=tokens, token=tokens, rotate=st.booleans(), keyed=st.booleans())
+    def refresh(self, token: str, rotate: bool, keyed: bool) -> str:
         """A refresh moves the end when it is due, up to the cap, and replaces the current token only."""
         request = pb.RefreshSessionRequest(session_token=token, rotate_token=rotate)
+        request.request_id = str(uuid4()) if keyed else ""
         known, now = self._admitted(token), self.now
         if known is None:
             self._refused(partial(self.rpc.RefreshSession, request))
@@ -168,27 +174,42 @@ class SessionRules(RuleBasedStateMachine):
         if answer.session_token:
             known.replaced[token] = now
             known.token = answer.session_token
+        if keyed:
+            self.answered.append((request, answer))
         return answer.session_token or token
 
-    @rule(token=tokens)
-    def sign_out(self, token: str) -> None:
-        """Revoking by token ends a session that lives, and is no error otherwise."""
+    @precondition(lambda self: self.answered)
+    @rule(data=st.data())
+    def repeat(self, data: st.DataObject) -> None:
+        """A repeat gets the first answer, whenever it comes, and does nothing, whatever became of the session."""
+        request, first = data.draw(st.sampled_from(self.answered))
+        assert self.rpc.RefreshSession(request) == first
+        request = pb.RefreshSessionRequest(session_token="another", request_id=request.request_id)
+        self._refused(partial(self.rpc.RefreshSession, request), grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED")
+
+    @rule(token=tokens, named=st.sampled_from(["", "owner", "other"]))
+    def sign_out(self, token: str, named: str) -> None:
+        """Revoking by token ends a session that lives, and is no error otherwise; another user's is not found."""
         known = self._of(token)
         assert known is not None
+        request = pb.RevokeSessionRequest(session_token=token, user_id=self._named(known, named))
+        if named == "other":
+            self._refused(partial(self.rpc.RevokeSession, request), grpc.StatusCode.NOT_FOUND, "SESSION_NOT_FOUND")
+            return
         expected = int(known.lives(self.now))
         known.revoked |= bool(expected)
-        answer = self.rpc.RevokeSession(pb.RevokeSessionRequest(session_token=token))
-        assert answer.revoked_count == expected
+        assert self.rpc.RevokeSession(request).revoked_count == expected
+
+    def _named(self, known: Known, named: str) -> str:
+        other = next(user for user in self.users if user != known.user)
+        return {"": "", "owner": known.user, "other": other}[named]
 
     @rule(token=tokens, named=st.sampled_from(["", "owner", "other"]))
     def revoke(self, token: str, named: str) -> None:
         """Revoking by id ends a session that lives; another user's is not found."""
         known = self._of(token)
         assert known is not None
-        other = next(user for user in self.users if user != known.user)
-        request = pb.RevokeSessionRequest(
-            session_id=known.id, user_id={"": "", "owner": known.user, "other": other}[named]
-        )
+        request = pb.RevokeSessionRequest(session_id=known.id, user_id=self._named(known, named))
         if named == "other":
             self._refused(partial(self.rpc.RevokeSession, request), grpc.StatusCode.NOT_FOUND, "SESSION_NOT_FOUND")
             return
@@ -220,8 +241,10 @@ class SessionRules(RuleBasedStateMachine):
 
     @rule(user=st.integers(0, 1), size=st.integers(1, 3), token=tokens)
     def list_pages(self, user: int, size: int, token: str) -> None:
-        """The pages hold the live sessions, newest first, each once, the token's marked."""
-        current = self._admitted(token)
+        """The pages hold the live sessions, newest first, each once, the token's marked; another's does nothing."""
+        known = self._of(token)
+        assert known is not None
+        current = self._admitted(token) if known.user == self.users[user] else None
         expected = self._newest_first(self.users[user])
         request = pb.ListSessionsRequest(user_id=self.users[user], page_size=size, current_session_token=token)
         found = self._listed(request)

@@ -159,6 +159,46 @@ async def test_one_request_id_creates_one_session(users: Stubs) -> None:
     assert len((await users.sessions.ListSessions(pb.ListSessionsRequest(user_id=user_id))).sessions) == 1
 
 
+async def test_one_request_id_replaces_a_token_once(many: list[Stubs], users_server: UsersServer) -> None:
+    """Sixteen repeats at once, beside calls that only validate, get one new token, and both tokens are good."""
+    for _ in range(5):
+        made = await new_session(many[0])
+        request = pb.RefreshSessionRequest(
+            session_token=made.session_token, rotate_token=True, request_id=str(uuid.uuid4())
+        )
+        done = await outcomes(many[i % 4].sessions.RefreshSession(request) for i in range(WIDTH))
+        answers = [each for each in done if isinstance(each, pb.RefreshSessionResponse)]
+        assert {each for each in done if isinstance(each, str)} <= {"REQUEST_IN_FLIGHT", "CONFLICT_RETRY"}
+        assert len({each.SerializeToString(deterministic=True) for each in answers}) == 1
+        for token in (made.session_token, answers[0].session_token):
+            answer = await many[0].sessions.ValidateSession(pb.ValidateSessionRequest(session_token=token))
+            assert answer.session.id == made.session.id
+        kept = "SELECT COUNT(*) FROM rotated_session_tokens WHERE session_id = %s"
+        assert users_server.rows(kept, made.session.id) == [(1,)]
+
+
+async def test_a_repeat_that_overtakes_its_first_call_is_no_theft(users: Stubs, users_server: UsersServer) -> None:
+    """A repeat that waits for the first call, until the old token's grace is over, gets that call's answer."""
+    made = await new_session(users)
+    request = pb.RefreshSessionRequest(
+        session_token=made.session_token, rotate_token=True, request_id=str(uuid.uuid4())
+    )
+    touched = "UPDATE sessions SET ip_address = NULL WHERE id = %(id)s"
+    async with uncommitted(users_server, touched, {"id": made.session.id}):
+        first = asyncio.create_task(outcomes([users.sessions.RefreshSession(request)]))
+        await wait_for_lock(users_server)
+        second = asyncio.create_task(outcomes([users.sessions.RefreshSession(request)]))
+    users_server.clock.advance(timedelta(minutes=1))
+    done = [*await first, *await second]
+    answers = [each for each in done if isinstance(each, pb.RefreshSessionResponse)]
+    assert {each for each in done if isinstance(each, str)} <= {"REQUEST_IN_FLIGHT"}
+    assert len({each.session_token for each in answers}) == 1
+    again = await users.sessions.RefreshSession(request)
+    assert again == answers[0]
+    good = pb.ValidateSessionRequest(session_token=again.session_token)
+    assert (await users.sessions.ValidateSession(good)).session.id == made.session.id
+
+
 async def test_a_storm_of_cancelled_validations_mixes_nobody_up(users: Stubs) -> None:
     """While two thirds of a thousand validations are cancelled at any moment, each other gets its own session."""
     made = [await new_session(users) for _ in range(20)]

@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc
 import pytest
+from vibework.users.v1 import account_service_pb2, user_pb2, user_service_pb2
 from vibework.users.v1 import session_service_pb2 as pb
-from vibework.users.v1 import user_pb2, user_service_pb2
 
 from tests.harness.clocks import FrozenClock
 from tests.harness.database_fixtures import migrated_mysql
@@ -44,9 +44,9 @@ async def validated(users: Stubs, token: str) -> pb.ValidateSessionResponse:
     return await users.sessions.ValidateSession(pb.ValidateSessionRequest(session_token=token))
 
 
-async def rotated(users: Stubs, token: str) -> str:
+async def rotated(users: Stubs, token: str, request_id: str = "") -> str:
     """Replace a token; return the new one."""
-    request = pb.RefreshSessionRequest(session_token=token, rotate_token=True)
+    request = pb.RefreshSessionRequest(session_token=token, rotate_token=True, request_id=request_id)
     return (await users.sessions.RefreshSession(request)).session_token
 
 
@@ -142,7 +142,8 @@ async def test_a_replaced_token_used_late_ends_its_session_as_stolen(
     assert "" not in chain
     for token in chain:
         assert (await validated(users, token)).session.id == made.session.id
-    users_server.clock.advance(timedelta(seconds=30))
+    # Thirty seconds, and five that clocks may differ by.
+    users_server.clock.advance(timedelta(seconds=35))
     assert (await validated(users, chain[age])).session.id == made.session.id
     users_server.clock.advance(timedelta(microseconds=1))
     assert (await validated(users, chain[-1])).session.id == made.session.id
@@ -199,6 +200,85 @@ async def test_signing_out_as_another_user_is_refused(users: Stubs, user: user_p
         await users.sessions.RevokeSession(request)
     assert (reason(refused.value), metadata(refused.value)) == ("SESSION_NOT_FOUND", {})
     assert (await validated(users, made.session_token)).session.id == made.session.id
+
+
+@pytest.mark.parametrize("age", [timedelta(), timedelta(seconds=36)], ids=["in its grace", "replaced"])
+async def test_a_replaced_token_ends_nothing_for_another_user(
+    users: Stubs, users_server: UsersServer, user: user_pb2.User, age: timedelta
+) -> None:
+    """Calls that name a user do not see another's session: not to end it, not to mark it, not to call it stolen."""
+    request = user_service_pb2.CreateUserRequest(
+        email=f"{uuid.uuid4().hex}@example.com", password="a password of tests"
+    )
+    other = (await users.users.CreateUser(request)).user
+    made = await signed_in(users, user)
+    new = await rotated(users, made.session_token)
+    users_server.clock.advance(age)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await users.sessions.RevokeSession(pb.RevokeSessionRequest(session_token=made.session_token, user_id=other.id))
+    assert (refused.value.code(), reason(refused.value)) == (grpc.StatusCode.NOT_FOUND, "SESSION_NOT_FOUND")
+    await users.sessions.ListSessions(
+        pb.ListSessionsRequest(user_id=other.id, current_session_token=made.session_token)
+    )
+    change = account_service_pb2.ChangePasswordRequest(
+        user_id=other.id,
+        current_password="a password of tests",
+        new_password="another password of tests",
+        session_token=made.session_token,
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await users.accounts.ChangePassword(change)
+    assert reason(refused.value) == "SESSION_INVALID"
+    assert (await validated(users, new)).session.id == made.session.id
+    stored = users_server.rows("SELECT revoked_at FROM sessions WHERE id = %s", made.session.id)
+    assert stored == [(None,)]
+
+
+async def test_a_replaced_token_signs_its_own_user_out(
+    users: Stubs, users_server: UsersServer, user: user_pb2.User
+) -> None:
+    """Long after its replacement it ends the session, as stolen, also where its user is named."""
+    made = await signed_in(users, user)
+    await rotated(users, made.session_token)
+    users_server.clock.advance(timedelta(seconds=36))
+    request = pb.RevokeSessionRequest(session_token=made.session_token, user_id=user.id)
+    assert (await users.sessions.RevokeSession(request)).revoked_count == 1
+    stored = users_server.rows("SELECT revoked_reason FROM sessions WHERE id = %s", made.session.id)
+    assert stored == [("stolen",)]
+
+
+async def test_who_loses_the_answer_of_a_rotation_asks_again(
+    users: Stubs, users_server: UsersServer, user: user_pb2.User
+) -> None:
+    """With the same request_id the old token brings the same new one, however late; without it, it is stolen."""
+    made, request_id = await signed_in(users, user), str(uuid.uuid4())
+    new = await rotated(users, made.session_token, request_id)
+    for wait in (timedelta(), timedelta(minutes=1), timedelta(hours=23)):
+        users_server.clock.advance(wait)
+        assert await rotated(users, made.session_token, request_id.upper()) == new
+    assert (await validated(users, new)).session.id == made.session.id
+    with pytest.raises(grpc.aio.AioRpcError) as stolen:
+        await rotated(users, made.session_token, str(uuid.uuid4()))
+    assert reason(stolen.value) == "SESSION_INVALID"
+    with pytest.raises(grpc.aio.AioRpcError):
+        await validated(users, new)
+    # The answer is that of before, and its token opens nothing.
+    assert await rotated(users, made.session_token, request_id) == new
+    kept = users_server.rows("SELECT response FROM idempotency_keys WHERE request_id = %s", request_id)
+    assert new.encode() not in kept[0][0]
+
+
+async def test_a_refresh_that_failed_may_be_repeated(users: Stubs, user: user_pb2.User) -> None:
+    """A refusal is not kept: the id is free for the token that is right."""
+    request_id, made = str(uuid.uuid4()), await signed_in(users, user)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await rotated(users, "unknown", request_id)
+    assert reason(refused.value) == "SESSION_INVALID"
+    new = await rotated(users, made.session_token, request_id)
+    assert (await validated(users, new)).session.id == made.session.id
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await rotated(users, new, request_id)
+    assert reason(refused.value) == "REQUEST_ID_REUSED"
 
 
 async def test_revoking_all_of_nobody_is_no_error(users: Stubs) -> None:
