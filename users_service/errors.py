@@ -102,7 +102,7 @@ class PasswordHashUnsupported(InvalidArgument):
     """The hash to import has a format, or parameters, that cannot be verified here."""
 
     reason = "PASSWORD_HASH_UNSUPPORTED"
-    template = "unknown format, or parameters beyond the limits"
+    template = "unknown format, parameters beyond the limits, or a hash that cannot be verified here"
 
 
 class PasswordHashingBusy(ResourceExhausted):

@@ -64,10 +64,10 @@ class Credentials:
 
         Raises UserNotFound, PasswordAlreadySet, PasswordHashUnsupported, or PasswordHashingBusy.
         """
-        if imported_hash:
-            self._passwords.check_importable(imported_hash)
         # Before the hash, which is expensive.
         await self._database.query(lambda connection: _check_none(connection, user_id, lock=False))
+        if imported_hash:
+            await self._passwords.check_importable(imported_hash)
         hashed = imported_hash or await self._passwords.hash(password)
 
         async def work(connection: AsyncConnection) -> Account:
@@ -102,7 +102,7 @@ class Credentials:
     async def _verify_and_change(self, change: PasswordChange, kept: str | None) -> int | None:
         """Return how many sessions ended, or None where the hash changed meanwhile and must be verified again."""
         _, verified = await self._read(change.user_id)
-        verdict = await self._passwords.verify(verified.password_hash, change.current)
+        verdict = await self._passwords.verify(verified.password_hash, change.current, verified.user_id)
         if not verdict.ok:
             raise CredentialsInvalid
         hashed = await self._passwords.hash(change.new)

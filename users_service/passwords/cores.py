@@ -1,4 +1,4 @@
-"""The number of hashing processes: by the cores that we may use, and the workers that share them."""
+"""The number of hashing processes: by the cores that we may use, the workers that share them, and the memory."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ SHARES: Final = 2
 MOST: Final = 64
 
 
-def processes_for(wanted: int, workers: int = 1) -> int:
-    """Return how many processes each of ``workers`` may have: ``wanted``, or where that is 0, by the cores."""
+def processes_for(wanted: int, workers: int = 1, *, room: int = MOST) -> int:
+    """Return how many processes each of ``workers`` may have: ``wanted``, or where that is 0, by the cores.
+
+    ``room``: as many as the memory of each worker bears.
+    """
     cores = _cores()
     # Rounded up.
-    return wanted or min(cores, -(-SHARES * cores // workers), MOST)
+    return wanted or max(1, min(cores, -(-SHARES * cores // workers), room, MOST))
 
 
 def _cores() -> int:

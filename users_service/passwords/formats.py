@@ -1,7 +1,8 @@
 """The formats of stored password hashes: how each is written, and what verifying one costs.
 
-Every hash can be verified. Whoever imports a hash decides what each later sign-in costs, so ``bearable`` says whether
-it may be imported.
+A text is a hash only where it is the one way to write it: otherwise the library that derives it anew would get another
+text, which never matches. Whoever stores a hash decides what each later sign-in costs, so ``bearable`` says whether it
+is borne.
 """
 
 from __future__ import annotations
@@ -12,20 +13,28 @@ import re
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-# Limits on imports: about a second of a core and 256 MiB at the very most.
+# Limits on imports: about a second of a core and 256 MiB at the very most, whatever the machine has.
 ARGON2_MEMORY_KIB = 262_144
 ARGON2_WORK_KIB = 1_048_576
 ARGON2_LANES = 16
 BCRYPT_COST = 14
+# What bcrypt takes, in bytes.
+BCRYPT_MEMORY = 4_096
 SCRYPT_BLOCKS = 2_097_152
 SCRYPT_MEMORY = 268_435_456
+# RFC 7914, 6: N is less than 2 to the power of this many times r.
+SCRYPT_BITS = 16
 
 ARGON2 = re.compile(
-    r"\$argon2(id|i|d)\$(?:v=(16|19)\$)?m=([1-9]\d{0,8}),t=([1-9]\d{0,8}),p=([1-9]\d{0,4})"
+    r"\$argon2(id|i|d)\$(?:v=(16|19)\$)?m=([1-9][0-9]{0,8}),t=([1-9][0-9]{0,8}),p=([1-9][0-9]{0,4})"
     r"\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{22,86})"
 )
-BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
-SCRYPT = re.compile(r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,3}),p=(\d{1,3})\$([A-Za-z0-9+/]{0,86})\$([A-Za-z0-9+/]{22,86})")
+# The last characters of the salt and of the hash have four and two bits that are unused, and zero.
+BCRYPT = re.compile(r"\$2[aby]\$([0-9][0-9])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{30}[.CGKOSWaeimquy26]")
+SCRYPT = re.compile(
+    r"\$scrypt\$ln=([1-9]?[0-9]),r=([1-9][0-9]{0,2}),p=([1-9][0-9]{0,2})"
+    r"\$([A-Za-z0-9+/]{0,86})\$([A-Za-z0-9+/]{22,86})"
+)
 BETTER_AUTH = re.compile(r"([0-9a-fA-F]{16,64}):([0-9a-fA-F]{128})")
 
 
@@ -42,14 +51,24 @@ class Argon2:
     salt: bytes = field(repr=False)
     digest: bytes = field(repr=False)
 
-    @property
-    def bearable(self) -> bool:
-        """Whether memory, passes and lanes are within the limits."""
+    def bearable(self, times: int = 1) -> bool:
+        """Whether it can be computed, within so many ``times`` the limits of an import."""
         return (
-            8 * self.lanes <= self.memory_kib <= ARGON2_MEMORY_KIB
-            and self.passes <= ARGON2_WORK_KIB // self.memory_kib
+            8 * self.lanes <= self.memory_kib <= times * ARGON2_MEMORY_KIB
+            and self.passes <= times * ARGON2_WORK_KIB // self.memory_kib
             and self.lanes <= ARGON2_LANES
         )
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes."""
+        return self.memory_kib * 1024
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """All that the libraries may not bear: a machine that verifies one of a kind verifies all."""
+        sizes = len(self.salt), len(self.digest)
+        return (self.variant, self.version, self.memory_kib, self.passes, self.lanes, *sizes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +78,19 @@ class Bcrypt:
     encoded: str = field(repr=False)
     cost: int
 
+    def bearable(self, times: int = 1) -> bool:
+        """Whether the rounds (2 to the power of the cost) are within so many ``times`` the limit of an import."""
+        return self.cost >= 4 and 1 << self.cost <= times << BCRYPT_COST
+
     @property
-    def bearable(self) -> bool:
-        """Whether the rounds (2 to the power of the cost) are within the limit."""
-        return 4 <= self.cost <= BCRYPT_COST
+    def memory(self) -> int:
+        """Bytes that it takes."""
+        return BCRYPT_MEMORY
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """As ``Argon2.kind``."""
+        return self.encoded[:3], self.cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +103,15 @@ class Scrypt:
     salt: bytes = field(repr=False)
     digest: bytes = field(repr=False)
 
+    def bearable(self, times: int = 1) -> bool:
+        """Whether it can be computed, within so many ``times`` the limits of an import."""
+        sound = 2 <= self.n < 1 << (SCRYPT_BITS * self.r)
+        return sound and self.memory <= times * SCRYPT_MEMORY and self.n * self.r * self.p <= times * SCRYPT_BLOCKS
+
     @property
-    def bearable(self) -> bool:
-        """Whether memory and the number of mixed blocks are within the limits."""
-        sound = self.n >= 2 and self.r >= 1 and self.p >= 1
-        return sound and self.memory <= SCRYPT_MEMORY and self.n * self.r * self.p <= SCRYPT_BLOCKS
+    def kind(self) -> tuple[object, ...]:
+        """As ``Argon2.kind``."""
+        return "scrypt", self.n, self.r, self.p, len(self.salt), len(self.digest)
 
     @property
     def memory(self) -> int:

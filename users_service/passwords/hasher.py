@@ -6,11 +6,15 @@ import re
 import secrets
 import unicodedata
 from dataclasses import dataclass
+from typing import Final
 
+from chassis.logs import logging
 from users_service.errors import PasswordHashUnsupported
 from users_service.passwords import formats, frames
 from users_service.passwords.cores import processes_for
-from users_service.passwords.pool import HashingPool
+from users_service.passwords.formats import Hash
+from users_service.passwords.memory import PROCESS_BYTES, hashing_memory
+from users_service.passwords.pool import HashingFailed, HashingPool
 from users_service.passwords.settings import PasswordSettings
 
 # Characters of a new password, by the contract.
@@ -18,6 +22,12 @@ LONGEST = 128
 # Slowest hashing that is tolerated, for busy machines: KiB written per second, and seconds added to that.
 SLOWEST_KIB = 100_000
 SPARE_SECONDS = 10.0
+# A hash that is stored already, as in a database that was taken over, may cost so many times what an import may.
+STORED_TIMES: Final = 4
+# Kinds of hashes that are remembered as verifiable on this machine.
+KINDS_KNOWN: Final = 1_000
+
+log = logging.get("users_service.passwords")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +49,27 @@ class Passwords:
     changes is tried in both forms, for every user.
     """
 
-    def __init__(self, *, memory_kib: int, passes: int, processes: int = 0, queue: int = 256) -> None:
-        """``memory_kib``, ``passes``: cost of a hash; ``processes``, ``queue``: at most; 0: by the cores."""
+    def __init__(
+        self, *, memory_kib: int, passes: int, processes: int = 0, queue: int = 256, memory_mib: int = 0
+    ) -> None:
+        """``memory_kib``, ``passes``: cost of a hash; ``processes``, ``queue``: at most; 0: by cores and memory.
+
+        ``memory_mib``: what all hashes at once may take; 0: by what there is.
+        """
         self._cost = (b"%d" % memory_kib, b"%d" % passes)
+        self._own = memory_kib * 1024
+        needed = self._own + PROCESS_BYTES
+        # A hash of our own is always borne.
+        self._memory = max(hashing_memory(memory_mib), needed * max(1, processes))
         patience = SPARE_SECONDS + memory_kib * passes / SLOWEST_KIB
-        self._pool = HashingPool(processes_for(processes), queue, patience)
+        number = processes_for(processes, room=self._memory // needed)
+        self._pool = HashingPool(number, queue, patience, memory=self._memory)
         self._current = re.compile(rf"\$argon2id\$v=19\$m={memory_kib},t={passes},p=1\$[^$]{{22}}\$[^$]{{43}}")
         # Verified in place of a hash that does not exist, so that the answer takes as long. No password matches it.
         self._dummy = formats.encode_argon2id(memory_kib, passes, secrets.token_bytes(16), secrets.token_bytes(32))
+        self._verifiable: set[tuple[object, ...]] = set()
+        # How many stored hashes could not be verified when somebody came with a password.
+        self.unverifiable = 0
 
     @classmethod
     def of(cls, settings: PasswordSettings) -> Passwords:
@@ -56,6 +79,7 @@ class Passwords:
             passes=settings.argon2_passes,
             processes=settings.argon2_threads,
             queue=settings.argon2_queue,
+            memory_mib=settings.password_hashing_memory_mib,
         )
 
     @property
@@ -79,6 +103,11 @@ class Passwords:
         return self._pool.queue
 
     @property
+    def memory_limit(self) -> int:
+        """How many bytes the processes take together at most."""
+        return self._memory
+
+    @property
     def pids(self) -> list[int]:
         """The processes that hash."""
         return self._pool.pids
@@ -89,34 +118,72 @@ class Passwords:
 
     async def hash(self, password: str) -> str:
         """Return the Argon2id hash to store. Raises PasswordHashingBusy, PasswordHashingUnavailable."""
-        return (await self._pool.run(frames.HASH, *self._cost, _normalized(password).encode())).decode()
+        request = (frames.HASH, *self._cost, _normalized(password).encode())
+        return (await self._pool.run(*request, memory=self._own)).decode()
 
-    async def verify(self, stored: str | None, password: str) -> Verdict:
+    async def verify(self, stored: str | None, password: str, owner: str = "") -> Verdict:
         """Say whether ``stored`` is a hash of ``password``; without a hash the answer is no, after the same time.
 
-        A password that is longer than allowed is wrong, too. Raises PasswordHashingBusy, PasswordHashingUnavailable.
+        So it is for a password that is longer than allowed, and for a stored hash that cannot be verified, which the
+        log names by its ``owner``. Raises PasswordHashingBusy, PasswordHashingUnavailable.
         """
-        if stored is None or len(password) > LONGEST:
-            await self._first_match(self._dummy, _forms(password[:LONGEST]))
-            return WRONG
-        found = await self._first_match(stored, _forms(password))
-        if found is None:
-            return WRONG
-        # If not the first form matched, the hash is of the password as typed.
-        return Verdict(ok=True, needs_upgrade=found > 0 or not self._current.fullmatch(stored))
+        forms = _forms(password[:LONGEST])
+        if stored is not None and len(password) <= LONGEST:
+            found = await self._match(stored, forms, owner)
+            # If not the first form matched, the hash is of the password as typed.
+            outdated = found is not None and (found > 0 or not self._current.fullmatch(stored))
+            return WRONG if found is None else Verdict(ok=True, needs_upgrade=outdated)
+        await self._first_match(self._dummy, forms, self._own)
+        return WRONG
 
-    def check_importable(self, stored: str) -> None:
-        """Raise PasswordHashUnsupported unless ``stored`` is a hash that can be verified here at a bearable cost."""
+    async def _match(self, stored: str, forms: list[str], owner: str) -> int | None:
+        """Return which of the forms a stored hash is of; None: of none."""
         found = formats.parse(stored)
-        if found is None or not found.bearable:
+        problem = "unknown format" if found is None else "beyond the limits"
+        if found is not None and found.bearable(STORED_TIMES) and self._bears(found):
+            try:
+                return await self._first_match(stored, forms, found.memory)
+            except HashingFailed as error:
+                if self._current.fullmatch(stored):
+                    raise
+                problem = str(error)
+        await self._unverifiable(forms, owner, problem)
+        return None
+
+    async def _unverifiable(self, forms: list[str], owner: str, problem: str) -> None:
+        self.unverifiable += 1
+        log.error("stored password hash cannot be verified", user_id=owner, problem=problem)
+        await self._first_match(self._dummy, forms, self._own)
+
+    async def check_importable(self, stored: str) -> None:
+        """Raise PasswordHashUnsupported unless ``stored`` is a hash that can be verified here at a bearable cost.
+
+        The first one of a kind is verified, so this takes as long as a sign-in with it. Raises PasswordHashingBusy,
+        PasswordHashingUnavailable.
+        """
+        found = formats.parse(stored)
+        if found is None or not (found.bearable() and self._bears(found)):
             raise PasswordHashUnsupported
+        if found.kind in self._verifiable:
+            return
+        try:
+            await self._first_match(stored, ["no password"], found.memory)
+        except HashingFailed:
+            raise PasswordHashUnsupported from None
+        if len(self._verifiable) < KINDS_KNOWN:
+            self._verifiable.add(found.kind)
+
+    def _bears(self, found: Hash) -> bool:
+        """Whether the memory that there is bears this hash, alone."""
+        return found.memory + PROCESS_BYTES <= self._memory
 
     def close(self) -> None:
         """End the processes."""
         self._pool.close()
 
-    async def _first_match(self, stored: str, forms: list[str]) -> int | None:
-        found = await self._pool.run(frames.VERIFY, stored.encode(), *(form.encode() for form in forms))
+    async def _first_match(self, stored: str, forms: list[str], memory: int) -> int | None:
+        request = (frames.VERIFY, stored.encode(), *(form.encode() for form in forms))
+        found = await self._pool.run(*request, memory=memory)
         return int(found) if found else None
 
 

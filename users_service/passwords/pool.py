@@ -1,4 +1,4 @@
-"""The pool of hashing processes: bounded, with a bounded queue, and started when they are needed.
+"""The pool of hashing processes: bounded in number and memory, with a bounded queue, and started when they are needed.
 
 libsodium maps memory anew for each hash, and threads of one process would wait for each other there; processes do not.
 Nor do processes hold the interpreter lock of the event loop, or take more memory bandwidth than their share.
@@ -11,6 +11,7 @@ import os
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 from chassis.errors import ShuttingDown
@@ -18,6 +19,7 @@ from chassis.logs import logging
 from users_service.errors import PasswordHashingBusy, PasswordHashingUnavailable
 from users_service.passwords import frames
 from users_service.passwords.child import Child, Listener
+from users_service.passwords.memory import PROCESS_BYTES
 
 # A process that is idle for longer ends, unless it is the only one.
 IDLE_SECONDS: Final = 60.0
@@ -37,16 +39,23 @@ class Job:
 
     request: bytes = field(repr=False)
     answer: asyncio.Future[bytes] = field(repr=False)
+    # Bytes that the hash takes.
+    memory: int = 0
     attempts: int = 0
 
 
 class HashingPool:
     """A bounded number of processes with a bounded queue, for one event loop."""
 
-    def __init__(self, processes: int, queue: int, patience: float = 10.0) -> None:
-        """``processes``: at most; ``queue``: how many may wait for one; ``patience``: seconds for one answer."""
+    def __init__(self, processes: int, queue: int, patience: float = 10.0, *, memory: float = inf) -> None:
+        """``processes``: at most; ``queue``: how many may wait for one; ``patience``: seconds for one answer.
+
+        ``memory``: bytes that all processes may take together. A hash that does not fit beside those at work waits for
+        them, and who came later waits behind it.
+        """
         self.limit = processes
         self.queue = queue
+        self._memory = memory
         self._patience = patience
         self._listener = Listener(self._answered, self._ended, self._reaped)
         self._idle: list[Child] = []
@@ -77,8 +86,14 @@ class HashingPool:
         if len(self._waiting) >= self.queue:
             raise PasswordHashingBusy
 
-    async def run(self, *request: bytes) -> bytes:
-        """Return the answer of a process.
+    @property
+    def memory(self) -> int:
+        """Bytes that the processes take now."""
+        processes = (len(self._idle) + len(self._busy)) * PROCESS_BYTES
+        return processes + sum(job.memory for job in self._busy.values())
+
+    async def run(self, *request: bytes, memory: int = 0) -> bytes:
+        """Return the answer of a process; ``memory``: bytes that the hash takes.
 
         Raises PasswordHashingBusy when too many wait, PasswordHashingUnavailable when no process could be started or
         two have died, HashingFailed, and ShuttingDown after ``close``. A caller that is cancelled while it waits leaves
@@ -87,15 +102,16 @@ class HashingPool:
         if self._closed:
             raise ShuttingDown
         self.ensure_room()
-        job = Job(frames.pack(*request), asyncio.get_running_loop().create_future())
+        job = Job(frames.pack(*request), asyncio.get_running_loop().create_future(), memory)
         self._waiting.append(job)
-        if len(self._busy) < self.limit:
-            self._begin_next()
+        self._begin_waiting()
         try:
             return _result(await job.answer)
         except asyncio.CancelledError:
             with suppress(ValueError):
                 self._waiting.remove(job)
+                # It may have been too large for what was free, and those behind it are not.
+                self._begin_waiting()
             raise
 
     def close(self) -> None:
@@ -112,20 +128,35 @@ class HashingPool:
             child.wait()
         self._idle, self._busy, self._ending, self._waiting = [], {}, set(), deque()
 
-    def _begin_next(self) -> None:
-        """Give the request that has waited longest to an idle process, or to a new one."""
-        if self._waiting:
-            self._begin(self._waiting.popleft())
+    def _begin_waiting(self) -> None:
+        """Give the requests that have waited longest to idle processes, or to new ones, while there is room."""
+        while self._waiting and self._has_room(self._waiting[0]):
+            if not self._begin(self._waiting.popleft()):
+                return
 
-    def _begin(self, job: Job) -> None:
+    def _has_room(self, job: Job) -> bool:
+        if len(self._busy) >= self.limit:
+            return False
+        # Processes that rest end before a hash has to wait for their memory.
+        while len(self._idle) > 1 and not self._fits(job):
+            self._idle[0].end()
+        # One hash is always at work: what cannot be borne alone is refused before it comes here.
+        return self._fits(job) or not self._busy
+
+    def _fits(self, job: Job) -> bool:
+        another = 0 if self._idle else PROCESS_BYTES
+        return self.memory + another + job.memory <= self._memory
+
+    def _begin(self, job: Job) -> bool:
         try:
             child = self._idle.pop() if self._idle else Child(self._listener)
         except OSError as error:
             self._not_started(job, error)
-            return
+            return False
         job.attempts += 1
         self._busy[child] = job
         child.ask(job.request, self._patience)
+        return True
 
     def _not_started(self, job: Job, error: OSError) -> None:
         log.error("no process to hash passwords in could be started", error=os.strerror(error.errno or 0))
@@ -142,7 +173,7 @@ class HashingPool:
             job.answer.set_result(body)
         child.idle_since = asyncio.get_running_loop().time()
         self._idle.append(child)
-        self._begin_next()
+        self._begin_waiting()
         if self._retiring is None and len(self._idle) > 1:
             self._retire_later()
 
@@ -157,7 +188,7 @@ class HashingPool:
             self._begin(job)
             return
         _fail(job)
-        self._begin_next()
+        self._begin_waiting()
 
     def _reaped(self, child: Child) -> None:
         self._ending.discard(child)

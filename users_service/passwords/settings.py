@@ -18,6 +18,8 @@ class PasswordSettings(FeatureSettings):
     argon2_passes: Annotated[int, Field(ge=2, le=20)] = 2
     """Argon2id passes (OWASP: 2 at least)."""
     argon2_threads: Annotated[int, Field(ge=0, le=MOST)] = 0
-    """Hashes computed at once, each in a process of its own; 0: one per core."""
+    """Hashes computed at once, each in a process of its own; 0: one per core, as far as the memory goes."""
     argon2_queue: Annotated[int, Field(ge=1, le=10_000)] = 256
     """Hashes that may wait before further ones are refused."""
+    password_hashing_memory_mib: Annotated[int, Field(ge=0, le=1_048_576)] = 0
+    """Memory of all hashes at once; a larger imported hash is refused; 0: half of the machine's or the container's."""

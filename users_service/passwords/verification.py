@@ -34,6 +34,9 @@ def _argon2(found: Argon2, password: bytes) -> bool:
         return argon2.PasswordHasher().verify(found.encoded, password)
     except argon2.exceptions.VerifyMismatchError:
         return False
+    except argon2.exceptions.VerificationError:
+        # Wrong parameters were refused before, so only memory, or the threads of its lanes, can be missing.
+        raise MemoryError from None
 
 
 def _bcrypt(found: Bcrypt, password: bytes) -> bool:

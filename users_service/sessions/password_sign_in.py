@@ -100,7 +100,8 @@ class PasswordSignIn:
     async def _verify(self, found: Holder, password: str) -> tuple[User, Credential, str | None]:
         """Return the user and the credential, and a new hash where the stored one is outdated."""
         user, credential = found or (None, None)
-        verdict = await self._passwords.verify(credential.password_hash if credential else None, password)
+        stored, owner = (credential.password_hash, credential.user_id) if credential else (None, "")
+        verdict = await self._passwords.verify(stored, password, owner)
         if user is None or credential is None or not verdict.ok:
             raise CredentialsInvalid
         return user, credential, await self._upgraded(password) if verdict.needs_upgrade else None

@@ -102,7 +102,7 @@ class UserService:
         if request.password:
             return await self.passwords.hash(request.password)
         if request.password_hash:
-            self.passwords.check_importable(request.password_hash)
+            await self.passwords.check_importable(request.password_hash)
         return request.password_hash
 
     async def get_user(self, id_: str) -> User:

@@ -134,7 +134,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: id (of the account).
     """
     ERROR_REASON_PASSWORD_HASH_UNSUPPORTED: _ErrorReason.ValueType  # 116
-    """INVALID_ARGUMENT: the password hash to import has a format that is not supported."""
+    """INVALID_ARGUMENT: the password hash to import has a format that is not known, costs more than the server's limits or
+    its memory allow, or cannot be verified by the server.
+    """
     ERROR_REASON_PASSWORD_HASHING_BUSY: _ErrorReason.ValueType  # 117
     """RESOURCE_EXHAUSTED, with RetryInfo: too many passwords are waiting to be hashed."""
     ERROR_REASON_VERIFICATION_DELIVERY_UNAVAILABLE: _ErrorReason.ValueType  # 118
@@ -306,7 +308,9 @@ ERROR_REASON_TOKENS_NOT_FOUND: ErrorReason.ValueType  # 115
 Metadata: id (of the account).
 """
 ERROR_REASON_PASSWORD_HASH_UNSUPPORTED: ErrorReason.ValueType  # 116
-"""INVALID_ARGUMENT: the password hash to import has a format that is not supported."""
+"""INVALID_ARGUMENT: the password hash to import has a format that is not known, costs more than the server's limits or
+its memory allow, or cannot be verified by the server.
+"""
 ERROR_REASON_PASSWORD_HASHING_BUSY: ErrorReason.ValueType  # 117
 """RESOURCE_EXHAUSTED, with RetryInfo: too many passwords are waiting to be hashed."""
 ERROR_REASON_VERIFICATION_DELIVERY_UNAVAILABLE: ErrorReason.ValueType  # 118

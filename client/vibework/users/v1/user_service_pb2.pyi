@@ -113,7 +113,8 @@ class CreateUserRequest(_message.Message):
     """8 to 128 characters; only an Argon2id hash of it is kept."""
     password_hash: _builtins.str
     """A hash made elsewhere, to import: Argon2 or bcrypt in their usual encodings, scrypt as
-    `$scrypt$ln=…,r=…,p=…$salt$hash` or as `salt:hash` in hexadecimal. Upgraded at the next sign-in.
+    `$scrypt$ln=…,r=…,p=…$salt$hash` or as `salt:hash` in hexadecimal. Upgraded at the next sign-in. One that the
+    server could never verify is PASSWORD_HASH_UNSUPPORTED.
     """
     email_verified: _builtins.bool
     """Set where the caller has proved control of the address by itself."""

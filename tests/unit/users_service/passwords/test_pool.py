@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -18,6 +19,7 @@ from chassis.errors import ShuttingDown
 from users_service.errors import PasswordHashingBusy
 from users_service.passwords import frames, pool
 from users_service.passwords.cores import MOST, processes_for
+from users_service.passwords.memory import MIB, PROCESS_BYTES
 from users_service.passwords.pool import HashingFailed, HashingPool
 from users_service.settings import Settings
 
@@ -225,6 +227,90 @@ async def test_close_ends_every_process_and_every_wait() -> None:
         assert [pid for pid in pids if exists(pid)] == []
     with pytest.raises(ShuttingDown):
         await hashing.run(*QUICK)
+
+
+async def test_hashes_wait_for_memory_in_their_order() -> None:
+    """What does not fit beside those at work waits, and nobody who came later overtakes it."""
+    hashing = HashingPool(processes=4, queue=8, memory=3 * PROCESS_BYTES + 100 * MIB)
+    begun: list[str] = []
+
+    async def hash_of(name: str, mib: int) -> None:
+        await hashing.run(*QUICK, memory=mib * MIB)
+        begun.append(name)
+
+    await hashing.run(*QUICK)
+    with held(hashing):
+        sizes = {"small": 40, "dear": 80, "late": 10}
+        tasks = [asyncio.create_task(hash_of(name, mib)) for name, mib in sizes.items()]
+        await settle()
+        assert (hashing.running, hashing.waiting) == (1, 2)
+        assert hashing.memory <= 3 * PROCESS_BYTES + 100 * MIB
+    await asyncio.gather(*tasks)
+    assert begun[0] == "small"
+    assert sorted(begun) == sorted(sizes)
+    hashing.close()
+
+
+async def test_two_dear_hashes_are_never_at_work_at_once() -> None:
+    """At the limit of an import (256 MiB), two take turns where the memory is for one: their processes show it."""
+    dear = b"$argon2id$v=19$m=262144,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$RdescudvJCsgt3ub+b+dWRWJTmaaJObG"
+    hashing = HashingPool(processes=2, queue=8, memory=300 * MIB)
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, sum(map(resident, hashing.pids)))
+            await asyncio.sleep(0.002)
+
+    watching = asyncio.create_task(watch())
+    await asyncio.gather(*(hashing.run(frames.VERIFY, dear, b"guess", memory=256 * MIB) for _ in range(4)))
+    watching.cancel()
+    assert 200 * MIB < most < 400 * MIB
+    hashing.close()
+
+
+def resident(pid: int) -> int:
+    """Return the bytes of memory that a process has; 0 where it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+async def test_a_caller_who_leaves_lets_those_behind_pass() -> None:
+    """Once the hash that nothing was free for is not wanted any more, smaller ones behind it begin."""
+    hashing = HashingPool(processes=3, queue=8, memory=3 * PROCESS_BYTES + 100 * MIB)
+    await hashing.run(*QUICK)
+    with held(hashing):
+        first = asyncio.create_task(hashing.run(*QUICK, memory=40 * MIB))
+        dear = asyncio.create_task(hashing.run(*QUICK, memory=90 * MIB))
+        behind = asyncio.create_task(hashing.run(*QUICK, memory=10 * MIB))
+        await settle()
+        assert (hashing.running, hashing.waiting) == (1, 2)
+        dear.cancel()
+        await settle()
+        assert (hashing.running, hashing.waiting) == (2, 0)
+        await behind
+    await first
+    hashing.close()
+
+
+async def test_idle_processes_make_room() -> None:
+    """A hash does not wait for the memory of processes that do nothing: they end."""
+    hashing = HashingPool(processes=3, queue=8, memory=4 * PROCESS_BYTES)
+    await asyncio.gather(*(hashing.run(*QUICK) for _ in range(3)))
+    assert len(hashing.pids) == 3
+    await hashing.run(*QUICK, memory=3 * PROCESS_BYTES)
+    assert len(hashing.pids) == 1
+    hashing.close()
+
+
+async def test_a_hash_larger_than_all_memory_runs_alone() -> None:
+    """Nothing waits for ever: what fits nowhere begins when nothing else is at work."""
+    hashing = HashingPool(processes=2, queue=8, memory=PROCESS_BYTES)
+    await asyncio.gather(*(hashing.run(*QUICK, memory=MIB) for _ in range(4)))
+    hashing.close()
 
 
 @pytest.mark.parametrize(("workers", "expected"), [(1, 8), (2, 8), (3, 6), (4, 4), (8, 2), (32, 1)])
