@@ -12,12 +12,27 @@ from chassis.clock import Clock
 from chassis.errors import ConflictRetry
 from users_service.accounts import repository
 from users_service.accounts.linking import insert_linked, store_tokens
-from users_service.accounts.model import MatchedAccount, NewAccount, Profile, ProviderSignedIn, SignInRequest
+from users_service.accounts.model import (
+    Account,
+    MatchedAccount,
+    NewAccount,
+    Profile,
+    ProviderSignedIn,
+    SignInRequest,
+    Tokens,
+)
 from users_service.accounts.profiles import ProfileRules
 from users_service.accounts.tokens import TokenCipher
 from users_service.attempts import actions
 from users_service.attempts.limiter import Attempts, address
-from users_service.errors import AccountAlreadyLinked, AccountNotFound, EmailTaken, LinkingNotAllowed, UserNotFound
+from users_service.errors import (
+    AccountAlreadyLinked,
+    AccountNotFound,
+    EmailTaken,
+    LinkingNotAllowed,
+    RecordUnreadable,
+    UserNotFound,
+)
 from users_service.mysql.database import Database
 from users_service.sessions.issuing import issue
 from users_service.users import repository as users
@@ -88,7 +103,16 @@ class AccountSignIn:
         account = await repository.get(connection, known.user_id, known.id, lock=True)
         if user is None or account is None:
             raise AccountNotFound(known.id)
-        return MatchedAccount(user, await store_tokens(connection, self._cipher, account, new.tokens, now))
+        return MatchedAccount(user, await self._with_tokens(connection, account, new.tokens, now))
+
+    async def _with_tokens(
+        self, connection: AsyncConnection, account: Account, tokens: Tokens, now: datetime
+    ) -> Account:
+        try:
+            return await store_tokens(connection, self._cipher, account, tokens, now)
+        except RecordUnreadable:
+            # The log names the account. What is stored of its tokens keeps nobody from signing in.
+            return account
 
     async def _linked(
         self, connection: AsyncConnection, new: NewAccount, profile: Profile, now: datetime

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Column, Row, and_, func, insert, literal, or_, select, text, update
 from sqlalchemy import delete as delete_from
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.clock import utc
@@ -16,9 +17,9 @@ from chassis.context.statements import named
 from chassis.contract.ids import new_id
 from chassis.contract.keyset import TimeAndId
 from users_service.accounts.model import Account
-from users_service.errors import AccountAlreadyLinked, UserNotFound
-from users_service.mysql.driver_errors import FOREIGN_KEY_MISSING, duplicate_key, error_number
-from users_service.mysql.rows import UNFIT, as_integer, as_text, readable, unreadable
+from users_service.errors import AccountAlreadyLinked, RecordUnreadable, UserNotFound
+from users_service.mysql.driver_errors import FOREIGN_KEY_MISSING, TOO_LONG, duplicate_key, error_number
+from users_service.mysql.rows import UNFIT, as_integer, as_text, key, or_error, unreadable
 from users_service.tables import accounts
 
 # Only ``credentials`` reads and writes the password itself.
@@ -90,12 +91,13 @@ async def list_by_user(
 
 @named
 async def change(connection: AsyncConnection, id_: str, values: Mapping[str, Any], now: datetime) -> None:
-    """Change columns of an account that the transaction holds locked; its etag changes."""
-    await connection.execute(
-        update(accounts)
-        .where(accounts.c.id == id_)
-        .values({**values, "revision": accounts.c.revision + 1, "updated_at": now})
-    )
+    """Change columns of an account that the transaction holds locked; its etag changes.
+
+    Raises RecordUnreadable where tokens of another system do not fit encrypted; then nothing changes.
+    """
+    statement = update(accounts).where(accounts.c.id == id_)
+    with _fitting(id_):
+        await connection.execute(statement.values({**values, "revision": accounts.c.revision + 1, "updated_at": now}))
 
 
 @named
@@ -108,7 +110,8 @@ async def delete(connection: AsyncConnection, id_: str) -> None:
 async def exchange_tokens(connection: AsyncConnection, old: Account, values: Mapping[str, Any]) -> bool:
     """Store the same tokens under another key, unless they have changed meanwhile; return whether they were stored.
 
-    Revision and time of change stay, since for callers the account is the same.
+    Revision and time of change stay, since for callers the account is the same. Raises RecordUnreadable where the
+    tokens do not fit encrypted.
     """
     unchanged = [
         accounts.c[name].is_not_distinct_from(getattr(old, name))
@@ -119,7 +122,22 @@ async def exchange_tokens(connection: AsyncConnection, old: Account, values: Map
         .where(accounts.c.id == old.id, *unchanged)
         .values({**values, "updated_at": accounts.c.updated_at})
     )
-    return (await connection.execute(statement)).rowcount == 1
+    with _fitting(old.id):
+        return (await connection.execute(statement)).rowcount == 1
+
+
+@contextmanager
+def _fitting(id_: str) -> Iterator[None]:
+    """Raise RecordUnreadable where a value does not fit its column.
+
+    What this service stores does. Other systems stored tokens of up to 65,535 bytes, which take a third more encrypted.
+    """
+    try:
+        yield
+    except DataError as error:
+        if error_number(error) != TOO_LONG:
+            raise
+        raise unreadable("accounts", id_, error) from None
 
 
 @named
@@ -134,9 +152,10 @@ async def look_through(connection: AsyncConnection, primary: str, after: str, li
 
 
 @named
-async def get_many(connection: AsyncConnection, ids: Sequence[str]) -> list[Account]:
-    """Read accounts by id, in no order, without those that cannot be read."""
-    return readable(account_of, await connection.execute(select(*COLUMNS).where(accounts.c.id.in_(ids))))
+async def get_many(connection: AsyncConnection, ids: Sequence[str]) -> list[tuple[str, Account | RecordUnreadable]]:
+    """Read accounts by id, in no order; for each its id, and the account or that it cannot be read."""
+    rows = await connection.execute(select(*COLUMNS).where(accounts.c.id.in_(ids)))
+    return [(key(row.id), or_error(account_of, row)) for row in rows]
 
 
 @named

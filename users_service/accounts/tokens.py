@@ -7,11 +7,14 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, Final
 
-from chassis.keyring import KeyMissing, Keyring
+from chassis.keyring import CiphertextInvalid, KeyMissing, Keyring
 from users_service.accounts.model import Account, Tokens
-from users_service.errors import EncryptionKeyMissing
+from users_service.errors import EncryptionKeyMissing, RecordUnreadable
+from users_service.mysql.rows import unreadable
 
 ENCRYPTED: Final = ("access_token", "refresh_token", "id_token")
+# What is stored of a token can be anything: other systems write to the table, too.
+DAMAGED: Final = (CiphertextInvalid, ValueError)
 
 
 class TokenCipher:
@@ -29,18 +32,18 @@ class TokenCipher:
     def merged(self, account: Account, tokens: Tokens) -> dict[str, Any]:
         """Return the columns that change when ``tokens`` replace those of the account; what is not given stays.
 
-        The tokens that stay are re-encrypted under the newest key. Where their own key is missing they are left alone,
-        and the row keeps the id of that key, so that a rotation finds it once the key is back.
+        The tokens that stay are re-encrypted under the newest key. Where their own key is missing, or they are damaged,
+        they are left alone, and the row keeps the id of that key, so that a rotation finds it once the key is back.
         """
         changed = self.columns(account.id, tokens)
         try:
             kept = self._resealed(account, [name for name in ENCRYPTED if name not in changed])
-        except EncryptionKeyMissing:
+        except (EncryptionKeyMissing, RecordUnreadable):
             return {**changed, "token_key_id": account.token_key_id}
         return self._with_key(changed | kept)
 
     def opened(self, account: Account) -> Tokens:
-        """Return an account's tokens in plain text. Raises EncryptionKeyMissing."""
+        """Return an account's tokens in plain text. Raises EncryptionKeyMissing or RecordUnreadable."""
         plain = {name: self._opened(account, name) for name in ENCRYPTED}
         return Tokens(
             **plain,
@@ -54,7 +57,10 @@ class TokenCipher:
         return account.token_key_id == self.primary or not account.has_tokens
 
     def resealed(self, account: Account) -> dict[str, Any]:
-        """Return the columns with the same tokens under the newest key. Raises EncryptionKeyMissing."""
+        """Return the columns with the same tokens under the newest key.
+
+        Raises EncryptionKeyMissing or RecordUnreadable.
+        """
         return self._with_key(self._resealed(account, ENCRYPTED))
 
     def _resealed(self, account: Account, names: Iterable[str]) -> dict[str, Any]:
@@ -77,6 +83,8 @@ class TokenCipher:
             return self._cipher.decrypt(base64.b64decode(stored), _associated(account.id, name)).decode()
         except KeyMissing:
             raise EncryptionKeyMissing from None
+        except DAMAGED as problem:
+            raise unreadable("accounts", account.id, problem) from None
 
 
 def _given(tokens: Tokens) -> dict[str, Any]:

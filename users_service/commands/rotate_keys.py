@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from chassis.commands.cli import run
+from chassis.commands.cli import logs_on_stderr, run
 from chassis.commands.progress import progress
 from chassis.keyring import Keyring
 from chassis.settings import load
@@ -20,16 +20,27 @@ from users_service.settings import Settings
 def rotate_keys() -> None:
     """Re-encrypt the tokens of all accounts under the first of SECRET_KEYS.
 
-    Safe beside live traffic; started again after an interruption, it goes on with what is left. Exit code 1 where
-    tokens are left under a key that SECRET_KEYS does not have.
+    Safe beside live traffic; started again after an interruption, it goes on with what is left. An account that cannot
+    be re-encrypted is left as it is, counted and named, and holds up no other; then the exit code is 1.
     """
     settings = load(Settings)
     cipher = TokenCipher(Keyring.parse(settings.secret_keys.get_secret_value()))
-    result = run(_rotate(settings, cipher))
+    with logs_on_stderr():
+        result = run(_rotate(settings, cipher))
     click.echo(f"{result.rotated} accounts re-encrypted under key {cipher.primary}, {result.overtaken} by others")
-    if result.unreadable:
-        click.echo(f"{result.unreadable} accounts left: their key is not in SECRET_KEYS", err=True)
+    left = [line for line in _left(result) if line]
+    for line in left:
+        click.echo(line, err=True)
+    if left:
         sys.exit(1)
+
+
+def _left(result: Rotated) -> list[str]:
+    return [
+        result.keyless.told("accounts", "their key is not in SECRET_KEYS"),
+        result.unreadable.told("accounts", "they cannot be read, or do not fit encrypted"),
+        result.locked.told("accounts", "other transactions hold them; run this again"),
+    ]
 
 
 async def _rotate(settings: Settings, cipher: TokenCipher) -> Rotated:

@@ -20,6 +20,7 @@ DUPLICATE_KEY = 1062
 FOREIGN_KEY_MISSING = 1452
 LOCK_WAIT_TIMEOUT = 1205
 DEADLOCK = 1213
+TOO_LONG = 1406
 STATEMENT_TIMEOUTS = frozenset({1969, 3024})  # MariaDB's and MySQL's own limit on a statement
 # The server takes no writes: it is not the primary (any more), or was started read-only.
 READ_ONLY = frozenset({1036, 1290, 1792, 1836, 1874, 1881, 3100})

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from vibework.users.v1 import account_service_pb2 as pb
 
+from chassis.commands.left import NAMED
 from chassis.keyring import Keyring
-from tests.harness.database_servers import ROOT
+from tests.harness.database_servers import ROOT, MySQLServer
+from tests.harness.databases import run_mysql
 from tests.harness.users import SECRET_KEYS, Stubs, UsersServer, users_service
 from tests.integration.users.ways_to_sign_in import NEW_KEY, link, new_user, provider_account, tokens_of
 from users_service.accounts import rotation
@@ -78,13 +80,83 @@ async def test_every_token_comes_under_the_newest_key(users: Stubs, users_server
 
 async def test_tokens_whose_key_is_missing_are_counted_and_left(users: Stubs, users_server: UsersServer) -> None:
     """What cannot be read is not destroyed, and the exit code says that the work is not done."""
-    await linked(users, 3)
+    users_server.rows("DELETE FROM accounts")
+    accounts = await linked(users, 3)
     total = users_server.rows(UNDER, "test-key")[0][0]
     code, said, complaint = await rotate(users_server, NEW_KEY)
     assert code == 1
     assert said == "0 accounts re-encrypted under key new-key, 0 by others\n"
-    assert complaint == f"{total} accounts left: their key is not in SECRET_KEYS\n"
+    ids = ", ".join(account.id for account in accounts)
+    assert complaint == f"{total} accounts left: their key is not in SECRET_KEYS: {ids}\n"
     assert users_server.rows(UNDER, "test-key")[0][0] == total
+
+
+# What other writers leave in a row, each with its own trouble.
+TROUBLES = {
+    "a plain token too long to be encrypted": "access_token = REPEAT('a', 60000), token_key_id = NULL",
+    "a plain token of 65,535 bytes": "id_token = REPEAT('a', 65535), token_key_id = NULL",
+    "a ciphertext of another column": "access_token = refresh_token",
+    "no ciphertext": "access_token = 'plain'",
+    "no base64": "access_token = '?'",
+    "an impossible time": "created_at = '0000-00-00'",
+}
+
+
+async def test_a_row_that_does_not_fit_stops_nothing(users: Stubs, users_server: UsersServer) -> None:
+    """Whatever is wrong with a row, the rotation goes on past it, counts it, names its id, and quotes nothing of it."""
+    users_server.rows("DELETE FROM accounts")
+    accounts = await linked(users, 2 * len(TROUBLES) + 1)
+    spoilt = accounts[1::2]
+    at = users_server.database
+    run_mysql(
+        MySQLServer(at.host, at.port, at.user, at.password),
+        [
+            "SET sql_mode = ''",
+            *(
+                f"UPDATE accounts SET {trouble}, updated_at = updated_at WHERE id = '{account.id}'"
+                for trouble, account in zip(TROUBLES.values(), spoilt, strict=True)
+            ),
+        ],
+        database=at.name,
+    )
+    before = users_server.rows("SELECT * FROM accounts WHERE id IN %s", tuple(account.id for account in spoilt))
+    for rotated in (len(TROUBLES) + 1, 0):
+        code, said, complaint = await rotate(users_server, f"{NEW_KEY},{SECRET_KEYS}")
+        assert code == 1
+        assert said == f"{rotated} accounts re-encrypted under key new-key, 0 by others\n"
+        told = complaint.splitlines()[-1]
+        assert told.startswith(f"{len(TROUBLES)} accounts left: they cannot be read, or do not fit encrypted: ")
+        assert set(told.rpartition(": ")[2].split(", ")) == {account.id for account in spoilt}
+        for quoted in ("UPDATE", "SELECT", "Traceback", "aaaa", "plain"):
+            assert quoted not in complaint
+    assert users_server.rows(UNDER, "new-key") == [(len(TROUBLES) + 1,)]
+    after = users_server.rows("SELECT * FROM accounts WHERE id IN %s", tuple(account.id for account in spoilt))
+    assert before == after
+
+
+async def test_a_row_that_others_hold_stops_nothing(users: Stubs, users_server: UsersServer) -> None:
+    """A row that stays locked for as long as a statement waits is counted, and done by the next run."""
+    users_server.rows("DELETE FROM accounts")
+    accounts = await linked(users, 3)
+    with users_server.holding("SELECT * FROM accounts WHERE id = %s FOR UPDATE", accounts[1].id):
+        code, said, complaint = await rotate(users_server, f"{NEW_KEY},{SECRET_KEYS}")
+    assert (code, said) == (1, "2 accounts re-encrypted under key new-key, 0 by others\n")
+    told = complaint.splitlines()[-1]
+    assert told == f"1 accounts left: other transactions hold them; run this again: {accounts[1].id}"
+    code, said, _ = await rotate(users_server, f"{NEW_KEY},{SECRET_KEYS}")
+    assert (code, said) == (0, "1 accounts re-encrypted under key new-key, 0 by others\n")
+
+
+async def test_of_many_accounts_left_some_are_named(users: Stubs, users_server: UsersServer) -> None:
+    """A lost key leaves millions: the first are named, and how many more there are."""
+    users_server.rows("DELETE FROM accounts")
+    accounts = await linked(users, NAMED + 2)
+    code, _, complaint = await rotate(users_server, NEW_KEY)
+    ids = ", ".join(account.id for account in accounts[:NAMED])
+    assert (code, complaint) == (
+        1,
+        f"{NAMED + 2} accounts left: their key is not in SECRET_KEYS: {ids} and 2 more\n",
+    )
 
 
 async def test_an_interrupted_rotation_goes_on_with_what_is_left(
@@ -125,7 +197,7 @@ async def test_no_update_is_lost_to_a_rotation_beside_it(users: Stubs, users_ser
             stubs = Stubs.on(channel)
             tasks = [asyncio.create_task(replace(account, stubs)) for account in accounts]
             for keys in (f"{NEW_KEY},{SECRET_KEYS}", f"{SECRET_KEYS},{NEW_KEY}") * 5:
-                assert (await rotate_here(users_server, keys)).unreadable == 0
+                assert (await rotate_here(users_server, keys)).unreadable.count == 0
             done.set()
             await asyncio.gather(*tasks)
             for number, account in enumerate(accounts):

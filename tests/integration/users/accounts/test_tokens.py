@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from google.protobuf import json_format
@@ -132,7 +133,44 @@ async def test_a_ciphertext_in_another_place_does_not_open(users: Stubs, users_s
     """Whoever can write rows cannot show one account's token as another's, or as another kind of token."""
     account = await link(users, (await new_user(users)).id, provider_account("", access_token="a", refresh_token="r"))
     users_server.rows("UPDATE accounts SET refresh_token = access_token WHERE id = %s", account.id)
-    assert await outcome(tokens_of(users, account)) == "INTERNAL"
+    assert await outcome(tokens_of(users, account)) == "RECORD_UNREADABLE"
+
+
+DAMAGES = {"no ciphertext": "'plain'", "cut": "LEFT(access_token, 20)", "no base64": "'???'", "empty": "''"}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+async def test_a_damaged_token_keeps_nobody_from_new_ones(users: Stubs, users_server: UsersServer, damage: str) -> None:
+    """What another writer left of a token is told as unreadable; sign-in and update go on, and replace it."""
+    new = provider_account(uuid4().hex, access_token="a", refresh_token="r")
+    account = await link(users, (await new_user(users)).id, new)
+    users_server.rows(f"UPDATE accounts SET access_token = {damage} WHERE id = %s", account.id)
+    assert await outcome(tokens_of(users, account)) == "RECORD_UNREADABLE"
+    again = provider_account(new.account_id, refresh_token="r2")
+    assert await outcome(users.accounts.SignInWithAccount(sign_in_request(again, new_email()))) == "OK"
+    assert await outcome(users.accounts.UpdateAccountTokens(update_request(account, refresh_token="r3"))) == "OK"
+    assert await outcome(users.accounts.UpdateAccountTokens(update_request(account, access_token="a2"))) == "OK"
+    tokens = (await tokens_of(users, account)).tokens
+    assert (tokens.access_token, tokens.refresh_token) == ("a2", "r3")
+
+
+async def test_a_plain_token_too_long_to_be_encrypted_keeps_nobody_out(users: Stubs, users_server: UsersServer) -> None:
+    """Another system's token of 60,000 characters is read as it is, and its user signs in with the account."""
+    new = provider_account(uuid4().hex)
+    account = await link(users, (await new_user(users)).id, new)
+    plain = "UPDATE accounts SET access_token = REPEAT('a', 60000), refresh_token = 'r' WHERE id = %s"
+    users_server.rows(plain, account.id)
+    assert len((await tokens_of(users, account)).tokens.access_token) == 60_000
+    again = provider_account(new.account_id, refresh_token="r2")
+    assert await outcome(users.accounts.SignInWithAccount(sign_in_request(again, new_email()))) == "OK"
+    update = users.accounts.UpdateAccountTokens(update_request(account, refresh_token="r3"))
+    assert await outcome(update) == "RECORD_UNREADABLE"
+    tokens = (await tokens_of(users, account)).tokens
+    assert (len(tokens.access_token), tokens.refresh_token) == (60_000, "r")
+    update = users.accounts.UpdateAccountTokens(update_request(account, access_token="a2"))
+    assert await outcome(update) == "OK"
+    tokens = (await tokens_of(users, account)).tokens
+    assert (tokens.access_token, tokens.refresh_token) == ("a2", "r")
 
 
 async def test_reading_brings_tokens_under_the_newest_key_and_changes_nothing_else(
