@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 
 import click
@@ -12,7 +13,7 @@ from chassis.commands.progress import progress
 from chassis.settings import load
 from users_service.mysql.database import Database
 from users_service.sessions import repository
-from users_service.sessions.mass_revocation import revoke_everyone
+from users_service.sessions.mass_revocation import Ended, revoke_everyone
 from users_service.sessions.model import REVOKED
 from users_service.settings import DatabaseSettings
 
@@ -23,19 +24,24 @@ from users_service.settings import DatabaseSettings
 def revoke_sessions(user: str | None, everyone: bool) -> None:
     """End live sessions, of one user or of all; their tokens are worth nothing from then on.
 
-    For incidents: needs the database only, and works while the services run, or do not.
+    For incidents: needs the database only, and works while the services run, or do not. A session that another
+    transaction holds for seconds holds up no other of --everyone: it is counted and named, and the exit code is 1.
     """
     if (user is None) != everyone:
         raise click.UsageError("name either --user ID or --everyone")
     ended = run(_revoke(load(DatabaseSettings), user))
-    click.echo(f"{ended} sessions ended")
+    click.echo(f"{ended.count} sessions ended")
+    if left := ended.locked.told("sessions", "other transactions hold them; run this again"):
+        click.echo(left, err=True)
+        sys.exit(1)
 
 
-async def _revoke(settings: DatabaseSettings, user: str | None) -> int:
+async def _revoke(settings: DatabaseSettings, user: str | None) -> Ended:
     async with Database(settings) as database:
         now = utc_now()
         if user is not None:
-            return await database.transaction(partial(repository.revoke_all, user_id=user, now=now, reason=REVOKED))
+            work = partial(repository.revoke_all, user_id=user, now=now, reason=REVOKED)
+            return Ended(await database.transaction(work))
         async with database.connection() as connection:
             number = await repository.estimate(connection)
         with progress("sessions", number) as advance:

@@ -15,7 +15,7 @@ from users_service.mysql.database import Database
 from users_service.mysql.point_reads import PointRead
 from users_service.outbox import repository as outbox
 from users_service.outbox.model import DELETE_USER_NOTIFICATIONS, OutboxEntry
-from users_service.purge.service import Purge
+from users_service.purge.service import RULES, Purge, next_ids
 from users_service.seed import repository as seed
 from users_service.sessions import repository as sessions
 from users_service.sessions.reads import BY_REPLACED_TOKEN, BY_TOKEN
@@ -129,6 +129,10 @@ OUTBOX: Final = (
 COMMANDS: Final = (
     Example("purge.count", lambda _, d, v: Purge(d, keep=timedelta(days=7)).count(v.now)),
     Example("purge.delete", lambda _, d, v: Purge(d, keep=timedelta(days=7)).run(v.now)),
+    Example(
+        "purge.next_ids",
+        lambda c, _, v: next_ids(c, RULES[0], {"after": v.session.id, "cut": v.now, "batch": 1_000}),
+    ),
     Example("seed.has_users", lambda c, *_: seed.has_users(c)),
     Example("seed.insert_rows", lambda c, *_: seed.insert_rows(c, {users_table: [{"id": "a", "email": "b"}]})),
 )

@@ -18,6 +18,7 @@ from users_service.errors import RecordUnreadable
 
 DUPLICATE_KEY = 1062
 FOREIGN_KEY_MISSING = 1452
+REFERRED_TO = 1451  # by a foreign key of another table
 LOCK_WAIT_TIMEOUT = 1205
 DEADLOCK = 1213
 TOO_LONG = 1406

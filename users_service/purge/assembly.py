@@ -8,10 +8,13 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from chassis.background import repeat
+from chassis.logs import logging
 from users_service.mysql.database import Database
 from users_service.mysql.database_clock import DatabaseClock
 from users_service.purge.service import Purge, PurgeRunning
 from users_service.purge.settings import PurgeSettings
+
+log = logging.get("users_service.purge")
 
 
 def purging(settings: PurgeSettings, database: Database, clock: DatabaseClock) -> Coroutine[Any, Any, NoReturn]:
@@ -25,5 +28,7 @@ def purging(settings: PurgeSettings, database: Database, clock: DatabaseClock) -
         except PurgeRunning:
             # Another process does this round.
             return
+        for table, left in purge.left.items():
+            log.warning("rows left by the purge: other tables refer to them", table=table, rows=left.count)
 
     return repeat("purge", once, lambda: asyncio.sleep(settings.purge_interval_ms / 1000))

@@ -11,14 +11,15 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import CursorResult, TextClause, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.commands.cli import CommandFailed
+from chassis.commands.left import Left
 from chassis.context.statements import named
 from users_service.mysql import locks
 from users_service.mysql.database import Database
-from users_service.mysql.driver_errors import DEADLOCK, LOCK_WAIT_TIMEOUT, error_number
+from users_service.mysql.driver_errors import DEADLOCK, LOCK_WAIT_TIMEOUT, REFERRED_TO, error_number
 
 BATCH: Final = 1_000
 # How long one batch may take, and how often it is tried where live traffic locks the rows.
@@ -52,6 +53,14 @@ class Rule:
         """Return the statement that removes a batch, oldest first: along the index, touching no other rows."""
         return text(f"DELETE FROM {self.table} WHERE {self.column} < :cut ORDER BY {self.column} LIMIT :batch")  # noqa: S608
 
+    def single(self) -> TextClause:
+        """Return the statement that removes one row."""
+        return text(SINGLE.format(table=self.table, column=self.column))
+
+    def next(self) -> TextClause:
+        """Return the statement that reads the next ids, in their order."""
+        return text(NEXT.format(table=self.table, column=self.column))
+
 
 RULES: Final = (
     # The replaced tokens of a session go with it (ON DELETE CASCADE).
@@ -62,6 +71,10 @@ RULES: Final = (
     Rule("attempt_counters", "window_ends_at", kept=timedelta()),
     Rule("idempotency_keys", "created_at", kept=REQUEST_IDS_KEPT),
 )
+
+# By id and time, for rows that must be removed one by one.
+SINGLE: Final = "DELETE FROM {table} WHERE id = :id AND {column} < :cut"
+NEXT: Final = "SELECT id FROM {table} WHERE id > :after AND {column} < :cut ORDER BY id LIMIT :batch"
 
 # Called with the table and the number of rows just removed.
 OnBatch = Callable[[str, int], None]
@@ -75,6 +88,9 @@ class Purge:
         self._database = database
         self._keep = keep
         self._batch = batch
+        # Rows that the last run left, because tables of other systems refer to them, by table.
+        self.left: dict[str, Left] = {}
+        self._held: set[tuple[str, str]] = set()
 
     @named
     async def count(self, now: datetime) -> int:
@@ -86,8 +102,10 @@ class Purge:
     async def run(self, now: datetime, on_batch: OnBatch = lambda _table, _rows: None) -> dict[str, int]:
         """Remove what ended before ``now`` less the time kept, and return how many rows of each table that were.
 
-        Raises PurgeRunning.
+        A row that another system's table refers to is left, counted in ``left``, and holds up no other. Raises
+        PurgeRunning.
         """
+        self.left, self._held = {}, set()
         removed = dict.fromkeys((rule.table for rule in RULES), 0)
         async with self._alone() as connection:
             for rule in RULES:
@@ -103,11 +121,39 @@ class Purge:
         rows = self._batch
         while rows == self._batch:
             started = time.monotonic()
-            rows = await _delete(connection, rule, {"cut": cut, "batch": self._batch})
+            try:
+                rows = await _delete(connection, rule.delete(), {"cut": cut, "batch": self._batch})
+            except IntegrityError as error:
+                if error_number(error) != REFERRED_TO:
+                    raise
+                async for row in self._one_by_one(connection, rule, cut):
+                    yield row
+                return
             yield rows
             if rows == self._batch:
                 # It rests as long as the batch took, so that the server has at least half of its time for others.
                 await asyncio.sleep(time.monotonic() - started)
+
+    async def _one_by_one(self, connection: AsyncConnection, rule: Rule, cut: datetime) -> AsyncIterator[int]:
+        """Remove the rows of a rule, going past those that a foreign key of another system's table holds."""
+        after = ""
+        while ids := await next_ids(connection, rule, {"after": after, "cut": cut, "batch": self._batch}):
+            for id_ in ids:
+                yield await self._one(connection, rule, id_, cut)
+            after = ids[-1]
+
+    async def _one(self, connection: AsyncConnection, rule: Rule, id_: str, cut: datetime) -> int:
+        if (rule.table, id_) in self._held:
+            # By another rule of the table.
+            return 0
+        try:
+            return await _delete(connection, rule.single(), {"id": id_, "cut": cut})
+        except IntegrityError as error:
+            if error_number(error) != REFERRED_TO:
+                raise
+        self._held.add((rule.table, id_))
+        self.left.setdefault(rule.table, Left()).add(id_)
+        return 0
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[AsyncConnection]:
@@ -124,15 +170,26 @@ class Purge:
 
 
 @named
-async def _delete(connection: AsyncConnection, rule: Rule, values: dict[str, Any]) -> int:
+async def _delete(connection: AsyncConnection, statement: TextClause, values: dict[str, Any]) -> int:
     for attempt in range(ATTEMPTS):
         try:
             async with asyncio.timeout(BATCH_SECONDS):
-                result: CursorResult[Any] = await connection.execute(rule.delete(), values)
+                result: CursorResult[Any] = await connection.execute(statement, values)
                 await connection.commit()
                 return result.rowcount
         except OperationalError as error:
             await connection.rollback()
             if error_number(error) not in (DEADLOCK, LOCK_WAIT_TIMEOUT) or attempt + 1 == ATTEMPTS:
                 raise
+        except IntegrityError:
+            await connection.rollback()
+            raise
     raise AssertionError("the last attempt returns or raises")
+
+
+@named
+async def next_ids(connection: AsyncConnection, rule: Rule, values: dict[str, Any]) -> list[str]:
+    """Read the next ids of rows to remove one by one."""
+    found = list((await connection.execute(rule.next(), values)).scalars())
+    await connection.rollback()
+    return found

@@ -17,7 +17,7 @@ from tests.harness.clocks import FrozenClock
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MySQLDatabase, run_mysql
 from tests.harness.statements import holding, query
-from tests.harness.users import BlockingStubs, settings_for, users_service
+from tests.harness.users import BlockingStubs, UsersServer, settings_for, users_service
 from users_service.cli import main
 from users_service.mysql import locks
 from users_service.mysql.database import Database
@@ -179,6 +179,57 @@ def test_the_command_counts_what_it_removed(
         "idempotency_keys: 0",
         "6 rows removed",
     ]
+
+
+def test_a_row_that_other_tables_refer_to_stops_nothing(
+    mysql_server: MySQLServer, mysql_database: MySQLDatabase, fill: Callable[..., None]
+) -> None:
+    """Another system's table may refer to sessions: they stay, are counted and named, and all others go."""
+    fill("past", -2 * DAY, number=5, revoked=-3 * DAY)
+    fill("future", DAY)
+    column = "session_id VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL"
+    statements = [
+        f"CREATE TABLE audit ({column}, FOREIGN KEY (session_id) REFERENCES sessions (id))",
+        "INSERT INTO audit VALUES ('past_0'), ('past_3')",
+    ]
+    run_mysql(mysql_server, statements, database=mysql_database.name)
+    for rows in (3, 0):
+        run = CliRunner().invoke(main, ["purge", "--batch", "2"], env=mysql_database.environment())
+        assert (run.exit_code, run.stdout.splitlines()[0]) == (1, f"sessions: {rows}")
+        told = "2 sessions left: tables that the service does not know refer to them: past_0, past_3"
+        assert run.stderr.splitlines()[-1] == told
+        assert "DELETE" not in run.output
+    run_mysql(mysql_server, ["DROP TABLE audit"], database=mysql_database.name)
+    run = CliRunner().invoke(main, ["purge"], env=mysql_database.environment())
+    assert (run.exit_code, run.stdout.splitlines()[0]) == (0, "sessions: 2")
+
+
+def test_a_purge_whose_clock_is_ahead_removes_nothing_that_lives(mysql_database: MySQLDatabase) -> None:
+    """By the database's clock a session lives on, whatever the process that purges takes for now."""
+    clock, ahead = FrozenClock(), FrozenClock()
+    ahead.advance(30 * DAY)
+    with (
+        users_service(mysql_database, clock) as server,
+        server.channel() as channel,
+        users_service(mysql_database, ahead, clock, purge_interval_ms=50, purge_keep_days=0),
+    ):
+        stubs = BlockingStubs.on(channel)
+        user = stubs.users.CreateUser(user_service_pb2.CreateUserRequest(email="a@example.com")).user
+        kept = stubs.sessions.CreateSession(session_service_pb2.CreateSessionRequest(user_id=user.id))
+        ended = stubs.sessions.CreateSession(
+            session_service_pb2.CreateSessionRequest(user_id=user.id, do_not_remember=True)
+        )
+        clock.advance(2 * DAY)
+        waits_until_gone(server, ended.session.id)
+        assert server.rows("SELECT id FROM sessions") == [(kept.session.id,)]
+
+
+def waits_until_gone(server: UsersServer, session_id: str) -> None:
+    """Wait until a purge has removed a session."""
+    ends = time.monotonic() + 30
+    while server.rows("SELECT 1 FROM sessions WHERE id = %s", session_id):
+        assert time.monotonic() < ends
+        time.sleep(0.05)
 
 
 def test_the_server_purges_by_itself(mysql_database: MySQLDatabase) -> None:

@@ -13,7 +13,7 @@ from chassis.clock import utc_now
 from tests.harness.users import SECRET_KEYS, Stubs, UsersServer, reason
 from users_service.cli import main
 from users_service.mysql.database import Database
-from users_service.sessions.mass_revocation import revoke_everyone
+from users_service.sessions.mass_revocation import Ended, revoke_everyone
 
 
 async def sign_up(users: Stubs, email: str) -> tuple[str, str]:
@@ -68,10 +68,26 @@ async def test_sessions_of_every_batch_end(users: Stubs, users_server: UsersServ
     live = users_server.rows("SELECT COUNT(*) FROM sessions WHERE revoked_at IS NULL")[0][0]
     looked_at: list[int] = []
     async with Database(users_server.settings) as database:
-        assert await revoke_everyone(database, utc_now(), looked_at.append, batch=2) == live >= 7
-        assert await revoke_everyone(database, utc_now(), looked_at.append, batch=2) == 0
+        assert await revoke_everyone(database, utc_now(), looked_at.append, batch=2) == Ended(live)
+        assert live >= 7
+        assert await revoke_everyone(database, utc_now(), looked_at.append, batch=2) == Ended(0)
     assert max(looked_at) == 2
     assert users_server.rows("SELECT COUNT(*) FROM sessions WHERE revoked_at IS NULL") == [(0,)]
+
+
+async def test_a_session_that_others_hold_keeps_no_other_alive(users: Stubs, users_server: UsersServer) -> None:
+    """In an incident all that can end ends; what is locked is named, and ends with the next run."""
+    user_id, _ = await sign_up(users, "held@example.com")
+    made = [await users.sessions.CreateSession(pb.CreateSessionRequest(user_id=user_id)) for _ in range(5)]
+    held = made[2].session.id
+    with users_server.holding("SELECT * FROM sessions WHERE id = %s FOR UPDATE", held):
+        done = await revoke(users_server, "--everyone")
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (1, "5 sessions ended")
+    left = f"1 sessions left: other transactions hold them; run this again: {held}"
+    assert done.stderr.splitlines()[-1] == left
+    assert users_server.rows("SELECT id FROM sessions WHERE revoked_at IS NULL") == [(held,)]
+    done = await revoke(users_server, "--everyone")
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "1 sessions ended")
 
 
 @pytest.mark.parametrize("arguments", [[], ["--user", "user_1", "--everyone"]])
