@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from asyncio import Task
+    from collections.abc import Awaitable, Callable
 
     from chassis.errors import ServiceError
 
@@ -29,6 +30,8 @@ class Call:
     limit in seconds, None for streams. ``repeats_id``: the request id is the caller's own, and every answer
     repeats it; one that we made up is sent only with errors, where people quote it.
     ``received``: its message has arrived. ``ended_by``: the error for which the server has cancelled ``task``.
+    ``writing``: of a stream, it waits for its caller to take what was written. ``ending``: lets a stream be counted out
+    and logged, with an error, before its handler has ended.
     ``caller``: the name of who calls, as proven to a gate (``chassis.interceptors.gates``); None: nobody has asked yet.
     """
 
@@ -40,11 +43,13 @@ class Call:
     span: Any = None
     trace_id = ""
     context: Any = None
+    ending: Callable[[ServiceError], None] | None = None
     ended_by: type[ServiceError] | None = None
     reason = ""
     received = False
     repeats_id = False
     task: Task[Any] | None = None
+    writing = False
 
     def __init__(self, method: str, metadata: Any) -> None:
         self.method = method
@@ -62,7 +67,7 @@ class Call:
         The task holds this record in its context, so keeping the task here would make a cycle of every
         call, which only the garbage collector could free.
         """
-        self.context = self.metadata = self.task = self.cap = None
+        self.context = self.metadata = self.task = self.cap = self.ending = None
 
     def remaining(self) -> float | None:
         """Return the seconds until the caller's deadline or the cap; None when there is neither."""
@@ -77,6 +82,20 @@ _current: Final[ContextVar[Call | None]] = ContextVar("call", default=None)
 
 enter: Final = _current.set
 current: Final = _current.get
+
+
+def noting_writes(write: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+    """Return the ``write`` of a stream such that the current call knows when it waits for its caller (``writing``)."""
+    call = _current.get()
+    if call is None:
+        return write
+
+    async def noted(response: Any) -> None:
+        call.writing = True
+        await write(response)
+        call.writing = False
+
+    return noted
 
 
 def request_id() -> str:

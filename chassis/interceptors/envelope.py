@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from grpc.aio import EOF
 
 from chassis.context import calls
 from chassis.context.calls import REQUEST_ID_KEY, Call
-from chassis.errors import InvalidFields
+from chassis.errors import InvalidFields, ServiceError
 from chassis.interceptors import Context, Handler, Method
-from chassis.interceptors.errors import fail
+from chassis.interceptors.errors import fail, note
 from chassis.interceptors.gates import Gate, GateCheck, bind
 from chassis.interceptors.in_flight import InFlight
+from chassis.slices import Slices
 
 # Called with every call that has ended; used for the access log and metrics.
 Observer = Callable[[Call], None]
@@ -28,7 +29,32 @@ Prepare = Callable[[bytes], Any]
 Encode = Callable[[Any], bytes]
 # gRPC reports that a caller has gone by the end of its messages and by a cancellation, which may come a moment later.
 _GONE_SECONDS: Final = 0.01
+# A request of so many bytes is one of many items, which take protovalidate 10 µs each.
+LARGE_BYTES: Final = 16_384
 _Serve = Callable[[Call, Any, Context], Awaitable[None]]
+
+
+class _Ending:
+    """Counts a stream out and tells the observers, once: when its work has ended, whoever still has to take what of it.
+
+    The status of a stream waits behind what its caller has not taken, for as long as the connection lives.
+    """
+
+    __slots__ = ("_call", "_endings", "_over")
+
+    def __init__(self, call: Call, endings: Sequence[Observer]) -> None:
+        self._call = call
+        self._endings = endings
+        self._over = False
+
+    def __call__(self, error: ServiceError | None = None) -> None:
+        if self._over:
+            return
+        self._over = True
+        if error is not None:
+            note(self._call, error)
+        for end in self._endings:
+            end(self._call)
 
 
 @dataclass(frozen=True)
@@ -46,6 +72,8 @@ class Envelope:
     begin: Observer | None = None
     # What may refuse a call that was admitted, by its headers alone.
     gates: Sequence[Gate] = ()
+    # One large request is decoded and checked in a turn of the loop.
+    slices: Slices = field(default_factory=Slices)
 
     def unary(self, method: Method, prepare: Prepare, handler: Handler, encode: Encode) -> Handler:
         """Wrap a unary handler; the cap on its duration applies."""
@@ -60,7 +88,10 @@ class Envelope:
                 if (request := await context.read()) is EOF:
                     await _without_message()
                 call.received = True
-                return encode(await handler(prepare(request), context))
+                if len(request) < LARGE_BYTES:
+                    return encode(await handler(prepare(request), context))
+                (message,) = await self.slices.map(prepare, (request,))
+                return encode(await handler(message, context))
             except BaseException as error:  # noqa: BLE001 - fail() re-raises what it does not map
                 await fail(call, context, error)
             finally:
@@ -96,15 +127,15 @@ class Envelope:
 
         async def handle(requests: Any, context: Context) -> None:
             call = entered(context)
+            ending = call.ending = _Ending(call, endings)
             try:
                 for check in checks:
                     check(call)
                 await serve(call, requests, context)
             except BaseException as error:  # noqa: BLE001 - fail() re-raises what it does not map
-                await fail(call, context, error)
-            finally:
-                for end in endings:
-                    end(call)
+                await fail(call, context, error, ending)
+            else:
+                ending()
 
         return handle
 

@@ -7,6 +7,7 @@ all. Cancellation and an abort that already happened pass untouched.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import NoReturn
 
 import grpc
@@ -19,25 +20,38 @@ from chassis.interceptors.status import DETAILS_KEY, code_of, to_status
 from chassis.logs import logging
 
 
-async def fail(call: Call, context: Context, error: BaseException) -> NoReturn:
-    """End a call with the status of ``error``; raises AbortError, or ``error`` itself."""
-    if isinstance(error, ServiceError):
-        await _abort(call, context, error)
+async def fail(
+    call: Call, context: Context, error: BaseException, ended: Callable[[], None] = lambda: None
+) -> NoReturn:
+    """End a call with the status of ``error``; raises AbortError, or ``error`` itself.
+
+    ``ended``: called once the outcome is noted, before the caller takes the status, which may be never.
+    """
     if isinstance(error, asyncio.CancelledError) and (cause := taken_back(call)) is not None:
-        await _abort(call, context, cause())
+        error = cause()
     if isinstance(error, grpc.aio.AbortError) or not isinstance(error, Exception):
         call.code = "ABORTED_BY_HANDLER" if isinstance(error, Exception) else "CANCELLED"
+        ended()
         raise error
-    if context.cancelled():
-        # The caller went while the answer was being written, which gRPC reports by an error of its own.
-        call.code = "CANCELLED"
-        raise asyncio.CancelledError from error
-    logging.get("chassis.errors").error("unexpected error", method=call.method, exc_info=error)
-    await _abort(call, context, InternalError())
+    if not isinstance(error, ServiceError):
+        if context.cancelled():
+            # The caller went while the answer was being written, which gRPC reports by an error of its own.
+            call.code = "CANCELLED"
+            ended()
+            raise asyncio.CancelledError from error
+        logging.get("chassis.errors").error("unexpected error", method=call.method, exc_info=error)
+        error = InternalError()
+    note(call, error)
+    ended()
+    await _abort(call, context, error)
+
+
+def note(call: Call, error: ServiceError) -> None:
+    """Note an error as the outcome of a call."""
+    call.code, call.reason = code_of(error).name, error.reason
 
 
 async def _abort(call: Call, context: Context, error: ServiceError) -> NoReturn:
-    code, status = code_of(error), to_status(error, call.request_id)
-    call.code, call.reason = code.name, error.reason
+    status = to_status(error, call.request_id)
     metadata = ((DETAILS_KEY, status.SerializeToString()), (REQUEST_ID_KEY, call.request_id))
-    await context.abort(code, status.message, metadata)
+    await context.abort(code_of(error), status.message, metadata)

@@ -40,6 +40,11 @@ class InFlight:
         return len(self._unary) + len(self._streams)
 
     @property
+    def working(self) -> int:
+        """Return the number of those that do more than wait for their callers to take what was written."""
+        return len(self._unary) + sum(not call.writing for call in self._streams)
+
+    @property
     def now(self) -> dict[str, int]:
         """Return the calls being served now, by kind."""
         return {"unary": len(self._unary), "stream": len(self._streams)}

@@ -152,8 +152,9 @@ def writing(stream: Callable[[Any, Context], Any]) -> Handler:
         return stream
 
     async def handle(request: Any, context: Context) -> None:
+        write = calls.noting_writes(context.write)
         async with aclosing(stream(request, context)) as responses:
             async for response in responses:
-                await context.write(response)
+                await write(response)
 
     return handle

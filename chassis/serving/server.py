@@ -26,6 +26,9 @@ from chassis.settings import ServerSettings
 
 # During the grace: how long calls may still take to send their message.
 UNSENT_SECONDS: Final = 1.0
+# During the grace, once no call works any more: how long callers may still take what was written for them.
+UNTAKEN_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 0.05
 # Of the grace: time for the answers to calls that did not finish.
 _ANSWER_SECONDS: Final = 0.2
 
@@ -132,10 +135,20 @@ class Server:
     async def _leave(self, seconds: float) -> None:
         answering = min(_ANSWER_SECONDS, seconds / 2)
         giving_up = asyncio.get_running_loop().call_later(seconds - answering, self.in_flight.give_up)
+        cutting = asyncio.create_task(self._cut_untaken())
         try:
             await self._listeners.stop(seconds)
         finally:
             giving_up.cancel()
+            await background.end([cutting])
+
+    async def _cut_untaken(self) -> None:
+        """Cut off callers that take nothing, instead of waiting for them to the end of the grace."""
+        idle = 0.0
+        while idle < UNTAKEN_SECONDS:
+            await asyncio.sleep(_LOOK_SECONDS)
+            idle = 0.0 if self.in_flight.working + self._checks.working else idle + _LOOK_SECONDS
+        await self._listeners.cut()
 
     async def _end_background(self) -> None:
         await background.end(self._background)

@@ -56,6 +56,7 @@ def _limits(settings: WatchSettings) -> WatchLimits:
         watchers=settings.watch_max_watchers,
         queue=settings.watch_queue_events,
         patience=settings.watch_patience_ms / 1000,
+        untaken=settings.watch_untaken_ms / 1000,
         catch_ups=settings.watch_max_catch_ups,
         outage=settings.watch_outage_ms / 1000,
     )

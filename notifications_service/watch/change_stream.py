@@ -19,6 +19,7 @@ from notifications_service.mongodb.drivers import Collection
 from notifications_service.notification import schema
 from notifications_service.watch.changes import (
     OPERATIONS,
+    TOO_LARGE,
     ChangeEvent,
     HistoryLost,
     StreamPosition,
@@ -31,6 +32,16 @@ from notifications_service.watch.changes import (
 # that is too large (10334), as of another system's row of some 16 MB.
 _LOST: Final = frozenset({260, 280, 286, 10334})
 _IMAGES: Final = frozenset({"fullDocument", "fullDocumentBeforeChange"})
+# Bytes of a row of which no more is read than whose it is: no answer can hold it, since a message takes a third at
+# least of what its row takes.
+_TOO_LARGE: Final = 12 * 1024 * 1024
+_SHOWN: Final[Document] = {
+    "$cond": [
+        {"$gt": [{"$bsonSize": "$fullDocument"}, _TOO_LARGE]},
+        {"userId": "$fullDocument.userId", "createdAt": "$fullDocument.createdAt", TOO_LARGE: {"$literal": True}},
+        "$fullDocument",
+    ]
+}
 # Seconds beyond the server's own waiting after which a read counts as failed.
 _STALLED: Final = 5.0
 
@@ -45,8 +56,8 @@ class ChangeStream:
         self._advance()
 
     @named
-    async def next(self) -> ChangeEvent | None:
-        """Return the next event that concerns a notification; None when none came within the server's wait.
+    async def next(self) -> tuple[ChangeEvent, ...] | None:
+        """Return the changes of the next event, which may concern nobody; None when none came in the server's wait.
 
         Raises ``HistoryLost`` and the driver's errors.
         """
@@ -56,9 +67,10 @@ class ChangeStream:
                 event: Any = await self._stream.try_next()
         before = self.position
         self._advance()
-        change = None if event is None else parse(_inflated(event))
+        if event is None:
+            return None
         # The stream begins with all events at the time of its position, some of which may have been read before.
-        return None if change is None or change.position <= before else change
+        return tuple(change for change in parse(_inflated(event)) if change.position > before)
 
     def _advance(self) -> None:
         position = position_of(self._stream.resume_token)
@@ -134,6 +146,9 @@ def _history_errors() -> Iterator[None]:
 
 def _pipeline(match: Document | None) -> list[Document]:
     operations: Document = {"operationType": {"$in": list(OPERATIONS)}}
-    stages = [operations] if match is None else [operations, match]
-    kept = ("operationType", "clusterTime", "documentKey", "fullDocument", "fullDocumentBeforeChange.userId")
-    return [*({"$match": stage} for stage in stages), {"$project": dict.fromkeys(kept, 1)}]
+    kept = ("operationType", "clusterTime", "documentKey", "fullDocumentBeforeChange.userId")
+    shown: Document = dict.fromkeys(kept, 1) | {"fullDocument": _SHOWN}
+    stages: list[Document] = [{"$match": operations}, {"$project": shown}]
+    # Behind the projection, because the server matches documents of 16 MiB at most, and a change may have two images
+    # that together are larger. It is a computed one, so that the server does not change the order.
+    return stages if match is None else [*stages, {"$match": match}]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, NewType
@@ -26,7 +26,7 @@ class ChangeKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ChangeEvent:
-    """One change event; ``document`` is the notification right after it, None when it was deleted.
+    """One change to a user's notification; ``document`` is the notification right after it, None when it was deleted.
 
     ``at`` is the cluster time of its commit; events of one transaction share it.
     """
@@ -53,6 +53,10 @@ class ResumePoint:
     def covers(self, position: StreamPosition, at: Timestamp) -> bool:
         """Whether the event is before this point."""
         return position <= self.position or (self.floor is not None and at <= self.floor)
+
+
+# True in an image of which only the owner was read.
+TOO_LARGE: Final = "tooLarge"
 
 
 class HistoryLost(Exception):
@@ -94,19 +98,37 @@ def before(time: Timestamp) -> StreamPosition:
     return StreamPosition(_TIME.pack(_TIME_BYTE, time.time, time.inc).hex().upper())
 
 
-def parse(event: Mapping[str, Any]) -> ChangeEvent | None:
-    """Convert an event of the driver; None when it concerns no notification of anyone.
+def parse(event: Mapping[str, Any]) -> tuple[ChangeEvent, ...]:
+    """Convert an event of the driver: a change for each user whom it concerns, who may be none.
 
-    Raises ``HistoryLost`` when the collection is gone or the event does not say whose notification it was.
+    A row that went from one user to another is a deletion for the one and a creation for the other. Raises
+    ``HistoryLost`` when the collection is gone or the event does not say whose notification it was.
     """
     kind = _KINDS.get(event["operationType"])
     if kind is None:
         raise HistoryLost("the collection was dropped or renamed")
-    document = event.get("fullDocument")
-    owned = document or event.get("fullDocumentBeforeChange")
-    if owned is None or (document is None and kind is not ChangeKind.DELETED):
+    document, before = event.get("fullDocument"), event.get("fullDocumentBeforeChange")
+    if (before if kind is ChangeKind.DELETED else document) is None:
         raise HistoryLost("the change has no image: changeStreamPreAndPostImages is off, or it is too long ago")
-    position, identity, user_id = position_of(event["_id"]), event["documentKey"]["_id"], owned.get("userId")
-    if position is None or not isinstance(identity, ObjectId) or not isinstance(user_id, str):
-        return None
-    return ChangeEvent(position, event["clusterTime"], kind, identity, user_id, document)
+    position, identity = position_of(event["_id"]), event["documentKey"]["_id"]
+    if position is None or not isinstance(identity, ObjectId):
+        return ()
+    return tuple(
+        ChangeEvent(position, event["clusterTime"], kind, identity, user_id, found)
+        for user_id, kind, found in _concerned(kind, before, document)
+        if isinstance(user_id, str)
+    )
+
+
+def _concerned(
+    kind: ChangeKind, before: Document | None, document: Document | None
+) -> Iterator[tuple[Any, ChangeKind, Document | None]]:
+    """Yield whom a change concerns, as what, and the notification after it."""
+    old, new = (None if row is None else row.get("userId") for row in (before, document))
+    if kind is ChangeKind.UPDATED and before is not None and old != new:
+        yield old, ChangeKind.DELETED, None
+        yield new, ChangeKind.CREATED, document
+    elif kind is ChangeKind.DELETED:
+        yield old, kind, None
+    else:
+        yield new, kind, document

@@ -12,13 +12,16 @@ from chassis.logs import logging
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification import messages
 from notifications_service.notification.answers import Answers
-from notifications_service.watch.changes import ChangeEvent, ChangeKind, ResumePoint
+from notifications_service.watch.changes import TOO_LARGE, ChangeEvent, ChangeKind, ResumePoint
 from notifications_service.watch.tokens import ResumeTokens
 from notifications_service.watch.watcher import Event
 
 
 class Events:
-    """Makes responses; expired and unreadable notifications are left out, and unreadable ones logged."""
+    """Makes responses; expired and unreadable notifications are left out, and unreadable ones logged.
+
+    To a watcher a notification that becomes unreadable is deleted, as it is to lists and counts.
+    """
 
     def __init__(self, tokens: ResumeTokens, cutoff: Callable[[], datetime], made: Answers) -> None:
         """``cutoff``: the time (naive UTC) up to which notifications are past their retention."""
@@ -28,15 +31,18 @@ class Events:
         self._log = logging.get(__name__)
 
     def of(self, change: ChangeEvent) -> Event | None:
-        """Return the event of a change; None when the notification is unreadable or past its retention."""
+        """Return the event of a change; None for a new notification that is unreadable, or one past its retention."""
         response = pb.WatchNotificationsResponse()
-        if change.kind is ChangeKind.DELETED:
-            response.deleted.id = str(change.id)
+        document = change.document or {}
+        if self._is_expired(document):
+            return None
+        shown = None if change.kind is ChangeKind.DELETED else self._readable(document)
+        if shown is not None:
+            getattr(response, change.kind.value).CopyFrom(shown)
+        elif change.kind is ChangeKind.CREATED:
+            return None
         else:
-            notification = self.notification(change.document or {})
-            if notification is None:
-                return None
-            getattr(response, change.kind.value).CopyFrom(notification)
+            response.deleted.id = str(change.id)
         response.resume_token = self._tokens.issue(change.user_id, ResumePoint(change.position))
         return Event(change.position, change.at, response)
 
@@ -59,10 +65,16 @@ class Events:
 
     def notification(self, document: Document) -> notification_pb2.Notification | None:
         """Convert a document; None when it is unreadable (logged) or past its retention."""
+        return None if self._is_expired(document) else self._readable(document)
+
+    def _is_expired(self, document: Document) -> bool:
         created = document.get("createdAt")
-        if isinstance(created, datetime) and created <= self._cutoff():
-            return None
+        return isinstance(created, datetime) and created <= self._cutoff()
+
+    def _readable(self, document: Document) -> notification_pb2.Notification | None:
         try:
+            if TOO_LARGE in document:
+                raise messages.too_large(document)
             return self._made.one(document)
         except messages.Unreadable as error:
             self._log.warning("notification unreadable", problem=str(error))

@@ -92,8 +92,7 @@ class History:
         match = _concerning(sorter.users, last)
         async with opened(self._database, first, wait=_WAIT, stall=_STALL, match=match) as stream:
             while stream.position < last and sorter.count < self._size:
-                change = await stream.next()
-                if change is not None:
+                for change in await stream.next() or ():
                     sorter.take(change)
             return sorter.parts(stream.position)
 

@@ -196,14 +196,15 @@ class Hub:
             self._ready.set()
             unbroken = 0
             while True:
-                change = await stream.next()
+                found = await stream.next()
                 if asyncio.current_task() not in self._tasks:
                     # It was stopped, and the driver has lost the cancellation (see ``background.end``).
                     raise asyncio.CancelledError
-                self._hand_on(change)
+                for change in found or ():
+                    self._hand_on(change)
                 self.position, self._read_at = stream.position, asyncio.get_running_loop().time()
-                self._at_end = change is None
-                unbroken = 0 if change is None else unbroken + 1
+                self._at_end = found is None
+                unbroken = 0 if found is None else unbroken + 1
                 if unbroken % _BURST == _BURST - 1:
                     # Reading events that have arrived already does not yield to other tasks.
                     await asyncio.sleep(0)
@@ -214,9 +215,7 @@ class Hub:
             self._ready.clear()
             self._end_all(WatchInterrupted)
 
-    def _hand_on(self, change: ChangeEvent | None) -> None:
-        if change is None:
-            return
+    def _hand_on(self, change: ChangeEvent) -> None:
         self.changed_at = change.at
         watchers = self._watchers.get(change.user_id)
         event = self._convert(change) if watchers else None

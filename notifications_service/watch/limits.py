@@ -13,8 +13,9 @@ class WatchLimits:
     watchers: int = 5_000
     # Events that wait for one watcher in memory. Further ones are read again from the database.
     queue: int = 256
-    # How long a watcher whose queue overflowed may take until it is up to date again.
+    # How long a response may wait to be taken by a watcher whose queue has overflowed, and by any other.
     patience: float = 2.0
+    untaken: float = 30.0
     # Streams open at once to read the histories of watchers that resume or fell behind; each takes a connection.
     catch_ups: int = 4
     # Events that each of them holds at a time.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
+from chassis.context import calls
+from chassis.errors import ServiceError
 from notifications_service.watch.errors import TooManyWatchers
 from notifications_service.watch.limits import WatchLimits
 from notifications_service.watch.session import Sources, WatchSession, WriteResponse
+from notifications_service.watch.stalls import Stalls
 from notifications_service.watch.tokens import ResumeTokens
 from notifications_service.watch.watcher import Watcher
 
@@ -24,12 +27,13 @@ class WatchService:
         self._sources = sources
         self._tokens = tokens
         self._limits = limits
-        self._open = 0
+        self._stalls = Stalls(limits)
+        self._open: set[Watcher] = set()
 
     @property
     def watchers(self) -> int:
         """How many watches are open."""
-        return self._open
+        return len(self._open)
 
     @property
     def limit(self) -> int:
@@ -49,30 +53,43 @@ class WatchService:
         """
         start = request.WhichOneof("start")
         place = self._tokens.read(request.user_id, request.resume_token) if start == "resume_token" else None
-        watcher = Watcher(request.user_id, self._limits.queue, self._limits.patience)
+        watcher = Watcher(request.user_id, self._limits.queue)
+        write = self._stalls.guarded(calls.noting_writes(write), watcher, self._giving_up(watcher))
         session = WatchSession(self._sources, watcher, _interval(request), write)
-        with self._admitted():
-            try:
-                await self._sources.hub.join(watcher)
-                if place is not None:
-                    session.start_after(place)
-                elif start == "snapshot":
-                    await session.start_with_snapshot(request.snapshot.limit)
-                else:
-                    await session.start_now()
-                await session.run()
-            finally:
-                self._sources.hub.leave(watcher)
+        with self._admitted(watcher):
+            await self._sources.hub.join(watcher)
+            if place is not None:
+                session.start_after(place)
+            elif start == "snapshot":
+                await session.start_with_snapshot(request.snapshot.limit)
+            else:
+                await session.start_now()
+            await session.run()
 
     @contextmanager
-    def _admitted(self) -> Iterator[None]:
-        if self._open >= self._limits.watchers:
+    def _admitted(self, watcher: Watcher) -> Iterator[None]:
+        if len(self._open) >= self._limits.watchers:
             raise TooManyWatchers
-        self._open += 1
+        self._open.add(watcher)
         try:
             yield
         finally:
-            self._open -= 1
+            self._leave(watcher)
+
+    def _leave(self, watcher: Watcher) -> None:
+        """Free the place of a watcher, also where its call still waits for its caller."""
+        self._open.discard(watcher)
+        self._sources.hub.leave(watcher)
+
+    def _giving_up(self, watcher: Watcher) -> Callable[[ServiceError], None]:
+        call = calls.current()
+
+        def give_up(error: ServiceError) -> None:
+            self._leave(watcher)
+            if call is not None and call.ending is not None:
+                call.ending(error)
+
+        return give_up
 
 
 def _interval(request: pb.WatchNotificationsRequest) -> float:

@@ -17,7 +17,9 @@ class WatchSettings(FeatureSettings):
     watch_queue_events: Annotated[int, Field(ge=1)] = 256
     """Events that wait for one watcher in memory."""
     watch_patience_ms: Annotated[Milliseconds, Field(ge=1)] = 2_000
-    """How long a watcher whose queue ran over may go on without being up to date."""
+    """How long a watcher whose queue ran over may leave a single event untaken."""
+    watch_untaken_ms: Annotated[Milliseconds, Field(ge=1)] = 30_000
+    """How long any other may: then it reads nothing at all."""
     watch_max_catch_ups: Annotated[int, Field(ge=1, le=100)] = 4
     """Histories read at once for watchers that resume."""
     watch_outage_ms: Annotated[Milliseconds, Field(ge=1)] = 30_000

@@ -11,7 +11,7 @@ from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from chassis.errors import ServiceError
 from notifications_service.watch.changes import StreamPosition
-from notifications_service.watch.errors import WatcherTooSlow
+from notifications_service.watch.errors import WatchInterrupted
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,32 +31,30 @@ class Watcher:
     """
 
     __slots__ = (
-        "_current_at",
         "_error",
         "_limit",
         "_loop",
-        "_patience",
         "_queue",
         "_waiter",
         "behind",
         "ended",
         "joined_at",
+        "settled",
         "user_id",
     )
 
-    def __init__(self, user_id: str, limit: int, patience: float) -> None:
+    def __init__(self, user_id: str, limit: int) -> None:
         self.user_id = user_id
         self.joined_at = StreamPosition("")
         self.behind = False
+        # Whether it has been up to date once: a snapshot, or a long history, may take its time.
+        self.settled = False
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._error: type[ServiceError] | None = None
         self._limit = limit
-        self._patience = patience
         self._queue: deque[Event] = deque()
         self._waiter: asyncio.Future[None] | None = None
-        # When it was last up to date; None until it first is.
-        self._current_at: float | None = None
 
     def join(self, position: StreamPosition) -> None:
         """Begin to take events after a position of the shared stream."""
@@ -82,17 +80,19 @@ class Watcher:
             self.ended.set_result(None)
         self._wake()
 
+    def error(self) -> ServiceError:
+        """Return the error that has ended the watch."""
+        return (self._error or WatchInterrupted)()
+
     def check(self) -> None:
-        """Raise the error that ends the watch, if there is one: the hub's, or ``WatcherTooSlow``."""
+        """Raise the error that ends the watch, if there is one."""
         if self._error is not None:
             raise self._error
-        if self.behind and self._current_at is not None and self._loop.time() - self._current_at > self._patience:
-            raise WatcherTooSlow
 
     async def next(self, timeout: float) -> Event | None:  # noqa: ASYNC109 - a timer is cheaper than a scope
         """Return the next event; None when none came in ``timeout`` seconds or the watcher is behind."""
         if not self._queue and not self.behind and self._error is None:
-            self._current_at = self._loop.time()
+            self.settled = True
             await self._wait(timeout)
         self.check()
         return self._queue.popleft() if self._queue else None

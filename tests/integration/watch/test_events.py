@@ -116,6 +116,41 @@ async def test_unreadable_and_expired_rows_are_left_out(notifications: Notificat
         assert await watch.change() == ("created", good.id)
 
 
+async def test_a_row_that_goes_to_another_user_is_deleted_for_the_one_and_created_for_the_other(
+    notifications: Notifications, user_id: str, rows: Any
+) -> None:
+    """By an update or a replacement: the screen of the one shows it no longer, and that of the other shows it."""
+    feed, other = notifications.feed, f"{user_id}_other"
+    async with watching(feed, user_id) as old, watching(feed, other) as new:
+        token = old.token
+        made = await create(feed, user_id)
+        row = await rows.find_one({"_id": ObjectId(made.id)})
+        await rows.update_one({"_id": row["_id"]}, {"$set": {"userId": other}})
+        await rows.replace_one({"_id": row["_id"]}, row)
+        await rows.update_one({"_id": row["_id"]}, {"$set": {"userId": 5}}, bypass_document_validation=True)
+        told = [("created", made.id), ("deleted", made.id), ("created", made.id), ("deleted", made.id)]
+        assert await old.changes(4) == told
+        assert await new.changes(2) == [("created", made.id), ("deleted", made.id)]
+    async with watching(feed, user_id, resume_token=token) as again:
+        assert await again.changes(4) == told
+
+
+@pytest.mark.parametrize("changed", [{"title": 7}, {"data": {"key": ObjectId()}}, {"type": "sms"}])
+async def test_an_update_that_makes_a_row_unreadable_is_a_deletion(
+    notifications: Notifications, user_id: str, rows: Any, changed: dict[str, Any]
+) -> None:
+    """A watcher's screen shows no longer what lists leave out; once it can be read again, it is told as changed."""
+    feed = notifications.feed
+    async with watching(feed, user_id) as watch:
+        made = await create(feed, user_id)
+        key = {"_id": ObjectId(made.id)}
+        row = await rows.find_one(key)
+        await rows.update_one(key, {"$set": changed}, bypass_document_validation=True)
+        assert await watch.changes(2) == [("created", made.id), ("deleted", made.id)]
+        await rows.replace_one(key, row)
+        assert (await watch.content()).updated == made
+
+
 async def test_heartbeats_come_while_nothing_happens(notifications: Notifications, user_id: str) -> None:
     """The first event of a watch is a heartbeat, and then one follows per interval, each with a token."""
     loop = asyncio.get_running_loop()

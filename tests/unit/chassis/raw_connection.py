@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from hpack import Decoder, Encoder
 
 from tests.bench import http2
-from tests.bench.http2 import FrameReader, Kind
+from tests.bench.http2 import FrameReader, Kind, Setting
 
 VALIDATE = b"/vibework.users.v1.SessionService/ValidateSession"
 WATCH = b"/vibework.notifications.v1.NotificationService/WatchNotifications"
@@ -20,9 +20,10 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class RawConnection:
-    """A connection that sends what it is told to, and answers nothing but the server's settings."""
+    """A connection that sends what it is told to, and answers nothing but the server's settings, and pings if told."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, pings: bool = False) -> None:
+        self._pings = pings
         self._reader, self._writer = reader, writer
         self._frames, self._decoder, self._encoder = FrameReader(), Decoder(), Encoder()
         self._next = 1
@@ -58,6 +59,10 @@ class RawConnection:
             await self._read()
         return self._answers[stream]
 
+    def answered(self, stream: int) -> dict[str, str]:
+        """Return what has come of a call's answer until now."""
+        return self._answers.get(stream, {})
+
     async def closed(self) -> None:
         """Wait until the server has closed the connection."""
         while True:
@@ -71,6 +76,8 @@ class RawConnection:
         if not data:
             raise EOFError("the server has closed the connection")
         for frame in self._frames.feed(data):
+            if self._pings and frame.kind == Kind.PING and not frame.flags & http2.ACK:
+                self.send(http2.frame(Kind.PING, http2.ACK, 0, frame.payload))
             answer = self._answers.setdefault(frame.stream, {})
             if frame.kind == Kind.HEADERS:
                 answer.update((str(name), str(value)) for name, value in self._decoder.decode(frame.payload))
@@ -79,11 +86,17 @@ class RawConnection:
 
 
 @asynccontextmanager
-async def connected(port: int, *, acknowledging: bool = True) -> AsyncIterator[RawConnection]:
-    """Connect to a server on this machine; ``acknowledging``: tell it that its settings are known."""
+async def connected(
+    port: int, *, acknowledging: bool = True, pings: bool = False, window: int = http2.DEFAULT_WINDOW
+) -> AsyncIterator[RawConnection]:
+    """Connect to a server on this machine.
+
+    ``acknowledging``: tell it that its settings are known; ``pings``: answer those that are read; ``window``: bytes
+    that it may send on each stream.
+    """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    connection = RawConnection(reader, writer)
-    connection.send(http2.PREFACE + http2.settings({}))
+    connection = RawConnection(reader, writer, pings=pings)
+    connection.send(http2.PREFACE + http2.settings({Setting.INITIAL_WINDOW_SIZE: window}))
     if acknowledging:
         connection.send(http2.frame(Kind.SETTINGS, http2.ACK, 0))
     try:

@@ -50,8 +50,7 @@ def test_a_place_covers_what_lies_before_it_and_all_up_to_its_floor() -> None:
 def test_changes_carry_the_document(operation: str, kind: ChangeKind) -> None:
     """The document as it was right after the change comes with it, and says whose it is."""
     document = {"userId": "u", "title": "t"}
-    change = changes.parse(event(operation, fullDocument=document))
-    assert change is not None
+    (change,) = changes.parse(event(operation, fullDocument=document))
     assert (change.kind, change.user_id, change.document, change.position, change.at) == (
         kind,
         "u",
@@ -63,8 +62,7 @@ def test_changes_carry_the_document(operation: str, kind: ChangeKind) -> None:
 
 def test_deletions_are_routed_by_the_image_before_them() -> None:
     """A deleted notification's user is known from its image."""
-    change = changes.parse(event("delete", fullDocumentBeforeChange={"userId": "u"}))
-    assert change is not None
+    (change,) = changes.parse(event("delete", fullDocumentBeforeChange={"userId": "u"}))
     assert (change.kind, change.user_id, change.document) == (ChangeKind.DELETED, "u", None)
 
 
@@ -86,4 +84,24 @@ def test_what_cannot_be_routed_is_lost_history(lost: dict[str, Any]) -> None:
 )
 def test_rows_that_are_no_notifications_concern_nobody(foreign: dict[str, Any]) -> None:
     """A bad row in the collection neither reaches a watcher nor ends the watch."""
-    assert changes.parse(foreign) is None
+    assert changes.parse(foreign) == ()
+
+
+@pytest.mark.parametrize("operation", ["update", "replace"])
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("a", "b", [("a", ChangeKind.DELETED), ("b", ChangeKind.CREATED)]),
+        ("a", 5, [("a", ChangeKind.DELETED)]),
+        (["a", "b"], "b", [("b", ChangeKind.CREATED)]),
+        (None, "b", [("b", ChangeKind.CREATED)]),
+        ("a", "a", [("a", ChangeKind.UPDATED)]),
+    ],
+)
+def test_a_row_that_goes_to_another_user_concerns_both(
+    operation: str, before: Any, after: Any, expected: list[tuple[str, ChangeKind]]
+) -> None:
+    """It is gone for the one and new to the other, at one position; who is no user hears nothing."""
+    found = changes.parse(event(operation, fullDocument={"userId": after}, fullDocumentBeforeChange={"userId": before}))
+    assert [(change.user_id, change.kind) for change in found] == expected
+    assert all((change.document is None) is (change.kind is ChangeKind.DELETED) for change in found)

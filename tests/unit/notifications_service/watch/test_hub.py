@@ -48,13 +48,13 @@ class Script:
         finally:
             self.closed += 1
 
-    async def next(self) -> ChangeEvent:
+    async def next(self) -> tuple[ChangeEvent, ...]:
         """Bring the next item."""
         item = await self.items.get()
         if isinstance(item, Exception):
             raise item
         self.position = item.position
-        return item
+        return (item,)
 
     def convert(self, change: ChangeEvent) -> Event:
         """Note what was converted."""
@@ -98,7 +98,7 @@ async def make(script: Script) -> AsyncIterator[Callable[..., Hub]]:
 
 async def joined(hub: Hub, user_id: str = "u", limit: int = 10) -> Watcher:
     """Return a watcher that has joined."""
-    watcher = Watcher(user_id, limit, patience=10)
+    watcher = Watcher(user_id, limit)
     await hub.join(watcher)
     return watcher
 
@@ -219,10 +219,10 @@ async def test_a_watcher_in_time_keeps_the_stream_open(script: Script, make: Any
 async def test_one_that_leaves_while_another_joins_does_not_close_the_stream(script: Script, make: Any) -> None:
     """The stream of those who stay is not closed under them."""
     hub = make(WatchLimits(linger=0.02))
-    staying = Watcher("u", 10, patience=10)
+    staying = Watcher("u", 10)
     joining = asyncio.create_task(hub.join(staying))
     await asyncio.sleep(0)
-    hub.leave(Watcher("u", 10, patience=10))
+    hub.leave(Watcher("u", 10))
     await joining
     await asyncio.sleep(0.06)
     script.items.put_nowait(change(1))

@@ -10,7 +10,7 @@ from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from chassis.errors import ShuttingDown
 from notifications_service.watch.changes import StreamPosition
-from notifications_service.watch.errors import WatcherTooSlow, WatchInterrupted
+from notifications_service.watch.errors import WatchInterrupted
 from notifications_service.watch.watcher import Event, Watcher
 
 
@@ -21,7 +21,7 @@ def events(count: int) -> list[Event]:
 
 async def test_events_come_out_in_order_and_wake_the_reader() -> None:
     """A reader that waits gets what is offered, first in, first out."""
-    watcher = Watcher("u", limit=10, patience=1)
+    watcher = Watcher("u", limit=10)
     reading = asyncio.create_task(watcher.next(10))
     await asyncio.sleep(0)
     offered = events(3)
@@ -32,12 +32,12 @@ async def test_events_come_out_in_order_and_wake_the_reader() -> None:
 
 async def test_nothing_in_time_is_none() -> None:
     """The wait for an event ends with the time given, for a heartbeat."""
-    assert await Watcher("u", limit=1, patience=1).next(0.01) is None
+    assert await Watcher("u", limit=1).next(0.01) is None
 
 
 async def test_a_full_queue_puts_the_watcher_behind_until_it_joins_again() -> None:
     """What it holds is handed out; nothing is taken in, so that no event is missing in the middle."""
-    watcher = Watcher("u", limit=2, patience=60)
+    watcher = Watcher("u", limit=2)
     first, second, third, fourth = events(4)
     assert [watcher.offer(event) for event in (first, second, third)] == [True, True, False]
     assert await watcher.next(1) is first
@@ -49,30 +49,9 @@ async def test_a_full_queue_puts_the_watcher_behind_until_it_joins_again() -> No
     assert await watcher.next(1) is fourth
 
 
-async def test_who_stays_behind_too_long_is_too_slow() -> None:
-    """Behind for longer than the patience, counted from when it was last up to date."""
-    watcher = Watcher("u", limit=1, patience=0.05)
-    assert await watcher.next(0.001) is None
-    for event in events(2):
-        watcher.offer(event)
-    watcher.check()
-    await asyncio.sleep(0.06)
-    with pytest.raises(WatcherTooSlow):
-        watcher.check()
-
-
-async def test_who_has_not_been_up_to_date_yet_is_not_too_slow() -> None:
-    """A snapshot or a long history may take its time."""
-    watcher = Watcher("u", limit=1, patience=0.0)
-    for event in events(2):
-        watcher.offer(event)
-    await asyncio.sleep(0.01)
-    watcher.check()
-
-
 async def test_an_end_reaches_a_waiting_reader_at_once_and_stays() -> None:
     """The first reason counts, and what is queued is dropped: the last token handed out lies before it."""
-    watcher = Watcher("u", limit=5, patience=1)
+    watcher = Watcher("u", limit=5)
     reading = asyncio.create_task(watcher.next(60))
     await asyncio.sleep(0)
     watcher.end(ShuttingDown)
@@ -87,7 +66,7 @@ async def test_an_end_reaches_a_waiting_reader_at_once_and_stays() -> None:
 
 async def test_a_cancelled_reader_leaves_no_timer() -> None:
     """A call that is cancelled while it waits cleans up after itself."""
-    watcher = Watcher("u", limit=5, patience=1)
+    watcher = Watcher("u", limit=5)
     reading = asyncio.create_task(watcher.next(60))
     await asyncio.sleep(0)
     reading.cancel()
