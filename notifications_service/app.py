@@ -16,6 +16,7 @@ from chassis.schema import SchemaLacking
 from chassis.serving.lifecycle import Scope, StartFailed
 from chassis.serving.registration import Registration
 from chassis.serving.server import Server, build_server
+from chassis.slices import Slices
 from chassis.telemetry.start import Telemetry
 from chassis.telemetry.start import start as start_telemetry
 from notifications_service.clock import MillisecondClock, in_milliseconds
@@ -77,7 +78,10 @@ async def _services(
     lists, counts = new_readers(settings, database, telemetry.registry)
     repository = FeedRepository(database, retention, now, lists=lists, counts=counts)
     timeout = settings.mongodb_query_timeout_ms / 1000
-    service = feed.new_service(database, repository, recipients, now, query_timeout=timeout)
+    slices = Slices()
+    service = feed.new_service(
+        database, repository, recipients, now, query_timeout=timeout, slices=slices, stopping=scope.draining.is_set
+    )
     made = Answers(min(settings.grpc_max_message_bytes, CLIENT_MESSAGE_BYTES))
     watches = await open_watches(
         settings,
@@ -91,7 +95,7 @@ async def _services(
     )
     largest = settings.grpc_max_message_bytes
     return (
-        feed.assemble(service, watches, made, keyring=keyring, clock=now, max_message_bytes=largest),
+        feed.assemble(service, watches, made, keyring=keyring, clock=now, max_message_bytes=largest, slices=slices),
         (
             delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server,
             unbuilt(delivery_service_pb2_grpc.DeliveryServiceServicer),

@@ -14,6 +14,7 @@ from chassis.keyring import Keyring
 from chassis.serving.lifecycle import Scope
 from chassis.serving.registration import Registration
 from chassis.serving.server import Server, build_server
+from chassis.slices import Slices
 from chassis.telemetry.start import Telemetry
 from chassis.telemetry.start import start as start_telemetry
 from users_service.accounts import assembly as accounts
@@ -71,11 +72,13 @@ async def _parts(
         pages=by_time_and_id(PageTokens(keyring)),
         clock=clock,
         database_clock=database_clock,
+        slices=Slices(),
+        stopping=scope.draining.is_set,
     )
 
 
 def _services(settings: Settings, parts: Parts, relay: Relay) -> tuple[Registration, ...]:
-    reads = UserReads(parts.database)
+    reads = UserReads(parts.database, parts.slices)
     attempts = Attempts.of(parts.database, parts.keyring, settings)
     admission = sessions.new_admission(parts)
     session_service = sessions.new_service(parts, admission, reads)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from chassis.clock import Clock
 from chassis.contract.keyset import Pages, TimeAndId
 from chassis.keyring import Keyring
+from chassis.slices import Slices
 from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
 from users_service.mysql.database_clock import DatabaseClock
@@ -27,3 +29,6 @@ class Parts:
     pages: Pages[TimeAndId]
     clock: Clock
     database_clock: DatabaseClock
+    slices: Slices
+    # Whether this process is about to end.
+    stopping: Callable[[], bool]

@@ -80,8 +80,10 @@ def _pages(*, later: bool) -> Send:
     return call
 
 
-def _mark_all(chosen: Filter) -> Send:
-    return lambda e, v: _feed(e, v).mark_all(v.user_id, chosen, v.clock(), Mark.READ.value)
+def _mark_all(chosen: Filter, *, later: bool = False) -> Send:
+    return lambda e, v: _feed(e, v).mark_all(
+        v.user_id, chosen, v.clock(), Mark.READ.value, v.position if later else None
+    )
 
 
 FEED: Final = (
@@ -102,8 +104,10 @@ FEED: Final = (
     Example("feed.mark", lambda e, v: _feed(e, v).mark(v.user_id, [v.key], Mark.READ.value)),
     Example("feed.mark_all", _mark_all(filters.EVERYTHING)),
     Example("feed.mark_all", _mark_all(_TYPES), "types and category"),
+    Example("feed.mark_all", _mark_all(filters.EVERYTHING, later=True), "later batch"),
     Example("feed.delete", lambda e, v: _feed(e, v).delete(v.key, {})),
-    Example("feed.delete_of_user", lambda e, v: _feed(e, v).delete_of_user(v.user_id), finds=True),
+    Example("feed.delete_of_user", lambda e, v: _feed(e, v).delete_of_user(v.user_id, visible=True), finds=True),
+    Example("feed.delete_of_user", lambda e, v: _feed(e, v).delete_of_user(v.user_id, visible=False), "what is left"),
 )
 
 

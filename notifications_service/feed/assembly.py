@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from vibework.notifications.v1.notification_service_pb2_grpc import add_NotificationServiceServicer_to_server
 
 from chassis.contract.pagetokens import PageTokens
 from chassis.keyring import Keyring
 from chassis.serving.registration import Registration
+from chassis.slices import Slices
 from notifications_service.clock import MillisecondClock
 from notifications_service.feed.batching import SharedCommands
 from notifications_service.feed.paging import pages_of_the_feed
@@ -29,10 +32,13 @@ def new_service(
     clock: MillisecondClock,
     *,
     query_timeout: float,
+    slices: Slices,
+    stopping: Callable[[], bool],
 ) -> FeedService:
     """Return the feed; ``query_timeout``: seconds that a shared command may take."""
     shared = SharedCommands(repository, query_timeout)
-    return FeedService(database, repository, shared, IdempotencyKeys(database, clock), recipients, clock=clock)
+    keys = IdempotencyKeys(database, clock)
+    return FeedService(database, repository, shared, keys, recipients, clock=clock, slices=slices, stopping=stopping)
 
 
 def assemble(
@@ -43,9 +49,10 @@ def assemble(
     keyring: Keyring,
     clock: MillisecondClock,
     max_message_bytes: int,
+    slices: Slices,
 ) -> Registration:
     """Return NotificationService with its registration."""
     limit = min(max_message_bytes, MAX_BATCH_BYTES)
     pages = pages_of_the_feed(PageTokens(keyring))
-    servicer = NotificationServicer(feed, pages, watches, made=made, max_batch_bytes=limit, clock=clock)
+    servicer = NotificationServicer(feed, pages, watches, made=made, max_batch_bytes=limit, clock=clock, slices=slices)
     return add_NotificationServiceServicer_to_server, servicer

@@ -18,15 +18,16 @@ from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database, QueryResult
 from notifications_service.mongodb.drivers import ClientSession
 from notifications_service.mongodb.secondaries import Reader
-from notifications_service.notification import filters, schema, states, unreadable
+from notifications_service.notification import documents, filters, schema, states, unreadable
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.retention import Retention
 from notifications_service.notification.schema import FEED_INDEX, UNREADABLE_INDEX
 from notifications_service.notification.states import Transition
 
 NEWEST_FIRST: Final = {"createdAt": -1, "_id": -1}
-# Rows that one command deletes: each finishes well within the query timeout.
-DELETE_BATCH: Final = 5_000
+# Rows that one command marks or deletes: it ends well within the query timeout, also on a database that does much else.
+MARK_BATCH: Final = 2_000
+DELETE_BATCH: Final = 2_000
 
 # Unreadable rows that one command looks for: among all users of a count, and then of one user; and how many of them
 # one command subtracts.
@@ -35,6 +36,7 @@ UNREADABLE_BATCH: Final = 10_000
 OFF_BATCH: Final = 10_000
 
 _IDS: Final = {"_id": 1}
+_KEYS: Final = {"_id": 1, "createdAt": 1}
 # Rows without a place in the order of lists: where the user or the time is a list, any element matches, and ids of
 # other types sort before or after all others of their millisecond.
 _LIST_OF_USERS: Final = {"userId": {"$type": "array"}}
@@ -222,10 +224,21 @@ class FeedRepository:
         return await self._mark(query, change, hint="_id_")
 
     @named
-    async def mark_all(self, user_id: str, chosen: Filter, up_to: datetime, change: Transition) -> int:
-        """Move all of a user's notifications that match and were created by ``up_to``; return how many moved."""
-        query = filters.query(user_id, chosen, self._retention.cutoff(), up_to=up_to)
-        return await self._mark(query, change, hint=FEED_INDEX)
+    async def mark_all(
+        self, user_id: str, chosen: Filter, up_to: datetime | None, change: Transition, after: PageKey | None = None
+    ) -> tuple[int, PageKey | None]:
+        """Move a batch of a user's notifications that match to a state, newest first, after the key ``after``.
+
+        ``up_to``: only those created then or before. Returns how many moved, and the key after which the next batch
+        begins; None: there is none.
+        """
+        query = self._query_beyond(user_id, chosen, after, up_to=up_to)
+        query["$and"] = _standing_on(query, change)
+        found = await self._database.find(
+            schema.COLLECTION, query, limit=MARK_BATCH, hint=FEED_INDEX, sort=NEWEST_FIRST, projection=_KEYS
+        )
+        moved = await self.mark(user_id, [row["_id"] for row in found.rows], change) if found.rows else 0
+        return moved, page_key(found.rows[-1]) if len(found.rows) == MARK_BATCH or found.cut else None
 
     @named
     async def delete(self, key: ObjectId, conditions: Document) -> bool:
@@ -235,12 +248,17 @@ class FeedRepository:
         return result.deleted_count == 1
 
     @named
-    async def delete_of_user(self, user_id: str) -> int:
-        """Delete all notifications of a user, in batches; return how many of them were visible."""
-        visible = await self._delete_batches(self._query(user_id, filters.EVERYTHING) | unreadable.PASSED_BY)
+    async def delete_of_user(self, user_id: str, *, visible: bool) -> tuple[int, bool]:
+        """Delete a batch of a user's notifications; return how many went, and whether more may be left.
+
+        ``visible``: only those that lists show; otherwise all, also expired and unreadable ones.
+        """
         # But no row of another system whose list of users contains this one.
-        await self._delete_batches({"userId": user_id, "$nor": [_LIST_OF_USERS]})
-        return visible
+        query: Document = {"userId": user_id, "$nor": [_LIST_OF_USERS]}
+        if visible:
+            query = self._query(user_id, filters.EVERYTHING) | unreadable.PASSED_BY
+        found, gone = await self._database.run(lambda: self._delete_batch(query), query)
+        return gone, found == DELETE_BATCH
 
     def _page(self, user_id: str, chosen: Filter, after: PageKey | None, limit: int) -> list[Document]:
         query = self._query_beyond(user_id, chosen, after)
@@ -248,7 +266,7 @@ class FeedRepository:
 
     async def _mark(self, query: Document, change: Transition, hint: str) -> int:
         # Rows that are in that state already do not match, so the matched rows are those that changed.
-        query["$and"] = [*query.get("$and", ()), *states.one_of(change.sources)] or [{}]
+        query["$and"] = _standing_on(query, change)
         query |= unreadable.PASSED_BY
         at = self._clock()
         update = _pipeline(states.transition(change.target, at), at)
@@ -259,14 +277,6 @@ class FeedRepository:
             lambda: self._rows.update_many(query, update, hint=hint, collation=BYTEWISE), query
         )
 
-    async def _delete_batches(self, query: Document) -> int:
-        deleted = 0
-        while True:
-            found, gone = await self._database.run(lambda: self._delete_batch(query), query)
-            deleted += gone
-            if found < DELETE_BATCH:
-                return deleted
-
     async def _delete_batch(self, query: Document) -> tuple[int, int]:
         """Delete a batch; return how many rows were found, and how many were deleted."""
         rows = self._rows.find(query, _IDS, limit=DELETE_BATCH, hint=FEED_INDEX, collation=BYTEWISE)
@@ -274,8 +284,10 @@ class FeedRepository:
         gone = (await self._rows.delete_many({"_id": {"$in": ids}})).deleted_count if ids else 0
         return len(ids), gone
 
-    def _query_beyond(self, user_id: str, chosen: Filter, after: PageKey | None) -> Document:
-        query = self._query(user_id, chosen)
+    def _query_beyond(
+        self, user_id: str, chosen: Filter, after: PageKey | None, *, up_to: datetime | None = None
+    ) -> Document:
+        query = filters.query(user_id, chosen, self._retention.cutoff(), up_to=up_to)
         query["$nor"] = [*_PLACELESS]
         if after is not None:
             time, key = DatetimeMS(after[0]), after[1]
@@ -296,6 +308,17 @@ class FeedRepository:
         # A row without a date never expires; converting it raises that it is unreadable.
         created = document.get("createdAt")
         return not isinstance(created, datetime) or created > self._retention.cutoff()
+
+
+def page_key(row: Document) -> PageKey:
+    """Return the key after which the next rows begin."""
+    created = row["createdAt"]
+    return documents.milliseconds(created) if isinstance(created, datetime) else int(created), row["_id"]
+
+
+def _standing_on(query: Document, change: Transition) -> list[Document]:
+    """Return the conditions of a query, and that a row stands where the change moves it from."""
+    return [*query.get("$and", ()), *states.one_of(change.sources)] or [{}]
 
 
 def _taken_off(ids: Sequence[Any]) -> Iterator[tuple[Document, str]]:

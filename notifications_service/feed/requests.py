@@ -18,6 +18,7 @@ from vibework.notifications.v1 import notification_pb2, notification_service_pb2
 from chassis.contract.nesting import MAX_LEVELS, too_deep
 from chassis.contract.timestamps import LAST_SECOND
 from chassis.errors import FieldViolation, InvalidFields
+from chassis.slices import Slices
 from notifications_service.clock import MillisecondClock
 from notifications_service.notification import filters
 from notifications_service.notification.answers import answer_too_large
@@ -81,8 +82,11 @@ def draft(user_id: str, content: Content, clock: MillisecondClock, prefix: str =
     return Draft(user_id, content.title, content.message, channel, content.category, data, scheduled)
 
 
-def drafts(
-    request: notification_service_pb2.BatchCreateNotificationsRequest, clock: MillisecondClock, max_bytes: int
+async def drafts(
+    request: notification_service_pb2.BatchCreateNotificationsRequest,
+    clock: MillisecondClock,
+    max_bytes: int,
+    slices: Slices,
 ) -> dict[str, Draft]:
     """Convert a batch: request field that names the user → what is to be created for them.
 
@@ -92,15 +96,16 @@ def drafts(
     if request.WhichOneof("batch") == "fan_out":
         _check_size("fan_out", [request.fan_out.content.ByteSize()] * len(request.fan_out.user_ids), max_bytes)
         template = draft("", request.fan_out.content, clock, "fan_out.content.")
-        return {
-            f"fan_out.user_ids[{number}]": replace(template, user_id=user_id)
-            for number, user_id in enumerate(request.fan_out.user_ids)
-        }
-    _check_size("items", [item.content.ByteSize() for item in request.items.items], max_bytes)
-    return {
-        f"items.items[{number}].user_id": draft(item.user_id, item.content, clock, f"items.items[{number}].content.")
-        for number, item in enumerate(request.items.items)
-    }
+        users = request.fan_out.user_ids
+        made = await slices.map(lambda user_id: replace(template, user_id=user_id), users)
+        return {f"fan_out.user_ids[{number}]": one for number, one in enumerate(made)}
+    items = request.items.items
+    _check_size("items", [item.content.ByteSize() for item in items], max_bytes)
+    made = await slices.map(
+        lambda named: draft(named[1].user_id, named[1].content, clock, f"items.items[{named[0]}].content."),
+        enumerate(items),
+    )
+    return {f"items.items[{number}].user_id": one for number, one in enumerate(made)}
 
 
 def _check_size(field: str, sizes: list[int], max_bytes: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NoReturn, Protocol
@@ -13,10 +13,13 @@ from pymongo.errors import PyMongoError
 
 from chassis.errors import EtagMismatch, ServiceError
 from chassis.logs import logging
+from chassis.pooling import batches
+from chassis.pooling.batches import Batch, Batches, Written
+from chassis.slices import Slices
 from notifications_service.clock import MillisecondClock
 from notifications_service.errors import NotificationNotFound, NotificationUnreadable
 from notifications_service.feed.batching import SharedCommands
-from notifications_service.feed.repository import FeedRepository, PageKey
+from notifications_service.feed.repository import FeedRepository, PageKey, page_key
 from notifications_service.idempotency import IdempotencyKeys, RequestKey
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database
@@ -28,6 +31,7 @@ from notifications_service.notification.states import Mark
 
 # Checks notifications before they are stored, and raises an error for one that must not be.
 CheckDocuments = Callable[[Sequence[Document]], None]
+CheckBatch = Callable[[Sequence[Document]], Awaitable[None]]
 
 
 class RecipientCheck(Protocol):
@@ -46,6 +50,10 @@ def _accept(_: Sequence[Document]) -> None:
     """Refuse nothing."""
 
 
+async def _accept_batch(_: Sequence[Document]) -> None:
+    """Refuse nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Rows in order; ``is_last``: none come after them."""
@@ -57,7 +65,7 @@ class Page:
         """Return the key after which the next page begins if this one shows ``taken`` rows; None: there is none."""
         if self.is_last and taken == len(self.rows):
             return None
-        return _position(self.rows[taken - 1])
+        return page_key(self.rows[taken - 1])
 
 
 class FeedService:
@@ -72,13 +80,18 @@ class FeedService:
         recipients: RecipientCheck,
         *,
         clock: MillisecondClock,
+        slices: Slices,
+        stopping: Callable[[], bool],
     ) -> None:
+        """``stopping``: whether this process is about to end; writes of many rows then answer what they have done."""
         self._database = database
         self._repository = repository
         self._shared = shared
         self._keys = keys
         self._recipients = recipients
         self._clock = clock
+        self._slices = slices
+        self._stopping = stopping
 
     async def create(self, draft: Draft, key: RequestKey | None, check: CheckDocuments = _accept) -> Document:
         """Create a notification, once ``check`` has found that it can be answered.
@@ -91,18 +104,22 @@ class FeedService:
             check([document])
             await self._shared.insert(document)
             return document
-        return (await self.create_batch({"user_id": draft}, key, check))[0]
+
+        async def check_batch(new: Sequence[Document]) -> None:
+            check(new)
+
+        return (await self.create_batch({"user_id": draft}, key, check_batch))[0]
 
     async def create_batch(
-        self, drafts: Mapping[str, Draft], key: RequestKey | None, check: CheckDocuments = _accept
+        self, drafts: Mapping[str, Draft], key: RequestKey | None, check: CheckBatch = _accept_batch
     ) -> Sequence[Document]:
         """Create notifications, all or none (``drafts``: field that names the user → draft); errors as ``create``."""
         if key is not None and (first := await self._keys.answered(key)) is not None:
             return first
         await self._recipients.check({field: draft.user_id for field, draft in drafts.items()})
         at = self._clock()
-        new = [documents.new(draft, at) for draft in drafts.values()]
-        check(new)
+        new = await self._slices.map(lambda draft: documents.new(draft, at), drafts.values())
+        await check(new)
 
         async def write(session: ClientSession) -> None:
             await self._repository.insert_in(session, new)
@@ -176,25 +193,39 @@ class FeedService:
         """Put notifications of a user into a state; return how many were not in it."""
         return await self._repository.mark(user_id, ids, mark.value)
 
-    async def mark_all(self, user_id: str, chosen: Filter, as_of: datetime | None, mark: Mark) -> int:
-        """Put all that match and were there at ``as_of`` into a state; return how many were not in it."""
-        if chosen.is_contradiction:
-            return 0
-        return await self._repository.mark_all(user_id, chosen, as_of or self._clock(), mark.value)
+    async def mark_all(self, user_id: str, chosen: Filter, as_of: datetime | None, mark: Mark) -> Written:
+        """Put all that match into a state; return how many were not in it, and whether time was up before the end.
 
-    async def delete_of_user(self, user_id: str) -> int:
-        """Delete all notifications of a user; return how many there were. May be repeated."""
+        ``as_of``: only those created then or before. May be repeated, and goes on then.
+        """
+        if chosen.is_contradiction:
+            return Written(0)
+        return await batches.write(self._marking(user_id, chosen, as_of, mark), self._stopping)
+
+    async def _marking(self, user_id: str, chosen: Filter, as_of: datetime | None, mark: Mark) -> Batches:
+        # No bound is drawn from this process's clock: another writer's may be ahead of it.
+        changed, after = await self._repository.mark_all(user_id, chosen, as_of, mark.value)
+        while after is not None:
+            yield Batch(changed, is_last=False)
+            changed, after = await self._repository.mark_all(user_id, chosen, as_of, mark.value, after)
+        yield Batch(changed, is_last=True)
+
+    async def delete_of_user(self, user_id: str) -> Written:
+        """Delete all notifications of a user; return how many there were. May be repeated, and goes on then."""
         self._recipients.forget(user_id)
-        return await self._repository.delete_of_user(user_id)
+        return await batches.write(self._deleting(user_id), self._stopping)
+
+    async def _deleting(self, user_id: str) -> Batches:
+        for visible in (True, False):
+            more = True
+            while more:
+                gone, more = await self._repository.delete_of_user(user_id, visible=visible)
+                # Rows that nobody could see are not counted.
+                yield Batch(gone if visible else 0, is_last=not (visible or more))
 
     async def _raise_why(self, key: ObjectId, user_id: str, etag: str) -> NoReturn:
         found = await self.get(key, user_id)
         raise EtagMismatch(documents.etag(found)) if etag else NotificationNotFound(str(key))
-
-
-def _position(row: Document) -> PageKey:
-    created = row["createdAt"]
-    return documents.milliseconds(created) if isinstance(created, datetime) else int(created), row["_id"]
 
 
 def _conditions(user_id: str, etag: str) -> Document | None:

@@ -18,6 +18,7 @@ from chassis.contract.pagetokens import page_size
 from chassis.errors import InvalidFields
 from chassis.interceptors import Context
 from chassis.logs import logging
+from chassis.slices import Slices
 from notifications_service.clock import MillisecondClock
 from notifications_service.errors import NotificationUnreadable
 from notifications_service.feed import requests
@@ -57,6 +58,7 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         made: answers.Answers,
         max_batch_bytes: int,
         clock: MillisecondClock,
+        slices: Slices,
     ) -> None:
         self._service = service
         self._pages = pages
@@ -64,6 +66,7 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         self._answers = made
         self._max_batch_bytes = max_batch_bytes
         self._clock = clock
+        self._slices = slices
 
     async def CreateNotification(
         self, request: pb.CreateNotificationRequest, context: Context
@@ -77,10 +80,10 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         self, request: pb.BatchCreateNotificationsRequest, context: Context
     ) -> pb.BatchCreateNotificationsResponse:
         """Create several notifications, all or none."""
-        drafts = requests.drafts(request, self._clock, self._max_batch_bytes)
-        answer = answers.BatchAnswer(str(request.WhichOneof("batch")), self._max_batch_bytes)
+        drafts = await requests.drafts(request, self._clock, self._max_batch_bytes, self._slices)
+        answer = answers.BatchAnswer(str(request.WhichOneof("batch")), self._max_batch_bytes, self._slices)
         created = await self._service.create_batch(drafts, _key("BatchCreateNotifications", request), answer.fill)
-        return answer.of(created)
+        return await answer.of(created)
 
     async def GetNotification(self, request: pb.GetNotificationRequest, context: Context) -> pb.GetNotificationResponse:
         """Read one notification."""
@@ -138,8 +141,8 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         """Mark all notifications of a user that match."""
         chosen, mark = requests.filter_of(request.filter), requests.mark_of(request.mark)
         as_of = requests.floor(request.as_of) if request.HasField("as_of") else None
-        changed = await self._service.mark_all(request.user_id, chosen, as_of, mark)
-        return pb.MarkAllNotificationsResponse(changed_count=changed)
+        done = await self._service.mark_all(request.user_id, chosen, as_of, mark)
+        return pb.MarkAllNotificationsResponse(changed_count=done.changed, incomplete=done.incomplete)
 
     async def DeleteNotification(
         self, request: pb.DeleteNotificationRequest, context: Context
@@ -152,7 +155,8 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         self, request: pb.DeleteUserNotificationsRequest, context: Context
     ) -> pb.DeleteUserNotificationsResponse:
         """Delete all notifications of a user."""
-        return pb.DeleteUserNotificationsResponse(deleted_count=await self._service.delete_of_user(request.user_id))
+        done = await self._service.delete_of_user(request.user_id)
+        return pb.DeleteUserNotificationsResponse(deleted_count=done.changed, incomplete=done.incomplete)
 
     async def WatchNotifications(  # type: ignore[override] # writes by itself instead of yielding
         self, request: pb.WatchNotificationsRequest, context: Context

@@ -19,6 +19,7 @@ from vibework.notifications.v1.notification_service_pb2 import (
 from chassis.contract import fieldmask
 from chassis.errors import InvalidFields
 from chassis.logs import logging
+from chassis.slices import Slices
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification import messages, states
 from notifications_service.notification.states import State
@@ -147,30 +148,31 @@ class Answers:
 class BatchAnswer:
     """The answer to a batch of creates, made before anything is stored; ``field``: named in the error if too large."""
 
-    def __init__(self, field: str, limit: int) -> None:
+    def __init__(self, field: str, limit: int, slices: Slices) -> None:
         self._field = field
+        self._slices = slices
         self._limit = limit - ENVELOPE_BYTES
         self._new: Sequence[Document] = ()
         self._response = BatchCreateNotificationsResponse()
 
-    def fill(self, new: Sequence[Document]) -> None:
+    async def fill(self, new: Sequence[Document]) -> None:
         """Convert new documents. Raises InvalidFields where the answer is too large to be sent, or to be kept."""
-        self._new, self._response = new, _batch(new)
+        self._new, self._response = new, await self._converted(new)
         if (size := self._response.ByteSize()) > self._limit:
             raise answer_too_large(self._field, size, self._limit)
-        if size > _SURELY_STORED and (stored := sum(len(bson.encode(document)) for document in new)) > _MOST_STORED:
-            raise answer_too_large(self._field, stored, _MOST_STORED)
+        if size > _SURELY_STORED:
+            sizes = await self._slices.map(lambda document: len(bson.encode(document)), new)
+            if (stored := sum(sizes)) > _MOST_STORED:
+                raise answer_too_large(self._field, stored, _MOST_STORED)
 
-    def of(self, created: Sequence[Document]) -> BatchCreateNotificationsResponse:
+    async def of(self, created: Sequence[Document]) -> BatchCreateNotificationsResponse:
         """Return the answer: the one made, or that of an earlier call with the same ``request_id``."""
-        return self._response if created is self._new else _batch(created)
+        return self._response if created is self._new else await self._converted(created)
 
-
-def _batch(rows: Sequence[Document]) -> BatchCreateNotificationsResponse:
-    response = BatchCreateNotificationsResponse()
-    for row in rows:
-        EVERYTHING.append(response.notifications, row)
-    return response
+    async def _converted(self, rows: Sequence[Document]) -> BatchCreateNotificationsResponse:
+        response = BatchCreateNotificationsResponse()
+        await self._slices.map(lambda row: EVERYTHING.append(response.notifications, row), rows)
+        return response
 
 
 def _note(row: Document, error: messages.Unreadable, filled: Filled) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 
 import click
 
 from chassis.clock import utc_now
-from chassis.commands.cli import run
+from chassis.commands.cli import CommandFailed, run
 from chassis.commands.progress import progress
+from chassis.pooling import batches
 from chassis.settings import load
 from users_service.mysql.database import Database
 from users_service.sessions import repository
 from users_service.sessions.mass_revocation import Ended, revoke_everyone
-from users_service.sessions.model import REVOKED
+from users_service.sessions.revocation import revoking
 from users_service.settings import DatabaseSettings
 
 
@@ -40,8 +40,10 @@ async def _revoke(settings: DatabaseSettings, user: str | None) -> Ended:
     async with Database(settings) as database:
         now = utc_now()
         if user is not None:
-            work = partial(repository.revoke_all, user_id=user, now=now, reason=REVOKED)
-            return Ended(await database.transaction(work))
+            done = await batches.write(revoking(database, user, now))
+            if done.incomplete:
+                raise CommandFailed(f"{done.changed} sessions ended, and others are left: run this again")
+            return Ended(done.changed)
         async with database.connection() as connection:
             number = await repository.estimate(connection)
         with progress("sessions", number) as advance:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.slices import Slices
 from users_service.explain.values import Values
 from users_service.mysql.database import Database
 from users_service.mysql.point_reads import PointRead
@@ -40,6 +41,10 @@ class Example:
     rows: Sequence[Any] = ()
 
 
+def _reads(database: Database) -> UserReads:
+    return UserReads(database, Slices())
+
+
 def _list(wanted: Callable[[Values], UserFilter], *, later: bool, descending: bool = True) -> Send:
     def call(connection: AsyncConnection, _database: Database, values: Values) -> Awaitable[Any]:
         after = (values.user.created_at, values.user.id) if later else None
@@ -49,9 +54,9 @@ def _list(wanted: Callable[[Values], UserFilter], *, later: bool, descending: bo
 
 
 USERS: Final = (
-    Example("users.read_by_id", lambda _, d, v: UserReads(d).get(v.user.id)),
-    Example("users.read_by_id", lambda _, d, v: UserReads(d).get_many([v.user.id] * 3 + ["a", "b"]), "several"),
-    Example("users.read_by_email", lambda _, d, v: UserReads(d).get_by_email(v.email)),
+    Example("users.read_by_id", lambda _, d, v: _reads(d).get(v.user.id)),
+    Example("users.read_by_id", lambda _, d, v: _reads(d).get_many([v.user.id] * 3 + ["a", "b"]), "several"),
+    Example("users.read_by_email", lambda _, d, v: _reads(d).get_by_email(v.email)),
     Example("users.insert_user", lambda c, _, v: users.insert_user(c, v.user)),
     Example("users.read_user", lambda c, _, v: users.read_user(c, v.user.id)),
     Example("users.read_user", lambda c, _, v: users.read_user(c, v.user.id, lock=True), "locked"),
@@ -100,6 +105,18 @@ SESSIONS: Final = (
     ),
     Example("sessions.revoke", lambda c, _, v: sessions.revoke(c, v.session.id, v.now, "r", v.session.user_id)),
     Example("sessions.revoke_all", lambda c, _, v: sessions.revoke_all(c, v.session.user_id, v.now, "r", v.session.id)),
+    Example(
+        "sessions.revoke_next",
+        lambda c, _, v: sessions.revoke_next(c, v.session.user_id, v.now, "r", limit=2_000),
+        rows=[SimpleNamespace(id="sess_1", created_at=None)],
+    ),
+    Example(
+        "sessions.revoke_next",
+        lambda c, _, v: sessions.revoke_next(
+            c, v.session.user_id, v.now, "r", limit=2_000, after=(v.now, v.session.id)
+        ),
+        "later batch",
+    ),
     Example("sessions.revoke_between", lambda c, _, v: sessions.revoke_between(c, "", v.session.id, v.now, "r")),
     Example("sessions.ids_behind", lambda c, _, v: sessions.ids_behind(c, v.session.id, 1_000)),
     Example("sessions.list_live", lambda c, _, v: sessions.list_live(c, v.session.user_id, v.now, None, 20)),

@@ -24,7 +24,7 @@ def new_admission(parts: Parts) -> Admission:
 
 def new_service(parts: Parts, admission: Admission, reads: UserReads) -> SessionService:
     """Return the service, which accounts ask, too."""
-    return SessionService(parts.database, admission, parts.clock, reads.get, query=parts.query)
+    return SessionService(parts.database, admission, parts.clock, reads.get, query=parts.query, stopping=parts.stopping)
 
 
 def assemble(parts: Parts, sessions: SessionService, admission: Admission, attempts: Attempts) -> Registration:

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, bindparam, func, insert, join, literal, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    func,
+    insert,
+    join,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.clock import utc
 from chassis.context.statements import named
 from chassis.contract.keyset import TimeAndId
+from chassis.pooling.batches import Batch
 from users_service.credentials.repository import UNCHANGED
 from users_service.errors import UserNotFound
 from users_service.mysql.compiled import CompiledStatement
 from users_service.mysql.driver_errors import FOREIGN_KEY_MISSING, error_number
 from users_service.mysql.rows import UNFIT, as_text, unreadable
+from users_service.paging import key_of
 from users_service.sessions.lifetime import EXTENSION_DUE, SLIDING
 from users_service.sessions.model import Session
 from users_service.tables import accounts, sessions, users
@@ -170,6 +186,30 @@ async def revoke_all(
 
 
 @named
+async def revoke_next(
+    connection: AsyncConnection,
+    user_id: str,
+    now: datetime,
+    reason: str,
+    *,
+    limit: int,
+    after: TimeAndId | None = None,
+    except_session_id: str | None = None,
+) -> tuple[Batch, TimeAndId | None]:
+    """End the next ``limit`` sessions of a user but the one excepted, newest first, beginning after a key.
+
+    Returns how many ended, and the key after which the next ones come; None: from the beginning, where what ended by
+    now is passed over, because behind a time that cannot be read there is no place.
+    """
+    keys = (sessions.c.created_at, sessions.c.id)
+    found = list(await connection.execute(_live_ones(keys, user_id, now, after).limit(limit)))
+    ids = [row.id for row in found if row.id != except_session_id]
+    ended = await _revoke(connection, sessions.c.id.in_(ids), now, reason) if ids else 0
+    is_last = len(found) < limit or not ended
+    return Batch(ended, is_last), None if is_last else key_of(found[-1], descending=True)
+
+
+@named
 async def revoke_between(connection: AsyncConnection, after: str, upto: str, now: datetime, reason: str) -> int:
     """End the sessions with ids after ``after`` up to ``upto``; return how many ended."""
     return await _revoke(connection, and_(sessions.c.id > after, sessions.c.id <= upto), now, reason)
@@ -201,7 +241,12 @@ async def list_live(
     connection: AsyncConnection, user_id: str, now: datetime, after: TimeAndId | None, limit: int
 ) -> list[Row[Any]]:
     """Return rows, for ``from_row``, of a user's live sessions, newest first, beginning after a key."""
-    statement = select(*COLUMNS).where(sessions.c.user_id == user_id, _live(now))
+    return list(await connection.execute(_live_ones(COLUMNS, user_id, now, after).limit(limit)))
+
+
+def _live_ones(columns: Iterable[Any], user_id: str, now: datetime, after: TimeAndId | None) -> Select[Any]:
+    """Return the statement that reads a user's live sessions, newest first, beginning after a key."""
+    statement = select(*columns).where(sessions.c.user_id == user_id, _live(now))
     if after is not None:
         created_at, session_id = after
         # The first condition limits the range of the index that is read; the second decides between equal times.
@@ -209,5 +254,4 @@ async def list_live(
             sessions.c.created_at <= created_at,
             or_(sessions.c.created_at < created_at, sessions.c.id < session_id),
         )
-    order = (sessions.c.created_at.desc(), sessions.c.id.desc())
-    return list(await connection.execute(statement.order_by(*order).limit(limit)))
+    return statement.order_by(sessions.c.created_at.desc(), sessions.c.id.desc())

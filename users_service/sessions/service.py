@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.clock import Clock
 from chassis.contract.keyset import TimeAndId, cut
+from chassis.pooling import batches
+from chassis.pooling.batches import Written
 from users_service.errors import SessionInvalid, SessionNotFound
 from users_service.mysql.database import Database
 from users_service.mysql.rows import readable
@@ -20,6 +22,7 @@ from users_service.sessions import repository
 from users_service.sessions.admission import Admission
 from users_service.sessions.model import REVOKED, SIGNED_OUT, Session
 from users_service.sessions.reads import Standing
+from users_service.sessions.revocation import revoking
 from users_service.users.model import User
 
 
@@ -45,13 +48,18 @@ class SessionService:
         read_user: Callable[[str], Awaitable[User | None]],
         *,
         query: Query,
+        stopping: Callable[[], bool],
     ) -> None:
-        """``read_user``: finds a user by id; ``query``: carries out lists."""
+        """``read_user``: finds a user by id; ``query``: carries out lists.
+
+        ``stopping``: whether this process is about to end; writes of many rows then answer what they have done.
+        """
         self._database = database
         self._query = query
         self._admission = admission
         self._clock = clock
         self._read_user = read_user
+        self._stopping = stopping
 
     async def validate(self, token: str, user_id: str = "") -> tuple[Session, datetime]:
         """Return the live session of a token, of that user if one is named, and the time at which it was read.
@@ -114,20 +122,18 @@ class SessionService:
             return await self._admission.revoke_stolen(found.session, now)
         return await self._admission.revoke(found.session, now, SIGNED_OUT)
 
-    async def revoke_others(self, token: str) -> int:
-        """End all sessions of the token's user except its own; return how many ended. Raises SessionInvalid."""
+    async def revoke_others(self, token: str) -> Written:
+        """End all sessions of the token's user except its own. May be repeated, and goes on then.
+
+        Raises SessionInvalid.
+        """
         now = self._clock()
         kept = (await self._admission.admit(token, now)).session
-        return await self._database.transaction(
-            lambda connection: repository.revoke_all(connection, kept.user_id, now, REVOKED, except_session_id=kept.id)
-        )
+        return await batches.write(revoking(self._database, kept.user_id, now, kept.id), self._stopping)
 
-    async def revoke_all(self, user_id: str) -> int:
-        """End all sessions of a user; return how many ended."""
-        now = self._clock()
-        return await self._database.transaction(
-            lambda connection: repository.revoke_all(connection, user_id, now, REVOKED)
-        )
+    async def revoke_all(self, user_id: str) -> Written:
+        """End all sessions of a user. May be repeated, and goes on then."""
+        return await batches.write(revoking(self._database, user_id, self._clock()), self._stopping)
 
 
 def _check_owner(session: Session | None, user_id: str, *, asked: str | None) -> None:

@@ -93,11 +93,12 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
         self, request: pb.RevokeOtherSessionsRequest, context: Context
     ) -> pb.RevokeOtherSessionsResponse:
         """End all sessions of a user but the token's."""
-        count = await self._sessions.revoke_others(request.session_token)
-        return pb.RevokeOtherSessionsResponse(revoked_count=count)
+        done = await self._sessions.revoke_others(request.session_token)
+        return pb.RevokeOtherSessionsResponse(revoked_count=done.changed, incomplete=done.incomplete)
 
     async def RevokeAllSessions(
         self, request: pb.RevokeAllSessionsRequest, context: Context
     ) -> pb.RevokeAllSessionsResponse:
         """End all sessions of a user."""
-        return pb.RevokeAllSessionsResponse(revoked_count=await self._sessions.revoke_all(request.user_id))
+        done = await self._sessions.revoke_all(request.user_id)
+        return pb.RevokeAllSessionsResponse(revoked_count=done.changed, incomplete=done.incomplete)

@@ -34,4 +34,4 @@ def assemble(
         store_password=store_password,
         void_proofs=void_proofs,
     )
-    return add_UserServiceServicer_to_server, UserServicer(service, parts.pages)
+    return add_UserServiceServicer_to_server, UserServicer(service, parts.pages, parts.slices)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from chassis.batching.coalesce import Coalescer
+from chassis.slices import Slices
 from users_service.errors import RecordUnreadable
 from users_service.mysql.database import Database
 from users_service.mysql.point_reads import PointRead
@@ -20,7 +21,8 @@ _BY_EMAIL: Final = f"SELECT {', '.join(column.name for column in COLUMNS)}, emai
 class UserReads:
     """Reads users by id and by address; committed rows only. A row that cannot be read raises RecordUnreadable."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, slices: Slices) -> None:
+        self._slices = slices
         self._ids = PointRead(database, "users.read_by_id", f"{_SELECT} id IN")
         self._emails = PointRead(database, "users.read_by_email", f"{_BY_EMAIL} email_normalized IN")
         self._by_id: Coalescer[str, User] = Coalescer(self._read_ids, max_in_flight=1)
@@ -37,7 +39,7 @@ class UserReads:
     async def get_many(self, ids: Iterable[str]) -> dict[str, User | RecordUnreadable]:
         """Return the users among the ids, by id, or the errors of those that cannot be read."""
         rows = await self._ids.read_all(list(dict.fromkeys(ids)))
-        return {key(row[0]): or_error(user_of, row) for row in rows}
+        return dict(await self._slices.map(lambda row: (key(row[0]), or_error(user_of, row)), rows))
 
     async def _read_ids(self, ids: list[str]) -> dict[str, User | RecordUnreadable]:
         return {key(row[0]): or_error(user_of, row) for row in await self._ids.read(ids)}

@@ -9,6 +9,7 @@ from chassis.contract.fieldmask import read_paths
 from chassis.contract.keyset import Pages, TimeAndId
 from chassis.contract.pagetokens import page_size
 from chassis.interceptors import Context
+from chassis.slices import Slices
 from users_service.users import messages
 from users_service.users.service import UserService
 
@@ -18,8 +19,9 @@ USER = user_pb2.User.DESCRIPTOR
 class UserServicer(user_service_pb2_grpc.UserServiceServicer):
     """Answers the RPCs of ``vibework.users.v1.UserService``."""
 
-    def __init__(self, users: UserService, pages: Pages[TimeAndId]) -> None:
+    def __init__(self, users: UserService, pages: Pages[TimeAndId], slices: Slices) -> None:
         self._users = users
+        self._slices = slices
         self._pages = pages
 
     async def CreateUser(self, request: pb.CreateUserRequest, context: Context) -> pb.CreateUserResponse:
@@ -42,8 +44,7 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         paths = read_paths(request.read_mask, USER)
         found = await self._users.batch_get_users(request.ids)
         response = pb.BatchGetUsersResponse(missing_ids=found.missing, unreadable_ids=found.unreadable)
-        for user in found.users:
-            messages.fill(response.users.add(), user, paths)
+        await self._slices.map(lambda user: messages.fill(response.users.add(), user, paths), found.users)
         return response
 
     async def ListUsers(self, request: pb.ListUsersRequest, context: Context) -> pb.ListUsersResponse:

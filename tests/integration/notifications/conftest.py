@@ -16,3 +16,10 @@ def raw(mongodb_module_database: MongoDatabase) -> Iterator[Any]:
     """The module's database, past the server."""
     with pymongo.MongoClient[dict[str, Any]](mongodb_module_database.url) as client:
         yield client.get_default_database()
+
+
+@pytest.fixture
+def raw_of_own(mongodb_database: MongoDatabase) -> Iterator[Any]:
+    """The test's own database, past the server."""
+    with pymongo.MongoClient[dict[str, Any]](mongodb_database.url) as client:
+        yield client.get_default_database()

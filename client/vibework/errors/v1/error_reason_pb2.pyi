@@ -163,7 +163,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_RESUME_TOKEN_INVALID: _ErrorReason.ValueType  # 204
     """INVALID_ARGUMENT: the resume token was not issued here or belongs to another watch."""
     ERROR_REASON_WATCHER_TOO_SLOW: _ErrorReason.ValueType  # 205
-    """RESOURCE_EXHAUSTED, with RetryInfo: the watcher read too slowly. Watch again with the last resume token."""
+    """RESOURCE_EXHAUSTED, with RetryInfo: the watcher took nothing for too long. Watch again with the last resume token."""
     ERROR_REASON_WATCH_INTERRUPTED: _ErrorReason.ValueType  # 206
     """UNAVAILABLE, with RetryInfo: the stream was ended by the server. Watch again with the last resume token."""
     ERROR_REASON_DELIVERY_STATE_CONFLICT: _ErrorReason.ValueType  # 207
@@ -337,7 +337,7 @@ ERROR_REASON_RESUME_TOKEN_EXPIRED: ErrorReason.ValueType  # 203
 ERROR_REASON_RESUME_TOKEN_INVALID: ErrorReason.ValueType  # 204
 """INVALID_ARGUMENT: the resume token was not issued here or belongs to another watch."""
 ERROR_REASON_WATCHER_TOO_SLOW: ErrorReason.ValueType  # 205
-"""RESOURCE_EXHAUSTED, with RetryInfo: the watcher read too slowly. Watch again with the last resume token."""
+"""RESOURCE_EXHAUSTED, with RetryInfo: the watcher took nothing for too long. Watch again with the last resume token."""
 ERROR_REASON_WATCH_INTERRUPTED: ErrorReason.ValueType  # 206
 """UNAVAILABLE, with RetryInfo: the stream was ended by the server. Watch again with the last resume token."""
 ERROR_REASON_DELIVERY_STATE_CONFLICT: ErrorReason.ValueType  # 207

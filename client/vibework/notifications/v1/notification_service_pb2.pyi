@@ -93,7 +93,11 @@ class NotificationFilter(_message.Message):
 
     @_builtins.property
     def created_after(self) -> _timestamp_pb2.Timestamp:
-        """Created at this time or later."""
+        """Created at this time or later. `created_at` is taken before a notification becomes visible, by the clock of the
+        process that creates it, so a later one may be visible first. Whoever polls for new ones by this filter therefore
+        asks for two minutes more, from the newest `created_at` seen on, and drops the ids that it knows: nothing is missed
+        while the clocks of the processes are within a minute of each other. WatchNotifications needs no such care.
+        """
 
     @_builtins.property
     def created_before(self) -> _timestamp_pb2.Timestamp:
@@ -829,7 +833,10 @@ class MarkAllNotificationsRequest(_message.Message):
 
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """Only what was created at this time or before; the time the screen was drawn. Unset: now."""
+        """Only what was created at this time or before; the time the screen was drawn. Unset: whatever is there, also what
+        was created by a clock that is ahead. A notification that became visible after this time, though `created_at` is
+        before it, is marked, too: it may have been on no screen.
+        """
 
     def __init__(
         self,
@@ -854,16 +861,20 @@ class MarkAllNotificationsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHANGED_COUNT_FIELD_NUMBER: _builtins.int
+    INCOMPLETE_FIELD_NUMBER: _builtins.int
     changed_count: _builtins.int
-    """How many changed."""
+    """How many changed by this call."""
+    incomplete: _builtins.bool
+    """Whether the call ended before all were marked. The same call, with the same `as_of`, goes on."""
     def __init__(
         self,
         *,
         changed_count: _builtins.int = ...,
+        incomplete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_count", b"changed_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_count", b"changed_count", "incomplete", b"incomplete"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -945,16 +956,20 @@ class DeleteUserNotificationsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DELETED_COUNT_FIELD_NUMBER: _builtins.int
+    INCOMPLETE_FIELD_NUMBER: _builtins.int
     deleted_count: _builtins.int
-    """How many notifications were deleted."""
+    """How many notifications were deleted by this call."""
+    incomplete: _builtins.bool
+    """Whether the call ended before all were deleted. The same call goes on."""
     def __init__(
         self,
         *,
         deleted_count: _builtins.int = ...,
+        incomplete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_count", b"deleted_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_count", b"deleted_count", "incomplete", b"incomplete"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1112,7 +1127,7 @@ class WatchNotificationsResponse(_message.Message):
 
     @_builtins.property
     def deleted(self) -> Global___WatchNotificationsResponse.Deleted:
-        """A notification was deleted or expired."""
+        """A notification was deleted or expired, or another system gave it to another user or made it unreadable."""
 
     @_builtins.property
     def heartbeat(self) -> Global___WatchNotificationsResponse.Heartbeat:

@@ -187,7 +187,8 @@ class NotificationServiceServicer(object):
 
     def MarkAllNotifications(self, request, context):
         """Marks all notifications of a user that match a filter and were created up to `as_of`, so that what arrived
-        after the screen was drawn stays as it is.
+        after the screen was drawn stays as it is. Where they are too many for the time that the call has, it answers
+        `incomplete` before its deadline, and the same call made again goes on. May be repeated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -203,7 +204,9 @@ class NotificationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteUserNotifications(self, request, context):
-        """Deletes all notifications of a user, with preferences and push subscriptions. May be repeated.
+        """Deletes all notifications of a user, with preferences and push subscriptions. Where they are too many for the time
+        that the call has, it answers `incomplete` before its deadline, and the same call made again goes on. May be
+        repeated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -215,7 +218,8 @@ class NotificationServiceServicer(object):
 
         FAILED_PRECONDITION (RESUME_TOKEN_EXPIRED): list, then watch anew; INVALID_ARGUMENT (RESUME_TOKEN_INVALID);
         RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW, TOO_MANY_WATCHERS) and UNAVAILABLE (WATCH_INTERRUPTED, SHUTTING_DOWN):
-        watch again with the last resume token.
+        watch again with the last resume token. A caller that takes nothing for two seconds while more happens than is kept
+        for it, or for 30 seconds otherwise, is too slow, and learns of it when it reads again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -81,7 +81,8 @@ class NotificationServiceStub:
     """
     MarkAllNotifications: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.MarkAllNotificationsRequest, _notification_service_pb2.MarkAllNotificationsResponse]
     """Marks all notifications of a user that match a filter and were created up to `as_of`, so that what arrived
-    after the screen was drawn stays as it is.
+    after the screen was drawn stays as it is. Where they are too many for the time that the call has, it answers
+    `incomplete` before its deadline, and the same call made again goes on. May be repeated.
     """
     DeleteNotification: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.DeleteNotificationRequest, _notification_service_pb2.DeleteNotificationResponse]
     """Deletes one notification.
@@ -89,14 +90,18 @@ class NotificationServiceStub:
     NOT_FOUND (NOTIFICATION_NOT_FOUND); ABORTED (ETAG_MISMATCH).
     """
     DeleteUserNotifications: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.DeleteUserNotificationsRequest, _notification_service_pb2.DeleteUserNotificationsResponse]
-    """Deletes all notifications of a user, with preferences and push subscriptions. May be repeated."""
+    """Deletes all notifications of a user, with preferences and push subscriptions. Where they are too many for the time
+    that the call has, it answers `incomplete` before its deadline, and the same call made again goes on. May be
+    repeated.
+    """
     WatchNotifications: _grpc.UnaryStreamMultiCallable[_notification_service_pb2.WatchNotificationsRequest, _notification_service_pb2.WatchNotificationsResponse]
     """Streams what happens to a user's notifications, each event with a resume token: a client that reconnects with
     the last one misses nothing and sees nothing twice.
 
     FAILED_PRECONDITION (RESUME_TOKEN_EXPIRED): list, then watch anew; INVALID_ARGUMENT (RESUME_TOKEN_INVALID);
     RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW, TOO_MANY_WATCHERS) and UNAVAILABLE (WATCH_INTERRUPTED, SHUTTING_DOWN):
-    watch again with the last resume token.
+    watch again with the last resume token. A caller that takes nothing for two seconds while more happens than is kept
+    for it, or for 30 seconds otherwise, is too slow, and learns of it when it reads again.
     """
 
 @_typing.type_check_only
@@ -152,7 +157,8 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     """
     MarkAllNotifications: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.MarkAllNotificationsRequest, _notification_service_pb2.MarkAllNotificationsResponse]  # type: ignore[assignment]
     """Marks all notifications of a user that match a filter and were created up to `as_of`, so that what arrived
-    after the screen was drawn stays as it is.
+    after the screen was drawn stays as it is. Where they are too many for the time that the call has, it answers
+    `incomplete` before its deadline, and the same call made again goes on. May be repeated.
     """
     DeleteNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.DeleteNotificationRequest, _notification_service_pb2.DeleteNotificationResponse]  # type: ignore[assignment]
     """Deletes one notification.
@@ -160,14 +166,18 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     NOT_FOUND (NOTIFICATION_NOT_FOUND); ABORTED (ETAG_MISMATCH).
     """
     DeleteUserNotifications: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.DeleteUserNotificationsRequest, _notification_service_pb2.DeleteUserNotificationsResponse]  # type: ignore[assignment]
-    """Deletes all notifications of a user, with preferences and push subscriptions. May be repeated."""
+    """Deletes all notifications of a user, with preferences and push subscriptions. Where they are too many for the time
+    that the call has, it answers `incomplete` before its deadline, and the same call made again goes on. May be
+    repeated.
+    """
     WatchNotifications: _aio.UnaryStreamMultiCallable[_notification_service_pb2.WatchNotificationsRequest, _notification_service_pb2.WatchNotificationsResponse]  # type: ignore[assignment]
     """Streams what happens to a user's notifications, each event with a resume token: a client that reconnects with
     the last one misses nothing and sees nothing twice.
 
     FAILED_PRECONDITION (RESUME_TOKEN_EXPIRED): list, then watch anew; INVALID_ARGUMENT (RESUME_TOKEN_INVALID);
     RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW, TOO_MANY_WATCHERS) and UNAVAILABLE (WATCH_INTERRUPTED, SHUTTING_DOWN):
-    watch again with the last resume token.
+    watch again with the last resume token. A caller that takes nothing for two seconds while more happens than is kept
+    for it, or for 30 seconds otherwise, is too slow, and learns of it when it reads again.
     """
 
 class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -274,7 +284,8 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.MarkAllNotificationsResponse, _abc.Awaitable[_notification_service_pb2.MarkAllNotificationsResponse]]:
         """Marks all notifications of a user that match a filter and were created up to `as_of`, so that what arrived
-        after the screen was drawn stays as it is.
+        after the screen was drawn stays as it is. Where they are too many for the time that the call has, it answers
+        `incomplete` before its deadline, and the same call made again goes on. May be repeated.
         """
 
     @_abc_1.abstractmethod
@@ -294,7 +305,10 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _notification_service_pb2.DeleteUserNotificationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.DeleteUserNotificationsResponse, _abc.Awaitable[_notification_service_pb2.DeleteUserNotificationsResponse]]:
-        """Deletes all notifications of a user, with preferences and push subscriptions. May be repeated."""
+        """Deletes all notifications of a user, with preferences and push subscriptions. Where they are too many for the time
+        that the call has, it answers `incomplete` before its deadline, and the same call made again goes on. May be
+        repeated.
+        """
 
     @_abc_1.abstractmethod
     def WatchNotifications(
@@ -307,7 +321,8 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
 
         FAILED_PRECONDITION (RESUME_TOKEN_EXPIRED): list, then watch anew; INVALID_ARGUMENT (RESUME_TOKEN_INVALID);
         RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW, TOO_MANY_WATCHERS) and UNAVAILABLE (WATCH_INTERRUPTED, SHUTTING_DOWN):
-        watch again with the last resume token.
+        watch again with the last resume token. A caller that takes nothing for two seconds while more happens than is kept
+        for it, or for 30 seconds otherwise, is too slow, and learns of it when it reads again.
         """
 
 def add_NotificationServiceServicer_to_server(servicer: NotificationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -573,16 +573,20 @@ class RevokeOtherSessionsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REVOKED_COUNT_FIELD_NUMBER: _builtins.int
+    INCOMPLETE_FIELD_NUMBER: _builtins.int
     revoked_count: _builtins.int
     """How many sessions ended by this call."""
+    incomplete: _builtins.bool
+    """Whether the call ended before all others had. The same call goes on."""
     def __init__(
         self,
         *,
         revoked_count: _builtins.int = ...,
+        incomplete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["revoked_count", b"revoked_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incomplete", b"incomplete", "revoked_count", b"revoked_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -617,16 +621,20 @@ class RevokeAllSessionsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REVOKED_COUNT_FIELD_NUMBER: _builtins.int
+    INCOMPLETE_FIELD_NUMBER: _builtins.int
     revoked_count: _builtins.int
     """How many sessions ended by this call."""
+    incomplete: _builtins.bool
+    """Whether the call ended before all sessions had. The same call goes on."""
     def __init__(
         self,
         *,
         revoked_count: _builtins.int = ...,
+        incomplete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["revoked_count", b"revoked_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incomplete", b"incomplete", "revoked_count", b"revoked_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -168,7 +168,8 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RevokeOtherSessions(self, request, context):
-        """Ends all sessions of the token's user but the token's own.
+        """Ends all sessions of the token's user but the token's own. Where they are too many for the time that the call has,
+        it answers `incomplete` before its deadline, and the same call made again goes on.
 
         UNAUTHENTICATED (SESSION_INVALID).
         """
@@ -177,7 +178,8 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RevokeAllSessions(self, request, context):
-        """Ends all sessions of a user.
+        """Ends all sessions of a user, the newest first. Where they are too many for the time that the call has, it answers
+        `incomplete` before its deadline, and the same call made again goes on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -82,12 +82,15 @@ class SessionServiceStub:
     `user_id` is given; that ends nothing.
     """
     RevokeOtherSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.RevokeOtherSessionsRequest, _session_service_pb2.RevokeOtherSessionsResponse]
-    """Ends all sessions of the token's user but the token's own.
+    """Ends all sessions of the token's user but the token's own. Where they are too many for the time that the call has,
+    it answers `incomplete` before its deadline, and the same call made again goes on.
 
     UNAUTHENTICATED (SESSION_INVALID).
     """
     RevokeAllSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.RevokeAllSessionsRequest, _session_service_pb2.RevokeAllSessionsResponse]
-    """Ends all sessions of a user."""
+    """Ends all sessions of a user, the newest first. Where they are too many for the time that the call has, it answers
+    `incomplete` before its deadline, and the same call made again goes on.
+    """
 
 @_typing.type_check_only
 class SessionServiceAsyncStub(SessionServiceStub):
@@ -143,12 +146,15 @@ class SessionServiceAsyncStub(SessionServiceStub):
     `user_id` is given; that ends nothing.
     """
     RevokeOtherSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.RevokeOtherSessionsRequest, _session_service_pb2.RevokeOtherSessionsResponse]  # type: ignore[assignment]
-    """Ends all sessions of the token's user but the token's own.
+    """Ends all sessions of the token's user but the token's own. Where they are too many for the time that the call has,
+    it answers `incomplete` before its deadline, and the same call made again goes on.
 
     UNAUTHENTICATED (SESSION_INVALID).
     """
     RevokeAllSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.RevokeAllSessionsRequest, _session_service_pb2.RevokeAllSessionsResponse]  # type: ignore[assignment]
-    """Ends all sessions of a user."""
+    """Ends all sessions of a user, the newest first. Where they are too many for the time that the call has, it answers
+    `incomplete` before its deadline, and the same call made again goes on.
+    """
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Signs users in and out and keeps their sessions.
@@ -249,7 +255,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.RevokeOtherSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.RevokeOtherSessionsResponse, _abc.Awaitable[_session_service_pb2.RevokeOtherSessionsResponse]]:
-        """Ends all sessions of the token's user but the token's own.
+        """Ends all sessions of the token's user but the token's own. Where they are too many for the time that the call has,
+        it answers `incomplete` before its deadline, and the same call made again goes on.
 
         UNAUTHENTICATED (SESSION_INVALID).
         """
@@ -260,6 +267,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.RevokeAllSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.RevokeAllSessionsResponse, _abc.Awaitable[_session_service_pb2.RevokeAllSessionsResponse]]:
-        """Ends all sessions of a user."""
+        """Ends all sessions of a user, the newest first. Where they are too many for the time that the call has, it answers
+        `incomplete` before its deadline, and the same call made again goes on.
+        """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

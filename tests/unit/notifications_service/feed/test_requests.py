@@ -13,6 +13,7 @@ from vibework.notifications.v1 import notification_service_pb2 as service
 
 from chassis.contract.timestamps import FIRST_SECOND, LAST_SECOND
 from chassis.errors import InvalidFields
+from chassis.slices import Slices
 from notifications_service.feed import requests
 from notifications_service.notification.documents import Type
 from notifications_service.notification.states import Mark
@@ -57,14 +58,14 @@ def test_whole_numbers_are_stored_as_such(number: float, stored: float) -> None:
     assert math.copysign(1, found) == math.copysign(1, stored)
 
 
-def test_contents_that_alone_exceed_an_answer_are_refused_before_it_is_built() -> None:
+async def test_contents_that_alone_exceed_an_answer_are_refused_before_it_is_built() -> None:
     """A fan-out of a large content to many users must not take their memory first."""
     content = service.NotificationContent(title="t" * 255, message="m" * 4_096, type=pb.NOTIFICATION_TYPE_EMAIL)
     fan_out = service.BatchCreateNotificationsRequest.FanOut(user_ids=["u", "v"], content=content)
     batch = service.BatchCreateNotificationsRequest(fan_out=fan_out)
     with pytest.raises(InvalidFields):
-        requests.drafts(batch, stored_now, 2 * content.ByteSize() - 1)
-    assert len(requests.drafts(batch, stored_now, 2 * content.ByteSize())) == 2
+        await requests.drafts(batch, stored_now, 2 * content.ByteSize() - 1, Slices())
+    assert len(await requests.drafts(batch, stored_now, 2 * content.ByteSize(), Slices())) == 2
 
 
 def test_every_mark_and_type_of_the_contract_has_a_meaning() -> None:
