@@ -254,4 +254,6 @@ def _live_ones(columns: Iterable[Any], user_id: str, now: datetime, after: TimeA
             sessions.c.created_at <= created_at,
             or_(sessions.c.created_at < created_at, sessions.c.id < session_id),
         )
-    return statement.order_by(sessions.c.created_at.desc(), sessions.c.id.desc())
+    # Without the hint MariaDB reads a later page from the beginning of the user's sessions.
+    along = statement.with_hint(sessions, "FORCE INDEX (idx_user_id)", "mysql")
+    return along.order_by(sessions.c.created_at.desc(), sessions.c.id.desc())

@@ -19,7 +19,7 @@ from tests.harness.users import Stubs, UsersServer, reason
 from users_service.sessions import repository, revocation
 
 SESSIONS = 95
-MANY = 200_000
+MANY = 100_000
 # Several are of one moment.
 FILL = """
 INSERT INTO sessions (id, user_id, token_hash, created_at, expires_at, absolute_expires_at, extended_at, last_seen_at)
@@ -125,7 +125,7 @@ async def test_sessions_whose_time_cannot_be_read_end_as_well(
 
 
 @pytest.mark.long
-async def test_200_000_end_call_by_call(users: Stubs, users_server: UsersServer, user_id: str) -> None:
+async def test_100_000_end_call_by_call(users: Stubs, users_server: UsersServer, user_id: str) -> None:
     """As many as one statement may not end within the query timeout: no call fails, and the numbers add up."""
     await fill(users_server, user_id, MANY)
     total, incomplete = 0, True
