@@ -7,11 +7,9 @@ import os
 import re
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import grpc
 import pytest
@@ -25,99 +23,21 @@ from vibework.notifications.v1 import (
     NotificationServiceStub,
 )
 from vibework.users.v1 import (
+    GetUserRequest,
     SessionServiceStub,
     SignInRequest,
     SignUpRequest,
+    UserServiceStub,
     ValidateSessionRequest,
 )
 
 from chassis.backup.reading import Archive
-from script.local.ports import free_port
+from tests.e2e.compose_stack import ROOT, UP_SECONDS, Stack
 from tests.harness.workers import wait_for
 
-ROOT = Path(__file__).resolve().parents[2]
-# A first start builds the image.
-UP_SECONDS = 600
 HEALTH = "/usr/local/bin/health"
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(UP_SECONDS + 120), pytest.mark.xdist_group("compose")]
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A compose project of this run's own, on free ports, with an image of its own name."""
-
-    name: str = field(default_factory=lambda: f"vw-test-{uuid.uuid4().hex[:8]}")
-    users_port: int = field(default_factory=free_port)
-    notifications_port: int = field(default_factory=free_port)
-    mysql_port: int = field(default_factory=free_port)
-    mongodb_port: int = field(default_factory=free_port)
-    # Of the image; empty: the project's own.
-    tag: str = ""
-
-    def compose(self, *arguments: str, check: bool = True) -> str:
-        """Run ``docker compose`` for this project and return what it printed."""
-        # Not `--project-name`: with it, and no file, `down` takes down whatever bears that name, which no person types.
-        ports = {
-            "COMPOSE_PROJECT_NAME": self.name,
-            "USERS_PORT": str(self.users_port),
-            "NOTIFICATIONS_PORT": str(self.notifications_port),
-            "MYSQL_PUBLISHED_PORT": str(self.mysql_port),
-            "MONGODB_PUBLISHED_PORT": str(self.mongodb_port),
-        }
-        command = ["docker", "compose", "--ansi", "never", *arguments]
-        result = subprocess.run(
-            command,
-            cwd=ROOT,
-            env={**os.environ, **ports, "VIBEWORK_TAG": self.tag or self.name},
-            capture_output=True,
-            text=True,
-            timeout=UP_SECONDS,
-            check=False,
-        )
-        assert not check or result.returncode == 0, f"{result.stderr}\n{self.logs()}"
-        return result.stdout
-
-    def piped(self, arguments: list[str], **streams: Any) -> subprocess.CompletedProcess[bytes]:
-        """Run ``docker compose`` for this project with bytes going in or out."""
-        command = ["docker", "compose", "--ansi", "never", "--project-name", self.name, *arguments]
-        environment = {**os.environ, "VIBEWORK_TAG": self.tag or self.name}
-        return subprocess.run(
-            command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, timeout=UP_SECONDS, check=False, **streams
-        )
-
-    def logs(self) -> str:
-        """Return the end of every container's log."""
-        return self.compose("logs", "--no-color", "--tail=20", check=False)
-
-    def inspect(self, service: str) -> dict[str, Any]:
-        """Return what the engine says of a service's container."""
-        described: dict[str, Any] = json.loads(_docker("inspect", self._container(service)))[0]
-        return described
-
-    def events(self, service: str) -> list[str]:
-        """Return the events that a service logged, oldest first."""
-        lines = _docker("logs", self._container(service)).splitlines()
-        return [json.loads(line)["event"] for line in lines if line.startswith("{")]
-
-    def left(self) -> list[str]:
-        """Return what the engine still has of this project: containers, networks and volumes, by their names."""
-        label = f"label=com.docker.compose.project={self.name}"
-        lists = (
-            ("container", "ls", "--all", "--format", "{{.Names}}"),
-            ("network", "ls", "--format", "{{.Name}}"),
-            ("volume", "ls", "--format", "{{.Name}}"),
-        )
-        return [line for command in lists for line in _docker(*command, "--filter", label).splitlines()]
-
-    def _container(self, service: str) -> str:
-        return self.compose("ps", "--all", "--quiet", service).strip()
-
-
-def _docker(*arguments: str) -> str:
-    command = ["docker", *arguments]
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
-    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -273,6 +193,27 @@ def test_second_start_keeps_data_and_secrets(stack: Stack) -> None:
     assert signed_in.session_token
 
 
+def test_a_backup_comes_back_into_new_databases_as_documented(stack: Stack, tmp_path: Path) -> None:
+    """The lines of docs/backups.md, typed one after the other, bring a lost stack back with its users."""
+    text = (ROOT / "docs" / "backups.md").read_text()
+    (typed,) = re.findall(r"<!-- tested: compose -->\n```sh\n(.*?)```", text, re.DOTALL)
+    email = "back@example.com"
+    with grpc.insecure_channel(f"127.0.0.1:{stack.users_port}") as channel:
+        SessionServiceStub(channel).SignUp(SignUpRequest(email=email, password="correct horse battery"), timeout=10)
+    done = subprocess.run(
+        ["bash", "-e", "-c", typed.replace("vibework_", f"{stack.name}_")],
+        cwd=tmp_path,
+        env={**stack.environment, "COMPOSE_FILE": str(ROOT / "docker-compose.yml")},
+        capture_output=True,
+        text=True,
+        timeout=UP_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stderr}\n{stack.logs()}"
+    with grpc.insecure_channel(f"127.0.0.1:{stack.users_port}") as channel:
+        assert UserServiceStub(channel).GetUser(GetUserRequest(email=email), timeout=10).user.email == email
+
+
 def test_sigterm_drains(stack: Stack) -> None:
     """``docker stop`` ends both services by their own drain, not by the engine's kill."""
     stack.compose("stop", "users", "notifications")
@@ -314,10 +255,13 @@ def test_commands_beside_the_containers_use_the_published_databases(databases: S
         assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("which", ["stack", "databases"])
-def test_down_leaves_nothing(which: str, request: pytest.FixtureRequest) -> None:
-    """`docker compose down -v`, as people type it, takes down all that either `up` of the README has brought."""
+@pytest.mark.parametrize(("which", "profiles"), [("stack", ("--profile", "*")), ("databases", ())])
+def test_down_leaves_nothing(which: str, profiles: tuple[str, ...], request: pytest.FixtureRequest) -> None:
+    """`docker compose down -v`, as the README says it, takes down all that was brought up, with secrets and backups.
+
+    Compose knows nothing of a profile that is not named: the stack has one by now, `backups`; the databases have none.
+    """
     brought: Stack = request.getfixturevalue(which)
     assert brought.left()
-    brought.compose("down", "--volumes", "--timeout", "10")
+    brought.compose(*profiles, "down", "--volumes", "--timeout", "10")
     assert brought.left() == []
