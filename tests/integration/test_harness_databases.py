@@ -5,7 +5,7 @@ from __future__ import annotations
 import pymongo
 import pytest
 
-from tests.harness.database_servers import MongoServer, MySQLServer
+from tests.harness.database_servers import MongoServer, MySQLServer, from_environment
 from tests.harness.databases import MongoDatabase, MySQLDatabase, run_mysql
 from tests.harness.schema_templates import migrate
 
@@ -41,6 +41,15 @@ def test_mongodb_is_a_replica_set(mongodb_server: MongoServer) -> None:
             client["vw_test_transactions"]["rows"].insert_one({}, session=session)
             session.abort_transaction()
         assert client.admin.command("hello")["setName"] == "rs0"
+
+
+def test_mongodb_takes_no_message_compressed_with_zlib(mongodb_server: MongoServer) -> None:
+    """By such a message whoever reaches the port of an older mongod reads its memory (CVE-2025-14847)."""
+    if from_environment("mongodb") == mongodb_server:
+        pytest.skip("the server is not ours")
+    with pymongo.MongoClient[dict[str, object]](mongodb_server.url) as client:
+        offered = ["zlib", "snappy", "zstd"]
+        assert client.admin.command("hello", compression=offered)["compression"] == ["snappy", "zstd"]
 
 
 @pytest.mark.long
