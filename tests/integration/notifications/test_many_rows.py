@@ -148,6 +148,7 @@ async def test_without_as_of_there_is_no_bound(notifications: Notifications, raw
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 async def test_200_000_are_marked_and_deleted_call_by_call(
     mongodb_database: MongoDatabase, raw_of_own: Any, monkeypatch: pytest.MonkeyPatch, driver: str

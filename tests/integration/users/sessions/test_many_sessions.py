@@ -125,6 +125,7 @@ async def test_sessions_whose_time_cannot_be_read_end_as_well(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 async def test_100_000_end_call_by_call(users: Stubs, users_server: UsersServer, user_id: str) -> None:
     """As many as one statement may not end within the query timeout: no call fails, and the numbers add up."""
     await fill(users_server, user_id, MANY)
