@@ -20,6 +20,9 @@ ARGON2_LANES = 16
 BCRYPT_COST = 14
 # What bcrypt takes, in bytes.
 BCRYPT_MEMORY = 4_096
+# About what Argon2 writes in the time of a round of bcrypt, and of two blocks of scrypt.
+BCRYPT_ROUND_KIB = 64
+SCRYPT_BLOCKS_PER_KIB = 2
 SCRYPT_BLOCKS = 2_097_152
 SCRYPT_MEMORY = 268_435_456
 # RFC 7914, 6: N is less than 2 to the power of this many times r.
@@ -65,6 +68,11 @@ class Argon2:
         return self.memory_kib * 1024
 
     @property
+    def work_kib(self) -> int:
+        """What it takes of time, as the KiB that Argon2 writes in it."""
+        return self.memory_kib * self.passes
+
+    @property
     def kind(self) -> tuple[object, ...]:
         """All that the libraries may not bear: a machine that verifies one of a kind verifies all."""
         sizes = len(self.salt), len(self.digest)
@@ -88,6 +96,11 @@ class Bcrypt:
         return BCRYPT_MEMORY
 
     @property
+    def work_kib(self) -> int:
+        """As ``Argon2.work_kib``."""
+        return BCRYPT_ROUND_KIB << self.cost
+
+    @property
     def kind(self) -> tuple[object, ...]:
         """As ``Argon2.kind``."""
         return self.encoded[:3], self.cost
@@ -107,6 +120,11 @@ class Scrypt:
         """Whether it can be computed, within so many ``times`` the limits of an import."""
         sound = 2 <= self.n < 1 << (SCRYPT_BITS * self.r)
         return sound and self.memory <= times * SCRYPT_MEMORY and self.n * self.r * self.p <= times * SCRYPT_BLOCKS
+
+    @property
+    def work_kib(self) -> int:
+        """As ``Argon2.work_kib``."""
+        return self.n * self.r * self.p // SCRYPT_BLOCKS_PER_KIB
 
     @property
     def kind(self) -> tuple[object, ...]:

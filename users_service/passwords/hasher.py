@@ -61,9 +61,10 @@ class Passwords:
         needed = self._own + PROCESS_BYTES
         # A hash of our own is always borne.
         self._memory = max(hashing_memory(memory_mib), needed * max(1, processes))
-        patience = SPARE_SECONDS + memory_kib * passes / SLOWEST_KIB
+        # Both forms of a password may be compared.
+        self._patience = _patience(2 * memory_kib * passes)
         number = processes_for(processes, room=self._memory // needed)
-        self._pool = HashingPool(number, queue, patience, memory=self._memory)
+        self._pool = HashingPool(number, queue, memory=self._memory)
         self._current = re.compile(rf"\$argon2id\$v=19\$m={memory_kib},t={passes},p=1\$[^$]{{22}}\$[^$]{{43}}")
         # Verified in place of a hash that does not exist, so that the answer takes as long. No password matches it.
         self._dummy = formats.encode_argon2id(memory_kib, passes, secrets.token_bytes(16), secrets.token_bytes(32))
@@ -119,7 +120,7 @@ class Passwords:
     async def hash(self, password: str) -> str:
         """Return the Argon2id hash to store. Raises PasswordHashingBusy, PasswordHashingUnavailable."""
         request = (frames.HASH, *self._cost, _normalized(password).encode())
-        return (await self._pool.run(*request, memory=self._own)).decode()
+        return (await self._pool.run(*request, memory=self._own, patience=self._patience)).decode()
 
     async def verify(self, stored: str | None, password: str, owner: str = "") -> Verdict:
         """Say whether ``stored`` is a hash of ``password``; without a hash the answer is no, after the same time.
@@ -133,7 +134,7 @@ class Passwords:
             # If not the first form matched, the hash is of the password as typed.
             outdated = found is not None and (found > 0 or not self._current.fullmatch(stored))
             return WRONG if found is None else Verdict(ok=True, needs_upgrade=outdated)
-        await self._first_match(self._dummy, forms, self._own)
+        await self._compare_with_dummy(forms)
         return WRONG
 
     async def _match(self, stored: str, forms: list[str], owner: str) -> int | None:
@@ -142,7 +143,7 @@ class Passwords:
         problem = "unknown format" if found is None else "beyond the limits"
         if found is not None and found.bearable(STORED_TIMES) and self._bears(found):
             try:
-                return await self._first_match(stored, forms, found.memory)
+                return await self._first_match(stored, forms, found)
             except HashingFailed as error:
                 if self._current.fullmatch(stored):
                     raise
@@ -153,7 +154,11 @@ class Passwords:
     async def _unverifiable(self, forms: list[str], owner: str, problem: str) -> None:
         self.unverifiable += 1
         log.error("stored password hash cannot be verified", user_id=owner, problem=problem)
-        await self._first_match(self._dummy, forms, self._own)
+        await self._compare_with_dummy(forms)
+
+    async def _compare_with_dummy(self, forms: list[str]) -> None:
+        request = (frames.VERIFY, self._dummy.encode(), *(form.encode() for form in forms))
+        await self._pool.run(*request, memory=self._own, patience=self._patience)
 
     async def check_importable(self, stored: str) -> None:
         """Raise PasswordHashUnsupported unless ``stored`` is a hash that can be verified here at a bearable cost.
@@ -167,7 +172,7 @@ class Passwords:
         if found.kind in self._verifiable:
             return
         try:
-            await self._first_match(stored, ["no password"], found.memory)
+            await self._first_match(stored, ["no password"], found)
         except HashingFailed:
             raise PasswordHashUnsupported from None
         if len(self._verifiable) < KINDS_KNOWN:
@@ -181,10 +186,15 @@ class Passwords:
         """End the processes."""
         self._pool.close()
 
-    async def _first_match(self, stored: str, forms: list[str], memory: int) -> int | None:
+    async def _first_match(self, stored: str, forms: list[str], hash_: Hash) -> int | None:
         request = (frames.VERIFY, stored.encode(), *(form.encode() for form in forms))
-        found = await self._pool.run(*request, memory=memory)
+        patience = _patience(len(forms) * hash_.work_kib)
+        found = await self._pool.run(*request, memory=hash_.memory, patience=patience)
         return int(found) if found else None
+
+
+def _patience(work_kib: int) -> float:
+    return SPARE_SECONDS + work_kib / SLOWEST_KIB
 
 
 def _normalized(password: str) -> str:

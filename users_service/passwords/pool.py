@@ -23,6 +23,8 @@ from users_service.passwords.memory import PROCESS_BYTES
 
 # A process that is idle for longer ends, unless it is the only one.
 IDLE_SECONDS: Final = 60.0
+# Seconds that a process has for a hash.
+PATIENCE: Final = 10.0
 # A process may die of its request; if a second one does, too, every process would.
 ATTEMPTS: Final = 2
 
@@ -39,16 +41,17 @@ class Job:
 
     request: bytes = field(repr=False)
     answer: asyncio.Future[bytes] = field(repr=False)
-    # Bytes that the hash takes.
-    memory: int = 0
+    # Bytes that the hash takes, and seconds that a process has for it.
+    memory: int
+    patience: float
     attempts: int = 0
 
 
 class HashingPool:
     """A bounded number of processes with a bounded queue, for one event loop."""
 
-    def __init__(self, processes: int, queue: int, patience: float = 10.0, *, memory: float = inf) -> None:
-        """``processes``: at most; ``queue``: how many may wait for one; ``patience``: seconds for one answer.
+    def __init__(self, processes: int, queue: int, *, memory: float = inf) -> None:
+        """``processes``: at most; ``queue``: how many may wait for one.
 
         ``memory``: bytes that all processes may take together. A hash that does not fit beside those at work waits for
         them, and who came later waits behind it.
@@ -56,7 +59,6 @@ class HashingPool:
         self.limit = processes
         self.queue = queue
         self._memory = memory
-        self._patience = patience
         self._listener = Listener(self._answered, self._ended, self._reaped)
         self._idle: list[Child] = []
         self._busy: dict[Child, Job] = {}
@@ -92,8 +94,10 @@ class HashingPool:
         processes = (len(self._idle) + len(self._busy)) * PROCESS_BYTES
         return processes + sum(job.memory for job in self._busy.values())
 
-    async def run(self, *request: bytes, memory: int = 0) -> bytes:
-        """Return the answer of a process; ``memory``: bytes that the hash takes.
+    async def run(self, *request: bytes, memory: int = 0, patience: float = PATIENCE) -> bytes:
+        """Return the answer of a process.
+
+        ``memory``: bytes that the hash takes; ``patience``: seconds after which a process that is at it is replaced.
 
         Raises PasswordHashingBusy when too many wait, PasswordHashingUnavailable when no process could be started or
         two have died, HashingFailed, and ShuttingDown after ``close``. A caller that is cancelled while it waits leaves
@@ -102,7 +106,7 @@ class HashingPool:
         if self._closed:
             raise ShuttingDown
         self.ensure_room()
-        job = Job(frames.pack(*request), asyncio.get_running_loop().create_future(), memory)
+        job = Job(frames.pack(*request), asyncio.get_running_loop().create_future(), memory, patience)
         self._waiting.append(job)
         self._begin_waiting()
         try:
@@ -155,7 +159,7 @@ class HashingPool:
             return False
         job.attempts += 1
         self._busy[child] = job
-        child.ask(job.request, self._patience)
+        child.ask(job.request, job.patience)
         return True
 
     def _not_started(self, job: Job, error: OSError) -> None:

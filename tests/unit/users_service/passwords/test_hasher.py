@@ -9,6 +9,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import AsyncIterator
+from typing import Any
 
 import argon2
 import bcrypt
@@ -140,9 +141,9 @@ async def test_a_stored_hash_that_cannot_be_verified_is_a_wrong_password(
     hasher = Passwords(memory_kib=19_456, passes=2, processes=1, memory_mib=100)
     run = hasher._pool.run
 
-    async def counted(*request: bytes, memory: int = 0) -> bytes:
+    async def counted(*request: bytes, **limits: Any) -> bytes:
         asked.append(request)
-        return await run(*request, memory=memory)
+        return await run(*request, **limits)
 
     hasher._pool.run = counted  # type: ignore[method-assign]
     try:
@@ -181,6 +182,32 @@ async def test_a_hash_larger_than_the_memory_is_not_imported() -> None:
             )
     finally:
         hasher.close()
+
+
+DEAR = {
+    "argon2": "$argon2id$v=19$m=262144,t=4,p=1$c29tZXNhbHQ$RdescudvJCsgt3ub+b+dWRWJTmaaJObG",
+    "bcrypt": "$2b$14$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+    "scrypt": "$scrypt$ln=17,r=8,p=2$aM15713r3Xsvxbi31lqr1Q$nFNh2CVHVjNldFVKDHDlm4CbdRSCdEBsjjJxD+iCs5E",
+}
+
+
+@pytest.mark.parametrize("stored", DEAR.values(), ids=DEAR)
+async def test_a_dear_hash_has_the_time_that_it_needs(
+    passwords: Passwords, stored: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an import lets pass is not given up on a busy machine: ten times as long as it takes on an idle one."""
+    given = []
+
+    async def answered(*_: bytes, patience: float, **__: Any) -> bytes:
+        given.append(patience)
+        return b""
+
+    monkeypatch.setattr(passwords._pool, "run", answered)
+    await passwords.verify(None, "guess")
+    await passwords.verify(stored, "guess")
+    usual, dear = given
+    assert usual < 12
+    assert dear > 20
 
 
 async def test_there_are_no_more_processes_than_the_memory_bears() -> None:

@@ -101,7 +101,7 @@ async def test_the_queue_is_bounded_where_no_more_processes_start(monkeypatch: p
 
 async def test_a_job_shows_no_password() -> None:
     """What is asked and answered is in no text that describes a job: tracebacks and debuggers print such texts."""
-    job = pool.Job(b"correct horse", asyncio.get_running_loop().create_future())
+    job = pool.Job(b"correct horse", asyncio.get_running_loop().create_future(), memory=0, patience=1.0)
     job.answer.set_result(b"$argon2id$")
     assert "correct" not in repr(job)
     assert "argon2id" not in repr(job)
@@ -150,8 +150,8 @@ async def test_a_cancelled_caller_does_not_free_a_busy_process(hashing: HashingP
 
 async def test_callers_who_come_and_go_leave_nothing_behind() -> None:
     """After many callers, most of them cancelled at any time, the pool is empty and answers."""
-    hashing, choose = HashingPool(processes=2, queue=1_000, patience=100.0), random.Random(1)
-    tasks = [asyncio.create_task(hashing.run(*QUICK)) for _ in range(400)]
+    hashing, choose = HashingPool(processes=2, queue=1_000), random.Random(1)
+    tasks = [asyncio.create_task(hashing.run(*QUICK, patience=100.0)) for _ in range(400)]
     for task in choose.sample(tasks, 300):
         await asyncio.sleep(choose.choice((0, 0, 0.0005)))
         task.cancel()
