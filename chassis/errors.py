@@ -244,10 +244,21 @@ class CallDeadlineExceeded(DeadlineExceeded):
 
 
 class NotImplementedYet(Unimplemented):
-    """The method is part of the contract and not built yet."""
+    """The method, or what a field of the request asks for, is part of the contract and not built yet."""
 
     reason = "NOT_IMPLEMENTED"
-    template = "not implemented yet"
+    keys = ("field",)
+    template = "not implemented yet: {field}"
+
+    def __init__(self, field: str | None) -> None:
+        """``field``: that asks for what is not built; None: the whole method is not."""
+        super().__init__()
+        self.field = field
+
+    @property
+    def message(self) -> str:
+        """What people read."""
+        return super().message if self.field else "not implemented yet"
 
 
 class MethodUnknown(Unimplemented):

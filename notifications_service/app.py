@@ -14,7 +14,7 @@ from chassis.keyring import Keyring
 from chassis.logs import logging
 from chassis.schema import SchemaLacking
 from chassis.serving.lifecycle import Scope, StartFailed
-from chassis.serving.registration import Registration
+from chassis.serving.registration import Registration, partly_built
 from chassis.serving.server import Server, build_server
 from chassis.slices import Slices
 from chassis.telemetry.start import Telemetry
@@ -26,12 +26,11 @@ from notifications_service.migrations import state, steps
 from notifications_service.migrations.steps import Step
 from notifications_service.mongodb.assembly import new_readers, open_databases
 from notifications_service.mongodb.database import Database
-from notifications_service.notification import schema
+from notifications_service.notification import schema, unbuilt
 from notifications_service.notification.answers import Answers
 from notifications_service.notification.retention import Retention
 from notifications_service.recipients.assembly import open_check
 from notifications_service.settings import Settings
-from notifications_service.unbuilt import unbuilt
 from notifications_service.watch.assembly import open_watches
 
 # What a gRPC client takes unless told otherwise. Whoever sends a larger batch takes its answer; reads are for everyone.
@@ -59,6 +58,7 @@ async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> 
         draining=scope.draining,
         observers=telemetry.observers,
         begin=telemetry.begin,
+        unbuilt_fields=unbuilt.FIELDS,
     )
     return telemetry.of_server(server)
 
@@ -96,13 +96,14 @@ async def _services(
     largest = settings.grpc_max_message_bytes
     return (
         feed.assemble(service, watches, made, keyring=keyring, clock=now, max_message_bytes=largest, slices=slices),
+        # Nothing of them is built yet.
         (
             delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server,
-            unbuilt(delivery_service_pb2_grpc.DeliveryServiceServicer),
+            partly_built(delivery_service_pb2_grpc.DeliveryServiceServicer)(),
         ),
         (
             preference_service_pb2_grpc.add_PreferenceServiceServicer_to_server,
-            unbuilt(preference_service_pb2_grpc.PreferenceServiceServicer),
+            partly_built(preference_service_pb2_grpc.PreferenceServiceServicer)(),
         ),
     )
 

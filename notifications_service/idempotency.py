@@ -7,6 +7,7 @@ calls one wins. An error is never remembered.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -40,8 +41,16 @@ class RequestKey:
         self.fingerprint = fingerprint
 
 
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What a call created, whole or by its ids alone, and the users whom it skipped because nobody knows them."""
+
+    documents: Sequence[Document]
+    unknown: Sequence[str] = ()
+
+
 class IdempotencyKeys:
-    """Stores and finds first answers; an answer is the list of documents that the call created."""
+    """Stores and finds first answers."""
 
     def __init__(self, database: Database, clock: MillisecondClock) -> None:
         self._database = database
@@ -49,18 +58,17 @@ class IdempotencyKeys:
         self._keys = database.collection(schema.IDEMPOTENCY_KEYS)
 
     @named
-    async def answered(self, key: RequestKey) -> list[Document] | None:
+    async def answered(self, key: RequestKey) -> Created | None:
         """Return the first answer, or None if there is none yet. Raises RequestIdReused for another body."""
         found = await self._database.run(lambda: self._keys.find_one({"_id": key.id}))
         if found is None:
             return None
         if bytes(found["fingerprint"]) != key.fingerprint:
             raise RequestIdReused
-        answer: list[Document] = found["answer"]
-        return answer
+        return Created(found["answer"], found.get("unknown", ()))
 
     @named
-    async def once(self, key: RequestKey, answer: Sequence[Document], write: TransactionBody) -> Sequence[Document]:
+    async def once(self, key: RequestKey, answer: Created, write: TransactionBody) -> Created:
         """Carry out ``write`` and keep ``answer`` in one transaction, or return the first answer if there is one.
 
         Raises RequestIdReused, or RequestInFlight while another call with this key has not ended.
@@ -79,7 +87,7 @@ class IdempotencyKeys:
             raise RequestInFlight from None
         return answer
 
-    async def _first(self, key: RequestKey) -> list[Document]:
+    async def _first(self, key: RequestKey) -> Created:
         first = await self.answered(key)
         if first is None:
             # The key has just expired, or the duplicate was another key.
@@ -87,5 +95,6 @@ class IdempotencyKeys:
         return first
 
 
-def _row(key: RequestKey, answer: Sequence[Document], at: datetime) -> Document:
-    return {"_id": key.id, "fingerprint": Binary(key.fingerprint), "answer": list(answer), "createdAt": at}
+def _row(key: RequestKey, answer: Created, at: datetime) -> Document:
+    row = {"_id": key.id, "fingerprint": Binary(key.fingerprint), "answer": list(answer.documents), "createdAt": at}
+    return row | {"unknown": list(answer.unknown)} if answer.unknown else row

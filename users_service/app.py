@@ -17,6 +17,7 @@ from chassis.serving.server import Server, build_server
 from chassis.slices import Slices
 from chassis.telemetry.start import Telemetry
 from chassis.telemetry.start import start as start_telemetry
+from users_service import unbuilt
 from users_service.accounts import assembly as accounts
 from users_service.attempts.limiter import Attempts
 from users_service.credentials import repository as credentials
@@ -54,6 +55,7 @@ async def build(
         draining=scope.draining,
         observers=telemetry.observers,
         begin=telemetry.begin,
+        unbuilt_fields=unbuilt.FIELDS,
     )
     return telemetry.of_server(server)
 

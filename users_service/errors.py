@@ -151,12 +151,8 @@ class VerificationDeliveryNotBuilt(NotImplementedYet):
 
     template = "sending codes is not implemented yet; use VERIFICATION_DELIVERY_RETURN_CODE"
 
-
-class VerificationDeliveryUnavailable(Unavailable):
-    """The message with the code or token could not be handed over for delivery."""
-
-    reason = "VERIFICATION_DELIVERY_UNAVAILABLE"
-    default_retry_after = timedelta(seconds=1)
+    def __init__(self) -> None:
+        super().__init__("delivery")
 
 
 class TokensNotFound(FailedPrecondition):

@@ -23,10 +23,12 @@ Probe = Callable[[], Awaitable[object]]
 
 
 class Health:
-    """The state that health checks report; one for all services, because all need the same database."""
+    """The state that health checks report; one for all services that are built, because all need the same database."""
 
-    def __init__(self, services: Iterable[str]) -> None:
+    def __init__(self, services: Iterable[str], unbuilt: Iterable[str] = ()) -> None:
+        """``unbuilt``: those of the services that can answer no call yet, whatever the database does."""
         self.services = frozenset(("", *services))
+        self.unbuilt = frozenset(unbuilt)
         self.serving = False
         self.draining = False
         self.closed = False
@@ -38,7 +40,7 @@ class Health:
             return SERVING
         if service not in self.services:
             return SERVICE_UNKNOWN
-        return SERVING if self.is_serving else NOT_SERVING
+        return SERVING if self.is_serving and service not in self.unbuilt else NOT_SERVING
 
     @property
     def is_serving(self) -> bool:

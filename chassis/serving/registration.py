@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import Any, NoReturn, ParamSpec, TypeAlias, TypeVar, cast
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -19,7 +19,8 @@ from google.protobuf.message import DecodeError
 from chassis.context import calls
 from chassis.context.calls import Call
 from chassis.contract import nesting
-from chassis.errors import AnswerTooLarge, InvalidFields
+from chassis.contract.unbuilt import UnbuiltFields, refusal
+from chassis.errors import AnswerTooLarge, InvalidFields, NotImplementedYet
 from chassis.interceptors import Context, Handler, Method
 from chassis.interceptors.envelope import Envelope, Prepare
 from chassis.interceptors.validation import Validation
@@ -27,6 +28,8 @@ from chassis.serving.goodbye import Goodbye
 
 # ``add_UserServiceServicer_to_server`` and the servicer to pass to it.
 Registration: TypeAlias = tuple[Callable[[Any, Any], None], object]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Asynchronous(partial[Awaitable[Any]]):
@@ -40,6 +43,14 @@ class Asynchronous(partial[Awaitable[Any]]):
         raise TypeError("a handler is called")
 
 
+def partly_built(servicer: Callable[P, T]) -> Callable[P, T]:
+    """Return what makes a servicer that lacks methods of the contract: those answer NOT_IMPLEMENTED.
+
+    The types of generated classes take such a servicer for abstract; called through here it is allowed, and said.
+    """
+    return servicer
+
+
 @dataclass
 class Recorder:
     """Stands in for a server and keeps what the generated functions register."""
@@ -50,8 +61,8 @@ class Recorder:
         """Ignore the generic form: the same handlers come with their names in the other one."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """Keep the handlers of one service."""
-        self.services[service] = handlers
+        """Keep the handlers of one service; a method that the servicer does not have refuses every call."""
+        self.services[service] = {name: _built_or_refusing(handler) for name, handler in handlers.items()}
 
 
 def record(registrations: Iterable[Registration]) -> dict[str, Mapping[str, Any]]:
@@ -60,6 +71,34 @@ def record(registrations: Iterable[Registration]) -> dict[str, Mapping[str, Any]
     for add, servicer in registrations:
         add(servicer, recorder)
     return recorder.services
+
+
+def unbuilt_services(services: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """Return the services none of whose methods is built."""
+    return frozenset(name for name, handlers in services.items() if all(map(is_unbuilt, handlers.values())))
+
+
+def is_unbuilt(handler: Any) -> bool:
+    """Say whether a recorded handler refuses every call, because no servicer has its method yet."""
+    return _behaviour(handler) is refuse
+
+
+async def refuse(_request: object, _context: object) -> None:
+    """Answer that the method is not built yet."""
+    raise NotImplementedYet(None)
+
+
+def _built_or_refusing(handler: Any) -> Any:
+    function = getattr(_behaviour(handler), "__func__", None)
+    # The method of the generated class, which a servicer that has one of its own hides.
+    if function is None or not function.__module__.endswith("_pb2_grpc"):
+        return handler
+    make = grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
+    return make(refuse, handler.request_deserializer, handler.response_serializer)
+
+
+def _behaviour(handler: Any) -> Any:
+    return handler.unary_stream if handler.response_streaming else handler.unary_unary
 
 
 class Router(grpc.GenericRpcHandler):
@@ -91,6 +130,7 @@ class Composer:
     validation: Validation
     # Bytes of the largest message that gRPC sends. A larger one would fail after the envelope has counted the call OK.
     max_message_bytes: int = 1 << 30
+    unbuilt_fields: UnbuiltFields = field(default_factory=dict)
 
     def router(self, services: Mapping[str, Mapping[str, Any]]) -> Router:
         """Compose every method of every service."""
@@ -130,9 +170,12 @@ class Composer:
         return bounded
 
     def prepare(self, decode: Callable[[bytes], Any]) -> Prepare:
-        """Return a function that turns the bytes of a request into a valid message, or raises ``InvalidFields``."""
+        """Return a function that turns the bytes of a request into a valid message.
+
+        It raises InvalidFields, or NotImplementedYet for one that asks for what is not built.
+        """
         kind = type(decode(b""))
-        check = self.validation.check(kind)
+        check, refuse_unbuilt = self.validation.check(kind), refusal(kind, self.unbuilt_fields)
 
         def prepare(request: bytes) -> Any:
             # Decoded here and not by gRPC, which would answer a malformed request with UNKNOWN.
@@ -141,6 +184,8 @@ class Composer:
             except DecodeError:
                 raise InvalidFields(nesting.violations(kind.DESCRIPTOR, request)) from None
             check(message)
+            if refuse_unbuilt is not None:
+                refuse_unbuilt(message)
             return message
 
         return prepare

@@ -9,6 +9,7 @@ from typing import Final
 import grpc
 
 from chassis import background
+from chassis.contract.unbuilt import UnbuiltFields
 from chassis.interceptors.access_log import AccessLog, JsonLines, write_readably
 from chassis.interceptors.envelope import Envelope, Observer
 from chassis.interceptors.gates import Gate
@@ -21,7 +22,7 @@ from chassis.serving.deafness import until_deaf
 from chassis.serving.goodbye import Goodbye
 from chassis.serving.health import Health, Probe, run_probe, watch_probe
 from chassis.serving.listeners import Listeners
-from chassis.serving.registration import Composer, Registration, Router, record
+from chassis.serving.registration import Composer, Registration, Router, record, unbuilt_services
 from chassis.settings import ServerSettings
 
 # During the grace: how long calls may still take to send their message.
@@ -155,7 +156,7 @@ class Server:
         self._background.clear()
 
 
-def build_server(
+def build_server(  # noqa: PLR0913 - all but two by name, and most of them optional
     settings: ServerSettings,
     services: Sequence[Registration],
     *,
@@ -165,6 +166,7 @@ def build_server(
     gates: Sequence[Gate] = (),
     observers: Sequence[Observer] = (),
     begin: Observer | None = None,
+    unbuilt_fields: UnbuiltFields | None = None,
 ) -> Server:
     """Put together a server; call it inside the event loop that will serve.
 
@@ -172,17 +174,19 @@ def build_server(
     database is away. ``fresh``: does the same over a new connection of its own (chassis/serving/deafness.py); None: a
     pool that is broken for good is not noticed. ``draining``: made by the caller when services need it too.
     ``gates``: refuse calls of these services before they are decoded, in this order (chassis/interceptors/gates.py).
-    ``observers``: told of every call that ended, and ``begin`` of every call that begins.
+    ``observers``: told of every call that ended, and ``begin`` of every call that begins. ``unbuilt_fields``: those of
+    requests that the server does not act on yet (chassis/contract/unbuilt.py).
     """
     recorded = record(services)
-    health = Health(recorded)
+    health = Health(recorded, unbuilt_services(recorded))
     in_flight = _in_flight(settings)
     checks = infrastructure.checks_in_flight(settings.grpc_max_streams, in_flight.cap)
     access_log = _access_log()
     noting = (access_log.add,) if access_log else ()
     envelope = Envelope(in_flight, (*noting, *observers), begin, (metadata_limit, *gates))
     validation = Validation()
-    router = Composer(envelope, validation, settings.grpc_max_message_bytes).router(recorded)
+    composer = Composer(envelope, validation, settings.grpc_max_message_bytes, unbuilt_fields or {})
+    router = composer.router(recorded)
     handlers: list[grpc.GenericRpcHandler] = [router, infrastructure.health_checks(health, validation, checks)]
     if settings.reflection_enabled:
         handlers.append(infrastructure.contract(health, validation, in_flight))

@@ -13,7 +13,7 @@ from chassis.commands.explain import Catalog
 from notifications_service.clock import MillisecondClock
 from notifications_service.explain.explainer import Explainer
 from notifications_service.feed.repository import FeedRepository
-from notifications_service.idempotency import IdempotencyKeys, RequestKey
+from notifications_service.idempotency import Created, IdempotencyKeys, RequestKey
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification import documents, filters
 from notifications_service.notification.documents import Draft, Type
@@ -116,7 +116,7 @@ def _once(explainer: Explainer, values: Values) -> Awaitable[Any]:
         return None
 
     key = RequestKey("CreateNotification", str(values.key), bytes(32))
-    return IdempotencyKeys(explainer, values.clock).once(key, [], write)
+    return IdempotencyKeys(explainer, values.clock).once(key, Created([]), write)
 
 
 def _answered(explainer: Explainer, values: Values) -> Awaitable[Any]:

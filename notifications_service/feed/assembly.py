@@ -8,7 +8,7 @@ from vibework.notifications.v1.notification_service_pb2_grpc import add_Notifica
 
 from chassis.contract.pagetokens import PageTokens
 from chassis.keyring import Keyring
-from chassis.serving.registration import Registration
+from chassis.serving.registration import Registration, partly_built
 from chassis.slices import Slices
 from notifications_service.clock import MillisecondClock
 from notifications_service.feed.batching import SharedCommands
@@ -54,5 +54,6 @@ def assemble(
     """Return NotificationService with its registration."""
     limit = min(max_message_bytes, MAX_BATCH_BYTES)
     pages = pages_of_the_feed(PageTokens(keyring))
-    servicer = NotificationServicer(feed, pages, watches, made=made, max_batch_bytes=limit, clock=clock, slices=slices)
+    make = partly_built(NotificationServicer)
+    servicer = make(feed, pages, watches, made=made, max_batch_bytes=limit, clock=clock, slices=slices)
     return add_NotificationServiceServicer_to_server, servicer

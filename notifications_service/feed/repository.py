@@ -209,9 +209,12 @@ class FeedRepository:
 
     @named
     async def update(self, key: ObjectId, changes: Document, conditions: Document) -> Document | None:
-        """Set fields of a notification that meets the conditions; return it as it is now, or None."""
+        """Set fields of a notification that meets the conditions; return it as it is now, or None.
+
+        A field whose value is None is removed.
+        """
         query = {"_id": key, **self._kept(), **conditions}
-        literal = {name: {"$literal": value} for name, value in changes.items()}
+        literal = {name: "$$REMOVE" if value is None else {"$literal": value} for name, value in changes.items()}
         update = _pipeline(literal, self._clock())
         options: dict[str, Any] = {"return_document": ReturnDocument.AFTER, "collation": BYTEWISE}
         return await self._database.run(lambda: self._rows.find_one_and_update(query, update, **options), query)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
 from bson import ObjectId
@@ -14,10 +14,11 @@ from bson.datetime_ms import DatetimeMS
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from vibework.notifications.v1 import notification_pb2, notification_service_pb2
+from vibework.notifications.v1.notification_pb2 import NotificationContent
 
 from chassis.contract.nesting import MAX_LEVELS, too_deep
 from chassis.contract.timestamps import LAST_SECOND
-from chassis.errors import FieldViolation, InvalidFields
+from chassis.errors import FieldViolation, InvalidFields, NotImplementedYet
 from chassis.slices import Slices
 from notifications_service.clock import MillisecondClock
 from notifications_service.notification import filters
@@ -27,7 +28,9 @@ from notifications_service.notification.filters import BoundTime, Filter
 from notifications_service.notification.states import Mark
 
 MAX_DATA_BYTES: Final = 16 * 1024
-MAX_SCHEDULE: Final = timedelta(days=30)
+# Bytes of all contents of a batch, each counted as often as it is stored.
+MAX_BATCH_CONTENT: Final = 32 * 1024 * 1024
+MAX_SCHEDULE: Final = timedelta(days=366)
 # Beyond this, JSON's floating point does not represent every whole number.
 _MAX_WHOLE: Final = 2**53
 
@@ -48,33 +51,13 @@ _MARKS: Final = {
 }
 
 
-class Content(Protocol):
-    """What CreateNotificationRequest and NotificationContent have in common."""
-
-    title: str
-    message: str
-    type: notification_pb2.NotificationType.ValueType
-    category: str
-
-    @property
-    def data(self) -> Struct:
-        """The caller's own JSON object."""
-
-    @property
-    def scheduled_at(self) -> Timestamp:
-        """When to send it."""
-
-    def HasField(self, name: Any, /) -> bool:  # noqa: N802
-        """Whether a field of a message type is set."""
-
-
-def draft(user_id: str, content: Content, clock: MillisecondClock, prefix: str = "") -> Draft:
+def draft(user_id: str, content: NotificationContent, clock: MillisecondClock, prefix: str = "") -> Draft:
     """Convert a notification to be created; ``prefix`` leads the field names in violations.
 
     Raises InvalidFields for data over 16 KiB as JSON, of more than 32 levels or with a number that JSON lacks, and for
-    a schedule more than 30 days ahead.
+    a schedule more than 366 days ahead; NotImplementedYet for any other time to come.
     """
-    data = _data(content.data, f"{prefix}data") if content.HasField("data") else None
+    data = data_of(content.data, f"{prefix}data") if content.HasField("data") else None
     scheduled = None
     if content.HasField("scheduled_at"):
         scheduled = _schedule(content.scheduled_at, f"{prefix}scheduled_at", clock)
@@ -91,8 +74,11 @@ async def drafts(
     """Convert a batch: request field that names the user → what is to be created for them.
 
     Raises InvalidFields as ``draft``, and for a batch whose contents alone would not fit into an answer of
-    ``max_bytes``: the answer itself is measured before anything is stored (``answers.BatchAnswer``).
+    ``max_bytes``: the answer itself is measured before anything is stored (``answers.BatchAnswer``). An answer of ids
+    alone has room for all; there ``MAX_BATCH_CONTENT`` bounds what one transaction stores.
     """
+    if is_ids_only(request.response_view):
+        max_bytes = MAX_BATCH_CONTENT
     if request.WhichOneof("batch") == "fan_out":
         _check_size("fan_out", [request.fan_out.content.ByteSize()] * len(request.fan_out.user_ids), max_bytes)
         template = draft("", request.fan_out.content, clock, "fan_out.content.")
@@ -132,6 +118,11 @@ def filter_of(message: notification_service_pb2.NotificationFilter) -> Filter:
     )
 
 
+def is_ids_only(view: notification_pb2.NotificationView.ValueType) -> bool:
+    """Say whether only the ids of new notifications are to be answered."""
+    return view == notification_pb2.NOTIFICATION_VIEW_IDS
+
+
 def mark_of(number: int) -> Mark:
     """Convert a mark."""
     return _MARKS[notification_service_pb2.NotificationMark.ValueType(number)]
@@ -158,13 +149,17 @@ def _ceiling(time: Timestamp) -> BoundTime:
 
 
 def _schedule(time: Timestamp, field: str, clock: MillisecondClock) -> datetime:
-    at = floor(time)
-    if at > clock() + MAX_SCHEDULE:
-        raise InvalidFields.of(field, "must be at most 30 days ahead", "TIMESTAMP_AHEAD")
+    at, now = floor(time), clock()
+    if at > now + MAX_SCHEDULE:
+        raise InvalidFields.of(field, "must be at most 366 days ahead", "TIMESTAMP_AHEAD")
+    if at > now:
+        # Nothing becomes visible at its time yet, and it must not be visible before.
+        raise NotImplementedYet(field)
     return at
 
 
-def _data(struct: Struct, field: str) -> dict[str, Any]:
+def data_of(struct: Struct, field: str) -> dict[str, Any]:
+    """Convert a caller's own JSON object. Raises InvalidFields for one that is too large, too deep or no JSON."""
     violations: list[FieldViolation] = []
     data = _object(struct, field, violations, MAX_LEVELS)
     if violations:

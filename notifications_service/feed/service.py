@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NoReturn, Protocol
@@ -20,7 +20,7 @@ from notifications_service.clock import MillisecondClock
 from notifications_service.errors import NotificationNotFound, NotificationUnreadable
 from notifications_service.feed.batching import SharedCommands
 from notifications_service.feed.repository import FeedRepository, PageKey, page_key
-from notifications_service.idempotency import IdempotencyKeys, RequestKey
+from notifications_service.idempotency import Created, IdempotencyKeys, RequestKey
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database
 from notifications_service.mongodb.drivers import ClientSession
@@ -39,6 +39,10 @@ class RecipientCheck(Protocol):
 
     async def check(self, fields: Mapping[str, str]) -> None:
         """Raise RecipientNotFound where a field names no user."""
+        ...
+
+    async def unknown(self, user_ids: Collection[str]) -> set[str]:
+        """Return those of the ids that name no user."""
         ...
 
     def forget(self, user_id: str) -> None:
@@ -108,26 +112,47 @@ class FeedService:
         async def check_batch(new: Sequence[Document]) -> None:
             check(new)
 
-        return (await self.create_batch({"user_id": draft}, key, check_batch))[0]
+        return (await self.create_batch({"user_id": draft}, key, check_batch)).documents[0]
 
     async def create_batch(
-        self, drafts: Mapping[str, Draft], key: RequestKey | None, check: CheckBatch = _accept_batch
-    ) -> Sequence[Document]:
-        """Create notifications, all or none (``drafts``: field that names the user → draft); errors as ``create``."""
+        self,
+        drafts: Mapping[str, Draft],
+        key: RequestKey | None,
+        check: CheckBatch = _accept_batch,
+        *,
+        skip_unknown: bool = False,
+        ids_only: bool = False,
+    ) -> Created:
+        """Create notifications, all or none (``drafts``: field that names the user → draft); errors as ``create``.
+
+        ``skip_unknown``: leave those for unknown users out. ``ids_only``: of what is created, only ids are answered.
+        """
         if key is not None and (first := await self._keys.answered(key)) is not None:
             return first
-        await self._recipients.check({field: draft.user_id for field, draft in drafts.items()})
+        unknown = await self._unknown(drafts, skip=skip_unknown)
         at = self._clock()
-        new = await self._slices.map(lambda draft: documents.new(draft, at), drafts.values())
+        wanted = [draft for draft in drafts.values() if draft.user_id not in unknown]
+        new = await self._slices.map(lambda draft: documents.new(draft, at), wanted)
         await check(new)
 
         async def write(session: ClientSession) -> None:
-            await self._repository.insert_in(session, new)
+            if new:
+                await self._repository.insert_in(session, new)
 
+        created = Created([documents.ids_of(each) for each in new] if ids_only else new, unknown)
         if key is not None:
-            return await self._keys.once(key, new, write)
+            return await self._keys.once(key, created, write)
         await self._database.transaction(write)
-        return new
+        return created
+
+    async def _unknown(self, drafts: Mapping[str, Draft], *, skip: bool) -> Sequence[str]:
+        """Return the users to skip, in the order of the batch. Raises RecipientNotFound where none may be."""
+        users = {field: draft.user_id for field, draft in drafts.items()}
+        if not skip:
+            await self._recipients.check(users)
+            return ()
+        unknown = await self._recipients.unknown(users.values())
+        return [user_id for user_id in dict.fromkeys(users.values()) if user_id in unknown]
 
     async def get(self, key: ObjectId, user_id: str) -> Document:
         """Return a notification, of that user if one is given. Raises NotificationNotFound."""
@@ -183,11 +208,16 @@ class FeedService:
             raise NotificationUnreadable from None
         return changed or await self._raise_why(key, user_id, etag)
 
-    async def delete(self, key: ObjectId, user_id: str, etag: str) -> None:
-        """Delete a notification. Raises NotificationNotFound, or EtagMismatch if it changed since."""
+    async def delete(self, key: ObjectId, user_id: str, etag: str, *, allow_missing: bool) -> None:
+        """Delete a notification. Raises NotificationNotFound unless ``allow_missing``, EtagMismatch if it changed."""
         conditions = _conditions(user_id, etag)
-        if conditions is None or not await self._repository.delete(key, conditions):
+        if conditions is not None and await self._repository.delete(key, conditions):
+            return
+        try:
             await self._raise_why(key, user_id, etag)
+        except NotificationNotFound:
+            if not allow_missing:
+                raise
 
     async def mark(self, user_id: str, ids: Sequence[ObjectId], mark: Mark) -> int:
         """Put notifications of a user into a state; return how many were not in it."""

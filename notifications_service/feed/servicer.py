@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 from bson import ObjectId
 from google.protobuf.message import Message
@@ -11,11 +11,9 @@ from vibework.notifications.v1 import notification_service_pb2 as pb
 from vibework.notifications.v1 import notification_service_pb2_grpc as pb_grpc
 from vibework.notifications.v1.notification_pb2 import Notification
 
-from chassis.contract import fieldmask
 from chassis.contract.idempotency import request_fingerprint
 from chassis.contract.keyset import Pages
 from chassis.contract.pagetokens import page_size
-from chassis.errors import InvalidFields
 from chassis.interceptors import Context
 from chassis.logs import logging
 from chassis.slices import Slices
@@ -24,13 +22,12 @@ from notifications_service.errors import NotificationUnreadable
 from notifications_service.feed import requests
 from notifications_service.feed.repository import PageKey
 from notifications_service.feed.service import FeedService
+from notifications_service.feed.updates import Updates
 from notifications_service.idempotency import RequestKey
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification import answers
 from notifications_service.notification.messages import Unreadable
 from notifications_service.notification.unreadable import FLAG
-
-_CHANGEABLE: Final = ("title", "message")
 
 
 class Watch(Protocol):
@@ -67,13 +64,16 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         self._max_batch_bytes = max_batch_bytes
         self._clock = clock
         self._slices = slices
+        self._updates = Updates()
 
     async def CreateNotification(
         self, request: pb.CreateNotificationRequest, context: Context
     ) -> pb.CreateNotificationResponse:
         """Create a notification for one user."""
-        draft = requests.draft(request.user_id, request, self._clock)
+        draft = requests.draft(request.user_id, request.content, self._clock, "content.")
         document = await self._service.create(draft, _key("CreateNotification", request), self._answers.check)
+        if requests.is_ids_only(request.response_view):
+            return pb.CreateNotificationResponse(notification=answers.ids_of(document))
         return pb.CreateNotificationResponse(notification=await self._shown(document))
 
     async def BatchCreateNotifications(
@@ -81,9 +81,17 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
     ) -> pb.BatchCreateNotificationsResponse:
         """Create several notifications, all or none."""
         drafts = await requests.drafts(request, self._clock, self._max_batch_bytes, self._slices)
-        answer = answers.BatchAnswer(str(request.WhichOneof("batch")), self._max_batch_bytes, self._slices)
-        created = await self._service.create_batch(drafts, _key("BatchCreateNotifications", request), answer.fill)
-        return await answer.of(created)
+        ids_only = requests.is_ids_only(request.response_view)
+        field = str(request.WhichOneof("batch"))
+        answer = answers.BatchAnswer(field, self._max_batch_bytes, self._slices, ids_only=ids_only)
+        created = await self._service.create_batch(
+            drafts,
+            _key("BatchCreateNotifications", request),
+            answer.fill,
+            skip_unknown=request.skip_unknown,
+            ids_only=ids_only,
+        )
+        return await answer.of(created.documents, created.unknown)
 
     async def GetNotification(self, request: pb.GetNotificationRequest, context: Context) -> pb.GetNotificationResponse:
         """Read one notification."""
@@ -123,9 +131,12 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
     async def UpdateNotification(
         self, request: pb.UpdateNotificationRequest, context: Context
     ) -> pb.UpdateNotificationResponse:
-        """Change title or message."""
-        changes = _changes(request)
-        document = await self._service.update(ObjectId(request.id), request.user_id, changes, request.etag)
+        """Change the fields that the mask names."""
+        changes, named = self._updates.changes_of(request), request.notification
+        key = ObjectId(named.id)
+        if self._answers.are_narrow:
+            self._answers.check([{**await self._service.get(key, named.user_id), **changes}])
+        document = await self._service.update(key, named.user_id, changes, named.etag)
         return pb.UpdateNotificationResponse(notification=await self._shown(document))
 
     async def MarkNotifications(
@@ -140,7 +151,7 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
     ) -> pb.MarkAllNotificationsResponse:
         """Mark all notifications of a user that match."""
         chosen, mark = requests.filter_of(request.filter), requests.mark_of(request.mark)
-        as_of = requests.floor(request.as_of) if request.HasField("as_of") else None
+        as_of = requests.floor(request.as_of_time) if request.HasField("as_of_time") else None
         done = await self._service.mark_all(request.user_id, chosen, as_of, mark)
         return pb.MarkAllNotificationsResponse(changed_count=done.changed, incomplete=done.incomplete)
 
@@ -148,7 +159,8 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         self, request: pb.DeleteNotificationRequest, context: Context
     ) -> pb.DeleteNotificationResponse:
         """Delete one notification."""
-        await self._service.delete(ObjectId(request.id), request.user_id, request.etag)
+        key = ObjectId(request.id)
+        await self._service.delete(key, request.user_id, request.etag, allow_missing=request.allow_missing)
         return pb.DeleteNotificationResponse()
 
     async def DeleteUserNotifications(
@@ -180,13 +192,3 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
 def _key(method: str, request: Message) -> RequestKey | None:
     request_id: str = getattr(request, "request_id")  # noqa: B009 - of every create, by no common type
     return RequestKey(method, request_id, request_fingerprint(request)) if request_id else None
-
-
-def _changes(request: pb.UpdateNotificationRequest) -> dict[str, str]:
-    if not request.update_mask.paths:
-        raise InvalidFields.of("update_mask", "must name what to change", "MASK_EMPTY")
-    paths = fieldmask.update_paths(request.update_mask, request, _CHANGEABLE)
-    changes = {path: str(getattr(request, path)) for path in sorted(paths)}
-    if empty := [path for path, text in changes.items() if not text]:
-        raise InvalidFields.of(empty[0], "must not become empty", "REQUIRED")
-    return changes

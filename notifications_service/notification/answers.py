@@ -89,9 +89,14 @@ class Answers:
     def __init__(self, limit: int) -> None:
         self._limit = limit - ENVELOPE_BYTES
 
+    @property
+    def are_narrow(self) -> bool:
+        """Whether there are valid notifications that no answer could hold."""
+        return self._limit < LARGEST
+
     def check(self, new: Sequence[Document]) -> None:
         """Raise InvalidFields for a notification to be stored that no answer could hold."""
-        if self._limit >= LARGEST:
+        if not self.are_narrow:
             return
         for document in new:
             if (size := messages.to_message(document).ByteSize()) > self._limit:
@@ -146,17 +151,23 @@ class Answers:
 
 
 class BatchAnswer:
-    """The answer to a batch of creates, made before anything is stored; ``field``: named in the error if too large."""
+    """The answer to a batch of creates, made before anything is stored.
 
-    def __init__(self, field: str, limit: int, slices: Slices) -> None:
+    ``field``: named in the error if it is too large. ``ids_only``: of ids alone, which is never too large.
+    """
+
+    def __init__(self, field: str, limit: int, slices: Slices, *, ids_only: bool = False) -> None:
         self._field = field
         self._slices = slices
         self._limit = limit - ENVELOPE_BYTES
+        self._ids_only = ids_only
         self._new: Sequence[Document] = ()
         self._response = BatchCreateNotificationsResponse()
 
     async def fill(self, new: Sequence[Document]) -> None:
         """Convert new documents. Raises InvalidFields where the answer is too large to be sent, or to be kept."""
+        if self._ids_only:
+            return
         self._new, self._response = new, await self._converted(new)
         if (size := self._response.ByteSize()) > self._limit:
             raise answer_too_large(self._field, size, self._limit)
@@ -165,14 +176,24 @@ class BatchAnswer:
             if (stored := sum(sizes)) > _MOST_STORED:
                 raise answer_too_large(self._field, stored, _MOST_STORED)
 
-    async def of(self, created: Sequence[Document]) -> BatchCreateNotificationsResponse:
+    async def of(self, created: Sequence[Document], unknown: Sequence[str]) -> BatchCreateNotificationsResponse:
         """Return the answer: the one made, or that of an earlier call with the same ``request_id``."""
-        return self._response if created is self._new else await self._converted(created)
+        if self._ids_only:
+            response = BatchCreateNotificationsResponse(notifications=map(ids_of, created))
+        else:
+            response = self._response if created is self._new else await self._converted(created)
+        response.unknown_user_ids.extend(unknown)
+        return response
 
     async def _converted(self, rows: Sequence[Document]) -> BatchCreateNotificationsResponse:
         response = BatchCreateNotificationsResponse()
         await self._slices.map(lambda row: EVERYTHING.append(response.notifications, row), rows)
         return response
+
+
+def ids_of(row: Document) -> notification_pb2.Notification:
+    """Return a new notification of which only the ids are asked for."""
+    return notification_pb2.Notification(id=str(row["_id"]), user_id=row["userId"])
 
 
 def _note(row: Document, error: messages.Unreadable, filled: Filled) -> None:

@@ -89,6 +89,11 @@ def new(draft: Draft, at: datetime) -> Document:
     return document
 
 
+def ids_of(document: Document) -> Document:
+    """Return the ids of a document alone: its own and the user's."""
+    return {"_id": document["_id"], "userId": document["userId"]}
+
+
 def _delivery(draft: Draft, at: datetime) -> Document:
     if draft.type is Type.IN_APP:
         delivery: Document = {"state": DeliveryState.SENT.value}

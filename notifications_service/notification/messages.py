@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from vibework.notifications.v1 import notification_pb2 as pb
 
 from notifications_service.mongodb.codec import Document
-from notifications_service.notification import documents, structs
+from notifications_service.notification import documents, structs, unbuilt
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
@@ -301,6 +301,8 @@ _FIELDS: Final[Mapping[str, tuple[tuple[str, ...], Convert]]] = {
     "created_at": (("createdAt",), _required_time("createdAt")),
     "updated_at": (("updatedAt",), _time("updatedAt")),
     "etag": (("rev", "updatedAt"), documents.etag),
+    # Nothing has them yet.
+    **dict.fromkeys(unbuilt.CONTENT, ((), lambda _: None)),
 }
 SOURCES: Final = {name: sources for name, (sources, _) in _FIELDS.items()}
 _CONVERTERS: Final = {name: convert for name, (_, convert) in _FIELDS.items()}

@@ -46,9 +46,14 @@ class Recipients:
 
         Raises RecipientNotFound with a violation for each field, or UsersServiceUnavailable.
         """
-        exists = await self._exist(set(fields.values()))
-        if unknown := {field: user_id for field, user_id in fields.items() if not exists[user_id]}:
-            raise RecipientNotFound(unknown)
+        missing = await self.unknown(fields.values())
+        if missing:
+            raise RecipientNotFound({field: user_id for field, user_id in fields.items() if user_id in missing})
+
+    async def unknown(self, user_ids: Iterable[str]) -> set[str]:
+        """Return those of the ids that name no user. Raises UsersServiceUnavailable."""
+        exists = await self._exist(set(user_ids))
+        return {user_id for user_id, known in exists.items() if not known}
 
     def forget(self, user_id: str) -> None:
         """Drop the cached answer for a user that was deleted."""
@@ -100,6 +105,10 @@ class Anyone:
 
     async def check(self, fields: Mapping[str, str]) -> None:
         """Accept."""
+
+    async def unknown(self, user_ids: Iterable[str]) -> set[str]:  # noqa: ARG002
+        """Know no unknown."""
+        return set()
 
     def forget(self, user_id: str) -> None:
         """Know nothing."""

@@ -9,16 +9,16 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
-from vibework.notifications.v1.notification_pb2 import NotificationType
+from vibework.notifications.v1.notification_pb2 import NotificationContent, NotificationType
 from vibework.notifications.v1.notification_service_pb2 import (
     BatchCreateNotificationsRequest,
     MarkNotificationsRequest,
-    NotificationContent,
     NotificationMark,
 )
 from vibework.notifications.v1.notification_service_pb2_grpc import NotificationServiceStub
 from vibework.users.v1.session_service_pb2 import SignUpRequest
 from vibework.users.v1.session_service_pb2_grpc import SessionServiceStub
+from vibework.users.v1.user_pb2 import User
 from vibework.users.v1.user_service_pb2 import UpdateUserRequest
 from vibework.users.v1.user_service_pb2_grpc import UserServiceStub
 
@@ -62,7 +62,8 @@ def _users_work(channel: grpc.aio.Channel) -> OneWrite:
         with ledger.acknowledging(Kind.SIGN_UP, email):
             signed_up = await sessions.SignUp(SignUpRequest(email=email, password=uuid.uuid4().hex), timeout=_TIMEOUT)
         for number in (1, 2):
-            request = UpdateUserRequest(id=signed_up.user.id, name=str(number), update_mask=FieldMask(paths=["name"]))
+            user = User(id=signed_up.user.id, name=str(number))
+            request = UpdateUserRequest(user=user, update_mask=FieldMask(paths=["name"]))
             with ledger.acknowledging(Kind.UPDATE, email, number):
                 await users.UpdateUser(request, timeout=_TIMEOUT)
 

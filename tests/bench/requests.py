@@ -12,6 +12,7 @@ from vibework.notifications.v1 import (
     CreateNotificationRequest,
     GetNotificationRequest,
     ListNotificationsRequest,
+    NotificationContent,
     NotificationFilter,
 )
 from vibework.users.v1 import GetUserRequest, SignInRequest, ValidateSessionRequest
@@ -92,12 +93,8 @@ def _notifications(plan: Plan) -> list[Rpc]:
 
 
 def _create(key: str, recipients: Iterable[int]) -> Rpc:
-    requests = [
-        CreateNotificationRequest(
-            user_id=planned.user_id(number), title="A new notification", message=TEXT, type=NOTIFICATION_TYPE_IN_APP
-        )
-        for number in recipients
-    ]
+    content = NotificationContent(title="A new notification", message=TEXT, type=NOTIFICATION_TYPE_IN_APP)
+    requests = [CreateNotificationRequest(user_id=planned.user_id(number), content=content) for number in recipients]
     return Rpc(key, "notifications", f"{FEED}/CreateNotification", _bytes(requests))
 
 

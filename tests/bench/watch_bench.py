@@ -154,9 +154,8 @@ async def create(stub: Any, user_id: str, title: str, log: Log) -> None:
     """Create a notification and note when."""
     log.sent[title] = time.perf_counter()
     kind = notification_pb2.NOTIFICATION_TYPE_IN_APP
-    await stub.CreateNotification(
-        pb.CreateNotificationRequest(user_id=user_id, title=title, message="m" * 200, type=kind)
-    )
+    content = notification_pb2.NotificationContent(title=title, message="m" * 200, type=kind)
+    await stub.CreateNotification(pb.CreateNotificationRequest(user_id=user_id, content=content))
     log.acknowledged[title] = time.perf_counter()
 
 

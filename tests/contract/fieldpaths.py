@@ -71,9 +71,11 @@ def method_of(rpc: str) -> MethodDescriptor:
 
 
 def field_paths(descriptor: Descriptor, above: Path = ()) -> Iterator[FieldPath]:
-    """Yield every field of a request that holds one value, at every depth."""
+    """Yield every field of a request that holds one value, at every depth; a map holds none."""
     for field in descriptor.fields:
         path = (*above, field)
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            continue
         if field.message_type is None or field.message_type.full_name in WHOLE:
             yield FieldPath(path)
         else:

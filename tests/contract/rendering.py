@@ -12,6 +12,7 @@ from google.protobuf.descriptor_pb2 import (
     FieldDescriptorProto,
     FileDescriptorProto,
     MethodDescriptorProto,
+    MethodOptions,
     ServiceDescriptorProto,
 )
 from google.protobuf.message import Message
@@ -50,7 +51,10 @@ def comments_of(file: FileDescriptorProto) -> dict[Path, str]:
 
 def answers(comment: str) -> dict[str, list[str]]:
     """Return the status codes that a comment promises, each with its reasons."""
-    return {code: [reason.strip() for reason in reasons.split(",")] for code, reasons in ANSWER.findall(comment)}
+    found: dict[str, list[str]] = {}
+    for code, reasons in ANSWER.findall(comment):
+        found.setdefault(code, []).extend(reason.strip() for reason in reasons.split(","))
+    return found
 
 
 def _service(service: ServiceDescriptorProto, path: Path, comments: dict[Path, str]) -> Iterator[str]:
@@ -69,7 +73,11 @@ def _told(comment: str) -> str:
 def _signature(method: MethodDescriptorProto) -> str:
     stream = "stream " if method.server_streaming else ""
     client = "stream " if method.client_streaming else ""
-    return f"rpc {method.name}({client}{_short(method.input_type)}) returns ({stream}{_short(method.output_type)})"
+    level = MethodOptions.IdempotencyLevel.Name(method.options.idempotency_level)
+    return (
+        f"rpc {method.name}({client}{_short(method.input_type)}) returns ({stream}{_short(method.output_type)})"
+        f" {'' if level == 'IDEMPOTENCY_UNKNOWN' else level}".rstrip()
+    )
 
 
 def _enum(enum: EnumDescriptorProto) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 NOBODY: Final = "user_01jd0000000000000000000000"
 NO_NOTIFICATION: Final = "0123456789abcdef01234567"
+NO_DELIVERY: Final = "dlv_01jd0000000000000000000000"
 PASSWORD: Final = "correct horse battery"
 PROVIDER: Final = {"provider": "google", "accountId": "1"}
 SECRET: Final = {"code": {"identifier": "ann@example.com", "code": "123456"}}
@@ -18,8 +19,13 @@ USERS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "UserService/BatchGetUsers": ({"ids": [NOBODY]}, ""),
     "UserService/ListUsers": ({}, ""),
     "UserService/CountUsers": ({}, ""),
-    "UserService/UpdateUser": ({"id": NOBODY, "name": "Ann", "updateMask": "name"}, "USER_NOT_FOUND"),
+    "UserService/UpdateUser": ({"user": {"id": NOBODY, "name": "Ann"}, "updateMask": "name"}, "USER_NOT_FOUND"),
     "UserService/DeleteUser": ({"id": NOBODY}, "USER_NOT_FOUND"),
+    "UserService/DisableUser": ({"id": NOBODY}, "NOT_IMPLEMENTED"),
+    "UserService/EnableUser": ({"id": NOBODY}, "NOT_IMPLEMENTED"),
+    "UserService/ImportUsers": ({"users": [{"id": NOBODY, "email": "eve@example.com"}]}, "NOT_IMPLEMENTED"),
+    "UserService/ExportUser": ({"id": NOBODY}, "NOT_IMPLEMENTED"),
+    "UserService/WatchUsers": ({}, "NOT_IMPLEMENTED"),
     "SessionService/SignIn": ({"email": "ann@example.com", "password": PASSWORD}, "CREDENTIALS_INVALID"),
     "SessionService/CreateSession": ({"userId": NOBODY}, "USER_NOT_FOUND"),
     "SessionService/ValidateSession": ({"sessionToken": "x"}, "SESSION_INVALID"),
@@ -47,6 +53,8 @@ USERS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     ),
     "VerificationService/VerifyEmail": ({"secret": SECRET}, "VERIFICATION_INVALID"),
     "VerificationService/ResetPassword": ({"secret": SECRET, "newPassword": PASSWORD}, "VERIFICATION_INVALID"),
+    "VerificationService/ChangeEmail": ({"secret": SECRET, "userId": NOBODY}, "NOT_IMPLEMENTED"),
+    "VerificationService/SignInWithVerification": ({"secret": SECRET}, "NOT_IMPLEMENTED"),
     "VerificationService/CreateVerification": (
         {
             "purpose": "VERIFICATION_PURPOSE_SIGN_IN",
@@ -67,7 +75,7 @@ NOTIFICATIONS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "NotificationService/CountNotifications": ({"userId": NOBODY, "filters": [{"read": False}]}, ""),
     "NotificationService/GetNotificationStats": ({"userId": NOBODY}, ""),
     "NotificationService/UpdateNotification": (
-        {"id": NO_NOTIFICATION, "title": "Hi", "updateMask": "title"},
+        {"notification": {"id": NO_NOTIFICATION, "title": "Hi"}, "updateMask": "title"},
         "NOTIFICATION_NOT_FOUND",
     ),
     "NotificationService/MarkNotifications": (
@@ -78,18 +86,56 @@ NOTIFICATIONS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "NotificationService/DeleteNotification": ({"id": NO_NOTIFICATION}, "NOTIFICATION_NOT_FOUND"),
     "NotificationService/DeleteUserNotifications": ({"userId": NOBODY}, ""),
     "NotificationService/WatchNotifications": ({"userId": NOBODY, "resumeToken": "x"}, "RESUME_TOKEN_INVALID"),
-    "DeliveryService/GetDelivery": ({"notificationId": NO_NOTIFICATION}, "NOT_IMPLEMENTED"),
+    "NotificationService/ListScheduledNotifications": ({"userId": NOBODY}, "NOT_IMPLEMENTED"),
+    "DeliveryService/SendDirect": (
+        {
+            "emailAddress": "ann@example.com",
+            "template": {"purpose": "welcome"},
+            "expiresAt": "2030-01-01T00:00:00Z",
+        },
+        "NOT_IMPLEMENTED",
+    ),
+    "DeliveryService/GetDelivery": ({"id": NO_DELIVERY}, "NOT_IMPLEMENTED"),
     "DeliveryService/ListDeliveries": ({}, "NOT_IMPLEMENTED"),
-    "DeliveryService/CancelDelivery": ({"notificationId": NO_NOTIFICATION}, "NOT_IMPLEMENTED"),
-    "DeliveryService/RetryDelivery": ({"notificationId": NO_NOTIFICATION}, "NOT_IMPLEMENTED"),
+    "DeliveryService/CountDeliveries": ({"filters": [{"states": ["DELIVERY_STATE_FAILED"]}]}, "NOT_IMPLEMENTED"),
+    "DeliveryService/CancelDelivery": ({"id": NO_DELIVERY}, "NOT_IMPLEMENTED"),
+    "DeliveryService/RetryDelivery": ({"id": NO_DELIVERY}, "NOT_IMPLEMENTED"),
+    "DeliveryService/BatchCancelDeliveries": ({"ids": {"ids": [NO_DELIVERY]}}, "NOT_IMPLEMENTED"),
+    "DeliveryService/BatchRetryDeliveries": ({"filter": {"userId": NOBODY}}, "NOT_IMPLEMENTED"),
+    "DeliveryService/ReportDeliveryEvent": (
+        {"deliveryId": NO_DELIVERY, "event": "DELIVERY_EVENT_HARD_BOUNCE"},
+        "NOT_IMPLEMENTED",
+    ),
+    "DeliveryService/ListSuppressions": ({}, "NOT_IMPLEMENTED"),
+    "DeliveryService/DeleteSuppression": ({"emailAddress": "ann@example.com"}, "NOT_IMPLEMENTED"),
     "PreferenceService/GetPreferences": ({"userId": NOBODY}, "NOT_IMPLEMENTED"),
-    "PreferenceService/UpdatePreferences": ({"userId": NOBODY, "updateMask": "channels"}, "NOT_IMPLEMENTED"),
+    "PreferenceService/UpdatePreferences": (
+        {"preferences": {"userId": NOBODY, "timeZone": "Europe/Berlin"}, "updateMask": "timeZone"},
+        "NOT_IMPLEMENTED",
+    ),
+    "PreferenceService/SetPreference": (
+        {"userId": NOBODY, "channel": "NOTIFICATION_TYPE_EMAIL", "mode": "PREFERENCE_MODE_OFF"},
+        "NOT_IMPLEMENTED",
+    ),
+    "PreferenceService/Unsubscribe": ({"token": "x"}, "NOT_IMPLEMENTED"),
+    "PreferenceService/PutCategory": ({"category": {"name": "news", "title": "News"}}, "NOT_IMPLEMENTED"),
+    "PreferenceService/ListCategories": ({}, "NOT_IMPLEMENTED"),
+    "PreferenceService/DeleteCategory": ({"name": "news"}, "NOT_IMPLEMENTED"),
+    "PreferenceService/GetPushKey": ({}, "NOT_IMPLEMENTED"),
     "PreferenceService/RegisterPushSubscription": (
-        {"userId": NOBODY, "endpoint": "https://push.example.com/1", "p256dh": "BA" * 43 + "A=", "auth": "A" * 22},
+        {
+            "userId": NOBODY,
+            "webPush": {
+                "endpoint": "https://push.example.com/1",
+                "p256dh": "BA" * 43 + "A=",
+                "auth": "A" * 22,
+                "keyId": "k1",
+            },
+        },
         "NOT_IMPLEMENTED",
     ),
     "PreferenceService/ListPushSubscriptions": ({"userId": NOBODY}, "NOT_IMPLEMENTED"),
     "PreferenceService/DeletePushSubscription": ({"userId": NOBODY, "id": "push_x"}, "NOT_IMPLEMENTED"),
-    "NotificationService/CreateNotification": ({"userId": NOBODY, **CONTENT}, ""),
+    "NotificationService/CreateNotification": ({"userId": NOBODY, "content": CONTENT}, ""),
     "NotificationService/BatchCreateNotifications": ({"fanOut": {"userIds": [NOBODY], "content": CONTENT}}, ""),
 }

@@ -111,7 +111,7 @@ def test_there_are_times_in_both_services_and_spans() -> None:
         "SignInWithAccount: account.tokens.access_token_expires_at",
         "BatchCreateNotifications: items.items[0].content.scheduled_at",
         "CountNotifications: filters[0].created_before",
-        "MarkAllNotifications: as_of",
+        "MarkAllNotifications: as_of_time",
         "WatchNotifications: heartbeat_interval",
     }
     assert {path.kind for rpc in REQUESTS for path in paths_of(rpc, VALUES)} >= {"int32", "enum", *BAD}

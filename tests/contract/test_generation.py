@@ -121,6 +121,19 @@ def test_a_whole_clone_compares_with_what_was_promised(history: Path, tmp_path: 
     assert NOT_COMPARED not in checked.stderr
 
 
+@pytest.mark.long
+def test_a_contract_that_is_put_right_is_the_promise_from_there_on(history: Path, tmp_path: Path) -> None:
+    """Before the first release a commit may break what was, where it says so in `protos/baseline`; the next may not."""
+    tree = clone(history, tmp_path / "clone")
+    (tree / "protos" / "baseline").write_text("Put right.\n")
+    commit(tree, "Put right")
+    assert "compatible with" in proto_check(tree).stdout
+    proto = tree / PROTO
+    proto.write_text(proto.read_text().replace("CALLER_UNKNOWN", "CALLER_STRANGE"))
+    commit(tree, "Break")
+    assert proto_check(tree).returncode != 0
+
+
 def test_a_shallow_clone_says_that_it_could_not_compare(history: Path, tmp_path: Path) -> None:
     """Its oldest commit is where the history was cut off: it breaks nothing of itself. With the history it is found."""
     shallow = clone(history, tmp_path / "clone", "--depth=1")

@@ -20,6 +20,7 @@ from vibework.notifications.v1 import (
     NOTIFICATION_TYPE_IN_APP,
     CreateNotificationRequest,
     ListNotificationsRequest,
+    NotificationContent,
     NotificationServiceStub,
 )
 from vibework.users.v1 import (
@@ -38,6 +39,8 @@ from tests.harness.workers import wait_for
 HEALTH = "/usr/local/bin/health"
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(UP_SECONDS + 120), pytest.mark.xdist_group("compose")]
+
+CONTENT = NotificationContent(title="Hello", message="x", type=NOTIFICATION_TYPE_IN_APP)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +67,7 @@ def test_readme_session(stack: Stack) -> None:
         token = sessions.SignIn(SignInRequest(email=email, password=password), timeout=10).session_token
         validated = sessions.ValidateSession(ValidateSessionRequest(session_token=token), timeout=10)
         assert validated.session.user_id == user.id
-        create = CreateNotificationRequest(user_id=user.id, title="Hello", message="x", type=NOTIFICATION_TYPE_IN_APP)
+        create = CreateNotificationRequest(user_id=user.id, content=CONTENT)
         created = feed.CreateNotification(create, timeout=10).notification
         listed = feed.ListNotifications(ListNotificationsRequest(user_id=user.id), timeout=10).notifications
         assert [item.id for item in listed] == [created.id]
@@ -73,9 +76,7 @@ def test_readme_session(stack: Stack) -> None:
 def test_services_reach_each_other(stack: Stack) -> None:
     """The notifications service asks the users service, and hears that a stranger is none of its users."""
     with grpc.insecure_channel(f"127.0.0.1:{stack.notifications_port}") as channel:
-        create = CreateNotificationRequest(
-            user_id="user_stranger", title="Hello", message="x", type=NOTIFICATION_TYPE_IN_APP
-        )
+        create = CreateNotificationRequest(user_id="user_stranger", content=CONTENT)
         with pytest.raises(grpc.RpcError) as refused:
             NotificationServiceStub(channel).CreateNotification(create, timeout=10)
     status = rpc_status.from_call(cast("grpc.Call", refused.value))

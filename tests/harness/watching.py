@@ -92,9 +92,10 @@ async def watching(feed: Any, user_id: str, *, greeted: bool = True, **start: An
 
 async def create(feed: Any, user_id: str, title: str = "title", **fields: Any) -> notification_pb2.Notification:
     """Create an in-app notification."""
-    request = pb.CreateNotificationRequest(
-        user_id=user_id, title=title, message="message", type=notification_pb2.NOTIFICATION_TYPE_IN_APP, **fields
+    content = notification_pb2.NotificationContent(
+        title=title, message="message", type=notification_pb2.NOTIFICATION_TYPE_IN_APP, **fields
     )
+    request = pb.CreateNotificationRequest(user_id=user_id, content=content)
     answer: pb.CreateNotificationResponse = await feed.CreateNotification(request)
     return answer.notification
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from vibework.users.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 
-from chassis.serving.registration import Registration
+from chassis.serving.registration import Registration, partly_built
 from users_service.parts import Parts
 from users_service.users.proofs import VoidProofs
 from users_service.users.reads import UserReads
@@ -34,4 +34,4 @@ def assemble(
         store_password=store_password,
         void_proofs=void_proofs,
     )
-    return add_UserServiceServicer_to_server, UserServicer(service, parts.pages, parts.slices)
+    return add_UserServiceServicer_to_server, partly_built(UserServicer)(service, parts.pages, parts.slices)

@@ -9,12 +9,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from vibework.users.v1 import user_pb2, user_service_pb2
 
 from chassis.contract.fieldmask import prune, update_paths
+from chassis.contract.rules import MaskedRules
 from chassis.contract.timestamps import assign, from_proto
 from chassis.errors import InvalidFields
 from users_service.users.model import User, UserChanges, UserFilter
 
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 CHANGEABLE: Final = ("email", "name", "image", "email_verified")
+RESOURCE: Final = "user"
 
 
 def fill(target: user_pb2.User, user: User, paths: frozenset[str] = frozenset()) -> None:
@@ -27,6 +29,8 @@ def fill(target: user_pb2.User, user: User, paths: frozenset[str] = frozenset())
     assign(target.created_at, user.created_at)
     assign(target.updated_at, user.updated_at)
     target.etag = user.etag
+    # Nobody can be disabled yet.
+    target.state = user_pb2.USER_STATE_ACTIVE
     if paths:
         prune(target, paths)
 
@@ -51,11 +55,15 @@ def _ceiling(timestamp: Timestamp) -> datetime:
     return found + timedelta(microseconds=1)
 
 
-def changes_of(request: user_service_pb2.UpdateUserRequest) -> UserChanges:
-    """Read the changes of an update. Raises FieldMaskInvalid, or InvalidFields where the mask or the email is empty."""
+def rules_of_updates() -> MaskedRules:
+    """Return the rules of what an update changes: those that a new user's fields have."""
+    return MaskedRules(user_service_pb2.CreateUserRequest, RESOURCE)
+
+
+def changes_of(request: user_service_pb2.UpdateUserRequest, rules: MaskedRules) -> UserChanges:
+    """Read the changes of an update. Raises FieldMaskInvalid, or InvalidFields for an empty mask or a broken rule."""
     if not request.update_mask.paths:
         raise InvalidFields.of("update_mask", "must name at least one field", "MASK_EMPTY")
-    paths = update_paths(request.update_mask, request, CHANGEABLE)
-    if "email" in paths and not request.email:
-        raise InvalidFields.of("email", "must not be empty when update_mask names it", "REQUIRED")
-    return UserChanges(**{name: getattr(request, name) for name in paths})
+    paths = update_paths(request.update_mask, request.user, CHANGEABLE)
+    rules.check(request.user, paths)
+    return UserChanges(**{name: getattr(request.user, name) for name in paths})

@@ -168,11 +168,13 @@ class UserService:
 
         return await self.database.transaction(work)
 
-    async def delete_user(self, id_: str, etag: str) -> Deleted:
-        """Delete a user with all records. Raises UserNotFound, EtagMismatch."""
+    async def delete_user(self, id_: str, etag: str, *, allow_missing: bool) -> Deleted:
+        """Delete a user with all records. Raises UserNotFound unless ``allow_missing``, EtagMismatch."""
 
         async def work(connection: AsyncConnection) -> Deleted:
             user = await repository.read_user(connection, id_, lock=True)
+            if user is None and allow_missing:
+                return Deleted(sessions=0, accounts=0)
             if user is None:
                 raise UserNotFound(id_)
             if etag not in (ANY_STATE, user.etag):

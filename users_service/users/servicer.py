@@ -8,6 +8,7 @@ from vibework.users.v1 import user_service_pb2 as pb
 from chassis.contract.fieldmask import read_paths
 from chassis.contract.keyset import Pages, TimeAndId
 from chassis.contract.pagetokens import page_size
+from chassis.errors import NotImplementedYet
 from chassis.interceptors import Context
 from chassis.slices import Slices
 from users_service.users import messages
@@ -23,6 +24,7 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         self._users = users
         self._slices = slices
         self._pages = pages
+        self._update_rules = messages.rules_of_updates()
 
     async def CreateUser(self, request: pb.CreateUserRequest, context: Context) -> pb.CreateUserResponse:
         """Create a user."""
@@ -50,6 +52,8 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
     async def ListUsers(self, request: pb.ListUsersRequest, context: Context) -> pb.ListUsersResponse:
         """Read a page of users."""
         paths = read_paths(request.read_mask, USER)
+        if request.order == pb.USER_ORDER_UPDATED_AT_ASC:
+            raise NotImplementedYet("order")
         page = await self._users.list_users(
             messages.filter_of(request.filter),
             descending=request.order != pb.USER_ORDER_CREATED_AT_ASC,
@@ -68,12 +72,13 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, context: Context) -> pb.UpdateUserResponse:
         """Change the fields of a user that the mask names."""
-        user = await self._users.update_user(request.id, messages.changes_of(request), request.etag)
+        changes = messages.changes_of(request, self._update_rules)
+        user = await self._users.update_user(request.user.id, changes, request.user.etag)
         response = pb.UpdateUserResponse()
         messages.fill(response.user, user)
         return response
 
     async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:
         """Delete a user with all records."""
-        deleted = await self._users.delete_user(request.id, request.etag)
+        deleted = await self._users.delete_user(request.id, request.etag, allow_missing=request.allow_missing)
         return pb.DeleteUserResponse(deleted_sessions=deleted.sessions, deleted_accounts=deleted.accounts)

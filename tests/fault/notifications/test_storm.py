@@ -12,7 +12,7 @@ from typing import Any
 import pymongo
 import pytest
 from vibework.notifications.v1 import notification_service_pb2 as pb
-from vibework.notifications.v1.notification_pb2 import NotificationType
+from vibework.notifications.v1.notification_pb2 import NotificationContent, NotificationType
 
 from tests.contract.requests import NO_NOTIFICATION, NOBODY, NOTIFICATIONS
 from tests.harness.databases import MongoDatabase
@@ -52,7 +52,8 @@ async def stormy(database: MongoDatabase, driver: str, **settings: Any) -> Async
     async with running_notifications(database, mongodb_driver=driver, **metrics, **(PATIENT | settings)) as running:
         created = await running.feed.CreateNotification(
             pb.CreateNotificationRequest(
-                user_id=NOBODY, title="Hello", message="x", type=NotificationType.NOTIFICATION_TYPE_IN_APP
+                user_id=NOBODY,
+                content=NotificationContent(title="Hello", message="x", type=NotificationType.NOTIFICATION_TYPE_IN_APP),
             )
         )
         known = {NO_NOTIFICATION: created.notification.id}

@@ -19,18 +19,19 @@ def struct(**values: Any) -> Struct:
 
 
 def create(user_id: str, **fields: Any) -> service.CreateNotificationRequest:
-    """Make a request that is right, but for the fields given."""
-    values: dict[str, Any] = {"title": "Welcome", "message": "Hello", "type": pb.NOTIFICATION_TYPE_IN_APP} | fields
-    return service.CreateNotificationRequest(user_id=user_id, **values)
+    """Make a request that is right, but for the fields given: those of a content, and those of the request itself."""
+    own = {name: fields.pop(name) for name in ("request_id", "response_view") if name in fields}
+    what = content(**({"title": "Welcome", "message": "Hello"} | fields))
+    return service.CreateNotificationRequest(user_id=user_id, content=what, **own)
 
 
-def content(**fields: Any) -> service.NotificationContent:
+def content(**fields: Any) -> pb.NotificationContent:
     """Make a content that is right, but for the fields given."""
     values: dict[str, Any] = {"title": "News", "message": "Hello all", "type": pb.NOTIFICATION_TYPE_IN_APP} | fields
-    return service.NotificationContent(**values)
+    return pb.NotificationContent(**values)
 
 
-def items(*pairs: tuple[str, service.NotificationContent]) -> service.BatchCreateNotificationsRequest:
+def items(*pairs: tuple[str, pb.NotificationContent]) -> service.BatchCreateNotificationsRequest:
     """Make a batch of contents, each for its user."""
     made = [service.BatchCreateNotificationsRequest.Item(user_id=user, content=what) for user, what in pairs]
     return service.BatchCreateNotificationsRequest(items=service.BatchCreateNotificationsRequest.Items(items=made))

@@ -14,7 +14,7 @@ from vibework.notifications.v1 import notification_pb2 as pb
 from vibework.notifications.v1 import notification_service_pb2 as service
 
 from tests.harness.notifications import Notifications
-from tests.harness.users import reason, violations
+from tests.harness.users import metadata, reason, violations
 from tests.integration.notifications.building import content, create, items, struct
 
 
@@ -43,28 +43,47 @@ async def test_an_in_app_notification_is_delivered_by_being_in_the_feed(
 async def test_email_and_push_wait_to_be_sent(
     notifications: Notifications, raw: Any, user_id: str, channel: pb.NotificationType.ValueType
 ) -> None:
-    """They are in the feed at once, with their delivery pending and due at their time."""
+    """They are in the feed at once, with their delivery pending; a time that is over delays nothing."""
     at = Timestamp()
-    at.FromDatetime(datetime.now(UTC) + timedelta(hours=1))
+    at.FromDatetime(datetime.now(UTC) - timedelta(hours=1))
     created = (await notifications.feed.CreateNotification(create(user_id, type=channel, scheduled_at=at))).notification
     assert created.delivery_state == pb.DELIVERY_STATE_PENDING
     assert not created.HasField("sent_at")
     assert created.scheduled_at.ToMilliseconds() == at.ToMilliseconds()
     row = raw.notifications.find_one({"userId": user_id})
-    assert row["delivery"]["nextAttemptAt"] == row["delivery"]["scheduledAt"]
+    assert row["delivery"]["nextAttemptAt"] == row["createdAt"]
     assert row["delivery"]["attempts"] == 0
+
+
+async def test_a_time_to_come_is_refused_while_nothing_waits_for_it(notifications: Notifications, user_id: str) -> None:
+    """What is scheduled must not be seen before its time, so it is not taken until that is built."""
+    at = Timestamp()
+    at.FromDatetime(datetime.now(UTC) + timedelta(hours=1))
+    fan_out = service.BatchCreateNotificationsRequest.FanOut(user_ids=[user_id], content=content(scheduled_at=at))
+    for call, field in (
+        (notifications.feed.CreateNotification(create(user_id, scheduled_at=at)), "content.scheduled_at"),
+        (
+            notifications.feed.BatchCreateNotifications(service.BatchCreateNotificationsRequest(fan_out=fan_out)),
+            "fan_out.content.scheduled_at",
+        ),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert (reason(caught.value), metadata(caught.value)) == ("NOT_IMPLEMENTED", {"field": field})
+    assert await count(notifications, user_id) == 0
 
 
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"data": struct(text="x" * 16_384)}, "data"),
-        ({"data": struct(number=float("nan"))}, "data"),
-        ({"data": struct(**{"a\0b": 1})}, "data"),
-        ({"scheduled_at": Timestamp(seconds=253_402_300_799)}, "scheduled_at"),
-        ({"scheduled_at": Timestamp(seconds=1, nanos=-1)}, "scheduled_at"),
-        ({"title": ""}, "title"),
-        ({"message": "x" * 4_097}, "message"),
+        ({"data": struct(text="x" * 16_384)}, "content.data"),
+        ({"data": struct(number=float("nan"))}, "content.data"),
+        ({"data": struct(**{"a\0b": 1})}, "content.data"),
+        ({"scheduled_at": Timestamp(seconds=253_402_300_799)}, "content.scheduled_at"),
+        ({"scheduled_at": Timestamp(seconds=1, nanos=-1)}, "content.scheduled_at"),
+        ({"title": ""}, "content.title"),
+        ({"message": "x" * 4_097}, "content.message"),
+        ({"email": pb.EmailChannel()}, "content.email"),
         ({"request_id": "not-a-uuid"}, "request_id"),
     ],
 )

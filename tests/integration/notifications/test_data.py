@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from vibework.notifications.v1 import notification_pb2 as pb
 from vibework.notifications.v1 import notification_service_pb2 as service
+from vibework.notifications.v1.notification_pb2 import Notification
 
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
@@ -74,7 +75,8 @@ async def ways_out(notifications: Notifications, user_id: str, data: Struct) -> 
     watched = await first_of_a_snapshot(notifications, user_id)
     mark = service.MarkNotificationsRequest(user_id=user_id, ids=[first.id], mark=service.NOTIFICATION_MARK_READ)
     assert (await feed.MarkNotifications(mark)).changed_count == 1
-    update = service.UpdateNotificationRequest(id=first.id, title="New", update_mask=FieldMask(paths=["title"]))
+    renamed = Notification(id=first.id, title="New")
+    update = service.UpdateNotificationRequest(notification=renamed, update_mask=FieldMask(paths=["title"]))
     updated = (await feed.UpdateNotification(update)).notification
     everything = service.MarkAllNotificationsRequest(user_id=user_id, mark=service.NOTIFICATION_MARK_UNSEEN)
     assert (await feed.MarkAllNotifications(everything)).changed_count == 1
@@ -152,7 +154,7 @@ async def comes_back(running: Notifications, user_id: str, data: dict[str, Any])
         return
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await ways_out(running, user_id, given_data)
-    assert (reason(caught.value), set(violations(caught.value))) == ("INVALID_FIELDS", {"data"}), data
+    assert (reason(caught.value), set(violations(caught.value))) == ("INVALID_FIELDS", {"content.data"}), data
 
 
 def has_reference_without_database(value: Any) -> bool:

@@ -61,7 +61,7 @@ async def test_a_row_of_the_source_is_changed_and_deleted_like_ours(
     key = str(document["_id"])
     first = (await feed.GetNotification(service.GetNotificationRequest(id=key))).notification
     update = service.UpdateNotificationRequest(
-        id=key, title="$set", update_mask=FieldMask(paths=["title"]), etag=first.etag
+        notification=pb.Notification(id=key, title="$set", etag=first.etag), update_mask=FieldMask(paths=["title"])
     )
     second = (await feed.UpdateNotification(update)).notification
     assert (second.title, second.message) == ("$set", "Hello")
@@ -88,7 +88,7 @@ async def test_every_etag_that_is_answered_holds(pymongo_notifications: Notifica
         get = service.GetNotificationRequest(id=str(document["_id"]), read_mask=only_etag)
         etag = (await feed.GetNotification(get)).notification.etag
         update = service.UpdateNotificationRequest(
-            id=get.id, title="New", update_mask=FieldMask(paths=["title"]), etag=etag
+            notification=pb.Notification(id=get.id, title="New", etag=etag), update_mask=FieldMask(paths=["title"])
         )
         assert (await feed.UpdateNotification(update)).notification.etag != etag, document
         with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -62,12 +62,14 @@ async def test_a_token_outlives_the_row_it_points_at(notifications: Notification
 
 
 async def test_mark_all_leaves_what_came_later(notifications: Notifications, user_id: str) -> None:
-    """With as_of, all that was on the screen is marked and nothing that is created meanwhile."""
+    """With `as_of_time`, all that was on the screen is marked and nothing that is created meanwhile."""
     feed = notifications.feed
     shown = [(await feed.CreateNotification(create(user_id))).notification for _ in range(30)]
     as_of = max((item.created_at for item in shown), key=lambda time: time.ToNanoseconds())
     await asyncio.sleep(0.002)
-    request = service.MarkAllNotificationsRequest(user_id=user_id, mark=service.NOTIFICATION_MARK_READ, as_of=as_of)
+    request = service.MarkAllNotificationsRequest(
+        user_id=user_id, mark=service.NOTIFICATION_MARK_READ, as_of_time=as_of
+    )
     calls: list[Any] = [feed.MarkAllNotifications(request) for _ in range(8)]
     calls[4:4] = [feed.CreateNotification(create(user_id)) for _ in range(56)]
     answers = await asyncio.gather(*calls)

@@ -163,7 +163,7 @@ async def test_marks_stats_and_deletes_use_an_index(feed: Notifications, profile
         await stub.MarkNotifications(service.MarkNotificationsRequest(user_id=USER, ids=ids, mark=mark))
         unread = service.NotificationFilter(read=False, types=[pb.NOTIFICATION_TYPE_EMAIL])
         for wanted in (unread, service.NotificationFilter()):
-            request = service.MarkAllNotificationsRequest(user_id=USER, mark=mark, filter=wanted, as_of=as_of)
+            request = service.MarkAllNotificationsRequest(user_id=USER, mark=mark, filter=wanted, as_of_time=as_of)
             await stub.MarkAllNotifications(request)
     await stub.GetNotificationStats(service.GetNotificationStatsRequest(user_id=USER))
     await stub.DeleteUserNotifications(service.DeleteUserNotificationsRequest(user_id=USER))

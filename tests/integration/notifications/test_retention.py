@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
+from vibework.notifications.v1 import notification_pb2 as pb
 from vibework.notifications.v1 import notification_service_pb2 as service
 
 from notifications_service.clock import in_milliseconds
@@ -93,7 +94,9 @@ async def test_an_expired_row_is_not_found_by_its_id(
     for call in (
         feed.GetNotification(service.GetNotificationRequest(id=key)),
         feed.UpdateNotification(
-            service.UpdateNotificationRequest(id=key, title="New", update_mask=FieldMask(paths=["title"]))
+            service.UpdateNotificationRequest(
+                notification=pb.Notification(id=key, title="New"), update_mask=FieldMask(paths=["title"])
+            )
         ),
         feed.DeleteNotification(service.DeleteNotificationRequest(id=key)),
     ):

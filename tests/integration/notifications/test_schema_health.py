@@ -12,7 +12,7 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import LogCapture
 from vibework.notifications.v1 import notification_service_pb2 as service
-from vibework.notifications.v1.notification_pb2 import NOTIFICATION_TYPE_IN_APP
+from vibework.notifications.v1.notification_pb2 import NOTIFICATION_TYPE_IN_APP, NotificationContent
 
 from notifications_service.migrations.runner import Runner
 from notifications_service.mongodb.database import Database
@@ -78,7 +78,9 @@ async def test_a_server_waits_for_its_schema(
         await migrate(mongodb_empty_database)
         await until(running, SERVING)
         await running.feed.CreateNotification(
-            service.CreateNotificationRequest(user_id="u", title="t", message="m", type=NOTIFICATION_TYPE_IN_APP)
+            service.CreateNotificationRequest(
+                user_id="u", content=NotificationContent(title="t", message="m", type=NOTIFICATION_TYPE_IN_APP)
+            )
         )
     first, second = reasons(logged)[:2]
     assert first == f"the schema is not migrated: {CURE}"

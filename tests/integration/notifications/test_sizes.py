@@ -149,9 +149,9 @@ async def test_json_of_more_than_32_levels_is_refused_by_name(
 ) -> None:
     """By every way in, also where no parser would get to the end of it."""
     data, user = deep(levels, lists=lists), user_id.encode()
-    short = service.NotificationContent(title="t", message="m", type=pb.NOTIFICATION_TYPE_EMAIL).SerializeToString()
+    short = pb.NotificationContent(title="t", message="m", type=pb.NOTIFICATION_TYPE_EMAIL).SerializeToString()
     ways = {
-        "data": ("CreateNotification", create(user_id).SerializeToString() + _field(6, data)),
+        "content.data": ("CreateNotification", _field(1, user) + _field(2, short + _field(5, data))),
         "items.items[0].content.data": (
             "BatchCreateNotifications",
             _field(1, _field(1, _field(1, user) + _field(2, short + _field(5, data)))),

@@ -15,12 +15,14 @@ from vibework.notifications.v1 import notification_service_pb2 as service
 from notifications_service.feed import repository
 from tests.harness.notifications import Notifications
 from tests.harness.users import metadata, reason, violations
-from tests.integration.notifications.building import create, row
+from tests.integration.notifications.building import create, row, struct
 
 
 def update(key: str, *paths: str, **fields: Any) -> service.UpdateNotificationRequest:
     """Make a request that changes what the paths name."""
-    return service.UpdateNotificationRequest(id=key, update_mask=FieldMask(paths=paths), **fields)
+    return service.UpdateNotificationRequest(
+        notification=pb.Notification(id=key, **fields), update_mask=FieldMask(paths=paths)
+    )
 
 
 async def created(notifications: Notifications, user_id: str) -> pb.Notification:
@@ -48,9 +50,11 @@ async def test_an_update_changes_what_the_mask_names(notifications: Notification
     [
         (update("0" * 24, "user_id", user_id="x"), "FIELD_MASK_INVALID", "update_mask"),
         (update("0" * 24), "INVALID_FIELDS", "update_mask"),
-        (update("0" * 24, "title", message="x"), "INVALID_FIELDS", "title"),
-        (update("0" * 24, "*", title="x"), "INVALID_FIELDS", "message"),
-        (update("nonsense", "title", title="x"), "INVALID_FIELDS", "id"),
+        (update("0" * 24, "title", message="x"), "INVALID_FIELDS", "notification.title"),
+        (update("0" * 24, "*", title="x"), "INVALID_FIELDS", "notification.message"),
+        (update("0" * 24, "category", category="x" * 65), "INVALID_FIELDS", "notification.category"),
+        (update("0" * 24, "data", data=struct(text="x" * 17_000)), "INVALID_FIELDS", "notification.data"),
+        (update("nonsense", "title", title="x"), "INVALID_FIELDS", "notification.id"),
     ],
 )
 async def test_a_wrong_update_names_its_field(

@@ -72,10 +72,9 @@ async def load(measured: Measured) -> str:
         with pytest.raises(grpc.aio.AioRpcError):
             await stubs.users.GetUser(user_service_pb2.GetUserRequest(id="user_01jd8k2v5rf2xbq0m3c9w7n4ht"))
     feed = measured.notifications.feed
-    await feed.CreateNotification(
-        notifications_pb2.CreateNotificationRequest(
-            user_id=user_id, type=notification_pb2.NOTIFICATION_TYPE_IN_APP, title="Welcome", message="Hello"
-        )
+    content = notification_pb2.NotificationContent(
+        type=notification_pb2.NOTIFICATION_TYPE_IN_APP, title="Welcome", message="Hello"
     )
+    await feed.CreateNotification(notifications_pb2.CreateNotificationRequest(user_id=user_id, content=content))
     await feed.ListNotifications(notifications_pb2.ListNotificationsRequest(user_id=user_id))
     return user_id

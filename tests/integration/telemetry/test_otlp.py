@@ -47,9 +47,10 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 
 def create(user_id: str) -> notifications_pb2.CreateNotificationRequest:
     """Make a request that is right."""
-    return notifications_pb2.CreateNotificationRequest(
-        user_id=user_id, type=notification_pb2.NOTIFICATION_TYPE_IN_APP, title="Welcome", message="Hello"
+    content = notification_pb2.NotificationContent(
+        type=notification_pb2.NOTIFICATION_TYPE_IN_APP, title="Welcome", message="Hello"
     )
+    return notifications_pb2.CreateNotificationRequest(user_id=user_id, content=content)
 
 
 async def new_user(address: str) -> str:

@@ -147,10 +147,9 @@ async def test_slow_statements_of_both_drivers_of_mongodb_are_logged_and_counted
             data.update({PLANTED: PLANTED})
             create = notifications_pb2.CreateNotificationRequest(
                 user_id=f"user_{PLANTED}",
-                type=notification_pb2.NOTIFICATION_TYPE_IN_APP,
-                title=PLANTED,
-                message=PLANTED,
-                data=data,
+                content=notification_pb2.NotificationContent(
+                    type=notification_pb2.NOTIFICATION_TYPE_IN_APP, title=PLANTED, message=PLANTED, data=data
+                ),
             )
             listed = notifications_pb2.ListNotificationsRequest(user_id=f"user_{PLANTED}", page_size=50)
             await running.feed.CreateNotification(create)

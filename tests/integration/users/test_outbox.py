@@ -57,9 +57,8 @@ def test_notifications_go_with_their_user_though_their_service_is_down(
 
     def notify(feed: Any) -> None:
         in_app = notification_pb2.NOTIFICATION_TYPE_IN_APP
-        feed.CreateNotification(
-            notification_service_pb2.CreateNotificationRequest(user_id=user_id, title="t", message="m", type=in_app)
-        )
+        content = notification_pb2.NotificationContent(title="t", message="m", type=in_app)
+        feed.CreateNotification(notification_service_pb2.CreateNotificationRequest(user_id=user_id, content=content))
 
     def kept(feed: Any) -> int:
         response = feed.ListNotifications(notification_service_pb2.ListNotificationsRequest(user_id=user_id))

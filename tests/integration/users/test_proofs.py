@@ -72,7 +72,7 @@ class Somebody:
         """Change fields of the user."""
         mask = FieldMask(paths=[name for name in fields if name != "etag"])
         response = await self.users.users.UpdateUser(
-            users_pb.UpdateUserRequest(id=self.user.id, update_mask=mask, **fields)
+            users_pb.UpdateUserRequest(user=user_pb2.User(id=self.user.id, **fields), update_mask=mask)
         )
         user: user_pb2.User = response.user
         return user

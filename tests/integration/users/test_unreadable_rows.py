@@ -26,6 +26,7 @@ from vibework.users.v1 import (
     ProviderAccount,
     UpdateUserRequest,
     UpdateUserResponse,
+    User,
     UserFilter,
     UserOrder,
     ValidateSessionRequest,
@@ -117,7 +118,7 @@ async def test_a_verification_that_cannot_be_read_is_alone(
 
 def rename(users: Stubs, id_: str) -> Awaitable[UpdateUserResponse]:
     """Ask for another name of a user."""
-    request = UpdateUserRequest(id=id_, name="again", update_mask=FieldMask(paths=["name"]))
+    request = UpdateUserRequest(user=User(id=id_, name="again"), update_mask=FieldMask(paths=["name"]))
     return users.users.UpdateUser(request)
 
 

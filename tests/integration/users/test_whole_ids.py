@@ -95,12 +95,13 @@ def requests_of(world: World) -> dict[str, dict[str, Any]]:
         "AccountService/UpdateAccountTokens": {**account, "tokens": {"accessToken": "new"}, "etag": '"1"'},
         "AccountService/LinkAccount": {**user, "account": unknown, "requestId": str(uuid4())},
         "AccountService/SignInWithAccount": {"account": known, "email": f"{uuid4().hex}@example.com"},
-        "UserService/UpdateUser": {"id": world.user_id, "name": "New", "updateMask": "name", "etag": '"1"'},
+        "UserService/UpdateUser": {
+            "user": {"id": world.user_id, "name": "New", "etag": '"1"'},
+            "updateMask": "name",
+        },
         CHANGES_EMAIL: {
-            "id": world.user_id,
-            "email": world.email.upper(),
+            "user": {"id": world.user_id, "email": world.email.upper(), "etag": '"2"'},
             "updateMask": "email",
-            "etag": '"2"',
         },
         "VerificationService/ConsumeVerification by code": {
             "purpose": "VERIFICATION_PURPOSE_SIGN_IN",

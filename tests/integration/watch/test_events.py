@@ -70,7 +70,9 @@ async def test_batches_marks_of_all_and_deletions_of_all_are_told_one_by_one(
 ) -> None:
     """The events of one transaction, of one update of many and of one deletion of many all arrive."""
     feed = notifications.feed
-    content = pb.NotificationContent(title="t", message="m", type=notification_pb2.NOTIFICATION_TYPE_IN_APP)
+    content = notification_pb2.NotificationContent(
+        title="t", message="m", type=notification_pb2.NOTIFICATION_TYPE_IN_APP
+    )
     items = [pb.BatchCreateNotificationsRequest.Item(user_id=user_id, content=content)] * 40
     async with watching(feed, user_id) as watch:
         batch = pb.BatchCreateNotificationsRequest(items=pb.BatchCreateNotificationsRequest.Items(items=items))

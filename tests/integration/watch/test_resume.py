@@ -13,6 +13,7 @@ from bson import Timestamp
 from google.protobuf.field_mask_pb2 import FieldMask
 from pymongo import AsyncMongoClient
 from vibework.notifications.v1 import notification_service_pb2 as pb
+from vibework.notifications.v1.notification_pb2 import Notification
 
 from chassis.keyring import Keyring
 from notifications_service.mongodb import codec
@@ -72,7 +73,9 @@ async def test_a_resume_meets_writes_in_progress_without_gap_or_repeat(
             for state in (pb.NOTIFICATION_MARK_READ, pb.NOTIFICATION_MARK_UNSEEN):
                 changed += await mark(feed, user_id, state, made.id)
         await feed.UpdateNotification(
-            pb.UpdateNotificationRequest(id=made.id, title="last", update_mask=FieldMask(paths=["title"]))
+            pb.UpdateNotificationRequest(
+                notification=Notification(id=made.id, title="last"), update_mask=FieldMask(paths=["title"])
+            )
         )
         return changed + 1
 

@@ -134,7 +134,7 @@ async def test_large_snapshots_arrive_whole(pymongo_notifications: Notifications
     feed = pymongo_notifications.feed
     data = Struct()
     data.update({"text": "x" * 14_000})
-    content = pb.NotificationContent(
+    content = notification_pb2.NotificationContent(
         title="t", message="m" * 4096, type=notification_pb2.NOTIFICATION_TYPE_IN_APP, data=data
     )
     items = [pb.BatchCreateNotificationsRequest.Item(user_id=user_id, content=content)] * 100

@@ -39,6 +39,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `ANSWER_BYTES`: the answer would be larger than a message may be.
     `STRING_TRAILING_SPACE`: a text ends in a space and must not.
     `ACCOUNT_OF_PASSWORD`: an id names the account of the password, which holds no tokens.
+    Rules of several fields, of which the violation names the one to change:
+    `EXPIRES_AT_AFTER_SCHEDULED_AT`: it ends before it begins. `EMAIL_WITHOUT_CHANNEL`, `PUSH_WITHOUT_CHANNEL`: the
+    content of a channel that is not named. `MODE_DIGEST_BY_EMAIL`: digests are for email alone.
+    `END_MINUTE_SAME_AS_START`: a span without length. `ENTRIES_UNIQUE`: two entries for one channel and category.
+    `DEFAULTS_UNIQUE`: two defaults for one channel. `COMMERCIAL_AND_MANDATORY`: a category is one of them at most.
+    `EMAIL_WHOLE`: a direct mail needs a subject and a body. `LOCALE_OF_MAIL`: nothing is sent that could be in it.
+    `USER_ID_OF_CHANGE`: the purpose is for no particular user.
     Metadata: fields (the names of the fields, separated by commas; absent where a request cannot be read at all).
     """
     ERROR_REASON_FIELD_MASK_INVALID: _ErrorReason.ValueType  # 2
@@ -76,7 +83,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_METHOD_UNKNOWN: _ErrorReason.ValueType  # 13
     """UNIMPLEMENTED: no such service or method."""
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 14
-    """UNIMPLEMENTED: the method, or what the request asks of it, is not built yet."""
+    """UNIMPLEMENTED: the method, or what the request asks of it, is not built yet.
+    Metadata: field (that asks for what is not built; absent where the method is not built at all).
+    """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 15
     """INTERNAL: a fault of the server; its log names the request id."""
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 16
@@ -139,14 +148,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_PASSWORD_HASHING_BUSY: _ErrorReason.ValueType  # 117
     """RESOURCE_EXHAUSTED, with RetryInfo: too many passwords are waiting to be hashed."""
-    ERROR_REASON_VERIFICATION_DELIVERY_UNAVAILABLE: _ErrorReason.ValueType  # 118
-    """UNAVAILABLE, with RetryInfo: the message with the code or token could not be handed over for delivery."""
+    ERROR_REASON_VERIFICATION_DELIVERY_NOT_CONFIGURED: _ErrorReason.ValueType  # 118
+    """FAILED_PRECONDITION: the server is not set up to send a code or link of this purpose: it has no notifications
+    service, or no URL for the link.
+    """
     ERROR_REASON_ENCRYPTION_KEY_MISSING: _ErrorReason.ValueType  # 119
     """FAILED_PRECONDITION: a token stored for the account was encrypted under a key that is no longer configured."""
     ERROR_REASON_PASSWORD_HASHING_UNAVAILABLE: _ErrorReason.ValueType  # 120
     """UNAVAILABLE, with RetryInfo: passwords cannot be hashed for now: a process for it could not be started, or died."""
     ERROR_REASON_RECORD_UNREADABLE: _ErrorReason.ValueType  # 121
     """DATA_LOSS: what is stored of the user, session or account cannot be read; the log names it."""
+    ERROR_REASON_USER_DISABLED: _ErrorReason.ValueType  # 122
+    """FAILED_PRECONDITION: the user is disabled. Told to those alone who have proved to be the user."""
+    ERROR_REASON_PASSWORD_COMPROMISED: _ErrorReason.ValueType  # 123
+    """INVALID_ARGUMENT: the new password is on a list of common ones."""
+    ERROR_REASON_SESSION_TOKEN_TAKEN: _ErrorReason.ValueType  # 124
+    """ALREADY_EXISTS: a session with that token is stored already (ImportUsers)."""
+    ERROR_REASON_NOTIFICATIONS_SERVICE_UNAVAILABLE: _ErrorReason.ValueType  # 125
+    """UNAVAILABLE, with RetryInfo: the notifications service could not be asked for its part of the answer."""
     ERROR_REASON_NOTIFICATION_NOT_FOUND: _ErrorReason.ValueType  # 200
     """Notifications. NOT_FOUND: no such notification, or its retention is over.
     Metadata: id (of the notification).
@@ -170,7 +189,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the transition makes no sense for the delivery's state."""
     ERROR_REASON_DELIVERY_NOT_FOUND: _ErrorReason.ValueType  # 208
     """NOT_FOUND: no such delivery.
-    Metadata: id (of the notification).
+    Metadata: id (of the delivery).
     """
     ERROR_REASON_PUSH_SUBSCRIPTION_NOT_FOUND: _ErrorReason.ValueType  # 209
     """NOT_FOUND: no such push subscription.
@@ -180,6 +199,34 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DATA_LOSS: the stored notification cannot be read; the log names it."""
     ERROR_REASON_TOO_MANY_WATCHERS: _ErrorReason.ValueType  # 211
     """RESOURCE_EXHAUSTED, with RetryInfo: the process has as many watchers as it takes."""
+    ERROR_REASON_AS_OF_INVALID: _ErrorReason.ValueType  # 212
+    """INVALID_ARGUMENT: the `as_of` was not issued here, was altered, or is of another user."""
+    ERROR_REASON_SUPPRESSION_NOT_FOUND: _ErrorReason.ValueType  # 213
+    """NOT_FOUND: the address is not on the suppression list, or not for that reason."""
+    ERROR_REASON_CATEGORY_NOT_FOUND: _ErrorReason.ValueType  # 214
+    """NOT_FOUND: no such category.
+    Metadata: id (name of the category).
+    """
+    ERROR_REASON_CATEGORY_MANDATORY: _ErrorReason.ValueType  # 215
+    """FAILED_PRECONDITION: the category cannot be switched off.
+    Metadata: category (its name).
+    """
+    ERROR_REASON_PREFERENCES_FULL: _ErrorReason.ValueType  # 216
+    """FAILED_PRECONDITION: the user has as many entries as there may be.
+    Metadata: limit (how many there may be).
+    """
+    ERROR_REASON_PUSH_KEY_UNKNOWN: _ErrorReason.ValueType  # 217
+    """INVALID_ARGUMENT: the push subscription was made with a key that is none of the server's.
+    Metadata: key_id (of the key).
+    """
+    ERROR_REASON_CHANNEL_NOT_CONFIGURED: _ErrorReason.ValueType  # 218
+    """FAILED_PRECONDITION: the server is not set up for the channel.
+    Metadata: channel (`email` or `push`).
+    """
+    ERROR_REASON_TEMPLATE_UNKNOWN: _ErrorReason.ValueType  # 219
+    """INVALID_ARGUMENT: the server has no template of that purpose.
+    Metadata: purpose (that was asked for).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed, for programs. Every error status carries a `google.rpc.ErrorInfo` whose `domain` is `vibework`
@@ -213,6 +260,13 @@ would lose.
 `ANSWER_BYTES`: the answer would be larger than a message may be.
 `STRING_TRAILING_SPACE`: a text ends in a space and must not.
 `ACCOUNT_OF_PASSWORD`: an id names the account of the password, which holds no tokens.
+Rules of several fields, of which the violation names the one to change:
+`EXPIRES_AT_AFTER_SCHEDULED_AT`: it ends before it begins. `EMAIL_WITHOUT_CHANNEL`, `PUSH_WITHOUT_CHANNEL`: the
+content of a channel that is not named. `MODE_DIGEST_BY_EMAIL`: digests are for email alone.
+`END_MINUTE_SAME_AS_START`: a span without length. `ENTRIES_UNIQUE`: two entries for one channel and category.
+`DEFAULTS_UNIQUE`: two defaults for one channel. `COMMERCIAL_AND_MANDATORY`: a category is one of them at most.
+`EMAIL_WHOLE`: a direct mail needs a subject and a body. `LOCALE_OF_MAIL`: nothing is sent that could be in it.
+`USER_ID_OF_CHANGE`: the purpose is for no particular user.
 Metadata: fields (the names of the fields, separated by commas; absent where a request cannot be read at all).
 """
 ERROR_REASON_FIELD_MASK_INVALID: ErrorReason.ValueType  # 2
@@ -250,7 +304,9 @@ ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 12
 ERROR_REASON_METHOD_UNKNOWN: ErrorReason.ValueType  # 13
 """UNIMPLEMENTED: no such service or method."""
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 14
-"""UNIMPLEMENTED: the method, or what the request asks of it, is not built yet."""
+"""UNIMPLEMENTED: the method, or what the request asks of it, is not built yet.
+Metadata: field (that asks for what is not built; absent where the method is not built at all).
+"""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 15
 """INTERNAL: a fault of the server; its log names the request id."""
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 16
@@ -313,14 +369,24 @@ its memory allow, or cannot be verified by the server.
 """
 ERROR_REASON_PASSWORD_HASHING_BUSY: ErrorReason.ValueType  # 117
 """RESOURCE_EXHAUSTED, with RetryInfo: too many passwords are waiting to be hashed."""
-ERROR_REASON_VERIFICATION_DELIVERY_UNAVAILABLE: ErrorReason.ValueType  # 118
-"""UNAVAILABLE, with RetryInfo: the message with the code or token could not be handed over for delivery."""
+ERROR_REASON_VERIFICATION_DELIVERY_NOT_CONFIGURED: ErrorReason.ValueType  # 118
+"""FAILED_PRECONDITION: the server is not set up to send a code or link of this purpose: it has no notifications
+service, or no URL for the link.
+"""
 ERROR_REASON_ENCRYPTION_KEY_MISSING: ErrorReason.ValueType  # 119
 """FAILED_PRECONDITION: a token stored for the account was encrypted under a key that is no longer configured."""
 ERROR_REASON_PASSWORD_HASHING_UNAVAILABLE: ErrorReason.ValueType  # 120
 """UNAVAILABLE, with RetryInfo: passwords cannot be hashed for now: a process for it could not be started, or died."""
 ERROR_REASON_RECORD_UNREADABLE: ErrorReason.ValueType  # 121
 """DATA_LOSS: what is stored of the user, session or account cannot be read; the log names it."""
+ERROR_REASON_USER_DISABLED: ErrorReason.ValueType  # 122
+"""FAILED_PRECONDITION: the user is disabled. Told to those alone who have proved to be the user."""
+ERROR_REASON_PASSWORD_COMPROMISED: ErrorReason.ValueType  # 123
+"""INVALID_ARGUMENT: the new password is on a list of common ones."""
+ERROR_REASON_SESSION_TOKEN_TAKEN: ErrorReason.ValueType  # 124
+"""ALREADY_EXISTS: a session with that token is stored already (ImportUsers)."""
+ERROR_REASON_NOTIFICATIONS_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 125
+"""UNAVAILABLE, with RetryInfo: the notifications service could not be asked for its part of the answer."""
 ERROR_REASON_NOTIFICATION_NOT_FOUND: ErrorReason.ValueType  # 200
 """Notifications. NOT_FOUND: no such notification, or its retention is over.
 Metadata: id (of the notification).
@@ -344,7 +410,7 @@ ERROR_REASON_DELIVERY_STATE_CONFLICT: ErrorReason.ValueType  # 207
 """FAILED_PRECONDITION: the transition makes no sense for the delivery's state."""
 ERROR_REASON_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 208
 """NOT_FOUND: no such delivery.
-Metadata: id (of the notification).
+Metadata: id (of the delivery).
 """
 ERROR_REASON_PUSH_SUBSCRIPTION_NOT_FOUND: ErrorReason.ValueType  # 209
 """NOT_FOUND: no such push subscription.
@@ -354,4 +420,32 @@ ERROR_REASON_NOTIFICATION_UNREADABLE: ErrorReason.ValueType  # 210
 """DATA_LOSS: the stored notification cannot be read; the log names it."""
 ERROR_REASON_TOO_MANY_WATCHERS: ErrorReason.ValueType  # 211
 """RESOURCE_EXHAUSTED, with RetryInfo: the process has as many watchers as it takes."""
+ERROR_REASON_AS_OF_INVALID: ErrorReason.ValueType  # 212
+"""INVALID_ARGUMENT: the `as_of` was not issued here, was altered, or is of another user."""
+ERROR_REASON_SUPPRESSION_NOT_FOUND: ErrorReason.ValueType  # 213
+"""NOT_FOUND: the address is not on the suppression list, or not for that reason."""
+ERROR_REASON_CATEGORY_NOT_FOUND: ErrorReason.ValueType  # 214
+"""NOT_FOUND: no such category.
+Metadata: id (name of the category).
+"""
+ERROR_REASON_CATEGORY_MANDATORY: ErrorReason.ValueType  # 215
+"""FAILED_PRECONDITION: the category cannot be switched off.
+Metadata: category (its name).
+"""
+ERROR_REASON_PREFERENCES_FULL: ErrorReason.ValueType  # 216
+"""FAILED_PRECONDITION: the user has as many entries as there may be.
+Metadata: limit (how many there may be).
+"""
+ERROR_REASON_PUSH_KEY_UNKNOWN: ErrorReason.ValueType  # 217
+"""INVALID_ARGUMENT: the push subscription was made with a key that is none of the server's.
+Metadata: key_id (of the key).
+"""
+ERROR_REASON_CHANNEL_NOT_CONFIGURED: ErrorReason.ValueType  # 218
+"""FAILED_PRECONDITION: the server is not set up for the channel.
+Metadata: channel (`email` or `push`).
+"""
+ERROR_REASON_TEMPLATE_UNKNOWN: ErrorReason.ValueType  # 219
+"""INVALID_ARGUMENT: the server has no template of that purpose.
+Metadata: purpose (that was asked for).
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

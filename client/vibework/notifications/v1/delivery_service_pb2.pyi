@@ -5,9 +5,13 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from vibework.errors.v1 import error_reason_pb2 as _error_reason_pb2
+from vibework.notifications.v1 import delivery_pb2 as _delivery_pb2
 from vibework.notifications.v1 import notification_pb2 as _notification_pb2
 import builtins as _builtins
 import sys
@@ -20,79 +24,201 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _DeliveryEvent:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeliveryEventEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeliveryEvent.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DELIVERY_EVENT_UNSPECIFIED: _DeliveryEvent.ValueType  # 0
+    """Not an event."""
+    DELIVERY_EVENT_HARD_BOUNCE: _DeliveryEvent.ValueType  # 1
+    """It came back for good. The delivery is BOUNCED, the address suppressed."""
+    DELIVERY_EVENT_SOFT_BOUNCE: _DeliveryEvent.ValueType  # 2
+    """It could not be handed on yet, or the mailbox was full. Noted as an attempt; suppresses nothing."""
+    DELIVERY_EVENT_COMPLAINT: _DeliveryEvent.ValueType  # 3
+    """Its recipient reported it as unwanted. The delivery is COMPLAINED, the address suppressed."""
+
+class DeliveryEvent(_DeliveryEvent, metaclass=_DeliveryEventEnumTypeWrapper):
+    """What happened to a mail after it was accepted."""
+
+DELIVERY_EVENT_UNSPECIFIED: DeliveryEvent.ValueType  # 0
+"""Not an event."""
+DELIVERY_EVENT_HARD_BOUNCE: DeliveryEvent.ValueType  # 1
+"""It came back for good. The delivery is BOUNCED, the address suppressed."""
+DELIVERY_EVENT_SOFT_BOUNCE: DeliveryEvent.ValueType  # 2
+"""It could not be handed on yet, or the mailbox was full. Noted as an attempt; suppresses nothing."""
+DELIVERY_EVENT_COMPLAINT: DeliveryEvent.ValueType  # 3
+"""Its recipient reported it as unwanted. The delivery is COMPLAINED, the address suppressed."""
+Global___DeliveryEvent: _TypeAlias = DeliveryEvent  # noqa: Y015
+
 @_typing.final
-class Delivery(_message.Message):
-    """The sending of one notification."""
+class DirectTemplate(_message.Message):
+    """A mail from one of the server's templates, in the language of the request."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
-    USER_ID_FIELD_NUMBER: _builtins.int
-    TYPE_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    ATTEMPTS_FIELD_NUMBER: _builtins.int
-    MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
-    SCHEDULED_AT_FIELD_NUMBER: _builtins.int
-    NEXT_ATTEMPT_AT_FIELD_NUMBER: _builtins.int
-    LAST_ATTEMPT_AT_FIELD_NUMBER: _builtins.int
-    SENT_AT_FIELD_NUMBER: _builtins.int
-    LAST_ERROR_FIELD_NUMBER: _builtins.int
-    CREATED_AT_FIELD_NUMBER: _builtins.int
-    notification_id: _builtins.str
-    """Id of the notification; also the key to drop repeats by."""
-    user_id: _builtins.str
-    """Whom it is for."""
-    type: _notification_pb2.NotificationType.ValueType
-    """Its channel."""
-    state: _notification_pb2.DeliveryState.ValueType
-    """Where it stands."""
-    attempts: _builtins.int
-    """How often sending was tried."""
-    max_attempts: _builtins.int
-    """How often sending is tried at most."""
-    last_error: _builtins.str
-    """Why the last attempt failed, for people; empty if none did. Holds no address and no secret."""
-    @_builtins.property
-    def scheduled_at(self) -> _timestamp_pb2.Timestamp:
-        """When it is to be sent; unset: at once."""
+    @_typing.final
+    class VariablesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
 
-    @_builtins.property
-    def next_attempt_at(self) -> _timestamp_pb2.Timestamp:
-        """When it is tried next; unset unless pending."""
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    VARIABLES_FIELD_NUMBER: _builtins.int
+    purpose: _builtins.str
+    """Name of the template: lower-case letters, digits and `_`, at most 64. Built in are `email_verification`,
+    `password_reset`, `sign_in`, `email_change` (each with `code`, or with `url`), `email_changed`, `password_changed`,
+    `new_sign_in` and `welcome`; the server's folder of templates may have others.
+    """
     @_builtins.property
-    def last_attempt_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was tried last; unset before."""
+    def variables(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the template is filled with, escaped there: at most 32 names (as of `purpose`), values of at most 4,096 bytes."""
 
-    @_builtins.property
-    def sent_at(self) -> _timestamp_pb2.Timestamp:
-        """When the far end accepted it; unset before."""
-
-    @_builtins.property
-    def created_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
-        notification_id: _builtins.str = ...,
-        user_id: _builtins.str = ...,
-        type: _notification_pb2.NotificationType.ValueType = ...,
-        state: _notification_pb2.DeliveryState.ValueType = ...,
-        attempts: _builtins.int = ...,
-        max_attempts: _builtins.int = ...,
-        scheduled_at: _timestamp_pb2.Timestamp | None = ...,
-        next_attempt_at: _timestamp_pb2.Timestamp | None = ...,
-        last_attempt_at: _timestamp_pb2.Timestamp | None = ...,
-        sent_at: _timestamp_pb2.Timestamp | None = ...,
-        last_error: _builtins.str = ...,
-        created_at: _timestamp_pb2.Timestamp | None = ...,
+        purpose: _builtins.str = ...,
+        variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "last_attempt_at", b"last_attempt_at", "next_attempt_at", b"next_attempt_at", "scheduled_at", b"scheduled_at", "sent_at", b"sent_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "created_at", b"created_at", "last_attempt_at", b"last_attempt_at", "last_error", b"last_error", "max_attempts", b"max_attempts", "next_attempt_at", b"next_attempt_at", "notification_id", b"notification_id", "scheduled_at", b"scheduled_at", "sent_at", b"sent_at", "state", b"state", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["purpose", b"purpose", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
+Global___DirectTemplate: _TypeAlias = DirectTemplate  # noqa: Y015
+
+@_typing.final
+class DeliveryOutcome(_message.Message):
+    """What became of one delivery of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id of the delivery."""
+    state: _notification_pb2.DeliveryState.ValueType
+    """Where it stands now; unspecified where it is not found."""
+    reason: _error_reason_pb2.ErrorReason.ValueType
+    """Why it was left as it is; unspecified: it was changed. One of those that the RPC for a single one answers."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        state: _notification_pb2.DeliveryState.ValueType = ...,
+        reason: _error_reason_pb2.ErrorReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeliveryOutcome: _TypeAlias = DeliveryOutcome  # noqa: Y015
+
+@_typing.final
+class SendDirectRequest(_message.Message):
+    """Request of SendDirect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    EMAIL_ADDRESS_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """A user: goes to the address that the users service has when it is sent, verified or not."""
+    email_address: _builtins.str
+    """An address, at most 254 characters. Encrypted at rest; kept for 14 days after the mail was sent, for bounces that
+    come late.
+    """
+    locale: _builtins.str
+    """Language of the template (BCP 47, for example `pt-BR`), at most 35 characters. Empty: that of the user's
+    preferences, else that of the server's settings.
+    """
+    request_id: _builtins.str
+    """UUID that makes the call idempotent for 24 hours (AIP-155). Optional."""
+    @_builtins.property
+    def email(self) -> _notification_pb2.EmailContent:
+        """A mail as the caller wrote it, with a subject, and a text or HTML."""
+
+    @_builtins.property
+    def template(self) -> Global___DirectTemplate:
+        """A mail from a template."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """From when on it is not to be sent: after now, at most 24 hours ahead. Required."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        email_address: _builtins.str = ...,
+        email: _notification_pb2.EmailContent | None = ...,
+        template: Global___DirectTemplate | None = ...,
+        locale: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "email", b"email", "email_address", b"email_address", "expires_at", b"expires_at", "recipient", b"recipient", "template", b"template", "user_id", b"user_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "email", b"email", "email_address", b"email_address", "expires_at", b"expires_at", "locale", b"locale", "recipient", b"recipient", "request_id", b"request_id", "template", b"template", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["email", "template"]  # noqa: Y015
+    _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    _WhichOneofReturnType_recipient: _TypeAlias = _typing.Literal["user_id", "email_address"]  # noqa: Y015
+    _WhichOneofArgType_recipient: _TypeAlias = _typing.Literal["recipient", b"recipient"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_recipient) -> _WhichOneofReturnType_recipient | None: ...
+
+Global___SendDirectRequest: _TypeAlias = SendDirectRequest  # noqa: Y015
+
+@_typing.final
+class SendDirectResponse(_message.Message):
+    """Response of SendDirect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def delivery(self) -> _delivery_pb2.Delivery:
+        """The delivery, pending."""
+
+    def __init__(
+        self,
+        *,
+        delivery: _delivery_pb2.Delivery | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendDirectResponse: _TypeAlias = SendDirectResponse  # noqa: Y015
 
 @_typing.final
 class GetDeliveryRequest(_message.Message):
@@ -100,17 +226,27 @@ class GetDeliveryRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
-    notification_id: _builtins.str
-    """Id of the notification."""
+    ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id of the delivery."""
+    user_id: _builtins.str
+    """When given, a delivery for another user is NOT_FOUND. Optional."""
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Fields of `Delivery` to return; empty: all (AIP-157)."""
+
     def __init__(
         self,
         *,
-        notification_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["notification_id", b"notification_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "read_mask", b"read_mask", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -124,13 +260,13 @@ class GetDeliveryResponse(_message.Message):
 
     DELIVERY_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def delivery(self) -> Global___Delivery:
+    def delivery(self) -> _delivery_pb2.Delivery:
         """The delivery."""
 
     def __init__(
         self,
         *,
-        delivery: Global___Delivery | None = ...,
+        delivery: _delivery_pb2.Delivery | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -146,37 +282,37 @@ class ListDeliveriesRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    USER_ID_FIELD_NUMBER: _builtins.int
-    STATES_FIELD_NUMBER: _builtins.int
-    TYPES_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    user_id: _builtins.str
-    """Whose deliveries; empty: everyone's."""
+    FILTER_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
+    INCLUDE_TOTAL_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Rows on a page. 0: 20. Above 100: 100. Negative: INVALID_ARGUMENT."""
     page_token: _builtins.str
-    """`next_page_token` of the page before."""
+    """`next_page_token` of the page before. The filter must be that of the page before."""
+    include_total: _builtins.bool
+    """Also count all deliveries that match."""
     @_builtins.property
-    def states(self) -> _containers.RepeatedScalarFieldContainer[_notification_pb2.DeliveryState.ValueType]:
-        """In one of these states; empty: any."""
+    def filter(self) -> _delivery_pb2.DeliveryFilter:
+        """Which deliveries."""
 
     @_builtins.property
-    def types(self) -> _containers.RepeatedScalarFieldContainer[_notification_pb2.NotificationType.ValueType]:
-        """One of these channels; empty: any."""
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Fields of `Delivery` to return; empty: all."""
 
     def __init__(
         self,
         *,
-        user_id: _builtins.str = ...,
-        states: _abc.Iterable[_notification_pb2.DeliveryState.ValueType] | None = ...,
-        types: _abc.Iterable[_notification_pb2.NotificationType.ValueType] | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        filter: _delivery_pb2.DeliveryFilter | None = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
+        include_total: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "read_mask", b"read_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "states", b"states", "types", b"types", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "include_total", b"include_total", "page_size", b"page_size", "page_token", b"page_token", "read_mask", b"read_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -190,25 +326,79 @@ class ListDeliveriesResponse(_message.Message):
 
     DELIVERIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Token of the next page; empty on the last, which is the only sign of the end."""
+    total_size: _builtins.int
+    """How many deliveries match; set when asked for."""
     @_builtins.property
-    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delivery]:
+    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[_delivery_pb2.Delivery]:
         """The page."""
 
     def __init__(
         self,
         *,
-        deliveries: _abc.Iterable[Global___Delivery] | None = ...,
+        deliveries: _abc.Iterable[_delivery_pb2.Delivery] | None = ...,
         next_page_token: _builtins.str = ...,
+        total_size: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "total_size", b"total_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "deliveries", b"deliveries", "next_page_token", b"next_page_token", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__total_size: _TypeAlias = _typing.Literal["total_size"]  # noqa: Y015
+    _WhichOneofArgType__total_size: _TypeAlias = _typing.Literal["_total_size", b"_total_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__total_size) -> _WhichOneofReturnType__total_size | None: ...
+
+Global___ListDeliveriesResponse: _TypeAlias = ListDeliveriesResponse  # noqa: Y015
+
+@_typing.final
+class CountDeliveriesRequest(_message.Message):
+    """Request of CountDeliveries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[_delivery_pb2.DeliveryFilter]:
+        """1 to 20 filters, counted in one read. None: one count of everything."""
+
+    def __init__(
+        self,
+        *,
+        filters: _abc.Iterable[_delivery_pb2.DeliveryFilter] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filters", b"filters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListDeliveriesResponse: _TypeAlias = ListDeliveriesResponse  # noqa: Y015
+Global___CountDeliveriesRequest: _TypeAlias = CountDeliveriesRequest  # noqa: Y015
+
+@_typing.final
+class CountDeliveriesResponse(_message.Message):
+    """Response of CountDeliveries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """One exact count for each filter, in their order."""
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountDeliveriesResponse: _TypeAlias = CountDeliveriesResponse  # noqa: Y015
 
 @_typing.final
 class CancelDeliveryRequest(_message.Message):
@@ -216,17 +406,17 @@ class CancelDeliveryRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
-    notification_id: _builtins.str
-    """Id of the notification."""
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id of the delivery."""
     def __init__(
         self,
         *,
-        notification_id: _builtins.str = ...,
+        id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["notification_id", b"notification_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -240,13 +430,13 @@ class CancelDeliveryResponse(_message.Message):
 
     DELIVERY_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def delivery(self) -> Global___Delivery:
+    def delivery(self) -> _delivery_pb2.Delivery:
         """The delivery, cancelled."""
 
     def __init__(
         self,
         *,
-        delivery: Global___Delivery | None = ...,
+        delivery: _delivery_pb2.Delivery | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -262,17 +452,17 @@ class RetryDeliveryRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
-    notification_id: _builtins.str
-    """Id of the notification."""
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id of the delivery."""
     def __init__(
         self,
         *,
-        notification_id: _builtins.str = ...,
+        id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["notification_id", b"notification_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -286,13 +476,13 @@ class RetryDeliveryResponse(_message.Message):
 
     DELIVERY_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def delivery(self) -> Global___Delivery:
+    def delivery(self) -> _delivery_pb2.Delivery:
         """The delivery, pending again."""
 
     def __init__(
         self,
         *,
-        delivery: Global___Delivery | None = ...,
+        delivery: _delivery_pb2.Delivery | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -301,3 +491,420 @@ class RetryDeliveryResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetryDeliveryResponse: _TypeAlias = RetryDeliveryResponse  # noqa: Y015
+
+@_typing.final
+class BatchCancelDeliveriesRequest(_message.Message):
+    """Request of BatchCancelDeliveries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Ids(_message.Message):
+        """Ids of deliveries."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        IDS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """1 to 1,000, each once."""
+
+        def __init__(
+            self,
+            *,
+            ids: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    IDS_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ids(self) -> Global___BatchCancelDeliveriesRequest.Ids:
+        """Those with these ids."""
+
+    @_builtins.property
+    def filter(self) -> _delivery_pb2.DeliveryFilter:
+        """All that match and may be cancelled, those that come while the call runs included."""
+
+    def __init__(
+        self,
+        *,
+        ids: Global___BatchCancelDeliveriesRequest.Ids | None = ...,
+        filter: _delivery_pb2.DeliveryFilter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "ids", b"ids", "selection", b"selection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "ids", b"ids", "selection", b"selection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_selection: _TypeAlias = _typing.Literal["ids", "filter"]  # noqa: Y015
+    _WhichOneofArgType_selection: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selection) -> _WhichOneofReturnType_selection | None: ...
+
+Global___BatchCancelDeliveriesRequest: _TypeAlias = BatchCancelDeliveriesRequest  # noqa: Y015
+
+@_typing.final
+class BatchCancelDeliveriesResponse(_message.Message):
+    """Response of BatchCancelDeliveries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_COUNT_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    INCOMPLETE_FIELD_NUMBER: _builtins.int
+    changed_count: _builtins.int
+    """How many were cancelled by this call."""
+    incomplete: _builtins.bool
+    """Whether the call ended before all were done. The same call goes on."""
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeliveryOutcome]:
+        """With ids: what became of each, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        changed_count: _builtins.int = ...,
+        outcomes: _abc.Iterable[Global___DeliveryOutcome] | None = ...,
+        incomplete: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_count", b"changed_count", "incomplete", b"incomplete", "outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCancelDeliveriesResponse: _TypeAlias = BatchCancelDeliveriesResponse  # noqa: Y015
+
+@_typing.final
+class BatchRetryDeliveriesRequest(_message.Message):
+    """Request of BatchRetryDeliveries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Ids(_message.Message):
+        """Ids of deliveries."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        IDS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """1 to 1,000, each once."""
+
+        def __init__(
+            self,
+            *,
+            ids: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    IDS_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ids(self) -> Global___BatchRetryDeliveriesRequest.Ids:
+        """Those with these ids."""
+
+    @_builtins.property
+    def filter(self) -> _delivery_pb2.DeliveryFilter:
+        """All that match and may be queued again."""
+
+    def __init__(
+        self,
+        *,
+        ids: Global___BatchRetryDeliveriesRequest.Ids | None = ...,
+        filter: _delivery_pb2.DeliveryFilter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "ids", b"ids", "selection", b"selection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "ids", b"ids", "selection", b"selection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_selection: _TypeAlias = _typing.Literal["ids", "filter"]  # noqa: Y015
+    _WhichOneofArgType_selection: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selection) -> _WhichOneofReturnType_selection | None: ...
+
+Global___BatchRetryDeliveriesRequest: _TypeAlias = BatchRetryDeliveriesRequest  # noqa: Y015
+
+@_typing.final
+class BatchRetryDeliveriesResponse(_message.Message):
+    """Response of BatchRetryDeliveries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_COUNT_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    INCOMPLETE_FIELD_NUMBER: _builtins.int
+    changed_count: _builtins.int
+    """How many were queued by this call."""
+    incomplete: _builtins.bool
+    """Whether the call ended before all were done. The same call goes on."""
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeliveryOutcome]:
+        """With ids: what became of each, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        changed_count: _builtins.int = ...,
+        outcomes: _abc.Iterable[Global___DeliveryOutcome] | None = ...,
+        incomplete: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_count", b"changed_count", "incomplete", b"incomplete", "outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchRetryDeliveriesResponse: _TypeAlias = BatchRetryDeliveriesResponse  # noqa: Y015
+
+@_typing.final
+class ReportDeliveryEventRequest(_message.Message):
+    """Request of ReportDeliveryEvent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    EMAIL_ADDRESS_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    OCCURRED_AT_FIELD_NUMBER: _builtins.int
+    SMTP_CODE_FIELD_NUMBER: _builtins.int
+    ENHANCED_STATUS_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    delivery_id: _builtins.str
+    """Id of the delivery."""
+    message_id: _builtins.str
+    """The Message-ID of the mail (RFC 5322), with or without its angle brackets."""
+    provider_message_id: _builtins.str
+    """What the far end called the mail when it accepted it."""
+    email_address: _builtins.str
+    """The recipient alone, where the report names no mail: only the suppression list changes."""
+    event: Global___DeliveryEvent.ValueType
+    """What happened."""
+    smtp_code: _builtins.int
+    """SMTP reply code that the report tells, 200 to 599; 0: none."""
+    enhanced_status: _builtins.str
+    """Enhanced status code that the report tells (RFC 3463), for example `5.1.1`; empty: none."""
+    detail: _builtins.str
+    """What the report says for people; cut to 500 characters. Addresses in it are masked before it is kept. Optional."""
+    @_builtins.property
+    def occurred_at(self) -> _timestamp_pb2.Timestamp:
+        """When it happened; unset: now."""
+
+    def __init__(
+        self,
+        *,
+        delivery_id: _builtins.str = ...,
+        message_id: _builtins.str = ...,
+        provider_message_id: _builtins.str = ...,
+        email_address: _builtins.str = ...,
+        event: Global___DeliveryEvent.ValueType = ...,
+        occurred_at: _timestamp_pb2.Timestamp | None = ...,
+        smtp_code: _builtins.int = ...,
+        enhanced_status: _builtins.str = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "email_address", b"email_address", "message_id", b"message_id", "occurred_at", b"occurred_at", "provider_message_id", b"provider_message_id", "subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "detail", b"detail", "email_address", b"email_address", "enhanced_status", b"enhanced_status", "event", b"event", "message_id", b"message_id", "occurred_at", b"occurred_at", "provider_message_id", b"provider_message_id", "smtp_code", b"smtp_code", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["delivery_id", "message_id", "provider_message_id", "email_address"]  # noqa: Y015
+    _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_subject) -> _WhichOneofReturnType_subject | None: ...
+
+Global___ReportDeliveryEventRequest: _TypeAlias = ReportDeliveryEventRequest  # noqa: Y015
+
+@_typing.final
+class ReportDeliveryEventResponse(_message.Message):
+    """Response of ReportDeliveryEvent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    SUPPRESSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def delivery(self) -> _delivery_pb2.Delivery:
+        """The delivery as it is now; unset where the mail is not known here, or the report named the recipient alone."""
+
+    @_builtins.property
+    def suppression(self) -> _delivery_pb2.Suppression:
+        """The suppression that the event began or renewed; unset where it did neither."""
+
+    def __init__(
+        self,
+        *,
+        delivery: _delivery_pb2.Delivery | None = ...,
+        suppression: _delivery_pb2.Suppression | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery", "suppression", b"suppression"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery", "suppression", b"suppression"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportDeliveryEventResponse: _TypeAlias = ReportDeliveryEventResponse  # noqa: Y015
+
+@_typing.final
+class SuppressionFilter(_message.Message):
+    """Which suppressions: all given conditions hold together. Empty: all of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMAIL_ADDRESS_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    CREATED_AFTER_FIELD_NUMBER: _builtins.int
+    CREATED_BEFORE_FIELD_NUMBER: _builtins.int
+    email_address: _builtins.str
+    """Of this address, compared in its normalised form; empty: any."""
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_delivery_pb2.SuppressionReason.ValueType]:
+        """For one of these reasons; empty: any."""
+
+    @_builtins.property
+    def created_after(self) -> _timestamp_pb2.Timestamp:
+        """Begun or renewed at this time or later."""
+
+    @_builtins.property
+    def created_before(self) -> _timestamp_pb2.Timestamp:
+        """Begun or renewed before this time."""
+
+    def __init__(
+        self,
+        *,
+        email_address: _builtins.str = ...,
+        reasons: _abc.Iterable[_delivery_pb2.SuppressionReason.ValueType] | None = ...,
+        created_after: _timestamp_pb2.Timestamp | None = ...,
+        created_before: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_after", b"created_after", "created_before", b"created_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_after", b"created_after", "created_before", b"created_before", "email_address", b"email_address", "reasons", b"reasons"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuppressionFilter: _TypeAlias = SuppressionFilter  # noqa: Y015
+
+@_typing.final
+class ListSuppressionsRequest(_message.Message):
+    """Request of ListSuppressions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    INCLUDE_TOTAL_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Rows on a page. 0: 20. Above 100: 100. Negative: INVALID_ARGUMENT."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before. The filter must be that of the page before."""
+    include_total: _builtins.bool
+    """Also count all suppressions that match."""
+    @_builtins.property
+    def filter(self) -> Global___SuppressionFilter:
+        """Which suppressions."""
+
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        filter: Global___SuppressionFilter | None = ...,
+        include_total: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "include_total", b"include_total", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSuppressionsRequest: _TypeAlias = ListSuppressionsRequest  # noqa: Y015
+
+@_typing.final
+class ListSuppressionsResponse(_message.Message):
+    """Response of ListSuppressions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUPPRESSIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last, which is the only sign of the end."""
+    total_size: _builtins.int
+    """How many suppressions match; set when asked for."""
+    @_builtins.property
+    def suppressions(self) -> _containers.RepeatedCompositeFieldContainer[_delivery_pb2.Suppression]:
+        """The page."""
+
+    def __init__(
+        self,
+        *,
+        suppressions: _abc.Iterable[_delivery_pb2.Suppression] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "total_size", b"total_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "next_page_token", b"next_page_token", "suppressions", b"suppressions", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__total_size: _TypeAlias = _typing.Literal["total_size"]  # noqa: Y015
+    _WhichOneofArgType__total_size: _TypeAlias = _typing.Literal["_total_size", b"_total_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__total_size) -> _WhichOneofReturnType__total_size | None: ...
+
+Global___ListSuppressionsResponse: _TypeAlias = ListSuppressionsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteSuppressionRequest(_message.Message):
+    """Request of DeleteSuppression."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMAIL_ADDRESS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ALLOW_MISSING_FIELD_NUMBER: _builtins.int
+    email_address: _builtins.str
+    """The address, compared in its normalised form."""
+    reason: _delivery_pb2.SuppressionReason.ValueType
+    """Only a suppression for this reason; unspecified: for any."""
+    allow_missing: _builtins.bool
+    """Answer OK where there is no such suppression."""
+    def __init__(
+        self,
+        *,
+        email_address: _builtins.str = ...,
+        reason: _delivery_pb2.SuppressionReason.ValueType = ...,
+        allow_missing: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "email_address", b"email_address", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSuppressionRequest: _TypeAlias = DeleteSuppressionRequest  # noqa: Y015
+
+@_typing.final
+class DeleteSuppressionResponse(_message.Message):
+    """Response of DeleteSuppression."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSuppressionResponse: _TypeAlias = DeleteSuppressionResponse  # noqa: Y015

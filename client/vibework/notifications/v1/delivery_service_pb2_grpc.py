@@ -26,11 +26,12 @@ if _version_not_supported:
 
 
 class DeliveryServiceStub(object):
-    """Tells how the sending of `email` and `push` notifications goes, and steers it.
+    """Tells how what goes out by email and push fares, steers it, and sends what belongs into no feed.
 
-    Sending is at least once, with the notification's id as the key to drop repeats by. Any call may also answer
-    INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL.
+    Sending is at least once, with the delivery's id as the key to drop repeats by. Any call may also answer
+    INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED (OVERLOADED,
+    METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED (CONFLICT_RETRY),
+    UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel):
@@ -39,6 +40,11 @@ class DeliveryServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.SendDirect = channel.unary_unary(
+                '/vibework.notifications.v1.DeliveryService/SendDirect',
+                request_serializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.SendDirectRequest.SerializeToString,
+                response_deserializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.SendDirectResponse.FromString,
+                _registered_method=True)
         self.GetDelivery = channel.unary_unary(
                 '/vibework.notifications.v1.DeliveryService/GetDelivery',
                 request_serializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.GetDeliveryRequest.SerializeToString,
@@ -48,6 +54,11 @@ class DeliveryServiceStub(object):
                 '/vibework.notifications.v1.DeliveryService/ListDeliveries',
                 request_serializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.ListDeliveriesRequest.SerializeToString,
                 response_deserializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.ListDeliveriesResponse.FromString,
+                _registered_method=True)
+        self.CountDeliveries = channel.unary_unary(
+                '/vibework.notifications.v1.DeliveryService/CountDeliveries',
+                request_serializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.CountDeliveriesRequest.SerializeToString,
+                response_deserializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.CountDeliveriesResponse.FromString,
                 _registered_method=True)
         self.CancelDelivery = channel.unary_unary(
                 '/vibework.notifications.v1.DeliveryService/CancelDelivery',
@@ -59,20 +70,59 @@ class DeliveryServiceStub(object):
                 request_serializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.RetryDeliveryRequest.SerializeToString,
                 response_deserializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.RetryDeliveryResponse.FromString,
                 _registered_method=True)
+        self.BatchCancelDeliveries = channel.unary_unary(
+                '/vibework.notifications.v1.DeliveryService/BatchCancelDeliveries',
+                request_serializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.BatchCancelDeliveriesRequest.SerializeToString,
+                response_deserializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.BatchCancelDeliveriesResponse.FromString,
+                _registered_method=True)
+        self.BatchRetryDeliveries = channel.unary_unary(
+                '/vibework.notifications.v1.DeliveryService/BatchRetryDeliveries',
+                request_serializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.BatchRetryDeliveriesRequest.SerializeToString,
+                response_deserializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.BatchRetryDeliveriesResponse.FromString,
+                _registered_method=True)
+        self.ReportDeliveryEvent = channel.unary_unary(
+                '/vibework.notifications.v1.DeliveryService/ReportDeliveryEvent',
+                request_serializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.ReportDeliveryEventRequest.SerializeToString,
+                response_deserializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.ReportDeliveryEventResponse.FromString,
+                _registered_method=True)
+        self.ListSuppressions = channel.unary_unary(
+                '/vibework.notifications.v1.DeliveryService/ListSuppressions',
+                request_serializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.ListSuppressionsRequest.SerializeToString,
+                response_deserializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.ListSuppressionsResponse.FromString,
+                _registered_method=True)
+        self.DeleteSuppression = channel.unary_unary(
+                '/vibework.notifications.v1.DeliveryService/DeleteSuppression',
+                request_serializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.DeleteSuppressionRequest.SerializeToString,
+                response_deserializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.DeleteSuppressionResponse.FromString,
+                _registered_method=True)
 
 
 class DeliveryServiceServicer(object):
-    """Tells how the sending of `email` and `push` notifications goes, and steers it.
+    """Tells how what goes out by email and push fares, steers it, and sends what belongs into no feed.
 
-    Sending is at least once, with the notification's id as the key to drop repeats by. Any call may also answer
-    INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL.
+    Sending is at least once, with the delivery's id as the key to drop repeats by. Any call may also answer
+    INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED (OVERLOADED,
+    METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED (CONFLICT_RETRY),
+    UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL).
     """
 
-    def GetDelivery(self, request, context):
-        """Reads the delivery of one notification.
+    def SendDirect(self, request, context):
+        """Sends a mail to a user or an address at once, past feed, preferences and quiet hours: codes, links, security
+        notices. The content is encrypted at rest and erased as soon as the mail is sent, cancelled or expired; of one that
+        failed it is kept until `expires_at`, so that RetryDelivery works. A bounce on the suppression list stops it, a
+        complaint does not. Idempotent by `request_id`.
 
-        NOT_FOUND (DELIVERY_NOT_FOUND).
+        INVALID_ARGUMENT (TEMPLATE_UNKNOWN, REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); NOT_FOUND
+        (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); FAILED_PRECONDITION (CHANNEL_NOT_CONFIGURED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDelivery(self, request, context):
+        """Reads one delivery.
+
+        NOT_FOUND (DELIVERY_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -81,14 +131,22 @@ class DeliveryServiceServicer(object):
     def ListDeliveries(self, request, context):
         """Lists deliveries, newest first, a page at a time (AIP-158).
 
-        INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountDeliveries(self, request, context):
+        """Counts deliveries, exactly, for up to 20 filters in one call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelDelivery(self, request, context):
-        """Cancels a delivery that has not been sent. The notification stays in the feed.
+        """Cancels a delivery that has not been sent. The notification stays in the feed. One that a worker is sending at this
+        moment is either cancelled, and then never sent, or refused as a conflict. A repeat is answered like the first call.
 
         NOT_FOUND (DELIVERY_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_CONFLICT).
         """
@@ -97,9 +155,53 @@ class DeliveryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RetryDelivery(self, request, context):
-        """Queues a failed or cancelled delivery again, with its attempts at zero.
+        """Queues a failed, cancelled or suppressed delivery again, with its attempts at zero; rules and suppressions are asked
+        anew when it is sent. One whose notification is gone or whose content is erased stays as it is.
 
         NOT_FOUND (DELIVERY_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_CONFLICT).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchCancelDeliveries(self, request, context):
+        """Cancels many deliveries, by id or by filter, as CancelDelivery does. Says of each id what happened, and of a filter
+        how many were cancelled. Where they are too many for the time that the call has, it answers `incomplete` before
+        its deadline, and the same call made again goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchRetryDeliveries(self, request, context):
+        """Queues many deliveries again, by id or by filter, as RetryDelivery does; for the rest as BatchCancelDeliveries.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportDeliveryEvent(self, request, context):
+        """Takes what a mail provider reports of a message that it had accepted: a bounce, a complaint. Bounces and complaints
+        put the address on the suppression list. An event that was reported before changes nothing, and so does one of a
+        message that is not known here.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSuppressions(self, request, context):
+        """Lists the suppression list, newest first, a page at a time (AIP-158).
+
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSuppression(self, request, context):
+        """Takes an address off the suppression list.
+
+        NOT_FOUND (SUPPRESSION_NOT_FOUND) unless `allow_missing`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,6 +210,11 @@ class DeliveryServiceServicer(object):
 
 def add_DeliveryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'SendDirect': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendDirect,
+                    request_deserializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.SendDirectRequest.FromString,
+                    response_serializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.SendDirectResponse.SerializeToString,
+            ),
             'GetDelivery': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDelivery,
                     request_deserializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.GetDeliveryRequest.FromString,
@@ -117,6 +224,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.ListDeliveries,
                     request_deserializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.ListDeliveriesRequest.FromString,
                     response_serializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.ListDeliveriesResponse.SerializeToString,
+            ),
+            'CountDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountDeliveries,
+                    request_deserializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.CountDeliveriesRequest.FromString,
+                    response_serializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.CountDeliveriesResponse.SerializeToString,
             ),
             'CancelDelivery': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelDelivery,
@@ -128,6 +240,31 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     request_deserializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.RetryDeliveryRequest.FromString,
                     response_serializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.RetryDeliveryResponse.SerializeToString,
             ),
+            'BatchCancelDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCancelDeliveries,
+                    request_deserializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.BatchCancelDeliveriesRequest.FromString,
+                    response_serializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.BatchCancelDeliveriesResponse.SerializeToString,
+            ),
+            'BatchRetryDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchRetryDeliveries,
+                    request_deserializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.BatchRetryDeliveriesRequest.FromString,
+                    response_serializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.BatchRetryDeliveriesResponse.SerializeToString,
+            ),
+            'ReportDeliveryEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportDeliveryEvent,
+                    request_deserializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.ReportDeliveryEventRequest.FromString,
+                    response_serializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.ReportDeliveryEventResponse.SerializeToString,
+            ),
+            'ListSuppressions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSuppressions,
+                    request_deserializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.ListSuppressionsRequest.FromString,
+                    response_serializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.ListSuppressionsResponse.SerializeToString,
+            ),
+            'DeleteSuppression': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSuppression,
+                    request_deserializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.DeleteSuppressionRequest.FromString,
+                    response_serializer=vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.DeleteSuppressionResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'vibework.notifications.v1.DeliveryService', rpc_method_handlers)
@@ -137,12 +274,40 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DeliveryService(object):
-    """Tells how the sending of `email` and `push` notifications goes, and steers it.
+    """Tells how what goes out by email and push fares, steers it, and sends what belongs into no feed.
 
-    Sending is at least once, with the notification's id as the key to drop repeats by. Any call may also answer
-    INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL.
+    Sending is at least once, with the delivery's id as the key to drop repeats by. Any call may also answer
+    INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED (OVERLOADED,
+    METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED (CONFLICT_RETRY),
+    UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL).
     """
+
+    @staticmethod
+    def SendDirect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vibework.notifications.v1.DeliveryService/SendDirect',
+            vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.SendDirectRequest.SerializeToString,
+            vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.SendDirectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def GetDelivery(request,
@@ -199,6 +364,33 @@ class DeliveryService(object):
             _registered_method=True)
 
     @staticmethod
+    def CountDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vibework.notifications.v1.DeliveryService/CountDeliveries',
+            vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.CountDeliveriesRequest.SerializeToString,
+            vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.CountDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CancelDelivery(request,
             target,
             options=(),
@@ -242,6 +434,141 @@ class DeliveryService(object):
             '/vibework.notifications.v1.DeliveryService/RetryDelivery',
             vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.RetryDeliveryRequest.SerializeToString,
             vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.RetryDeliveryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCancelDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vibework.notifications.v1.DeliveryService/BatchCancelDeliveries',
+            vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.BatchCancelDeliveriesRequest.SerializeToString,
+            vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.BatchCancelDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchRetryDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vibework.notifications.v1.DeliveryService/BatchRetryDeliveries',
+            vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.BatchRetryDeliveriesRequest.SerializeToString,
+            vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.BatchRetryDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportDeliveryEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vibework.notifications.v1.DeliveryService/ReportDeliveryEvent',
+            vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.ReportDeliveryEventRequest.SerializeToString,
+            vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.ReportDeliveryEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSuppressions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vibework.notifications.v1.DeliveryService/ListSuppressions',
+            vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.ListSuppressionsRequest.SerializeToString,
+            vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.ListSuppressionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSuppression(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vibework.notifications.v1.DeliveryService/DeleteSuppression',
+            vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.DeleteSuppressionRequest.SerializeToString,
+            vibework_dot_notifications_dot_v1_dot_delivery__service__pb2.DeleteSuppressionResponse.FromString,
             options,
             channel_credentials,
             insecure,

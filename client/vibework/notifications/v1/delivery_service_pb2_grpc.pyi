@@ -27,76 +27,164 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DeliveryServiceStub:
-    """Tells how the sending of `email` and `push` notifications goes, and steers it.
+    """Tells how what goes out by email and push fares, steers it, and sends what belongs into no feed.
 
-    Sending is at least once, with the notification's id as the key to drop repeats by. Any call may also answer
-    INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL.
+    Sending is at least once, with the delivery's id as the key to drop repeats by. Any call may also answer
+    INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED (OVERLOADED,
+    METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED (CONFLICT_RETRY),
+    UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL).
     """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DeliveryServiceAsyncStub: ...
-    GetDelivery: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.GetDeliveryRequest, _delivery_service_pb2.GetDeliveryResponse]
-    """Reads the delivery of one notification.
+    SendDirect: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.SendDirectRequest, _delivery_service_pb2.SendDirectResponse]
+    """Sends a mail to a user or an address at once, past feed, preferences and quiet hours: codes, links, security
+    notices. The content is encrypted at rest and erased as soon as the mail is sent, cancelled or expired; of one that
+    failed it is kept until `expires_at`, so that RetryDelivery works. A bounce on the suppression list stops it, a
+    complaint does not. Idempotent by `request_id`.
 
-    NOT_FOUND (DELIVERY_NOT_FOUND).
+    INVALID_ARGUMENT (TEMPLATE_UNKNOWN, REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); NOT_FOUND
+    (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); FAILED_PRECONDITION (CHANNEL_NOT_CONFIGURED).
+    """
+    GetDelivery: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.GetDeliveryRequest, _delivery_service_pb2.GetDeliveryResponse]
+    """Reads one delivery.
+
+    NOT_FOUND (DELIVERY_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID).
     """
     ListDeliveries: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.ListDeliveriesRequest, _delivery_service_pb2.ListDeliveriesResponse]
     """Lists deliveries, newest first, a page at a time (AIP-158).
 
-    INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
+    INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
     """
+    CountDeliveries: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.CountDeliveriesRequest, _delivery_service_pb2.CountDeliveriesResponse]
+    """Counts deliveries, exactly, for up to 20 filters in one call."""
     CancelDelivery: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.CancelDeliveryRequest, _delivery_service_pb2.CancelDeliveryResponse]
-    """Cancels a delivery that has not been sent. The notification stays in the feed.
+    """Cancels a delivery that has not been sent. The notification stays in the feed. One that a worker is sending at this
+    moment is either cancelled, and then never sent, or refused as a conflict. A repeat is answered like the first call.
 
     NOT_FOUND (DELIVERY_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_CONFLICT).
     """
     RetryDelivery: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.RetryDeliveryRequest, _delivery_service_pb2.RetryDeliveryResponse]
-    """Queues a failed or cancelled delivery again, with its attempts at zero.
+    """Queues a failed, cancelled or suppressed delivery again, with its attempts at zero; rules and suppressions are asked
+    anew when it is sent. One whose notification is gone or whose content is erased stays as it is.
 
     NOT_FOUND (DELIVERY_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_CONFLICT).
+    """
+    BatchCancelDeliveries: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.BatchCancelDeliveriesRequest, _delivery_service_pb2.BatchCancelDeliveriesResponse]
+    """Cancels many deliveries, by id or by filter, as CancelDelivery does. Says of each id what happened, and of a filter
+    how many were cancelled. Where they are too many for the time that the call has, it answers `incomplete` before
+    its deadline, and the same call made again goes on.
+    """
+    BatchRetryDeliveries: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.BatchRetryDeliveriesRequest, _delivery_service_pb2.BatchRetryDeliveriesResponse]
+    """Queues many deliveries again, by id or by filter, as RetryDelivery does; for the rest as BatchCancelDeliveries."""
+    ReportDeliveryEvent: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.ReportDeliveryEventRequest, _delivery_service_pb2.ReportDeliveryEventResponse]
+    """Takes what a mail provider reports of a message that it had accepted: a bounce, a complaint. Bounces and complaints
+    put the address on the suppression list. An event that was reported before changes nothing, and so does one of a
+    message that is not known here.
+    """
+    ListSuppressions: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.ListSuppressionsRequest, _delivery_service_pb2.ListSuppressionsResponse]
+    """Lists the suppression list, newest first, a page at a time (AIP-158).
+
+    INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
+    """
+    DeleteSuppression: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.DeleteSuppressionRequest, _delivery_service_pb2.DeleteSuppressionResponse]
+    """Takes an address off the suppression list.
+
+    NOT_FOUND (SUPPRESSION_NOT_FOUND) unless `allow_missing`.
     """
 
 @_typing.type_check_only
 class DeliveryServiceAsyncStub(DeliveryServiceStub):
-    """Tells how the sending of `email` and `push` notifications goes, and steers it.
+    """Tells how what goes out by email and push fares, steers it, and sends what belongs into no feed.
 
-    Sending is at least once, with the notification's id as the key to drop repeats by. Any call may also answer
-    INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL.
+    Sending is at least once, with the delivery's id as the key to drop repeats by. Any call may also answer
+    INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED (OVERLOADED,
+    METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED (CONFLICT_RETRY),
+    UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GetDelivery: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.GetDeliveryRequest, _delivery_service_pb2.GetDeliveryResponse]  # type: ignore[assignment]
-    """Reads the delivery of one notification.
+    SendDirect: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.SendDirectRequest, _delivery_service_pb2.SendDirectResponse]  # type: ignore[assignment]
+    """Sends a mail to a user or an address at once, past feed, preferences and quiet hours: codes, links, security
+    notices. The content is encrypted at rest and erased as soon as the mail is sent, cancelled or expired; of one that
+    failed it is kept until `expires_at`, so that RetryDelivery works. A bounce on the suppression list stops it, a
+    complaint does not. Idempotent by `request_id`.
 
-    NOT_FOUND (DELIVERY_NOT_FOUND).
+    INVALID_ARGUMENT (TEMPLATE_UNKNOWN, REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); NOT_FOUND
+    (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); FAILED_PRECONDITION (CHANNEL_NOT_CONFIGURED).
+    """
+    GetDelivery: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.GetDeliveryRequest, _delivery_service_pb2.GetDeliveryResponse]  # type: ignore[assignment]
+    """Reads one delivery.
+
+    NOT_FOUND (DELIVERY_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID).
     """
     ListDeliveries: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ListDeliveriesRequest, _delivery_service_pb2.ListDeliveriesResponse]  # type: ignore[assignment]
     """Lists deliveries, newest first, a page at a time (AIP-158).
 
-    INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
+    INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
     """
+    CountDeliveries: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.CountDeliveriesRequest, _delivery_service_pb2.CountDeliveriesResponse]  # type: ignore[assignment]
+    """Counts deliveries, exactly, for up to 20 filters in one call."""
     CancelDelivery: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.CancelDeliveryRequest, _delivery_service_pb2.CancelDeliveryResponse]  # type: ignore[assignment]
-    """Cancels a delivery that has not been sent. The notification stays in the feed.
+    """Cancels a delivery that has not been sent. The notification stays in the feed. One that a worker is sending at this
+    moment is either cancelled, and then never sent, or refused as a conflict. A repeat is answered like the first call.
 
     NOT_FOUND (DELIVERY_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_CONFLICT).
     """
     RetryDelivery: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.RetryDeliveryRequest, _delivery_service_pb2.RetryDeliveryResponse]  # type: ignore[assignment]
-    """Queues a failed or cancelled delivery again, with its attempts at zero.
+    """Queues a failed, cancelled or suppressed delivery again, with its attempts at zero; rules and suppressions are asked
+    anew when it is sent. One whose notification is gone or whose content is erased stays as it is.
 
     NOT_FOUND (DELIVERY_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_CONFLICT).
     """
+    BatchCancelDeliveries: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.BatchCancelDeliveriesRequest, _delivery_service_pb2.BatchCancelDeliveriesResponse]  # type: ignore[assignment]
+    """Cancels many deliveries, by id or by filter, as CancelDelivery does. Says of each id what happened, and of a filter
+    how many were cancelled. Where they are too many for the time that the call has, it answers `incomplete` before
+    its deadline, and the same call made again goes on.
+    """
+    BatchRetryDeliveries: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.BatchRetryDeliveriesRequest, _delivery_service_pb2.BatchRetryDeliveriesResponse]  # type: ignore[assignment]
+    """Queues many deliveries again, by id or by filter, as RetryDelivery does; for the rest as BatchCancelDeliveries."""
+    ReportDeliveryEvent: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ReportDeliveryEventRequest, _delivery_service_pb2.ReportDeliveryEventResponse]  # type: ignore[assignment]
+    """Takes what a mail provider reports of a message that it had accepted: a bounce, a complaint. Bounces and complaints
+    put the address on the suppression list. An event that was reported before changes nothing, and so does one of a
+    message that is not known here.
+    """
+    ListSuppressions: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ListSuppressionsRequest, _delivery_service_pb2.ListSuppressionsResponse]  # type: ignore[assignment]
+    """Lists the suppression list, newest first, a page at a time (AIP-158).
+
+    INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
+    """
+    DeleteSuppression: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.DeleteSuppressionRequest, _delivery_service_pb2.DeleteSuppressionResponse]  # type: ignore[assignment]
+    """Takes an address off the suppression list.
+
+    NOT_FOUND (SUPPRESSION_NOT_FOUND) unless `allow_missing`.
+    """
 
 class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Tells how the sending of `email` and `push` notifications goes, and steers it.
+    """Tells how what goes out by email and push fares, steers it, and sends what belongs into no feed.
 
-    Sending is at least once, with the notification's id as the key to drop repeats by. Any call may also answer
-    INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL.
+    Sending is at least once, with the delivery's id as the key to drop repeats by. Any call may also answer
+    INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED (OVERLOADED,
+    METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED (CONFLICT_RETRY),
+    UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL).
     """
+
+    @_abc_1.abstractmethod
+    def SendDirect(
+        self,
+        request: _delivery_service_pb2.SendDirectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_delivery_service_pb2.SendDirectResponse, _abc.Awaitable[_delivery_service_pb2.SendDirectResponse]]:
+        """Sends a mail to a user or an address at once, past feed, preferences and quiet hours: codes, links, security
+        notices. The content is encrypted at rest and erased as soon as the mail is sent, cancelled or expired; of one that
+        failed it is kept until `expires_at`, so that RetryDelivery works. A bounce on the suppression list stops it, a
+        complaint does not. Idempotent by `request_id`.
+
+        INVALID_ARGUMENT (TEMPLATE_UNKNOWN, REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); NOT_FOUND
+        (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); FAILED_PRECONDITION (CHANNEL_NOT_CONFIGURED).
+        """
 
     @_abc_1.abstractmethod
     def GetDelivery(
@@ -104,9 +192,9 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _delivery_service_pb2.GetDeliveryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_delivery_service_pb2.GetDeliveryResponse, _abc.Awaitable[_delivery_service_pb2.GetDeliveryResponse]]:
-        """Reads the delivery of one notification.
+        """Reads one delivery.
 
-        NOT_FOUND (DELIVERY_NOT_FOUND).
+        NOT_FOUND (DELIVERY_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID).
         """
 
     @_abc_1.abstractmethod
@@ -117,8 +205,16 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_delivery_service_pb2.ListDeliveriesResponse, _abc.Awaitable[_delivery_service_pb2.ListDeliveriesResponse]]:
         """Lists deliveries, newest first, a page at a time (AIP-158).
 
-        INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
         """
+
+    @_abc_1.abstractmethod
+    def CountDeliveries(
+        self,
+        request: _delivery_service_pb2.CountDeliveriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_delivery_service_pb2.CountDeliveriesResponse, _abc.Awaitable[_delivery_service_pb2.CountDeliveriesResponse]]:
+        """Counts deliveries, exactly, for up to 20 filters in one call."""
 
     @_abc_1.abstractmethod
     def CancelDelivery(
@@ -126,7 +222,8 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _delivery_service_pb2.CancelDeliveryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_delivery_service_pb2.CancelDeliveryResponse, _abc.Awaitable[_delivery_service_pb2.CancelDeliveryResponse]]:
-        """Cancels a delivery that has not been sent. The notification stays in the feed.
+        """Cancels a delivery that has not been sent. The notification stays in the feed. One that a worker is sending at this
+        moment is either cancelled, and then never sent, or refused as a conflict. A repeat is answered like the first call.
 
         NOT_FOUND (DELIVERY_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_CONFLICT).
         """
@@ -137,9 +234,62 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _delivery_service_pb2.RetryDeliveryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_delivery_service_pb2.RetryDeliveryResponse, _abc.Awaitable[_delivery_service_pb2.RetryDeliveryResponse]]:
-        """Queues a failed or cancelled delivery again, with its attempts at zero.
+        """Queues a failed, cancelled or suppressed delivery again, with its attempts at zero; rules and suppressions are asked
+        anew when it is sent. One whose notification is gone or whose content is erased stays as it is.
 
         NOT_FOUND (DELIVERY_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_CONFLICT).
+        """
+
+    @_abc_1.abstractmethod
+    def BatchCancelDeliveries(
+        self,
+        request: _delivery_service_pb2.BatchCancelDeliveriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_delivery_service_pb2.BatchCancelDeliveriesResponse, _abc.Awaitable[_delivery_service_pb2.BatchCancelDeliveriesResponse]]:
+        """Cancels many deliveries, by id or by filter, as CancelDelivery does. Says of each id what happened, and of a filter
+        how many were cancelled. Where they are too many for the time that the call has, it answers `incomplete` before
+        its deadline, and the same call made again goes on.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchRetryDeliveries(
+        self,
+        request: _delivery_service_pb2.BatchRetryDeliveriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_delivery_service_pb2.BatchRetryDeliveriesResponse, _abc.Awaitable[_delivery_service_pb2.BatchRetryDeliveriesResponse]]:
+        """Queues many deliveries again, by id or by filter, as RetryDelivery does; for the rest as BatchCancelDeliveries."""
+
+    @_abc_1.abstractmethod
+    def ReportDeliveryEvent(
+        self,
+        request: _delivery_service_pb2.ReportDeliveryEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_delivery_service_pb2.ReportDeliveryEventResponse, _abc.Awaitable[_delivery_service_pb2.ReportDeliveryEventResponse]]:
+        """Takes what a mail provider reports of a message that it had accepted: a bounce, a complaint. Bounces and complaints
+        put the address on the suppression list. An event that was reported before changes nothing, and so does one of a
+        message that is not known here.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSuppressions(
+        self,
+        request: _delivery_service_pb2.ListSuppressionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_delivery_service_pb2.ListSuppressionsResponse, _abc.Awaitable[_delivery_service_pb2.ListSuppressionsResponse]]:
+        """Lists the suppression list, newest first, a page at a time (AIP-158).
+
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteSuppression(
+        self,
+        request: _delivery_service_pb2.DeleteSuppressionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_delivery_service_pb2.DeleteSuppressionResponse, _abc.Awaitable[_delivery_service_pb2.DeleteSuppressionResponse]]:
+        """Takes an address off the suppression list.
+
+        NOT_FOUND (SUPPRESSION_NOT_FOUND) unless `allow_missing`.
         """
 
 def add_DeliveryServiceServicer_to_server(servicer: DeliveryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

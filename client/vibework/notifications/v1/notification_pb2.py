@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,vibework/notifications/v1/notification.proto\x12\x19vibework.notifications.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x06\n\x0cNotification\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n\x07user_id\x18\x02 \x01(\tR\x06userId\x12\x14\n\x05title\x18\x03 \x01(\tR\x05title\x12\x18\n\x07message\x18\x04 \x01(\tR\x07message\x12?\n\x04type\x18\x05 \x01(\x0e\x32+.vibework.notifications.v1.NotificationTypeR\x04type\x12\x1a\n\x08\x63\x61tegory\x18\x06 \x01(\tR\x08\x63\x61tegory\x12+\n\x04\x64\x61ta\x18\x07 \x01(\x0b\x32\x17.google.protobuf.StructR\x04\x64\x61ta\x12\x12\n\x04seen\x18\x08 \x01(\x08R\x04seen\x12\x12\n\x04read\x18\t \x01(\x08R\x04read\x12\x1a\n\x08\x61rchived\x18\n \x01(\x08R\x08\x61rchived\x12\x33\n\x07seen_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06seenAt\x12\x33\n\x07read_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06readAt\x12;\n\x0b\x61rchived_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\narchivedAt\x12\x33\n\x07sent_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06sentAt\x12=\n\x0cscheduled_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bscheduledAt\x12O\n\x0e\x64\x65livery_state\x18\x10 \x01(\x0e\x32(.vibework.notifications.v1.DeliveryStateR\rdeliveryState\x12\x39\n\ncreated_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x39\n\nupdated_at\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x12\n\x04\x65tag\x18\x13 \x01(\tR\x04\x65tag*\x8c\x01\n\x10NotificationType\x12!\n\x1dNOTIFICATION_TYPE_UNSPECIFIED\x10\x00\x12\x1b\n\x17NOTIFICATION_TYPE_EMAIL\x10\x01\x12\x1a\n\x16NOTIFICATION_TYPE_PUSH\x10\x02\x12\x1c\n\x18NOTIFICATION_TYPE_IN_APP\x10\x03*\xd8\x01\n\rDeliveryState\x12\x1e\n\x1a\x44\x45LIVERY_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x45LIVERY_STATE_PENDING\x10\x01\x12\x1a\n\x16\x44\x45LIVERY_STATE_SENDING\x10\x02\x12\x17\n\x13\x44\x45LIVERY_STATE_SENT\x10\x03\x12\x19\n\x15\x44\x45LIVERY_STATE_FAILED\x10\x04\x12\x1c\n\x18\x44\x45LIVERY_STATE_CANCELLED\x10\x05\x12\x1d\n\x19\x44\x45LIVERY_STATE_SUPPRESSED\x10\x06\x42\xd5\x01\n\x1d\x63om.vibework.notifications.v1B\x11NotificationProtoP\x01Z)vibework/notifications/v1;notificationsv1\xa2\x02\x03VNX\xaa\x02\x19Vibework.Notifications.V1\xba\x02\x17VibeworkNotificationsV1\xca\x02\x19Vibework\\Notifications\\V1\xea\x02\x1bVibework::Notifications::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,vibework/notifications/v1/notification.proto\x12\x19vibework.notifications.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x01\n\x0c\x45mailContent\x12\x37\n\x07subject\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xff\x01\x32\x13^[^\\x00-\\x1F\\x7F]*$R\x07subject\x12\x1d\n\x04text\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x02R\x04text\x12\x1d\n\x04html\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\xa0\x06R\x04html\x12(\n\x08reply_to\x18\x04 \x01(\tB\r\xbaH\nr\x05\x18\xfe\x01`\x01\xd8\x01\x01R\x07replyTo\"\xb3\x01\n\x0c\x45mailChannel\x12\x41\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\'.vibework.notifications.v1.EmailContentR\x07\x63ontent\x12?\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xf5$2\x00R\x05\x64\x65lay\x12\x1f\n\x0bunless_read\x18\x03 \x01(\x08R\nunlessRead\"\xbd\x01\n\x0bPushContent\x12\x1e\n\x05title\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x05title\x12\x1c\n\x04\x62ody\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 R\x04\x62ody\x12\x36\n\x03url\x18\x03 \x01(\tB$\xbaH!r\x1c(\x80\x08\x32\x17^(https://[^/\\s]|/)\\S*$\xd8\x01\x01R\x03url\x12\x38\n\x04icon\x18\x04 \x01(\tB$\xbaH!r\x1c(\x80\x08\x32\x17^(https://[^/\\s]|/)\\S*$\xd8\x01\x01R\x04icon\"\x8d\x01\n\x0bPushChannel\x12@\n\x07\x63ontent\x18\x01 \x01(\x0b\x32&.vibework.notifications.v1.PushContentR\x07\x63ontent\x12<\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\xd4\x93\x01\x32\x00R\x03ttl\"\xdc\n\n\x13NotificationContent\x12 \n\x05title\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\x05title\x12$\n\x07message\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80 R\x07message\x12K\n\x04type\x18\x03 \x01(\x0e\x32+.vibework.notifications.v1.NotificationTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04type\x12#\n\x08\x63\x61tegory\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x08\x63\x61tegory\x12+\n\x04\x64\x61ta\x18\x05 \x01(\x0b\x32\x17.google.protobuf.StructR\x04\x64\x61ta\x12=\n\x0cscheduled_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bscheduledAt\x12\\\n\x08\x63hannels\x18\x07 \x03(\x0e\x32+.vibework.notifications.v1.NotificationTypeB\x13\xbaH\x10\x92\x01\r\x10\x10\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00R\x08\x63hannels\x12=\n\x05\x65mail\x18\x08 \x01(\x0b\x32\'.vibework.notifications.v1.EmailChannelR\x05\x65mail\x12:\n\x04push\x18\t \x01(\x0b\x32&.vibework.notifications.v1.PushChannelR\x04push\x12R\n\x07urgency\x18\n \x01(\x0e\x32..vibework.notifications.v1.NotificationUrgencyB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x07urgency\x12\x1a\n\x08\x63ritical\x18\x0b \x01(\x08R\x08\x63ritical\x12\x39\n\nexpires_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12<\n\x0c\x63ollapse_key\x18\r \x01(\tB\x19\xbaH\x16r\x14\x18 2\x10^[A-Za-z0-9_-]*$R\x0b\x63ollapseKey\x12\'\n\nthread_key\x18\x0e \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\tthreadKey\x12G\n\x06locale\x18\x0f \x01(\tB/\xbaH,r*\x18#2&^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$R\x06locale:\xea\x03\xbaH\xe6\x03\x1a\x9f\x01\n\x1d\x65xpires_at.after_scheduled_at\x12%expires_at must be after scheduled_at\x1aW!has(this.expires_at) || !has(this.scheduled_at) || this.expires_at > this.scheduled_at\x1a\xa1\x01\n\x15\x65mail.without_channel\x12Nemail is for notifications whose type or channels name NOTIFICATION_TYPE_EMAIL\x1a\x38!has(this.email) || this.type == 1 || 1 in this.channels\x1a\x9d\x01\n\x14push.without_channel\x12Lpush is for notifications whose type or channels name NOTIFICATION_TYPE_PUSH\x1a\x37!has(this.push) || this.type == 2 || 2 in this.channels\"\x95\n\n\x0cNotification\x12%\n\x02id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{24}$R\x02id\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x06userId\x12\x14\n\x05title\x18\x03 \x01(\tR\x05title\x12\x18\n\x07message\x18\x04 \x01(\tR\x07message\x12?\n\x04type\x18\x05 \x01(\x0e\x32+.vibework.notifications.v1.NotificationTypeR\x04type\x12\x1a\n\x08\x63\x61tegory\x18\x06 \x01(\tR\x08\x63\x61tegory\x12+\n\x04\x64\x61ta\x18\x07 \x01(\x0b\x32\x17.google.protobuf.StructR\x04\x64\x61ta\x12\x12\n\x04seen\x18\x08 \x01(\x08R\x04seen\x12\x12\n\x04read\x18\t \x01(\x08R\x04read\x12\x1a\n\x08\x61rchived\x18\n \x01(\x08R\x08\x61rchived\x12\x33\n\x07seen_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06seenAt\x12\x33\n\x07read_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06readAt\x12;\n\x0b\x61rchived_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\narchivedAt\x12\x33\n\x07sent_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06sentAt\x12=\n\x0cscheduled_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bscheduledAt\x12O\n\x0e\x64\x65livery_state\x18\x10 \x01(\x0e\x32(.vibework.notifications.v1.DeliveryStateR\rdeliveryState\x12\x39\n\ncreated_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x39\n\nupdated_at\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x1c\n\x04\x65tag\x18\x13 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\x12G\n\x08\x63hannels\x18\x14 \x03(\x0e\x32+.vibework.notifications.v1.NotificationTypeR\x08\x63hannels\x12=\n\x05\x65mail\x18\x15 \x01(\x0b\x32\'.vibework.notifications.v1.EmailChannelR\x05\x65mail\x12:\n\x04push\x18\x16 \x01(\x0b\x32&.vibework.notifications.v1.PushChannelR\x04push\x12H\n\x07urgency\x18\x17 \x01(\x0e\x32..vibework.notifications.v1.NotificationUrgencyR\x07urgency\x12\x1a\n\x08\x63ritical\x18\x18 \x01(\x08R\x08\x63ritical\x12\x39\n\nexpires_at\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12!\n\x0c\x63ollapse_key\x18\x1a \x01(\tR\x0b\x63ollapseKey\x12\x1d\n\nthread_key\x18\x1b \x01(\tR\tthreadKey\x12\x16\n\x06locale\x18\x1c \x01(\tR\x06locale*\x8c\x01\n\x10NotificationType\x12!\n\x1dNOTIFICATION_TYPE_UNSPECIFIED\x10\x00\x12\x1b\n\x17NOTIFICATION_TYPE_EMAIL\x10\x01\x12\x1a\n\x16NOTIFICATION_TYPE_PUSH\x10\x02\x12\x1c\n\x18NOTIFICATION_TYPE_IN_APP\x10\x03*\xbc\x01\n\x13NotificationUrgency\x12$\n NOTIFICATION_URGENCY_UNSPECIFIED\x10\x00\x12!\n\x1dNOTIFICATION_URGENCY_VERY_LOW\x10\x01\x12\x1c\n\x18NOTIFICATION_URGENCY_LOW\x10\x02\x12\x1f\n\x1bNOTIFICATION_URGENCY_NORMAL\x10\x03\x12\x1d\n\x19NOTIFICATION_URGENCY_HIGH\x10\x04*\xcd\x02\n\rDeliveryState\x12\x1e\n\x1a\x44\x45LIVERY_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44\x45LIVERY_STATE_SCHEDULED\x10\x01\x12\x1a\n\x16\x44\x45LIVERY_STATE_PENDING\x10\x02\x12\x1a\n\x16\x44\x45LIVERY_STATE_SENDING\x10\x03\x12\x17\n\x13\x44\x45LIVERY_STATE_SENT\x10\n\x12\x1a\n\x16\x44\x45LIVERY_STATE_BOUNCED\x10\x0b\x12\x1d\n\x19\x44\x45LIVERY_STATE_COMPLAINED\x10\x0c\x12\x19\n\x15\x44\x45LIVERY_STATE_FAILED\x10\x14\x12\x1a\n\x16\x44\x45LIVERY_STATE_EXPIRED\x10\x15\x12\x1c\n\x18\x44\x45LIVERY_STATE_CANCELLED\x10\x16\x12\x1d\n\x19\x44\x45LIVERY_STATE_SUPPRESSED\x10\x17*l\n\x10NotificationView\x12!\n\x1dNOTIFICATION_VIEW_UNSPECIFIED\x10\x00\x12\x1a\n\x16NOTIFICATION_VIEW_FULL\x10\x01\x12\x19\n\x15NOTIFICATION_VIEW_IDS\x10\x02\x42\xd5\x01\n\x1d\x63om.vibework.notifications.v1B\x11NotificationProtoP\x01Z)vibework/notifications/v1;notificationsv1\xa2\x02\x03VNX\xaa\x02\x19Vibework.Notifications.V1\xba\x02\x17VibeworkNotificationsV1\xca\x02\x19Vibework\\Notifications\\V1\xea\x02\x1bVibework::Notifications::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +35,70 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vibework.notifications.v1.n
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\035com.vibework.notifications.v1B\021NotificationProtoP\001Z)vibework/notifications/v1;notificationsv1\242\002\003VNX\252\002\031Vibework.Notifications.V1\272\002\027VibeworkNotificationsV1\312\002\031Vibework\\Notifications\\V1\352\002\033Vibework::Notifications::V1'
-  _globals['_NOTIFICATIONTYPE']._serialized_start=953
-  _globals['_NOTIFICATIONTYPE']._serialized_end=1093
-  _globals['_DELIVERYSTATE']._serialized_start=1096
-  _globals['_DELIVERYSTATE']._serialized_end=1312
-  _globals['_NOTIFICATION']._serialized_start=139
-  _globals['_NOTIFICATION']._serialized_end=950
+  _globals['_EMAILCONTENT'].fields_by_name['subject']._loaded_options = None
+  _globals['_EMAILCONTENT'].fields_by_name['subject']._serialized_options = b'\272H\032r\030\030\377\0012\023^[^\\x00-\\x1F\\x7F]*$'
+  _globals['_EMAILCONTENT'].fields_by_name['text']._loaded_options = None
+  _globals['_EMAILCONTENT'].fields_by_name['text']._serialized_options = b'\272H\006r\004(\200\200\002'
+  _globals['_EMAILCONTENT'].fields_by_name['html']._loaded_options = None
+  _globals['_EMAILCONTENT'].fields_by_name['html']._serialized_options = b'\272H\006r\004(\200\240\006'
+  _globals['_EMAILCONTENT'].fields_by_name['reply_to']._loaded_options = None
+  _globals['_EMAILCONTENT'].fields_by_name['reply_to']._serialized_options = b'\272H\nr\005\030\376\001`\001\330\001\001'
+  _globals['_EMAILCHANNEL'].fields_by_name['delay']._loaded_options = None
+  _globals['_EMAILCHANNEL'].fields_by_name['delay']._serialized_options = b'\272H\013\252\001\010\"\004\010\200\365$2\000'
+  _globals['_PUSHCONTENT'].fields_by_name['title']._loaded_options = None
+  _globals['_PUSHCONTENT'].fields_by_name['title']._serialized_options = b'\272H\005r\003\030\377\001'
+  _globals['_PUSHCONTENT'].fields_by_name['body']._loaded_options = None
+  _globals['_PUSHCONTENT'].fields_by_name['body']._serialized_options = b'\272H\005r\003\030\200 '
+  _globals['_PUSHCONTENT'].fields_by_name['url']._loaded_options = None
+  _globals['_PUSHCONTENT'].fields_by_name['url']._serialized_options = b'\272H!r\034(\200\0102\027^(https://[^/\\s]|/)\\S*$\330\001\001'
+  _globals['_PUSHCONTENT'].fields_by_name['icon']._loaded_options = None
+  _globals['_PUSHCONTENT'].fields_by_name['icon']._serialized_options = b'\272H!r\034(\200\0102\027^(https://[^/\\s]|/)\\S*$\330\001\001'
+  _globals['_PUSHCHANNEL'].fields_by_name['ttl']._loaded_options = None
+  _globals['_PUSHCHANNEL'].fields_by_name['ttl']._serialized_options = b'\272H\014\252\001\t\"\005\010\200\324\223\0012\000'
+  _globals['_NOTIFICATIONCONTENT'].fields_by_name['title']._loaded_options = None
+  _globals['_NOTIFICATIONCONTENT'].fields_by_name['title']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
+  _globals['_NOTIFICATIONCONTENT'].fields_by_name['message']._loaded_options = None
+  _globals['_NOTIFICATIONCONTENT'].fields_by_name['message']._serialized_options = b'\272H\007r\005\020\001\030\200 '
+  _globals['_NOTIFICATIONCONTENT'].fields_by_name['type']._loaded_options = None
+  _globals['_NOTIFICATIONCONTENT'].fields_by_name['type']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_NOTIFICATIONCONTENT'].fields_by_name['category']._loaded_options = None
+  _globals['_NOTIFICATIONCONTENT'].fields_by_name['category']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_NOTIFICATIONCONTENT'].fields_by_name['channels']._loaded_options = None
+  _globals['_NOTIFICATIONCONTENT'].fields_by_name['channels']._serialized_options = b'\272H\020\222\001\r\020\020\030\001\"\007\202\001\004\020\001 \000'
+  _globals['_NOTIFICATIONCONTENT'].fields_by_name['urgency']._loaded_options = None
+  _globals['_NOTIFICATIONCONTENT'].fields_by_name['urgency']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_NOTIFICATIONCONTENT'].fields_by_name['collapse_key']._loaded_options = None
+  _globals['_NOTIFICATIONCONTENT'].fields_by_name['collapse_key']._serialized_options = b'\272H\026r\024\030 2\020^[A-Za-z0-9_-]*$'
+  _globals['_NOTIFICATIONCONTENT'].fields_by_name['thread_key']._loaded_options = None
+  _globals['_NOTIFICATIONCONTENT'].fields_by_name['thread_key']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_NOTIFICATIONCONTENT'].fields_by_name['locale']._loaded_options = None
+  _globals['_NOTIFICATIONCONTENT'].fields_by_name['locale']._serialized_options = b'\272H,r*\030#2&^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$'
+  _globals['_NOTIFICATIONCONTENT']._loaded_options = None
+  _globals['_NOTIFICATIONCONTENT']._serialized_options = b'\272H\346\003\032\237\001\n\035expires_at.after_scheduled_at\022%expires_at must be after scheduled_at\032W!has(this.expires_at) || !has(this.scheduled_at) || this.expires_at > this.scheduled_at\032\241\001\n\025email.without_channel\022Nemail is for notifications whose type or channels name NOTIFICATION_TYPE_EMAIL\0328!has(this.email) || this.type == 1 || 1 in this.channels\032\235\001\n\024push.without_channel\022Lpush is for notifications whose type or channels name NOTIFICATION_TYPE_PUSH\0327!has(this.push) || this.type == 2 || 2 in this.channels'
+  _globals['_NOTIFICATION'].fields_by_name['id']._loaded_options = None
+  _globals['_NOTIFICATION'].fields_by_name['id']._serialized_options = b'\272H\022r\0202\016^[0-9a-f]{24}$'
+  _globals['_NOTIFICATION'].fields_by_name['user_id']._loaded_options = None
+  _globals['_NOTIFICATION'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\030\377\001'
+  _globals['_NOTIFICATION'].fields_by_name['etag']._loaded_options = None
+  _globals['_NOTIFICATION'].fields_by_name['etag']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_NOTIFICATIONTYPE']._serialized_start=3546
+  _globals['_NOTIFICATIONTYPE']._serialized_end=3686
+  _globals['_NOTIFICATIONURGENCY']._serialized_start=3689
+  _globals['_NOTIFICATIONURGENCY']._serialized_end=3877
+  _globals['_DELIVERYSTATE']._serialized_start=3880
+  _globals['_DELIVERYSTATE']._serialized_end=4213
+  _globals['_NOTIFICATIONVIEW']._serialized_start=4215
+  _globals['_NOTIFICATIONVIEW']._serialized_end=4323
+  _globals['_EMAILCONTENT']._serialized_start=171
+  _globals['_EMAILCONTENT']._serialized_end=346
+  _globals['_EMAILCHANNEL']._serialized_start=349
+  _globals['_EMAILCHANNEL']._serialized_end=528
+  _globals['_PUSHCONTENT']._serialized_start=531
+  _globals['_PUSHCONTENT']._serialized_end=720
+  _globals['_PUSHCHANNEL']._serialized_start=723
+  _globals['_PUSHCHANNEL']._serialized_end=864
+  _globals['_NOTIFICATIONCONTENT']._serialized_start=867
+  _globals['_NOTIFICATIONCONTENT']._serialized_end=2239
+  _globals['_NOTIFICATION']._serialized_start=2242
+  _globals['_NOTIFICATION']._serialized_end=3543
 # @@protoc_insertion_point(module_scope)

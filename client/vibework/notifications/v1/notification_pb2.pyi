@@ -3,10 +3,13 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -26,26 +29,60 @@ class _NotificationType:
 class _NotificationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NotificationType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     NOTIFICATION_TYPE_UNSPECIFIED: _NotificationType.ValueType  # 0
-    """Not a type."""
+    """Not a channel."""
     NOTIFICATION_TYPE_EMAIL: _NotificationType.ValueType  # 1
-    """Also sent by email."""
+    """Email."""
     NOTIFICATION_TYPE_PUSH: _NotificationType.ValueType  # 2
-    """Also sent by Web Push."""
+    """Web Push (RFC 8030)."""
     NOTIFICATION_TYPE_IN_APP: _NotificationType.ValueType  # 3
-    """Shown in the feed only."""
+    """The feed. Every notification is in it, whatever its type."""
 
 class NotificationType(_NotificationType, metaclass=_NotificationTypeEnumTypeWrapper):
-    """Channel of a notification. The database and the source's own system say `email`, `push` and `in-app`."""
+    """A channel by which a notification goes out. The database and the source's own system say `email`, `push` and
+    `in-app`, and call the main one the type of the notification.
+    """
 
 NOTIFICATION_TYPE_UNSPECIFIED: NotificationType.ValueType  # 0
-"""Not a type."""
+"""Not a channel."""
 NOTIFICATION_TYPE_EMAIL: NotificationType.ValueType  # 1
-"""Also sent by email."""
+"""Email."""
 NOTIFICATION_TYPE_PUSH: NotificationType.ValueType  # 2
-"""Also sent by Web Push."""
+"""Web Push (RFC 8030)."""
 NOTIFICATION_TYPE_IN_APP: NotificationType.ValueType  # 3
-"""Shown in the feed only."""
+"""The feed. Every notification is in it, whatever its type."""
 Global___NotificationType: _TypeAlias = NotificationType  # noqa: Y015
+
+class _NotificationUrgency:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NotificationUrgencyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NotificationUrgency.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NOTIFICATION_URGENCY_UNSPECIFIED: _NotificationUrgency.ValueType  # 0
+    """Same as NOTIFICATION_URGENCY_NORMAL."""
+    NOTIFICATION_URGENCY_VERY_LOW: _NotificationUrgency.ValueType  # 1
+    """On power and Wi-Fi: advertisements."""
+    NOTIFICATION_URGENCY_LOW: _NotificationUrgency.ValueType  # 2
+    """On either power or Wi-Fi: topic updates."""
+    NOTIFICATION_URGENCY_NORMAL: _NotificationUrgency.ValueType  # 3
+    """On neither power nor Wi-Fi: a message of a chat or a calendar."""
+    NOTIFICATION_URGENCY_HIGH: _NotificationUrgency.ValueType  # 4
+    """Low battery: an incoming call, an alert that cannot wait."""
+
+class NotificationUrgency(_NotificationUrgency, metaclass=_NotificationUrgencyEnumTypeWrapper):
+    """How soon a push service is to wake the device (RFC 8030, section 5.3)."""
+
+NOTIFICATION_URGENCY_UNSPECIFIED: NotificationUrgency.ValueType  # 0
+"""Same as NOTIFICATION_URGENCY_NORMAL."""
+NOTIFICATION_URGENCY_VERY_LOW: NotificationUrgency.ValueType  # 1
+"""On power and Wi-Fi: advertisements."""
+NOTIFICATION_URGENCY_LOW: NotificationUrgency.ValueType  # 2
+"""On either power or Wi-Fi: topic updates."""
+NOTIFICATION_URGENCY_NORMAL: NotificationUrgency.ValueType  # 3
+"""On neither power nor Wi-Fi: a message of a chat or a calendar."""
+NOTIFICATION_URGENCY_HIGH: NotificationUrgency.ValueType  # 4
+"""Low battery: an incoming call, an alert that cannot wait."""
+Global___NotificationUrgency: _TypeAlias = NotificationUrgency  # noqa: Y015
 
 class _DeliveryState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -55,37 +92,332 @@ class _DeliveryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deliver
     DESCRIPTOR: _descriptor.EnumDescriptor
     DELIVERY_STATE_UNSPECIFIED: _DeliveryState.ValueType  # 0
     """Unknown, as for notifications that were written by another system."""
-    DELIVERY_STATE_PENDING: _DeliveryState.ValueType  # 1
-    """Waits to be sent, now or at its time."""
-    DELIVERY_STATE_SENDING: _DeliveryState.ValueType  # 2
+    DELIVERY_STATE_SCHEDULED: _DeliveryState.ValueType  # 1
+    """Waits for the time of its notification."""
+    DELIVERY_STATE_PENDING: _DeliveryState.ValueType  # 2
+    """Waits to be sent; `deferred_until` and `deferral` say for what."""
+    DELIVERY_STATE_SENDING: _DeliveryState.ValueType  # 3
     """A worker is sending it."""
-    DELIVERY_STATE_SENT: _DeliveryState.ValueType  # 3
-    """The far end accepted it; for `in-app`: it is in the feed."""
-    DELIVERY_STATE_FAILED: _DeliveryState.ValueType  # 4
-    """Given up after the last attempt (dead letter); RetryDelivery queues it again."""
-    DELIVERY_STATE_CANCELLED: _DeliveryState.ValueType  # 5
-    """Cancelled before it was sent."""
-    DELIVERY_STATE_SUPPRESSED: _DeliveryState.ValueType  # 6
-    """Not sent because the user's preferences say so; it is in the feed all the same."""
+    DELIVERY_STATE_SENT: _DeliveryState.ValueType  # 10
+    """The far end accepted it."""
+    DELIVERY_STATE_BOUNCED: _DeliveryState.ValueType  # 11
+    """Accepted, and returned later for good: the address does not exist, say."""
+    DELIVERY_STATE_COMPLAINED: _DeliveryState.ValueType  # 12
+    """Accepted, and reported as unwanted by whoever received it."""
+    DELIVERY_STATE_FAILED: _DeliveryState.ValueType  # 20
+    """Given up: refused for good, or after the last attempt (dead letter). RetryDelivery queues it again."""
+    DELIVERY_STATE_EXPIRED: _DeliveryState.ValueType  # 21
+    """Its `expires_at` passed before it was sent."""
+    DELIVERY_STATE_CANCELLED: _DeliveryState.ValueType  # 22
+    """Cancelled before it was sent, by a call or with its notification."""
+    DELIVERY_STATE_SUPPRESSED: _DeliveryState.ValueType  # 23
+    """Not sent because of the user's preferences or of a suppression of the address. It is in the feed all the same."""
 
 class DeliveryState(_DeliveryState, metaclass=_DeliveryStateEnumTypeWrapper):
-    """Where the delivery of a notification stands."""
+    """Where a delivery stands. Below 10 it may still be sent; from 10 to 19 it was handed over; from 20 on it was not. So a
+    client can place a state that it does not know. From 10 on a state is final, but for what ReportDeliveryEvent reports
+    of one that was handed over, and for RetryDelivery.
+
+    A notification's `delivery_state` sums up its deliveries: of their states it is the first in this order: SENDING,
+    PENDING, SCHEDULED, FAILED, COMPLAINED, BOUNCED, SENT, EXPIRED, CANCELLED, SUPPRESSED. So it is open while one of them
+    is, then says what needs a person's attention, then what went well. A notification without deliveries, which is in
+    the feed alone, is SCHEDULED before its time and SENT from then on.
+    """
 
 DELIVERY_STATE_UNSPECIFIED: DeliveryState.ValueType  # 0
 """Unknown, as for notifications that were written by another system."""
-DELIVERY_STATE_PENDING: DeliveryState.ValueType  # 1
-"""Waits to be sent, now or at its time."""
-DELIVERY_STATE_SENDING: DeliveryState.ValueType  # 2
+DELIVERY_STATE_SCHEDULED: DeliveryState.ValueType  # 1
+"""Waits for the time of its notification."""
+DELIVERY_STATE_PENDING: DeliveryState.ValueType  # 2
+"""Waits to be sent; `deferred_until` and `deferral` say for what."""
+DELIVERY_STATE_SENDING: DeliveryState.ValueType  # 3
 """A worker is sending it."""
-DELIVERY_STATE_SENT: DeliveryState.ValueType  # 3
-"""The far end accepted it; for `in-app`: it is in the feed."""
-DELIVERY_STATE_FAILED: DeliveryState.ValueType  # 4
-"""Given up after the last attempt (dead letter); RetryDelivery queues it again."""
-DELIVERY_STATE_CANCELLED: DeliveryState.ValueType  # 5
-"""Cancelled before it was sent."""
-DELIVERY_STATE_SUPPRESSED: DeliveryState.ValueType  # 6
-"""Not sent because the user's preferences say so; it is in the feed all the same."""
+DELIVERY_STATE_SENT: DeliveryState.ValueType  # 10
+"""The far end accepted it."""
+DELIVERY_STATE_BOUNCED: DeliveryState.ValueType  # 11
+"""Accepted, and returned later for good: the address does not exist, say."""
+DELIVERY_STATE_COMPLAINED: DeliveryState.ValueType  # 12
+"""Accepted, and reported as unwanted by whoever received it."""
+DELIVERY_STATE_FAILED: DeliveryState.ValueType  # 20
+"""Given up: refused for good, or after the last attempt (dead letter). RetryDelivery queues it again."""
+DELIVERY_STATE_EXPIRED: DeliveryState.ValueType  # 21
+"""Its `expires_at` passed before it was sent."""
+DELIVERY_STATE_CANCELLED: DeliveryState.ValueType  # 22
+"""Cancelled before it was sent, by a call or with its notification."""
+DELIVERY_STATE_SUPPRESSED: DeliveryState.ValueType  # 23
+"""Not sent because of the user's preferences or of a suppression of the address. It is in the feed all the same."""
 Global___DeliveryState: _TypeAlias = DeliveryState  # noqa: Y015
+
+class _NotificationView:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NotificationViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NotificationView.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NOTIFICATION_VIEW_UNSPECIFIED: _NotificationView.ValueType  # 0
+    """Same as NOTIFICATION_VIEW_FULL."""
+    NOTIFICATION_VIEW_FULL: _NotificationView.ValueType  # 1
+    """Everything."""
+    NOTIFICATION_VIEW_IDS: _NotificationView.ValueType  # 2
+    """`id` and `user_id` alone."""
+
+class NotificationView(_NotificationView, metaclass=_NotificationViewEnumTypeWrapper):
+    """How much of new notifications to return."""
+
+NOTIFICATION_VIEW_UNSPECIFIED: NotificationView.ValueType  # 0
+"""Same as NOTIFICATION_VIEW_FULL."""
+NOTIFICATION_VIEW_FULL: NotificationView.ValueType  # 1
+"""Everything."""
+NOTIFICATION_VIEW_IDS: NotificationView.ValueType  # 2
+"""`id` and `user_id` alone."""
+Global___NotificationView: _TypeAlias = NotificationView  # noqa: Y015
+
+@_typing.final
+class EmailContent(_message.Message):
+    """What a mail says."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    HTML_FIELD_NUMBER: _builtins.int
+    REPLY_TO_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Its subject in one line, at most 255 characters, without control characters. Empty: the title, in one line."""
+    text: _builtins.str
+    """Its text as plain text, at most 32 KiB. Empty: made of the template and the message."""
+    html: _builtins.str
+    """Its text as HTML, at most 100 KiB (larger mails are cut by some mailboxes). Sent as it is: what it holds of an end
+    user's input must be escaped already. Empty: made of the template and the message, escaped.
+    """
+    reply_to: _builtins.str
+    """Address that answers go to, at most 254 characters. Empty: that of the server's settings."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        text: _builtins.str = ...,
+        html: _builtins.str = ...,
+        reply_to: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["html", b"html", "reply_to", b"reply_to", "subject", b"subject", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmailContent: _TypeAlias = EmailContent  # noqa: Y015
+
+@_typing.final
+class EmailChannel(_message.Message):
+    """How a notification goes out by email."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    DELAY_FIELD_NUMBER: _builtins.int
+    UNLESS_READ_FIELD_NUMBER: _builtins.int
+    unless_read: _builtins.bool
+    """Not to be sent if the notification is read by then (CANCELLED, reason READ). With `delay`, "by email what was not
+    read within the hour"; in a digest, "what is not read by the hour of the digest".
+    """
+    @_builtins.property
+    def content(self) -> Global___EmailContent:
+        """What the mail says where that is not title and message."""
+
+    @_builtins.property
+    def delay(self) -> _duration_pb2.Duration:
+        """How long to wait from when the notification becomes visible, at most 7 days. Unset: not at all."""
+
+    def __init__(
+        self,
+        *,
+        content: Global___EmailContent | None = ...,
+        delay: _duration_pb2.Duration | None = ...,
+        unless_read: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "delay", b"delay"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "delay", b"delay", "unless_read", b"unless_read"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmailChannel: _TypeAlias = EmailChannel  # noqa: Y015
+
+@_typing.final
+class PushContent(_message.Message):
+    """What a push message says. A message takes at most 3,993 bytes once encrypted: a longer one has its body cut, then its
+    title, at the end of a character and with an ellipsis; `data` of the notification is not in it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TITLE_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    ICON_FIELD_NUMBER: _builtins.int
+    title: _builtins.str
+    """At most 255 characters. Empty: the title of the notification."""
+    body: _builtins.str
+    """At most 4,096 characters. Empty: the message of the notification."""
+    url: _builtins.str
+    """What to open when it is clicked: an https URL, or a path that begins with `/`, at most 1,024 bytes. Optional."""
+    icon: _builtins.str
+    """URL of a picture, as `url`. Optional."""
+    def __init__(
+        self,
+        *,
+        title: _builtins.str = ...,
+        body: _builtins.str = ...,
+        url: _builtins.str = ...,
+        icon: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "icon", b"icon", "title", b"title", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PushContent: _TypeAlias = PushContent  # noqa: Y015
+
+@_typing.final
+class PushChannel(_message.Message):
+    """How a notification goes out by push."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def content(self) -> Global___PushContent:
+        """What the message says where that is not title and message."""
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """How long the push service may keep it for a device that is away (TTL of RFC 8030), in whole seconds, at most 28
+        days; 0: not at all. Never beyond `expires_at`. Unset: 28 days.
+        """
+
+    def __init__(
+        self,
+        *,
+        content: Global___PushContent | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PushChannel: _TypeAlias = PushChannel  # noqa: Y015
+
+@_typing.final
+class NotificationContent(_message.Message):
+    """What to tell a user, and how. The one home of what CreateNotification and BatchCreateNotifications take."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TITLE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    SCHEDULED_AT_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    PUSH_FIELD_NUMBER: _builtins.int
+    URGENCY_FIELD_NUMBER: _builtins.int
+    CRITICAL_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    COLLAPSE_KEY_FIELD_NUMBER: _builtins.int
+    THREAD_KEY_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
+    title: _builtins.str
+    """1 to 255 characters."""
+    message: _builtins.str
+    """1 to 4,096 characters."""
+    type: Global___NotificationType.ValueType
+    """Main channel. By email and push it goes out through a delivery (DeliveryService)."""
+    category: _builtins.str
+    """The caller's own grouping, at most 64 characters; preferences are by category, registered (PutCategory) or not.
+    Optional.
+    """
+    urgency: Global___NotificationUrgency.ValueType
+    """How soon it should reach the user, by push."""
+    critical: _builtins.bool
+    """Sent whatever the user's preferences and quiet hours say, and also while the user is disabled. For what concerns
+    the safety of the account. A mail has no unsubscribe link then.
+    """
+    collapse_key: _builtins.str
+    """Replaces what of this user, channel and key is still to be sent (CANCELLED, reason SUPERSEDED); in the feed both
+    stay. At most 32 characters of base64url (a Topic of RFC 8030). Optional.
+    """
+    thread_key: _builtins.str
+    """What it belongs to, by the caller's own choice, for example `order:4711`: lists and counts filter by it, and mails
+    with the same key are shown as one conversation. At most 128 characters. Optional.
+    """
+    locale: _builtins.str
+    """Language of what the server adds to a mail (BCP 47, for example `pt-BR`), at most 35 characters. Empty: that of the
+    user's preferences, else that of the server's settings.
+    """
+    @_builtins.property
+    def data(self) -> _struct_pb2.Struct:
+        """The caller's own JSON object, at most 16 KiB as JSON and 32 levels deep. Optional. Its numbers are doubles: whole
+        ones beyond 2^53 are rounded by whoever makes a `google.protobuf.Struct`, so send them as text.
+        """
+
+    @_builtins.property
+    def scheduled_at(self) -> _timestamp_pb2.Timestamp:
+        """When it becomes visible and its deliveries begin; unset or past: at once. At most 366 days ahead. Before that time
+        no list, count, statistic or watch shows it; GetNotification, ListScheduledNotifications, UpdateNotification and
+        DeleteNotification, which cancels it, do. Kept in whole milliseconds, rounded down.
+        """
+
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedScalarFieldContainer[Global___NotificationType.ValueType]:
+        """Further channels, each once; its type may be among them. Each channel but in-app has one delivery of its own."""
+
+    @_builtins.property
+    def email(self) -> Global___EmailChannel:
+        """What is particular to email; only where it goes out by email. Unset: title and message in the server's template."""
+
+    @_builtins.property
+    def push(self) -> Global___PushChannel:
+        """What is particular to push; only where it goes out by push. Unset: title and message."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """From when on it is neither shown nor sent: after now and after `scheduled_at`. Kept in whole milliseconds, rounded
+        down. Unset: shown for as long as notifications are kept.
+        """
+
+    def __init__(
+        self,
+        *,
+        title: _builtins.str = ...,
+        message: _builtins.str = ...,
+        type: Global___NotificationType.ValueType = ...,
+        category: _builtins.str = ...,
+        data: _struct_pb2.Struct | None = ...,
+        scheduled_at: _timestamp_pb2.Timestamp | None = ...,
+        channels: _abc.Iterable[Global___NotificationType.ValueType] | None = ...,
+        email: Global___EmailChannel | None = ...,
+        push: Global___PushChannel | None = ...,
+        urgency: Global___NotificationUrgency.ValueType = ...,
+        critical: _builtins.bool = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        collapse_key: _builtins.str = ...,
+        thread_key: _builtins.str = ...,
+        locale: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "email", b"email", "expires_at", b"expires_at", "push", b"push", "scheduled_at", b"scheduled_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channels", b"channels", "collapse_key", b"collapse_key", "critical", b"critical", "data", b"data", "email", b"email", "expires_at", b"expires_at", "locale", b"locale", "message", b"message", "push", b"push", "scheduled_at", b"scheduled_at", "thread_key", b"thread_key", "title", b"title", "type", b"type", "urgency", b"urgency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotificationContent: _TypeAlias = NotificationContent  # noqa: Y015
 
 @_typing.final
 class Notification(_message.Message):
@@ -112,28 +444,49 @@ class Notification(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    PUSH_FIELD_NUMBER: _builtins.int
+    URGENCY_FIELD_NUMBER: _builtins.int
+    CRITICAL_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    COLLAPSE_KEY_FIELD_NUMBER: _builtins.int
+    THREAD_KEY_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """24 hexadecimal digits. Output only."""
+    """24 hexadecimal digits. Given by the server."""
     user_id: _builtins.str
     """Whom it is for."""
     title: _builtins.str
-    """At most 255 characters."""
+    """1 to 255 characters."""
     message: _builtins.str
-    """At most 4,096 characters."""
+    """1 to 4,096 characters."""
     type: Global___NotificationType.ValueType
-    """Its channel."""
+    """Its main channel."""
     category: _builtins.str
     """The caller's own grouping, for example `billing`; empty when none was given."""
     seen: _builtins.bool
-    """Whether it was shown to the user. True whenever it is read."""
+    """Whether it was shown to the user. True whenever it is read. Output only, as all that follows on states: they are
+    changed by marks.
+    """
     read: _builtins.bool
     """Whether the user read it. True whenever it is archived."""
     archived: _builtins.bool
     """Whether the user put it away."""
     delivery_state: Global___DeliveryState.ValueType
-    """Where its delivery stands."""
+    """Where its deliveries stand, in sum (see DeliveryState). Output only."""
     etag: _builtins.str
     """Changes with every change of the notification (AIP-154). Opaque, and compared as text, quotation marks included."""
+    urgency: Global___NotificationUrgency.ValueType
+    """How soon it should reach the user."""
+    critical: _builtins.bool
+    """Whether it is sent whatever the preferences say."""
+    collapse_key: _builtins.str
+    """What it replaces, and is replaced by, while it is to be sent; empty when none was given."""
+    thread_key: _builtins.str
+    """What it belongs to; empty when none was given."""
+    locale: _builtins.str
+    """Language of what the server adds to a mail; empty when none was given."""
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
         """The caller's own JSON object; unset when none was given. Its numbers are doubles, as those of every
@@ -154,18 +507,40 @@ class Notification(_message.Message):
 
     @_builtins.property
     def sent_at(self) -> _timestamp_pb2.Timestamp:
-        """When the far end accepted it; unset before."""
+        """When the far end of its first delivery accepted it, and without deliveries when it became visible; unset before.
+        Output only.
+        """
 
     @_builtins.property
     def scheduled_at(self) -> _timestamp_pb2.Timestamp:
-        """When it is to be sent; unset: at once."""
+        """When it becomes or became visible, where that was asked for; unset otherwise."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
-        """Output only. It is kept 30 days from here (a migration setting) and not shown after."""
+        """When it became visible; before that, when its creation was asked for. It is kept 30 days from here (a migration
+        setting) and not shown after. Output only.
+        """
 
     @_builtins.property
-    def updated_at(self) -> _timestamp_pb2.Timestamp: ...
+    def updated_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only."""
+
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedScalarFieldContainer[Global___NotificationType.ValueType]:
+        """Further channels, as they were given."""
+
+    @_builtins.property
+    def email(self) -> Global___EmailChannel:
+        """What is particular to email. Not in lists unless `read_mask` names it, and not in watches: it can be large."""
+
+    @_builtins.property
+    def push(self) -> Global___PushChannel:
+        """What is particular to push. Not in lists unless `read_mask` names it, and not in watches."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """From when on it is neither shown nor sent; unset: when its retention ends."""
+
     def __init__(
         self,
         *,
@@ -188,10 +563,19 @@ class Notification(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        channels: _abc.Iterable[Global___NotificationType.ValueType] | None = ...,
+        email: Global___EmailChannel | None = ...,
+        push: Global___PushChannel | None = ...,
+        urgency: Global___NotificationUrgency.ValueType = ...,
+        critical: _builtins.bool = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        collapse_key: _builtins.str = ...,
+        thread_key: _builtins.str = ...,
+        locale: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["archived_at", b"archived_at", "created_at", b"created_at", "data", b"data", "read_at", b"read_at", "scheduled_at", b"scheduled_at", "seen_at", b"seen_at", "sent_at", b"sent_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["archived_at", b"archived_at", "created_at", b"created_at", "data", b"data", "email", b"email", "expires_at", b"expires_at", "push", b"push", "read_at", b"read_at", "scheduled_at", b"scheduled_at", "seen_at", b"seen_at", "sent_at", b"sent_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "archived_at", b"archived_at", "category", b"category", "created_at", b"created_at", "data", b"data", "delivery_state", b"delivery_state", "etag", b"etag", "id", b"id", "message", b"message", "read", b"read", "read_at", b"read_at", "scheduled_at", b"scheduled_at", "seen", b"seen", "seen_at", b"seen_at", "sent_at", b"sent_at", "title", b"title", "type", b"type", "updated_at", b"updated_at", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "archived_at", b"archived_at", "category", b"category", "channels", b"channels", "collapse_key", b"collapse_key", "created_at", b"created_at", "critical", b"critical", "data", b"data", "delivery_state", b"delivery_state", "email", b"email", "etag", b"etag", "expires_at", b"expires_at", "id", b"id", "locale", b"locale", "message", b"message", "push", b"push", "read", b"read", "read_at", b"read_at", "scheduled_at", b"scheduled_at", "seen", b"seen", "seen_at", b"seen_at", "sent_at", b"sent_at", "thread_key", b"thread_key", "title", b"title", "type", b"type", "updated_at", b"updated_at", "urgency", b"urgency", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,7 +8,6 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
-from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -77,6 +76,7 @@ class NotificationFilter(_message.Message):
     CATEGORIES_FIELD_NUMBER: _builtins.int
     CREATED_AFTER_FIELD_NUMBER: _builtins.int
     CREATED_BEFORE_FIELD_NUMBER: _builtins.int
+    THREAD_KEYS_FIELD_NUMBER: _builtins.int
     read: _builtins.bool
     """Read (true) or unread (false)."""
     seen: _builtins.bool
@@ -85,7 +85,7 @@ class NotificationFilter(_message.Message):
     """Archived (true) or not (false)."""
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_notification_pb2.NotificationType.ValueType]:
-        """One of these channels; empty: any."""
+        """One of these main channels; empty: any."""
 
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -103,6 +103,10 @@ class NotificationFilter(_message.Message):
     def created_before(self) -> _timestamp_pb2.Timestamp:
         """Created before this time."""
 
+    @_builtins.property
+    def thread_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """With one of these thread keys; empty: any. At most 20."""
+
     def __init__(
         self,
         *,
@@ -113,10 +117,11 @@ class NotificationFilter(_message.Message):
         categories: _abc.Iterable[_builtins.str] | None = ...,
         created_after: _timestamp_pb2.Timestamp | None = ...,
         created_before: _timestamp_pb2.Timestamp | None = ...,
+        thread_keys: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_archived", b"_archived", "_read", b"_read", "_seen", b"_seen", "archived", b"archived", "created_after", b"created_after", "created_before", b"created_before", "read", b"read", "seen", b"seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_archived", b"_archived", "_read", b"_read", "_seen", b"_seen", "archived", b"archived", "categories", b"categories", "created_after", b"created_after", "created_before", b"created_before", "read", b"read", "seen", b"seen", "types", b"types"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_archived", b"_archived", "_read", b"_read", "_seen", b"_seen", "archived", b"archived", "categories", b"categories", "created_after", b"created_after", "created_before", b"created_before", "read", b"read", "seen", b"seen", "thread_keys", b"thread_keys", "types", b"types"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__archived: _TypeAlias = _typing.Literal["archived"]  # noqa: Y015
     _WhichOneofArgType__archived: _TypeAlias = _typing.Literal["_archived", b"_archived"]  # noqa: Y015
@@ -134,108 +139,36 @@ class NotificationFilter(_message.Message):
 Global___NotificationFilter: _TypeAlias = NotificationFilter  # noqa: Y015
 
 @_typing.final
-class NotificationContent(_message.Message):
-    """What to tell a user."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TITLE_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
-    TYPE_FIELD_NUMBER: _builtins.int
-    CATEGORY_FIELD_NUMBER: _builtins.int
-    DATA_FIELD_NUMBER: _builtins.int
-    SCHEDULED_AT_FIELD_NUMBER: _builtins.int
-    title: _builtins.str
-    """1 to 255 characters."""
-    message: _builtins.str
-    """1 to 4,096 characters."""
-    type: _notification_pb2.NotificationType.ValueType
-    """Channel."""
-    category: _builtins.str
-    """The caller's own grouping, at most 64 characters. Optional."""
-    @_builtins.property
-    def data(self) -> _struct_pb2.Struct:
-        """The caller's own JSON object, at most 16 KiB as JSON and 32 levels deep. Optional. Its numbers are doubles: whole
-        ones beyond 2^53 are rounded by whoever makes a `google.protobuf.Struct`, so send them as text.
-        """
-
-    @_builtins.property
-    def scheduled_at(self) -> _timestamp_pb2.Timestamp:
-        """When to send it; unset or past: at once. At most 30 days ahead. It is in the feed at once either way.
-        Kept in whole milliseconds, rounded down.
-        """
-
-    def __init__(
-        self,
-        *,
-        title: _builtins.str = ...,
-        message: _builtins.str = ...,
-        type: _notification_pb2.NotificationType.ValueType = ...,
-        category: _builtins.str = ...,
-        data: _struct_pb2.Struct | None = ...,
-        scheduled_at: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "scheduled_at", b"scheduled_at"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "data", b"data", "message", b"message", "scheduled_at", b"scheduled_at", "title", b"title", "type", b"type"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___NotificationContent: _TypeAlias = NotificationContent  # noqa: Y015
-
-@_typing.final
 class CreateNotificationRequest(_message.Message):
     """Request of CreateNotification."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
-    TITLE_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
-    TYPE_FIELD_NUMBER: _builtins.int
-    CATEGORY_FIELD_NUMBER: _builtins.int
-    DATA_FIELD_NUMBER: _builtins.int
-    SCHEDULED_AT_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RESPONSE_VIEW_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Whom it is for."""
-    title: _builtins.str
-    """1 to 255 characters."""
-    message: _builtins.str
-    """1 to 4,096 characters."""
-    type: _notification_pb2.NotificationType.ValueType
-    """Channel."""
-    category: _builtins.str
-    """The caller's own grouping, at most 64 characters. Optional."""
     request_id: _builtins.str
     """UUID that makes the call idempotent for 24 hours (AIP-155). Optional."""
+    response_view: _notification_pb2.NotificationView.ValueType
+    """How much of the notification to return."""
     @_builtins.property
-    def data(self) -> _struct_pb2.Struct:
-        """The caller's own JSON object, at most 16 KiB as JSON and 32 levels deep. Optional. Its numbers are doubles: whole
-        ones beyond 2^53 are rounded by whoever makes a `google.protobuf.Struct`, so send them as text.
-        """
-
-    @_builtins.property
-    def scheduled_at(self) -> _timestamp_pb2.Timestamp:
-        """When to send it; unset or past: at once. At most 30 days ahead. It is in the feed at once either way.
-        Kept in whole milliseconds, rounded down.
-        """
+    def content(self) -> _notification_pb2.NotificationContent:
+        """What to tell."""
 
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
-        title: _builtins.str = ...,
-        message: _builtins.str = ...,
-        type: _notification_pb2.NotificationType.ValueType = ...,
-        category: _builtins.str = ...,
-        data: _struct_pb2.Struct | None = ...,
-        scheduled_at: _timestamp_pb2.Timestamp | None = ...,
+        content: _notification_pb2.NotificationContent | None = ...,
         request_id: _builtins.str = ...,
+        response_view: _notification_pb2.NotificationView.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "scheduled_at", b"scheduled_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "data", b"data", "message", b"message", "request_id", b"request_id", "scheduled_at", b"scheduled_at", "title", b"title", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "request_id", b"request_id", "response_view", b"response_view", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -304,14 +237,14 @@ class BatchCreateNotificationsRequest(_message.Message):
         user_id: _builtins.str
         """Whom it is for."""
         @_builtins.property
-        def content(self) -> Global___NotificationContent:
+        def content(self) -> _notification_pb2.NotificationContent:
             """What to tell."""
 
         def __init__(
             self,
             *,
             user_id: _builtins.str = ...,
-            content: Global___NotificationContent | None = ...,
+            content: _notification_pb2.NotificationContent | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -332,14 +265,14 @@ class BatchCreateNotificationsRequest(_message.Message):
             """Whom it is for: 1 to 1,000 users, each once."""
 
         @_builtins.property
-        def content(self) -> Global___NotificationContent:
+        def content(self) -> _notification_pb2.NotificationContent:
             """What to tell."""
 
         def __init__(
             self,
             *,
             user_ids: _abc.Iterable[_builtins.str] | None = ...,
-            content: Global___NotificationContent | None = ...,
+            content: _notification_pb2.NotificationContent | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -350,8 +283,14 @@ class BatchCreateNotificationsRequest(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     FAN_OUT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RESPONSE_VIEW_FIELD_NUMBER: _builtins.int
+    SKIP_UNKNOWN_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID that makes the call idempotent for 24 hours (AIP-155). Optional."""
+    response_view: _notification_pb2.NotificationView.ValueType
+    """How much of the notifications to return."""
+    skip_unknown: _builtins.bool
+    """Create the others where users are unknown, and name the unknown in the response, instead of refusing the batch."""
     @_builtins.property
     def items(self) -> Global___BatchCreateNotificationsRequest.Items:
         """Several contents."""
@@ -366,10 +305,12 @@ class BatchCreateNotificationsRequest(_message.Message):
         items: Global___BatchCreateNotificationsRequest.Items | None = ...,
         fan_out: Global___BatchCreateNotificationsRequest.FanOut | None = ...,
         request_id: _builtins.str = ...,
+        response_view: _notification_pb2.NotificationView.ValueType = ...,
+        skip_unknown: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "fan_out", b"fan_out", "items", b"items"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "fan_out", b"fan_out", "items", b"items", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "fan_out", b"fan_out", "items", b"items", "request_id", b"request_id", "response_view", b"response_view", "skip_unknown", b"skip_unknown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_batch: _TypeAlias = _typing.Literal["items", "fan_out"]  # noqa: Y015
     _WhichOneofArgType_batch: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
@@ -384,18 +325,24 @@ class BatchCreateNotificationsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NOTIFICATIONS_FIELD_NUMBER: _builtins.int
+    UNKNOWN_USER_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def notifications(self) -> _containers.RepeatedCompositeFieldContainer[_notification_pb2.Notification]:
-        """The notifications as stored, in the order of the request."""
+        """The notifications as stored, in the order of the request; with `skip_unknown` those for unknown users are missing."""
+
+    @_builtins.property
+    def unknown_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """With `skip_unknown`: the users whom the users service does not know, in the order of the request, each once."""
 
     def __init__(
         self,
         *,
         notifications: _abc.Iterable[_notification_pb2.Notification] | None = ...,
+        unknown_user_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["notifications", b"notifications"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notifications", b"notifications", "unknown_user_ids", b"unknown_user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -483,7 +430,7 @@ class ListNotificationsRequest(_message.Message):
 
     @_builtins.property
     def read_mask(self) -> _field_mask_pb2.FieldMask:
-        """Fields of `Notification` to return; empty: all."""
+        """Fields of `Notification` to return; empty: all but `email` and `push`."""
 
     def __init__(
         self,
@@ -506,6 +453,140 @@ Global___ListNotificationsRequest: _TypeAlias = ListNotificationsRequest  # noqa
 @_typing.final
 class ListNotificationsResponse(_message.Message):
     """Response of ListNotifications."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTIFICATIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last, which is the only sign of the end."""
+    total_size: _builtins.int
+    """How many notifications match; set when asked for."""
+    as_of: _builtins.str
+    """What this answer has seen, for MarkAllNotifications; that of the first page is the one to keep. Opaque, of this
+    user. Empty where the server gives none.
+    """
+    @_builtins.property
+    def notifications(self) -> _containers.RepeatedCompositeFieldContainer[_notification_pb2.Notification]:
+        """The page."""
+
+    def __init__(
+        self,
+        *,
+        notifications: _abc.Iterable[_notification_pb2.Notification] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int | None = ...,
+        as_of: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "total_size", b"total_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "as_of", b"as_of", "next_page_token", b"next_page_token", "notifications", b"notifications", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__total_size: _TypeAlias = _typing.Literal["total_size"]  # noqa: Y015
+    _WhichOneofArgType__total_size: _TypeAlias = _typing.Literal["_total_size", b"_total_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__total_size) -> _WhichOneofReturnType__total_size | None: ...
+
+Global___ListNotificationsResponse: _TypeAlias = ListNotificationsResponse  # noqa: Y015
+
+@_typing.final
+class ScheduledNotificationFilter(_message.Message):
+    """Which of a user's scheduled notifications: all given conditions hold together. Empty: all of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPES_FIELD_NUMBER: _builtins.int
+    CATEGORIES_FIELD_NUMBER: _builtins.int
+    THREAD_KEYS_FIELD_NUMBER: _builtins.int
+    SCHEDULED_AFTER_FIELD_NUMBER: _builtins.int
+    SCHEDULED_BEFORE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_notification_pb2.NotificationType.ValueType]:
+        """One of these main channels; empty: any."""
+
+    @_builtins.property
+    def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """One of these categories; empty: any. At most 20."""
+
+    @_builtins.property
+    def thread_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """With one of these thread keys; empty: any. At most 20."""
+
+    @_builtins.property
+    def scheduled_after(self) -> _timestamp_pb2.Timestamp:
+        """Scheduled for this time or later."""
+
+    @_builtins.property
+    def scheduled_before(self) -> _timestamp_pb2.Timestamp:
+        """Scheduled for before this time."""
+
+    def __init__(
+        self,
+        *,
+        types: _abc.Iterable[_notification_pb2.NotificationType.ValueType] | None = ...,
+        categories: _abc.Iterable[_builtins.str] | None = ...,
+        thread_keys: _abc.Iterable[_builtins.str] | None = ...,
+        scheduled_after: _timestamp_pb2.Timestamp | None = ...,
+        scheduled_before: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scheduled_after", b"scheduled_after", "scheduled_before", b"scheduled_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "scheduled_after", b"scheduled_after", "scheduled_before", b"scheduled_before", "thread_keys", b"thread_keys", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduledNotificationFilter: _TypeAlias = ScheduledNotificationFilter  # noqa: Y015
+
+@_typing.final
+class ListScheduledNotificationsRequest(_message.Message):
+    """Request of ListScheduledNotifications."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
+    INCLUDE_TOTAL_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Whose notifications."""
+    page_size: _builtins.int
+    """Rows on a page. 0: 20. Above 100: 100. Negative: INVALID_ARGUMENT."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before. User and filter must be those of the page before."""
+    include_total: _builtins.bool
+    """Also count all notifications that match."""
+    @_builtins.property
+    def filter(self) -> Global___ScheduledNotificationFilter:
+        """Which of them."""
+
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Fields of `Notification` to return; empty: all but `email` and `push`."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        filter: Global___ScheduledNotificationFilter | None = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
+        include_total: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "read_mask", b"read_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "include_total", b"include_total", "page_size", b"page_size", "page_token", b"page_token", "read_mask", b"read_mask", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListScheduledNotificationsRequest: _TypeAlias = ListScheduledNotificationsRequest  # noqa: Y015
+
+@_typing.final
+class ListScheduledNotificationsResponse(_message.Message):
+    """Response of ListScheduledNotifications."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -535,7 +616,7 @@ class ListNotificationsResponse(_message.Message):
     _WhichOneofArgType__total_size: _TypeAlias = _typing.Literal["_total_size", b"_total_size"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__total_size) -> _WhichOneofReturnType__total_size | None: ...
 
-Global___ListNotificationsResponse: _TypeAlias = ListNotificationsResponse  # noqa: Y015
+Global___ListScheduledNotificationsResponse: _TypeAlias = ListScheduledNotificationsResponse  # noqa: Y015
 
 @_typing.final
 class CountNotificationsRequest(_message.Message):
@@ -572,6 +653,9 @@ class CountNotificationsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     COUNTS_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    as_of: _builtins.str
+    """What these counts have seen, for MarkAllNotifications. Opaque, of this user. Empty where the server gives none."""
     @_builtins.property
     def counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """One exact count for each filter, in their order."""
@@ -580,10 +664,11 @@ class CountNotificationsResponse(_message.Message):
         self,
         *,
         counts: _abc.Iterable[_builtins.int] | None = ...,
+        as_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "counts", b"counts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -697,39 +782,31 @@ class UpdateNotificationRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ID_FIELD_NUMBER: _builtins.int
-    USER_ID_FIELD_NUMBER: _builtins.int
-    TITLE_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
-    ETAG_FIELD_NUMBER: _builtins.int
-    id: _builtins.str
-    """Id of the notification."""
-    user_id: _builtins.str
-    """When given, a notification of another user is NOT_FOUND. Optional."""
-    title: _builtins.str
-    """New title, 1 to 255 characters."""
-    message: _builtins.str
-    """New message, 1 to 4,096 characters."""
-    etag: _builtins.str
-    """`etag` of the notification as last read; when given and outdated, nothing changes. Optional."""
+    @_builtins.property
+    def notification(self) -> _notification_pb2.Notification:
+        """The notification with its new values. `id` says which one; where `user_id` is given, a notification of another
+        user is NOT_FOUND; where `etag` is given and outdated, nothing changes. Of the others only those that
+        `update_mask` names are looked at, by the rules of the same fields of NotificationContent.
+        """
+
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of `title`, `message` to change; `*`: both. Required and not empty. Neither may become empty."""
+        """Which fields to change. Required and not empty; `*`: all that may be changed. Those are `title`, `message`,
+        `category`, `data`, `expires_at`, `thread_key`, `locale`, `email`, `push`, `urgency` and `critical`, and of one that is
+        still scheduled also `scheduled_at` (a time that has passed: now).
+        """
 
     def __init__(
         self,
         *,
-        id: _builtins.str = ...,
-        user_id: _builtins.str = ...,
-        title: _builtins.str = ...,
-        message: _builtins.str = ...,
+        notification: _notification_pb2.Notification | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
-        etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["notification", b"notification", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id", "message", b"message", "title", b"title", "update_mask", b"update_mask", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notification", b"notification", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -822,20 +899,25 @@ class MarkAllNotificationsRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     MARK_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Whose notifications."""
     mark: Global___NotificationMark.ValueType
     """Which state to give them."""
+    as_of: _builtins.str
+    """Only what the answer with this `as_of` had seen (ListNotifications, CountNotifications, the end of a snapshot):
+    never one that became visible after it; at worst, while transactions are open, a few too little.
+    """
     @_builtins.property
     def filter(self) -> Global___NotificationFilter:
         """Which of them. Empty: all."""
 
     @_builtins.property
-    def as_of(self) -> _timestamp_pb2.Timestamp:
-        """Only what was created at this time or before; the time the screen was drawn. Unset: whatever is there, also what
-        was created by a clock that is ahead. A notification that became visible after this time, though `created_at` is
-        before it, is marked, too: it may have been on no screen.
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """Only what was created at this time or before; the time the screen was drawn. Best effort: `created_at` is taken
+        before a notification becomes visible, by the clock of the process that creates it, so one that became visible
+        after this time may be marked, too, though it was on no screen.
         """
 
     def __init__(
@@ -844,13 +926,16 @@ class MarkAllNotificationsRequest(_message.Message):
         user_id: _builtins.str = ...,
         filter: Global___NotificationFilter | None = ...,
         mark: Global___NotificationMark.ValueType = ...,
-        as_of: _timestamp_pb2.Timestamp | None = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        as_of: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "filter", b"filter"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "as_of_time", b"as_of_time", "bound", b"bound", "filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "filter", b"filter", "mark", b"mark", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "as_of_time", b"as_of_time", "bound", b"bound", "filter", b"filter", "mark", b"mark", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_bound: _TypeAlias = _typing.Literal["as_of_time", "as_of"]  # noqa: Y015
+    _WhichOneofArgType_bound: _TypeAlias = _typing.Literal["bound", b"bound"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_bound) -> _WhichOneofReturnType_bound | None: ...
 
 Global___MarkAllNotificationsRequest: _TypeAlias = MarkAllNotificationsRequest  # noqa: Y015
 
@@ -889,22 +974,26 @@ class DeleteNotificationRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ALLOW_MISSING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id of the notification."""
     user_id: _builtins.str
     """When given, a notification of another user is NOT_FOUND. Optional."""
     etag: _builtins.str
     """`etag` of the notification as last read; when given and outdated, nothing is deleted. Optional."""
+    allow_missing: _builtins.bool
+    """Answer OK where there is no such notification."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         user_id: _builtins.str = ...,
         etag: _builtins.str = ...,
+        allow_missing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "etag", b"etag", "id", b"id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -982,6 +1071,36 @@ class WatchNotificationsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
+    class WatchFilter(_message.Message):
+        """Which notifications: all given conditions hold together. Empty: all of them. One that a change moves out of the
+        filter is told as deleted, one that it moves in as updated.
+        """
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TYPES_FIELD_NUMBER: _builtins.int
+        CATEGORIES_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def types(self) -> _containers.RepeatedScalarFieldContainer[_notification_pb2.NotificationType.ValueType]:
+            """One of these main channels; empty: any."""
+
+        @_builtins.property
+        def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """One of these categories; empty: any. At most 20."""
+
+        def __init__(
+            self,
+            *,
+            types: _abc.Iterable[_notification_pb2.NotificationType.ValueType] | None = ...,
+            categories: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "types", b"types"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
     class Snapshot(_message.Message):
         """Start with a snapshot of the unread."""
 
@@ -1005,10 +1124,14 @@ class WatchNotificationsRequest(_message.Message):
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
+    INCLUDE_COUNTS_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Whose notifications."""
     resume_token: _builtins.str
     """After the event that carried this token."""
+    include_counts: _builtins.bool
+    """Send the counts of the user's notifications with each event; see `counts` of the response."""
     @_builtins.property
     def snapshot(self) -> Global___WatchNotificationsRequest.Snapshot:
         """With the unread notifications, oldest first, then with what happens after, without gap or repeat."""
@@ -1017,6 +1140,10 @@ class WatchNotificationsRequest(_message.Message):
     def heartbeat_interval(self) -> _duration_pb2.Duration:
         """How often to send a heartbeat while nothing happens: 1 second to 5 minutes; unset: 30 seconds."""
 
+    @_builtins.property
+    def filter(self) -> Global___WatchNotificationsRequest.WatchFilter:
+        """Of which notifications to tell. A watch that resumes may have another filter than the one before."""
+
     def __init__(
         self,
         *,
@@ -1024,10 +1151,12 @@ class WatchNotificationsRequest(_message.Message):
         resume_token: _builtins.str = ...,
         snapshot: Global___WatchNotificationsRequest.Snapshot | None = ...,
         heartbeat_interval: _duration_pb2.Duration | None = ...,
+        include_counts: _builtins.bool = ...,
+        filter: Global___WatchNotificationsRequest.WatchFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "resume_token", b"resume_token", "snapshot", b"snapshot", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "heartbeat_interval", b"heartbeat_interval", "resume_token", b"resume_token", "snapshot", b"snapshot", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "resume_token", b"resume_token", "snapshot", b"snapshot", "start", b"start", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "heartbeat_interval", b"heartbeat_interval", "include_counts", b"include_counts", "resume_token", b"resume_token", "snapshot", b"snapshot", "start", b"start", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_start: _TypeAlias = _typing.Literal["resume_token", "snapshot"]  # noqa: Y015
     _WhichOneofArgType_start: _TypeAlias = _typing.Literal["start", b"start"]  # noqa: Y015
@@ -1049,19 +1178,47 @@ class WatchNotificationsResponse(_message.Message):
 
         COUNT_FIELD_NUMBER: _builtins.int
         TRUNCATED_FIELD_NUMBER: _builtins.int
+        AS_OF_FIELD_NUMBER: _builtins.int
         count: _builtins.int
         """How many notifications it held."""
         truncated: _builtins.bool
         """Whether the limit left older unread notifications out."""
+        as_of: _builtins.str
+        """What the snapshot has seen, for MarkAllNotifications. Opaque, of this user. Empty where the server gives none."""
         def __init__(
             self,
             *,
             count: _builtins.int = ...,
             truncated: _builtins.bool = ...,
+            as_of: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "truncated", b"truncated"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "count", b"count", "truncated", b"truncated"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Counts(_message.Message):
+        """Badges of an inbox."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        UNREAD_FIELD_NUMBER: _builtins.int
+        UNSEEN_FIELD_NUMBER: _builtins.int
+        unread: _builtins.int
+        """How many are not read."""
+        unseen: _builtins.int
+        """How many are not seen."""
+        def __init__(
+            self,
+            *,
+            unread: _builtins.int = ...,
+            unseen: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["unread", b"unread", "unseen", b"unseen"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1107,6 +1264,7 @@ class WatchNotificationsResponse(_message.Message):
     DELETED_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
     """Continues the stream after this event. Opaque. Empty within a snapshot: a snapshot that was cut is drawn again."""
     @_builtins.property
@@ -1133,6 +1291,12 @@ class WatchNotificationsResponse(_message.Message):
     def heartbeat(self) -> Global___WatchNotificationsResponse.Heartbeat:
         """Nothing happened for the heartbeat interval. The first event of a stream is one, too: the watch is in place."""
 
+    @_builtins.property
+    def counts(self) -> Global___WatchNotificationsResponse.Counts:
+        """How many there are after this event, of those that the filter lets pass; set when asked for, with every event but
+        those of a snapshot, heartbeats included.
+        """
+
     def __init__(
         self,
         *,
@@ -1143,10 +1307,11 @@ class WatchNotificationsResponse(_message.Message):
         deleted: Global___WatchNotificationsResponse.Deleted | None = ...,
         heartbeat: Global___WatchNotificationsResponse.Heartbeat | None = ...,
         resume_token: _builtins.str = ...,
+        counts: Global___WatchNotificationsResponse.Counts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "deleted", b"deleted", "event", b"event", "heartbeat", b"heartbeat", "snapshot", b"snapshot", "snapshot_end", b"snapshot_end", "updated", b"updated"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created", b"created", "deleted", b"deleted", "event", b"event", "heartbeat", b"heartbeat", "snapshot", b"snapshot", "snapshot_end", b"snapshot_end", "updated", b"updated"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "deleted", b"deleted", "event", b"event", "heartbeat", b"heartbeat", "resume_token", b"resume_token", "snapshot", b"snapshot", "snapshot_end", b"snapshot_end", "updated", b"updated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created", b"created", "deleted", b"deleted", "event", b"event", "heartbeat", b"heartbeat", "resume_token", b"resume_token", "snapshot", b"snapshot", "snapshot_end", b"snapshot_end", "updated", b"updated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["snapshot", "snapshot_end", "created", "updated", "deleted", "heartbeat"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015

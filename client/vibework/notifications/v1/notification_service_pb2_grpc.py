@@ -28,10 +28,11 @@ if _version_not_supported:
 class NotificationServiceStub(object):
     """Keeps every user's feed of notifications.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED,
-    ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with
-    a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention is not shown, counted or changed by
-    any call.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
+    `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention or its
+    `expires_at` is not shown, counted or changed by any call.
     """
 
     def __init__(self, channel):
@@ -59,6 +60,11 @@ class NotificationServiceStub(object):
                 '/vibework.notifications.v1.NotificationService/ListNotifications',
                 request_serializer=vibework_dot_notifications_dot_v1_dot_notification__service__pb2.ListNotificationsRequest.SerializeToString,
                 response_deserializer=vibework_dot_notifications_dot_v1_dot_notification__service__pb2.ListNotificationsResponse.FromString,
+                _registered_method=True)
+        self.ListScheduledNotifications = channel.unary_unary(
+                '/vibework.notifications.v1.NotificationService/ListScheduledNotifications',
+                request_serializer=vibework_dot_notifications_dot_v1_dot_notification__service__pb2.ListScheduledNotificationsRequest.SerializeToString,
+                response_deserializer=vibework_dot_notifications_dot_v1_dot_notification__service__pb2.ListScheduledNotificationsResponse.FromString,
                 _registered_method=True)
         self.CountNotifications = channel.unary_unary(
                 '/vibework.notifications.v1.NotificationService/CountNotifications',
@@ -105,17 +111,19 @@ class NotificationServiceStub(object):
 class NotificationServiceServicer(object):
     """Keeps every user's feed of notifications.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED,
-    ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with
-    a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention is not shown, counted or changed by
-    any call.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
+    `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention or its
+    `expires_at` is not shown, counted or changed by any call.
     """
 
     def CreateNotification(self, request, context):
         """Creates a notification for one user. Idempotent by `request_id`.
 
         NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED);
-        ABORTED (REQUEST_IN_FLIGHT).
+        ABORTED (REQUEST_IN_FLIGHT); DATA_LOSS (NOTIFICATION_UNREADABLE) where another system has written over the answer
+        to a repeated request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,9 +132,10 @@ class NotificationServiceServicer(object):
     def BatchCreateNotifications(self, request, context):
         """Creates up to 1,000 notifications, all or none: several contents, or one content for many users (fan-out).
         Idempotent by `request_id`. A batch whose answer would be larger than the server's largest message (4 MiB unless
-        it is set up otherwise) is refused as INVALID_FIELDS, and nothing is created.
+        it is set up otherwise) is refused as INVALID_FIELDS, and nothing is created; `response_view` makes the answer
+        small.
 
-        NOT_FOUND (RECIPIENT_NOT_FOUND, naming each unknown user in a violation); UNAVAILABLE
+        NOT_FOUND (RECIPIENT_NOT_FOUND, naming each unknown user in a violation) unless `skip_unknown`; UNAVAILABLE
         (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -134,7 +143,7 @@ class NotificationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetNotification(self, request, context):
-        """Reads one notification.
+        """Reads one notification, scheduled ones included.
 
         NOT_FOUND (NOTIFICATION_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID); DATA_LOSS (NOTIFICATION_UNREADABLE).
         """
@@ -147,6 +156,16 @@ class NotificationServiceServicer(object):
         go and expire. A page has fewer rows, and a token, where as many as asked for would not fit into a message of 4 MiB.
         A stored row that cannot be read, or not fit into one, is left out and logged; counts, totals and statistics leave
         it out, too.
+
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListScheduledNotifications(self, request, context):
+        """Lists a user's notifications that wait for their `scheduled_at`, the earliest first, a page at a time (AIP-158).
+        One that becomes visible between two pages is on none of the later ones, and in ListNotifications.
 
         INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
         """
@@ -169,9 +188,11 @@ class NotificationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateNotification(self, request, context):
-        """Changes the fields named by `update_mask` (AIP-134).
+        """Changes the fields named by `update_mask` (AIP-134). What is still to be sent of the notification says what it says
+        then. A repeat with `etag` after a lost answer is ABORTED: read it again.
 
-        NOT_FOUND (NOTIFICATION_NOT_FOUND); ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT (FIELD_MASK_INVALID).
+        NOT_FOUND (NOTIFICATION_NOT_FOUND); ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT (FIELD_MASK_INVALID); DATA_LOSS
+        (NOTIFICATION_UNREADABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,27 +207,29 @@ class NotificationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def MarkAllNotifications(self, request, context):
-        """Marks all notifications of a user that match a filter and were created up to `as_of`, so that what arrived
-        after the screen was drawn stays as it is. Where they are too many for the time that the call has, it answers
-        `incomplete` before its deadline, and the same call made again goes on. May be repeated.
+        """Marks all notifications of a user that match a filter and were there at `as_of`, so that what arrived after the
+        screen was drawn stays as it is. Where they are too many for the time that the call has, it answers `incomplete`
+        before its deadline, and the same call made again goes on. May be repeated.
+
+        INVALID_ARGUMENT (AS_OF_INVALID).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteNotification(self, request, context):
-        """Deletes one notification.
+        """Deletes one notification. What is still to be sent of it is cancelled; so a scheduled one is cancelled altogether.
 
-        NOT_FOUND (NOTIFICATION_NOT_FOUND); ABORTED (ETAG_MISMATCH).
+        NOT_FOUND (NOTIFICATION_NOT_FOUND) unless `allow_missing`; ABORTED (ETAG_MISMATCH).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteUserNotifications(self, request, context):
-        """Deletes all notifications of a user, with preferences and push subscriptions. Where they are too many for the time
-        that the call has, it answers `incomplete` before its deadline, and the same call made again goes on. May be
-        repeated.
+        """Deletes all notifications of a user, scheduled ones, deliveries, preferences and push subscriptions included. Where they
+        are too many for the time that the call has, it answers `incomplete` before its deadline, and the same call made
+        again goes on. May be repeated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -214,7 +237,7 @@ class NotificationServiceServicer(object):
 
     def WatchNotifications(self, request, context):
         """Streams what happens to a user's notifications, each event with a resume token: a client that reconnects with
-        the last one misses nothing and sees nothing twice.
+        the last one misses nothing and sees nothing twice. A scheduled one is created when it becomes visible.
 
         FAILED_PRECONDITION (RESUME_TOKEN_EXPIRED): list, then watch anew; INVALID_ARGUMENT (RESUME_TOKEN_INVALID);
         RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW, TOO_MANY_WATCHERS) and UNAVAILABLE (WATCH_INTERRUPTED, SHUTTING_DOWN):
@@ -247,6 +270,11 @@ def add_NotificationServiceServicer_to_server(servicer, server):
                     servicer.ListNotifications,
                     request_deserializer=vibework_dot_notifications_dot_v1_dot_notification__service__pb2.ListNotificationsRequest.FromString,
                     response_serializer=vibework_dot_notifications_dot_v1_dot_notification__service__pb2.ListNotificationsResponse.SerializeToString,
+            ),
+            'ListScheduledNotifications': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListScheduledNotifications,
+                    request_deserializer=vibework_dot_notifications_dot_v1_dot_notification__service__pb2.ListScheduledNotificationsRequest.FromString,
+                    response_serializer=vibework_dot_notifications_dot_v1_dot_notification__service__pb2.ListScheduledNotificationsResponse.SerializeToString,
             ),
             'CountNotifications': grpc.unary_unary_rpc_method_handler(
                     servicer.CountNotifications,
@@ -299,10 +327,11 @@ def add_NotificationServiceServicer_to_server(servicer, server):
 class NotificationService(object):
     """Keeps every user's feed of notifications.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED,
-    ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with
-    a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention is not shown, counted or changed by
-    any call.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
+    `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention or its
+    `expires_at` is not shown, counted or changed by any call.
     """
 
     @staticmethod
@@ -403,6 +432,33 @@ class NotificationService(object):
             '/vibework.notifications.v1.NotificationService/ListNotifications',
             vibework_dot_notifications_dot_v1_dot_notification__service__pb2.ListNotificationsRequest.SerializeToString,
             vibework_dot_notifications_dot_v1_dot_notification__service__pb2.ListNotificationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListScheduledNotifications(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vibework.notifications.v1.NotificationService/ListScheduledNotifications',
+            vibework_dot_notifications_dot_v1_dot_notification__service__pb2.ListScheduledNotificationsRequest.SerializeToString,
+            vibework_dot_notifications_dot_v1_dot_notification__service__pb2.ListScheduledNotificationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

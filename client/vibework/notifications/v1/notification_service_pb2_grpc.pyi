@@ -29,10 +29,11 @@ GRPC_VERSION: str
 class NotificationServiceStub:
     """Keeps every user's feed of notifications.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED,
-    ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with
-    a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention is not shown, counted or changed by
-    any call.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
+    `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention or its
+    `expires_at` is not shown, counted or changed by any call.
     """
 
     @_typing.overload
@@ -43,18 +44,20 @@ class NotificationServiceStub:
     """Creates a notification for one user. Idempotent by `request_id`.
 
     NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED);
-    ABORTED (REQUEST_IN_FLIGHT).
+    ABORTED (REQUEST_IN_FLIGHT); DATA_LOSS (NOTIFICATION_UNREADABLE) where another system has written over the answer
+    to a repeated request.
     """
     BatchCreateNotifications: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.BatchCreateNotificationsRequest, _notification_service_pb2.BatchCreateNotificationsResponse]
     """Creates up to 1,000 notifications, all or none: several contents, or one content for many users (fan-out).
     Idempotent by `request_id`. A batch whose answer would be larger than the server's largest message (4 MiB unless
-    it is set up otherwise) is refused as INVALID_FIELDS, and nothing is created.
+    it is set up otherwise) is refused as INVALID_FIELDS, and nothing is created; `response_view` makes the answer
+    small.
 
-    NOT_FOUND (RECIPIENT_NOT_FOUND, naming each unknown user in a violation); UNAVAILABLE
+    NOT_FOUND (RECIPIENT_NOT_FOUND, naming each unknown user in a violation) unless `skip_unknown`; UNAVAILABLE
     (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
     """
     GetNotification: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.GetNotificationRequest, _notification_service_pb2.GetNotificationResponse]
-    """Reads one notification.
+    """Reads one notification, scheduled ones included.
 
     NOT_FOUND (NOTIFICATION_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID); DATA_LOSS (NOTIFICATION_UNREADABLE).
     """
@@ -66,37 +69,47 @@ class NotificationServiceStub:
 
     INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
     """
+    ListScheduledNotifications: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.ListScheduledNotificationsRequest, _notification_service_pb2.ListScheduledNotificationsResponse]
+    """Lists a user's notifications that wait for their `scheduled_at`, the earliest first, a page at a time (AIP-158).
+    One that becomes visible between two pages is on none of the later ones, and in ListNotifications.
+
+    INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
+    """
     CountNotifications: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.CountNotificationsRequest, _notification_service_pb2.CountNotificationsResponse]
     """Counts a user's notifications, exactly, for up to 20 filters in one call (badges of an inbox)."""
     GetNotificationStats: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.GetNotificationStatsRequest, _notification_service_pb2.GetNotificationStatsResponse]
     """Counts notifications by type and state in one aggregation."""
     UpdateNotification: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.UpdateNotificationRequest, _notification_service_pb2.UpdateNotificationResponse]
-    """Changes the fields named by `update_mask` (AIP-134).
+    """Changes the fields named by `update_mask` (AIP-134). What is still to be sent of the notification says what it says
+    then. A repeat with `etag` after a lost answer is ABORTED: read it again.
 
-    NOT_FOUND (NOTIFICATION_NOT_FOUND); ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT (FIELD_MASK_INVALID).
+    NOT_FOUND (NOTIFICATION_NOT_FOUND); ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT (FIELD_MASK_INVALID); DATA_LOSS
+    (NOTIFICATION_UNREADABLE).
     """
     MarkNotifications: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.MarkNotificationsRequest, _notification_service_pb2.MarkNotificationsResponse]
     """Marks up to 1,000 notifications of a user by id. What is in that state already, or is not the user's, is left as
     it is and not counted.
     """
     MarkAllNotifications: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.MarkAllNotificationsRequest, _notification_service_pb2.MarkAllNotificationsResponse]
-    """Marks all notifications of a user that match a filter and were created up to `as_of`, so that what arrived
-    after the screen was drawn stays as it is. Where they are too many for the time that the call has, it answers
-    `incomplete` before its deadline, and the same call made again goes on. May be repeated.
+    """Marks all notifications of a user that match a filter and were there at `as_of`, so that what arrived after the
+    screen was drawn stays as it is. Where they are too many for the time that the call has, it answers `incomplete`
+    before its deadline, and the same call made again goes on. May be repeated.
+
+    INVALID_ARGUMENT (AS_OF_INVALID).
     """
     DeleteNotification: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.DeleteNotificationRequest, _notification_service_pb2.DeleteNotificationResponse]
-    """Deletes one notification.
+    """Deletes one notification. What is still to be sent of it is cancelled; so a scheduled one is cancelled altogether.
 
-    NOT_FOUND (NOTIFICATION_NOT_FOUND); ABORTED (ETAG_MISMATCH).
+    NOT_FOUND (NOTIFICATION_NOT_FOUND) unless `allow_missing`; ABORTED (ETAG_MISMATCH).
     """
     DeleteUserNotifications: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.DeleteUserNotificationsRequest, _notification_service_pb2.DeleteUserNotificationsResponse]
-    """Deletes all notifications of a user, with preferences and push subscriptions. Where they are too many for the time
-    that the call has, it answers `incomplete` before its deadline, and the same call made again goes on. May be
-    repeated.
+    """Deletes all notifications of a user, scheduled ones, deliveries, preferences and push subscriptions included. Where they
+    are too many for the time that the call has, it answers `incomplete` before its deadline, and the same call made
+    again goes on. May be repeated.
     """
     WatchNotifications: _grpc.UnaryStreamMultiCallable[_notification_service_pb2.WatchNotificationsRequest, _notification_service_pb2.WatchNotificationsResponse]
     """Streams what happens to a user's notifications, each event with a resume token: a client that reconnects with
-    the last one misses nothing and sees nothing twice.
+    the last one misses nothing and sees nothing twice. A scheduled one is created when it becomes visible.
 
     FAILED_PRECONDITION (RESUME_TOKEN_EXPIRED): list, then watch anew; INVALID_ARGUMENT (RESUME_TOKEN_INVALID);
     RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW, TOO_MANY_WATCHERS) and UNAVAILABLE (WATCH_INTERRUPTED, SHUTTING_DOWN):
@@ -108,10 +121,11 @@ class NotificationServiceStub:
 class NotificationServiceAsyncStub(NotificationServiceStub):
     """Keeps every user's feed of notifications.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED,
-    ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with
-    a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention is not shown, counted or changed by
-    any call.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
+    `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention or its
+    `expires_at` is not shown, counted or changed by any call.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -119,18 +133,20 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     """Creates a notification for one user. Idempotent by `request_id`.
 
     NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED);
-    ABORTED (REQUEST_IN_FLIGHT).
+    ABORTED (REQUEST_IN_FLIGHT); DATA_LOSS (NOTIFICATION_UNREADABLE) where another system has written over the answer
+    to a repeated request.
     """
     BatchCreateNotifications: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.BatchCreateNotificationsRequest, _notification_service_pb2.BatchCreateNotificationsResponse]  # type: ignore[assignment]
     """Creates up to 1,000 notifications, all or none: several contents, or one content for many users (fan-out).
     Idempotent by `request_id`. A batch whose answer would be larger than the server's largest message (4 MiB unless
-    it is set up otherwise) is refused as INVALID_FIELDS, and nothing is created.
+    it is set up otherwise) is refused as INVALID_FIELDS, and nothing is created; `response_view` makes the answer
+    small.
 
-    NOT_FOUND (RECIPIENT_NOT_FOUND, naming each unknown user in a violation); UNAVAILABLE
+    NOT_FOUND (RECIPIENT_NOT_FOUND, naming each unknown user in a violation) unless `skip_unknown`; UNAVAILABLE
     (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
     """
     GetNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.GetNotificationRequest, _notification_service_pb2.GetNotificationResponse]  # type: ignore[assignment]
-    """Reads one notification.
+    """Reads one notification, scheduled ones included.
 
     NOT_FOUND (NOTIFICATION_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID); DATA_LOSS (NOTIFICATION_UNREADABLE).
     """
@@ -142,37 +158,47 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
 
     INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
     """
+    ListScheduledNotifications: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.ListScheduledNotificationsRequest, _notification_service_pb2.ListScheduledNotificationsResponse]  # type: ignore[assignment]
+    """Lists a user's notifications that wait for their `scheduled_at`, the earliest first, a page at a time (AIP-158).
+    One that becomes visible between two pages is on none of the later ones, and in ListNotifications.
+
+    INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
+    """
     CountNotifications: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.CountNotificationsRequest, _notification_service_pb2.CountNotificationsResponse]  # type: ignore[assignment]
     """Counts a user's notifications, exactly, for up to 20 filters in one call (badges of an inbox)."""
     GetNotificationStats: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.GetNotificationStatsRequest, _notification_service_pb2.GetNotificationStatsResponse]  # type: ignore[assignment]
     """Counts notifications by type and state in one aggregation."""
     UpdateNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.UpdateNotificationRequest, _notification_service_pb2.UpdateNotificationResponse]  # type: ignore[assignment]
-    """Changes the fields named by `update_mask` (AIP-134).
+    """Changes the fields named by `update_mask` (AIP-134). What is still to be sent of the notification says what it says
+    then. A repeat with `etag` after a lost answer is ABORTED: read it again.
 
-    NOT_FOUND (NOTIFICATION_NOT_FOUND); ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT (FIELD_MASK_INVALID).
+    NOT_FOUND (NOTIFICATION_NOT_FOUND); ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT (FIELD_MASK_INVALID); DATA_LOSS
+    (NOTIFICATION_UNREADABLE).
     """
     MarkNotifications: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.MarkNotificationsRequest, _notification_service_pb2.MarkNotificationsResponse]  # type: ignore[assignment]
     """Marks up to 1,000 notifications of a user by id. What is in that state already, or is not the user's, is left as
     it is and not counted.
     """
     MarkAllNotifications: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.MarkAllNotificationsRequest, _notification_service_pb2.MarkAllNotificationsResponse]  # type: ignore[assignment]
-    """Marks all notifications of a user that match a filter and were created up to `as_of`, so that what arrived
-    after the screen was drawn stays as it is. Where they are too many for the time that the call has, it answers
-    `incomplete` before its deadline, and the same call made again goes on. May be repeated.
+    """Marks all notifications of a user that match a filter and were there at `as_of`, so that what arrived after the
+    screen was drawn stays as it is. Where they are too many for the time that the call has, it answers `incomplete`
+    before its deadline, and the same call made again goes on. May be repeated.
+
+    INVALID_ARGUMENT (AS_OF_INVALID).
     """
     DeleteNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.DeleteNotificationRequest, _notification_service_pb2.DeleteNotificationResponse]  # type: ignore[assignment]
-    """Deletes one notification.
+    """Deletes one notification. What is still to be sent of it is cancelled; so a scheduled one is cancelled altogether.
 
-    NOT_FOUND (NOTIFICATION_NOT_FOUND); ABORTED (ETAG_MISMATCH).
+    NOT_FOUND (NOTIFICATION_NOT_FOUND) unless `allow_missing`; ABORTED (ETAG_MISMATCH).
     """
     DeleteUserNotifications: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.DeleteUserNotificationsRequest, _notification_service_pb2.DeleteUserNotificationsResponse]  # type: ignore[assignment]
-    """Deletes all notifications of a user, with preferences and push subscriptions. Where they are too many for the time
-    that the call has, it answers `incomplete` before its deadline, and the same call made again goes on. May be
-    repeated.
+    """Deletes all notifications of a user, scheduled ones, deliveries, preferences and push subscriptions included. Where they
+    are too many for the time that the call has, it answers `incomplete` before its deadline, and the same call made
+    again goes on. May be repeated.
     """
     WatchNotifications: _aio.UnaryStreamMultiCallable[_notification_service_pb2.WatchNotificationsRequest, _notification_service_pb2.WatchNotificationsResponse]  # type: ignore[assignment]
     """Streams what happens to a user's notifications, each event with a resume token: a client that reconnects with
-    the last one misses nothing and sees nothing twice.
+    the last one misses nothing and sees nothing twice. A scheduled one is created when it becomes visible.
 
     FAILED_PRECONDITION (RESUME_TOKEN_EXPIRED): list, then watch anew; INVALID_ARGUMENT (RESUME_TOKEN_INVALID);
     RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW, TOO_MANY_WATCHERS) and UNAVAILABLE (WATCH_INTERRUPTED, SHUTTING_DOWN):
@@ -183,10 +209,11 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
 class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps every user's feed of notifications.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED,
-    ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE) and INTERNAL; every error carries a `google.rpc.ErrorInfo` with
-    a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention is not shown, counted or changed by
-    any call.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
+    `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention or its
+    `expires_at` is not shown, counted or changed by any call.
     """
 
     @_abc_1.abstractmethod
@@ -198,7 +225,8 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates a notification for one user. Idempotent by `request_id`.
 
         NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED);
-        ABORTED (REQUEST_IN_FLIGHT).
+        ABORTED (REQUEST_IN_FLIGHT); DATA_LOSS (NOTIFICATION_UNREADABLE) where another system has written over the answer
+        to a repeated request.
         """
 
     @_abc_1.abstractmethod
@@ -209,9 +237,10 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_notification_service_pb2.BatchCreateNotificationsResponse, _abc.Awaitable[_notification_service_pb2.BatchCreateNotificationsResponse]]:
         """Creates up to 1,000 notifications, all or none: several contents, or one content for many users (fan-out).
         Idempotent by `request_id`. A batch whose answer would be larger than the server's largest message (4 MiB unless
-        it is set up otherwise) is refused as INVALID_FIELDS, and nothing is created.
+        it is set up otherwise) is refused as INVALID_FIELDS, and nothing is created; `response_view` makes the answer
+        small.
 
-        NOT_FOUND (RECIPIENT_NOT_FOUND, naming each unknown user in a violation); UNAVAILABLE
+        NOT_FOUND (RECIPIENT_NOT_FOUND, naming each unknown user in a violation) unless `skip_unknown`; UNAVAILABLE
         (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
         """
 
@@ -221,7 +250,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _notification_service_pb2.GetNotificationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.GetNotificationResponse, _abc.Awaitable[_notification_service_pb2.GetNotificationResponse]]:
-        """Reads one notification.
+        """Reads one notification, scheduled ones included.
 
         NOT_FOUND (NOTIFICATION_NOT_FOUND); INVALID_ARGUMENT (FIELD_MASK_INVALID); DATA_LOSS (NOTIFICATION_UNREADABLE).
         """
@@ -236,6 +265,18 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         go and expire. A page has fewer rows, and a token, where as many as asked for would not fit into a message of 4 MiB.
         A stored row that cannot be read, or not fit into one, is left out and logged; counts, totals and statistics leave
         it out, too.
+
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
+        """
+
+    @_abc_1.abstractmethod
+    def ListScheduledNotifications(
+        self,
+        request: _notification_service_pb2.ListScheduledNotificationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_service_pb2.ListScheduledNotificationsResponse, _abc.Awaitable[_notification_service_pb2.ListScheduledNotificationsResponse]]:
+        """Lists a user's notifications that wait for their `scheduled_at`, the earliest first, a page at a time (AIP-158).
+        One that becomes visible between two pages is on none of the later ones, and in ListNotifications.
 
         INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
         """
@@ -262,9 +303,11 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _notification_service_pb2.UpdateNotificationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.UpdateNotificationResponse, _abc.Awaitable[_notification_service_pb2.UpdateNotificationResponse]]:
-        """Changes the fields named by `update_mask` (AIP-134).
+        """Changes the fields named by `update_mask` (AIP-134). What is still to be sent of the notification says what it says
+        then. A repeat with `etag` after a lost answer is ABORTED: read it again.
 
-        NOT_FOUND (NOTIFICATION_NOT_FOUND); ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT (FIELD_MASK_INVALID).
+        NOT_FOUND (NOTIFICATION_NOT_FOUND); ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT (FIELD_MASK_INVALID); DATA_LOSS
+        (NOTIFICATION_UNREADABLE).
         """
 
     @_abc_1.abstractmethod
@@ -283,9 +326,11 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _notification_service_pb2.MarkAllNotificationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.MarkAllNotificationsResponse, _abc.Awaitable[_notification_service_pb2.MarkAllNotificationsResponse]]:
-        """Marks all notifications of a user that match a filter and were created up to `as_of`, so that what arrived
-        after the screen was drawn stays as it is. Where they are too many for the time that the call has, it answers
-        `incomplete` before its deadline, and the same call made again goes on. May be repeated.
+        """Marks all notifications of a user that match a filter and were there at `as_of`, so that what arrived after the
+        screen was drawn stays as it is. Where they are too many for the time that the call has, it answers `incomplete`
+        before its deadline, and the same call made again goes on. May be repeated.
+
+        INVALID_ARGUMENT (AS_OF_INVALID).
         """
 
     @_abc_1.abstractmethod
@@ -294,9 +339,9 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _notification_service_pb2.DeleteNotificationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.DeleteNotificationResponse, _abc.Awaitable[_notification_service_pb2.DeleteNotificationResponse]]:
-        """Deletes one notification.
+        """Deletes one notification. What is still to be sent of it is cancelled; so a scheduled one is cancelled altogether.
 
-        NOT_FOUND (NOTIFICATION_NOT_FOUND); ABORTED (ETAG_MISMATCH).
+        NOT_FOUND (NOTIFICATION_NOT_FOUND) unless `allow_missing`; ABORTED (ETAG_MISMATCH).
         """
 
     @_abc_1.abstractmethod
@@ -305,9 +350,9 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _notification_service_pb2.DeleteUserNotificationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.DeleteUserNotificationsResponse, _abc.Awaitable[_notification_service_pb2.DeleteUserNotificationsResponse]]:
-        """Deletes all notifications of a user, with preferences and push subscriptions. Where they are too many for the time
-        that the call has, it answers `incomplete` before its deadline, and the same call made again goes on. May be
-        repeated.
+        """Deletes all notifications of a user, scheduled ones, deliveries, preferences and push subscriptions included. Where they
+        are too many for the time that the call has, it answers `incomplete` before its deadline, and the same call made
+        again goes on. May be repeated.
         """
 
     @_abc_1.abstractmethod
@@ -317,7 +362,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_notification_service_pb2.WatchNotificationsResponse], _abc.AsyncIterator[_notification_service_pb2.WatchNotificationsResponse]]:
         """Streams what happens to a user's notifications, each event with a resume token: a client that reconnects with
-        the last one misses nothing and sees nothing twice.
+        the last one misses nothing and sees nothing twice. A scheduled one is created when it becomes visible.
 
         FAILED_PRECONDITION (RESUME_TOKEN_EXPIRED): list, then watch anew; INVALID_ARGUMENT (RESUME_TOKEN_INVALID);
         RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW, TOO_MANY_WATCHERS) and UNAVAILABLE (WATCH_INTERRUPTED, SHUTTING_DOWN):

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from vibework.notifications.v1 import notification_pb2 as _notification_pb2
+from vibework.notifications.v1 import preferences_pb2 as _preferences_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,160 +21,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-@_typing.final
-class ChannelPreference(_message.Message):
-    """Whether one channel is on for one category."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TYPE_FIELD_NUMBER: _builtins.int
-    CATEGORY_FIELD_NUMBER: _builtins.int
-    ENABLED_FIELD_NUMBER: _builtins.int
-    type: _notification_pb2.NotificationType.ValueType
-    """The channel."""
-    category: _builtins.str
-    """The category; empty: every category without an entry of its own."""
-    enabled: _builtins.bool
-    """On or off."""
-    def __init__(
-        self,
-        *,
-        type: _notification_pb2.NotificationType.ValueType = ...,
-        category: _builtins.str = ...,
-        enabled: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "enabled", b"enabled", "type", b"type"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ChannelPreference: _TypeAlias = ChannelPreference  # noqa: Y015
-
-@_typing.final
-class QuietHours(_message.Message):
-    """A span of every day during which nothing is sent; what falls into it is sent at its end."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    START_MINUTE_FIELD_NUMBER: _builtins.int
-    END_MINUTE_FIELD_NUMBER: _builtins.int
-    TIME_ZONE_FIELD_NUMBER: _builtins.int
-    start_minute: _builtins.int
-    """Start, in minutes after midnight, 0 to 1,439."""
-    end_minute: _builtins.int
-    """End, in minutes after midnight, 0 to 1,439; before the start: on the next day."""
-    time_zone: _builtins.str
-    """Name of the time zone in the IANA database, for example `Europe/Berlin`."""
-    def __init__(
-        self,
-        *,
-        start_minute: _builtins.int = ...,
-        end_minute: _builtins.int = ...,
-        time_zone: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_minute", b"end_minute", "start_minute", b"start_minute", "time_zone", b"time_zone"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___QuietHours: _TypeAlias = QuietHours  # noqa: Y015
-
-@_typing.final
-class Preferences(_message.Message):
-    """What a user wants to be sent."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    USER_ID_FIELD_NUMBER: _builtins.int
-    CHANNELS_FIELD_NUMBER: _builtins.int
-    QUIET_HOURS_FIELD_NUMBER: _builtins.int
-    UPDATED_AT_FIELD_NUMBER: _builtins.int
-    ETAG_FIELD_NUMBER: _builtins.int
-    user_id: _builtins.str
-    """Whose preferences."""
-    etag: _builtins.str
-    """Changes with every change (AIP-154). Opaque, and compared as text, quotation marks included."""
-    @_builtins.property
-    def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChannelPreference]:
-        """Channels switched on or off; a channel and category without an entry is on. At most 200."""
-
-    @_builtins.property
-    def quiet_hours(self) -> Global___QuietHours:
-        """When to send nothing; unset: never."""
-
-    @_builtins.property
-    def updated_at(self) -> _timestamp_pb2.Timestamp:
-        """When they were changed last; unset: never."""
-
-    def __init__(
-        self,
-        *,
-        user_id: _builtins.str = ...,
-        channels: _abc.Iterable[Global___ChannelPreference] | None = ...,
-        quiet_hours: Global___QuietHours | None = ...,
-        updated_at: _timestamp_pb2.Timestamp | None = ...,
-        etag: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["quiet_hours", b"quiet_hours", "updated_at", b"updated_at"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "etag", b"etag", "quiet_hours", b"quiet_hours", "updated_at", b"updated_at", "user_id", b"user_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Preferences: _TypeAlias = Preferences  # noqa: Y015
-
-@_typing.final
-class PushSubscription(_message.Message):
-    """A browser that receives Web Push."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ID_FIELD_NUMBER: _builtins.int
-    USER_ID_FIELD_NUMBER: _builtins.int
-    ENDPOINT_FIELD_NUMBER: _builtins.int
-    USER_AGENT_FIELD_NUMBER: _builtins.int
-    CREATED_AT_FIELD_NUMBER: _builtins.int
-    LAST_USED_AT_FIELD_NUMBER: _builtins.int
-    EXPIRES_AT_FIELD_NUMBER: _builtins.int
-    id: _builtins.str
-    """Output only."""
-    user_id: _builtins.str
-    """Whose browser."""
-    endpoint: _builtins.str
-    """URL of the push service."""
-    user_agent: _builtins.str
-    """User agent it was registered from; empty when none was given."""
-    @_builtins.property
-    def created_at(self) -> _timestamp_pb2.Timestamp: ...
-    @_builtins.property
-    def last_used_at(self) -> _timestamp_pb2.Timestamp:
-        """When the push service accepted the last message; unset before."""
-
-    @_builtins.property
-    def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """When the browser said that the subscription ends; unset: never."""
-
-    def __init__(
-        self,
-        *,
-        id: _builtins.str = ...,
-        user_id: _builtins.str = ...,
-        endpoint: _builtins.str = ...,
-        user_agent: _builtins.str = ...,
-        created_at: _timestamp_pb2.Timestamp | None = ...,
-        last_used_at: _timestamp_pb2.Timestamp | None = ...,
-        expires_at: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "last_used_at", b"last_used_at"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "endpoint", b"endpoint", "expires_at", b"expires_at", "id", b"id", "last_used_at", b"last_used_at", "user_agent", b"user_agent", "user_id", b"user_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PushSubscription: _TypeAlias = PushSubscription  # noqa: Y015
 
 @_typing.final
 class GetPreferencesRequest(_message.Message):
@@ -205,13 +52,13 @@ class GetPreferencesResponse(_message.Message):
 
     PREFERENCES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def preferences(self) -> Global___Preferences:
+    def preferences(self) -> _preferences_pb2.Preferences:
         """The preferences."""
 
     def __init__(
         self,
         *,
-        preferences: Global___Preferences | None = ...,
+        preferences: _preferences_pb2.Preferences | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -227,39 +74,27 @@ class UpdatePreferencesRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    USER_ID_FIELD_NUMBER: _builtins.int
-    CHANNELS_FIELD_NUMBER: _builtins.int
-    QUIET_HOURS_FIELD_NUMBER: _builtins.int
+    PREFERENCES_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
-    ETAG_FIELD_NUMBER: _builtins.int
-    user_id: _builtins.str
-    """Whose preferences."""
-    etag: _builtins.str
-    """`etag` of the preferences as last read; when given and outdated, nothing changes. Optional."""
     @_builtins.property
-    def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChannelPreference]:
-        """The new entries; with `channels` in the mask they replace all entries."""
-
-    @_builtins.property
-    def quiet_hours(self) -> Global___QuietHours:
-        """The new quiet hours; with `quiet_hours` in the mask and unset here: none."""
+    def preferences(self) -> _preferences_pb2.Preferences:
+        """The preferences with their new values. `user_id` says whose; where `etag` is given and outdated, nothing changes."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of `channels`, `quiet_hours` to change; `*`: both. Required and not empty."""
+        """Which of `entries`, `time_zone`, `quiet_hours`, `digest_time`, `locale` to change; `*`: all. Required and not empty.
+        `entries` and `quiet_hours` are replaced as a whole.
+        """
 
     def __init__(
         self,
         *,
-        user_id: _builtins.str = ...,
-        channels: _abc.Iterable[Global___ChannelPreference] | None = ...,
-        quiet_hours: Global___QuietHours | None = ...,
+        preferences: _preferences_pb2.Preferences | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
-        etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["quiet_hours", b"quiet_hours", "update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "etag", b"etag", "quiet_hours", b"quiet_hours", "update_mask", b"update_mask", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -273,13 +108,13 @@ class UpdatePreferencesResponse(_message.Message):
 
     PREFERENCES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def preferences(self) -> Global___Preferences:
+    def preferences(self) -> _preferences_pb2.Preferences:
         """The preferences as stored now."""
 
     def __init__(
         self,
         *,
-        preferences: Global___Preferences | None = ...,
+        preferences: _preferences_pb2.Preferences | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -290,30 +125,357 @@ class UpdatePreferencesResponse(_message.Message):
 Global___UpdatePreferencesResponse: _TypeAlias = UpdatePreferencesResponse  # noqa: Y015
 
 @_typing.final
+class SetPreferenceRequest(_message.Message):
+    """Request of SetPreference."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Whose preferences."""
+    channel: _notification_pb2.NotificationType.ValueType
+    """The channel; unspecified: any. Not in-app: the feed has everything."""
+    category: _builtins.str
+    """The category, at most 64 characters; empty: any."""
+    mode: _preferences_pb2.PreferenceMode.ValueType
+    """How they go out; unspecified: the entry is removed."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        channel: _notification_pb2.NotificationType.ValueType = ...,
+        category: _builtins.str = ...,
+        mode: _preferences_pb2.PreferenceMode.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "channel", b"channel", "mode", b"mode", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPreferenceRequest: _TypeAlias = SetPreferenceRequest  # noqa: Y015
+
+@_typing.final
+class SetPreferenceResponse(_message.Message):
+    """Response of SetPreference."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFERENCES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def preferences(self) -> _preferences_pb2.Preferences:
+        """The preferences as stored now."""
+
+    def __init__(
+        self,
+        *,
+        preferences: _preferences_pb2.Preferences | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPreferenceResponse: _TypeAlias = SetPreferenceResponse  # noqa: Y015
+
+@_typing.final
+class UnsubscribeRequest(_message.Message):
+    """Request of Unsubscribe."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """The token of the link, as it came."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnsubscribeRequest: _TypeAlias = UnsubscribeRequest  # noqa: Y015
+
+@_typing.final
+class UnsubscribeResponse(_message.Message):
+    """Response of Unsubscribe."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnsubscribeResponse: _TypeAlias = UnsubscribeResponse  # noqa: Y015
+
+@_typing.final
+class PutCategoryRequest(_message.Message):
+    """Request of PutCategory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def category(self) -> _preferences_pb2.Category:
+        """The category. Where `etag` is given and outdated, nothing changes."""
+
+    def __init__(
+        self,
+        *,
+        category: _preferences_pb2.Category | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["category", b"category"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutCategoryRequest: _TypeAlias = PutCategoryRequest  # noqa: Y015
+
+@_typing.final
+class PutCategoryResponse(_message.Message):
+    """Response of PutCategory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    created: _builtins.bool
+    """Whether it was not there before."""
+    @_builtins.property
+    def category(self) -> _preferences_pb2.Category:
+        """The category as stored now."""
+
+    def __init__(
+        self,
+        *,
+        category: _preferences_pb2.Category | None = ...,
+        created: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["category", b"category"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "created", b"created"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutCategoryResponse: _TypeAlias = PutCategoryResponse  # noqa: Y015
+
+@_typing.final
+class ListCategoriesRequest(_message.Message):
+    """Request of ListCategories."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    INCLUDE_DELETED_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Rows on a page. 0: 20. Above 100: 100. Negative: INVALID_ARGUMENT."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    include_deleted: _builtins.bool
+    """Also those that were deleted."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        include_deleted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_deleted", b"include_deleted", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCategoriesRequest: _TypeAlias = ListCategoriesRequest  # noqa: Y015
+
+@_typing.final
+class ListCategoriesResponse(_message.Message):
+    """Response of ListCategories."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last, which is the only sign of the end."""
+    @_builtins.property
+    def categories(self) -> _containers.RepeatedCompositeFieldContainer[_preferences_pb2.Category]:
+        """The page."""
+
+    def __init__(
+        self,
+        *,
+        categories: _abc.Iterable[_preferences_pb2.Category] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCategoriesResponse: _TypeAlias = ListCategoriesResponse  # noqa: Y015
+
+@_typing.final
+class DeleteCategoryRequest(_message.Message):
+    """Request of DeleteCategory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    ALLOW_MISSING_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the category."""
+    etag: _builtins.str
+    """`etag` of the category as last read; when given and outdated, nothing is deleted. Optional."""
+    allow_missing: _builtins.bool
+    """Answer OK where there is no such category."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        allow_missing: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "etag", b"etag", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteCategoryRequest: _TypeAlias = DeleteCategoryRequest  # noqa: Y015
+
+@_typing.final
+class DeleteCategoryResponse(_message.Message):
+    """Response of DeleteCategory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteCategoryResponse: _TypeAlias = DeleteCategoryResponse  # noqa: Y015
+
+@_typing.final
+class GetPushKeyRequest(_message.Message):
+    """Request of GetPushKey."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPushKeyRequest: _TypeAlias = GetPushKeyRequest  # noqa: Y015
+
+@_typing.final
+class GetPushKeyResponse(_message.Message):
+    """Response of GetPushKey."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Id of the key, for RegisterPushSubscription."""
+    public_key: _builtins.bytes
+    """The public key, for `applicationServerKey`: 65 bytes, an uncompressed P-256 point."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        public_key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "public_key", b"public_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPushKeyResponse: _TypeAlias = GetPushKeyResponse  # noqa: Y015
+
+@_typing.final
+class WebPushTarget(_message.Message):
+    """A browser's subscription (`PushSubscription` of the Push API)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    P256DH_FIELD_NUMBER: _builtins.int
+    AUTH_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    endpoint: _builtins.str
+    """URL of the push service: https, at a public address, at most 2,048 characters."""
+    p256dh: _builtins.bytes
+    """The browser's public key (`p256dh`): 65 bytes, an uncompressed point on P-256 (RFC 8291)."""
+    auth: _builtins.bytes
+    """The browser's authentication secret (`auth`): 16 bytes (RFC 8291)."""
+    key_id: _builtins.str
+    """Id of the key that the browser subscribed with, of GetPushKey."""
+    def __init__(
+        self,
+        *,
+        endpoint: _builtins.str = ...,
+        p256dh: _builtins.bytes = ...,
+        auth: _builtins.bytes = ...,
+        key_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auth", b"auth", "endpoint", b"endpoint", "key_id", b"key_id", "p256dh", b"p256dh"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebPushTarget: _TypeAlias = WebPushTarget  # noqa: Y015
+
+@_typing.final
 class RegisterPushSubscriptionRequest(_message.Message):
     """Request of RegisterPushSubscription."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
-    ENDPOINT_FIELD_NUMBER: _builtins.int
-    P256DH_FIELD_NUMBER: _builtins.int
-    AUTH_FIELD_NUMBER: _builtins.int
+    WEB_PUSH_FIELD_NUMBER: _builtins.int
     USER_AGENT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Whose browser."""
-    endpoint: _builtins.str
-    """URL of the push service, https only, at most 2,048 characters."""
-    p256dh: _builtins.bytes
-    """The browser's public key (`p256dh`): 65 bytes, an uncompressed P-256 point (RFC 8291)."""
-    auth: _builtins.bytes
-    """The browser's authentication secret (`auth`): 16 bytes (RFC 8291)."""
+    """Whose it is."""
     user_agent: _builtins.str
     """User agent, cut to 512 characters. Optional."""
     request_id: _builtins.str
     """UUID that makes the call idempotent for 24 hours (AIP-155). Optional."""
+    @_builtins.property
+    def web_push(self) -> Global___WebPushTarget:
+        """By Web Push (RFC 8030)."""
+
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When the browser says that the subscription ends. Optional."""
@@ -322,18 +484,18 @@ class RegisterPushSubscriptionRequest(_message.Message):
         self,
         *,
         user_id: _builtins.str = ...,
-        endpoint: _builtins.str = ...,
-        p256dh: _builtins.bytes = ...,
-        auth: _builtins.bytes = ...,
+        web_push: Global___WebPushTarget | None = ...,
         user_agent: _builtins.str = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "target", b"target", "web_push", b"web_push"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auth", b"auth", "endpoint", b"endpoint", "expires_at", b"expires_at", "p256dh", b"p256dh", "request_id", b"request_id", "user_agent", b"user_agent", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "request_id", b"request_id", "target", b"target", "user_agent", b"user_agent", "user_id", b"user_id", "web_push", b"web_push"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["web_push"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
 
 Global___RegisterPushSubscriptionRequest: _TypeAlias = RegisterPushSubscriptionRequest  # noqa: Y015
 
@@ -345,13 +507,13 @@ class RegisterPushSubscriptionResponse(_message.Message):
 
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def subscription(self) -> Global___PushSubscription:
+    def subscription(self) -> _preferences_pb2.PushSubscription:
         """The subscription as stored."""
 
     def __init__(
         self,
         *,
-        subscription: Global___PushSubscription | None = ...,
+        subscription: _preferences_pb2.PushSubscription | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -371,7 +533,7 @@ class ListPushSubscriptionsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Whose browsers."""
+    """Whose subscriptions."""
     page_size: _builtins.int
     """Rows on a page. 0: 20. Above 100: 100. Negative: INVALID_ARGUMENT."""
     page_token: _builtins.str
@@ -402,13 +564,13 @@ class ListPushSubscriptionsResponse(_message.Message):
     next_page_token: _builtins.str
     """Token of the next page; empty on the last, which is the only sign of the end."""
     @_builtins.property
-    def subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PushSubscription]:
+    def subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[_preferences_pb2.PushSubscription]:
         """The page."""
 
     def __init__(
         self,
         *,
-        subscriptions: _abc.Iterable[Global___PushSubscription] | None = ...,
+        subscriptions: _abc.Iterable[_preferences_pb2.PushSubscription] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -427,21 +589,31 @@ class DeletePushSubscriptionRequest(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    ALLOW_MISSING_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Whose browser."""
+    """Whose subscription."""
     id: _builtins.str
     """Id of the subscription."""
+    endpoint: _builtins.str
+    """URL of the push service."""
+    allow_missing: _builtins.bool
+    """Answer OK where the user has no such subscription."""
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         id: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+        allow_missing: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "id", b"id", "lookup", b"lookup"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "endpoint", b"endpoint", "id", b"id", "lookup", b"lookup", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_lookup: _TypeAlias = _typing.Literal["id", "endpoint"]  # noqa: Y015
+    _WhichOneofArgType_lookup: _TypeAlias = _typing.Literal["lookup", b"lookup"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_lookup) -> _WhichOneofReturnType_lookup | None: ...
 
 Global___DeletePushSubscriptionRequest: _TypeAlias = DeletePushSubscriptionRequest  # noqa: Y015
 

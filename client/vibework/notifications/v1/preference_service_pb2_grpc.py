@@ -26,10 +26,11 @@ if _version_not_supported:
 
 
 class PreferenceServiceStub(object):
-    """Keeps what users want to be sent, when, and to which browsers.
+    """Keeps what users want to be sent, when, and where push messages reach them.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel):
@@ -47,6 +48,36 @@ class PreferenceServiceStub(object):
                 '/vibework.notifications.v1.PreferenceService/UpdatePreferences',
                 request_serializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.UpdatePreferencesRequest.SerializeToString,
                 response_deserializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.UpdatePreferencesResponse.FromString,
+                _registered_method=True)
+        self.SetPreference = channel.unary_unary(
+                '/vibework.notifications.v1.PreferenceService/SetPreference',
+                request_serializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.SetPreferenceRequest.SerializeToString,
+                response_deserializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.SetPreferenceResponse.FromString,
+                _registered_method=True)
+        self.Unsubscribe = channel.unary_unary(
+                '/vibework.notifications.v1.PreferenceService/Unsubscribe',
+                request_serializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.UnsubscribeRequest.SerializeToString,
+                response_deserializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.UnsubscribeResponse.FromString,
+                _registered_method=True)
+        self.PutCategory = channel.unary_unary(
+                '/vibework.notifications.v1.PreferenceService/PutCategory',
+                request_serializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.PutCategoryRequest.SerializeToString,
+                response_deserializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.PutCategoryResponse.FromString,
+                _registered_method=True)
+        self.ListCategories = channel.unary_unary(
+                '/vibework.notifications.v1.PreferenceService/ListCategories',
+                request_serializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.ListCategoriesRequest.SerializeToString,
+                response_deserializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.ListCategoriesResponse.FromString,
+                _registered_method=True)
+        self.DeleteCategory = channel.unary_unary(
+                '/vibework.notifications.v1.PreferenceService/DeleteCategory',
+                request_serializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.DeleteCategoryRequest.SerializeToString,
+                response_deserializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.DeleteCategoryResponse.FromString,
+                _registered_method=True)
+        self.GetPushKey = channel.unary_unary(
+                '/vibework.notifications.v1.PreferenceService/GetPushKey',
+                request_serializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.GetPushKeyRequest.SerializeToString,
+                response_deserializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.GetPushKeyResponse.FromString,
                 _registered_method=True)
         self.RegisterPushSubscription = channel.unary_unary(
                 '/vibework.notifications.v1.PreferenceService/RegisterPushSubscription',
@@ -66,14 +97,15 @@ class PreferenceServiceStub(object):
 
 
 class PreferenceServiceServicer(object):
-    """Keeps what users want to be sent, when, and to which browsers.
+    """Keeps what users want to be sent, when, and where push messages reach them.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL).
     """
 
     def GetPreferences(self, request, context):
-        """Reads a user's preferences; a user who never set any has the defaults: everything on, no quiet hours.
+        """Reads a user's preferences; a user who never set any has the defaults: no entries, no quiet hours.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -82,23 +114,82 @@ class PreferenceServiceServicer(object):
     def UpdatePreferences(self, request, context):
         """Changes the preferences named by `update_mask` (AIP-134).
 
-        ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT (FIELD_MASK_INVALID).
+        NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT
+        (FIELD_MASK_INVALID); FAILED_PRECONDITION (CATEGORY_MANDATORY).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPreference(self, request, context):
+        """Sets or removes the entry for one channel and category, and leaves the others as they are.
+
+        NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); FAILED_PRECONDITION (CATEGORY_MANDATORY,
+        PREFERENCES_FULL).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unsubscribe(self, request, context):
+        """Does what the unsubscribe link of a mail says (RFC 8058): switches its category off by email, and the channel as a
+        whole where the mail had none. Needs no sign-in, and holds for good, whatever keys were rotated since. Every token is
+        answered alike, also one that was never issued.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutCategory(self, request, context):
+        """Registers a category, or changes one; one that was deleted is there again.
+
+        ABORTED (ETAG_MISMATCH).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCategories(self, request, context):
+        """Lists the categories by name, a page at a time (AIP-158).
+
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteCategory(self, request, context):
+        """Deletes a category from the list. Its rules hold for what still names it.
+
+        NOT_FOUND (CATEGORY_NOT_FOUND) unless `allow_missing`; ABORTED (ETAG_MISMATCH).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPushKey(self, request, context):
+        """Tells the key that browsers subscribe with (VAPID, RFC 8292).
+
+        FAILED_PRECONDITION (CHANNEL_NOT_CONFIGURED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RegisterPushSubscription(self, request, context):
-        """Registers a browser for Web Push (RFC 8030), or renews it: the endpoint is its identity. Idempotent.
+        """Registers a place that receives a user's push messages, or renews it: of a browser the endpoint is the identity, and
+        one that another user had registered is this user's from then on. A user has at most 50; one more takes the place of
+        the one that was used longest ago.
 
-        NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED).
+        NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (PUSH_KEY_UNKNOWN,
+        REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (CHANNEL_NOT_CONFIGURED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPushSubscriptions(self, request, context):
-        """Lists a user's registered browsers, newest first, a page at a time (AIP-158).
+        """Lists a user's push subscriptions, newest first, a page at a time (AIP-158). Never shows their keys.
 
         INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
         """
@@ -107,9 +198,9 @@ class PreferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeletePushSubscription(self, request, context):
-        """Forgets a registered browser.
+        """Forgets a push subscription.
 
-        NOT_FOUND (PUSH_SUBSCRIPTION_NOT_FOUND).
+        NOT_FOUND (PUSH_SUBSCRIPTION_NOT_FOUND) unless `allow_missing`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -127,6 +218,36 @@ def add_PreferenceServiceServicer_to_server(servicer, server):
                     servicer.UpdatePreferences,
                     request_deserializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.UpdatePreferencesRequest.FromString,
                     response_serializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.UpdatePreferencesResponse.SerializeToString,
+            ),
+            'SetPreference': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPreference,
+                    request_deserializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.SetPreferenceRequest.FromString,
+                    response_serializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.SetPreferenceResponse.SerializeToString,
+            ),
+            'Unsubscribe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unsubscribe,
+                    request_deserializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.UnsubscribeRequest.FromString,
+                    response_serializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.UnsubscribeResponse.SerializeToString,
+            ),
+            'PutCategory': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutCategory,
+                    request_deserializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.PutCategoryRequest.FromString,
+                    response_serializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.PutCategoryResponse.SerializeToString,
+            ),
+            'ListCategories': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCategories,
+                    request_deserializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.ListCategoriesRequest.FromString,
+                    response_serializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.ListCategoriesResponse.SerializeToString,
+            ),
+            'DeleteCategory': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteCategory,
+                    request_deserializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.DeleteCategoryRequest.FromString,
+                    response_serializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.DeleteCategoryResponse.SerializeToString,
+            ),
+            'GetPushKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPushKey,
+                    request_deserializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.GetPushKeyRequest.FromString,
+                    response_serializer=vibework_dot_notifications_dot_v1_dot_preference__service__pb2.GetPushKeyResponse.SerializeToString,
             ),
             'RegisterPushSubscription': grpc.unary_unary_rpc_method_handler(
                     servicer.RegisterPushSubscription,
@@ -152,10 +273,11 @@ def add_PreferenceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PreferenceService(object):
-    """Keeps what users want to be sent, when, and to which browsers.
+    """Keeps what users want to be sent, when, and where push messages reach them.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL).
     """
 
     @staticmethod
@@ -202,6 +324,168 @@ class PreferenceService(object):
             '/vibework.notifications.v1.PreferenceService/UpdatePreferences',
             vibework_dot_notifications_dot_v1_dot_preference__service__pb2.UpdatePreferencesRequest.SerializeToString,
             vibework_dot_notifications_dot_v1_dot_preference__service__pb2.UpdatePreferencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPreference(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vibework.notifications.v1.PreferenceService/SetPreference',
+            vibework_dot_notifications_dot_v1_dot_preference__service__pb2.SetPreferenceRequest.SerializeToString,
+            vibework_dot_notifications_dot_v1_dot_preference__service__pb2.SetPreferenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unsubscribe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vibework.notifications.v1.PreferenceService/Unsubscribe',
+            vibework_dot_notifications_dot_v1_dot_preference__service__pb2.UnsubscribeRequest.SerializeToString,
+            vibework_dot_notifications_dot_v1_dot_preference__service__pb2.UnsubscribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutCategory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vibework.notifications.v1.PreferenceService/PutCategory',
+            vibework_dot_notifications_dot_v1_dot_preference__service__pb2.PutCategoryRequest.SerializeToString,
+            vibework_dot_notifications_dot_v1_dot_preference__service__pb2.PutCategoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCategories(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vibework.notifications.v1.PreferenceService/ListCategories',
+            vibework_dot_notifications_dot_v1_dot_preference__service__pb2.ListCategoriesRequest.SerializeToString,
+            vibework_dot_notifications_dot_v1_dot_preference__service__pb2.ListCategoriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteCategory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vibework.notifications.v1.PreferenceService/DeleteCategory',
+            vibework_dot_notifications_dot_v1_dot_preference__service__pb2.DeleteCategoryRequest.SerializeToString,
+            vibework_dot_notifications_dot_v1_dot_preference__service__pb2.DeleteCategoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPushKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vibework.notifications.v1.PreferenceService/GetPushKey',
+            vibework_dot_notifications_dot_v1_dot_preference__service__pb2.GetPushKeyRequest.SerializeToString,
+            vibework_dot_notifications_dot_v1_dot_preference__service__pb2.GetPushKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,10 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PreferenceServiceStub:
-    """Keeps what users want to be sent, when, and to which browsers.
+    """Keeps what users want to be sent, when, and where push messages reach them.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL).
     """
 
     @_typing.overload
@@ -38,65 +39,137 @@ class PreferenceServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PreferenceServiceAsyncStub: ...
     GetPreferences: _grpc.UnaryUnaryMultiCallable[_preference_service_pb2.GetPreferencesRequest, _preference_service_pb2.GetPreferencesResponse]
-    """Reads a user's preferences; a user who never set any has the defaults: everything on, no quiet hours."""
+    """Reads a user's preferences; a user who never set any has the defaults: no entries, no quiet hours."""
     UpdatePreferences: _grpc.UnaryUnaryMultiCallable[_preference_service_pb2.UpdatePreferencesRequest, _preference_service_pb2.UpdatePreferencesResponse]
     """Changes the preferences named by `update_mask` (AIP-134).
 
-    ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT (FIELD_MASK_INVALID).
+    NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT
+    (FIELD_MASK_INVALID); FAILED_PRECONDITION (CATEGORY_MANDATORY).
+    """
+    SetPreference: _grpc.UnaryUnaryMultiCallable[_preference_service_pb2.SetPreferenceRequest, _preference_service_pb2.SetPreferenceResponse]
+    """Sets or removes the entry for one channel and category, and leaves the others as they are.
+
+    NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); FAILED_PRECONDITION (CATEGORY_MANDATORY,
+    PREFERENCES_FULL).
+    """
+    Unsubscribe: _grpc.UnaryUnaryMultiCallable[_preference_service_pb2.UnsubscribeRequest, _preference_service_pb2.UnsubscribeResponse]
+    """Does what the unsubscribe link of a mail says (RFC 8058): switches its category off by email, and the channel as a
+    whole where the mail had none. Needs no sign-in, and holds for good, whatever keys were rotated since. Every token is
+    answered alike, also one that was never issued.
+    """
+    PutCategory: _grpc.UnaryUnaryMultiCallable[_preference_service_pb2.PutCategoryRequest, _preference_service_pb2.PutCategoryResponse]
+    """Registers a category, or changes one; one that was deleted is there again.
+
+    ABORTED (ETAG_MISMATCH).
+    """
+    ListCategories: _grpc.UnaryUnaryMultiCallable[_preference_service_pb2.ListCategoriesRequest, _preference_service_pb2.ListCategoriesResponse]
+    """Lists the categories by name, a page at a time (AIP-158).
+
+    INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
+    """
+    DeleteCategory: _grpc.UnaryUnaryMultiCallable[_preference_service_pb2.DeleteCategoryRequest, _preference_service_pb2.DeleteCategoryResponse]
+    """Deletes a category from the list. Its rules hold for what still names it.
+
+    NOT_FOUND (CATEGORY_NOT_FOUND) unless `allow_missing`; ABORTED (ETAG_MISMATCH).
+    """
+    GetPushKey: _grpc.UnaryUnaryMultiCallable[_preference_service_pb2.GetPushKeyRequest, _preference_service_pb2.GetPushKeyResponse]
+    """Tells the key that browsers subscribe with (VAPID, RFC 8292).
+
+    FAILED_PRECONDITION (CHANNEL_NOT_CONFIGURED).
     """
     RegisterPushSubscription: _grpc.UnaryUnaryMultiCallable[_preference_service_pb2.RegisterPushSubscriptionRequest, _preference_service_pb2.RegisterPushSubscriptionResponse]
-    """Registers a browser for Web Push (RFC 8030), or renews it: the endpoint is its identity. Idempotent.
+    """Registers a place that receives a user's push messages, or renews it: of a browser the endpoint is the identity, and
+    one that another user had registered is this user's from then on. A user has at most 50; one more takes the place of
+    the one that was used longest ago.
 
-    NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED).
+    NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (PUSH_KEY_UNKNOWN,
+    REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (CHANNEL_NOT_CONFIGURED).
     """
     ListPushSubscriptions: _grpc.UnaryUnaryMultiCallable[_preference_service_pb2.ListPushSubscriptionsRequest, _preference_service_pb2.ListPushSubscriptionsResponse]
-    """Lists a user's registered browsers, newest first, a page at a time (AIP-158).
+    """Lists a user's push subscriptions, newest first, a page at a time (AIP-158). Never shows their keys.
 
     INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
     """
     DeletePushSubscription: _grpc.UnaryUnaryMultiCallable[_preference_service_pb2.DeletePushSubscriptionRequest, _preference_service_pb2.DeletePushSubscriptionResponse]
-    """Forgets a registered browser.
+    """Forgets a push subscription.
 
-    NOT_FOUND (PUSH_SUBSCRIPTION_NOT_FOUND).
+    NOT_FOUND (PUSH_SUBSCRIPTION_NOT_FOUND) unless `allow_missing`.
     """
 
 @_typing.type_check_only
 class PreferenceServiceAsyncStub(PreferenceServiceStub):
-    """Keeps what users want to be sent, when, and to which browsers.
+    """Keeps what users want to be sent, when, and where push messages reach them.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetPreferences: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.GetPreferencesRequest, _preference_service_pb2.GetPreferencesResponse]  # type: ignore[assignment]
-    """Reads a user's preferences; a user who never set any has the defaults: everything on, no quiet hours."""
+    """Reads a user's preferences; a user who never set any has the defaults: no entries, no quiet hours."""
     UpdatePreferences: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.UpdatePreferencesRequest, _preference_service_pb2.UpdatePreferencesResponse]  # type: ignore[assignment]
     """Changes the preferences named by `update_mask` (AIP-134).
 
-    ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT (FIELD_MASK_INVALID).
+    NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT
+    (FIELD_MASK_INVALID); FAILED_PRECONDITION (CATEGORY_MANDATORY).
+    """
+    SetPreference: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.SetPreferenceRequest, _preference_service_pb2.SetPreferenceResponse]  # type: ignore[assignment]
+    """Sets or removes the entry for one channel and category, and leaves the others as they are.
+
+    NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); FAILED_PRECONDITION (CATEGORY_MANDATORY,
+    PREFERENCES_FULL).
+    """
+    Unsubscribe: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.UnsubscribeRequest, _preference_service_pb2.UnsubscribeResponse]  # type: ignore[assignment]
+    """Does what the unsubscribe link of a mail says (RFC 8058): switches its category off by email, and the channel as a
+    whole where the mail had none. Needs no sign-in, and holds for good, whatever keys were rotated since. Every token is
+    answered alike, also one that was never issued.
+    """
+    PutCategory: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.PutCategoryRequest, _preference_service_pb2.PutCategoryResponse]  # type: ignore[assignment]
+    """Registers a category, or changes one; one that was deleted is there again.
+
+    ABORTED (ETAG_MISMATCH).
+    """
+    ListCategories: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.ListCategoriesRequest, _preference_service_pb2.ListCategoriesResponse]  # type: ignore[assignment]
+    """Lists the categories by name, a page at a time (AIP-158).
+
+    INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
+    """
+    DeleteCategory: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.DeleteCategoryRequest, _preference_service_pb2.DeleteCategoryResponse]  # type: ignore[assignment]
+    """Deletes a category from the list. Its rules hold for what still names it.
+
+    NOT_FOUND (CATEGORY_NOT_FOUND) unless `allow_missing`; ABORTED (ETAG_MISMATCH).
+    """
+    GetPushKey: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.GetPushKeyRequest, _preference_service_pb2.GetPushKeyResponse]  # type: ignore[assignment]
+    """Tells the key that browsers subscribe with (VAPID, RFC 8292).
+
+    FAILED_PRECONDITION (CHANNEL_NOT_CONFIGURED).
     """
     RegisterPushSubscription: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.RegisterPushSubscriptionRequest, _preference_service_pb2.RegisterPushSubscriptionResponse]  # type: ignore[assignment]
-    """Registers a browser for Web Push (RFC 8030), or renews it: the endpoint is its identity. Idempotent.
+    """Registers a place that receives a user's push messages, or renews it: of a browser the endpoint is the identity, and
+    one that another user had registered is this user's from then on. A user has at most 50; one more takes the place of
+    the one that was used longest ago.
 
-    NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED).
+    NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (PUSH_KEY_UNKNOWN,
+    REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (CHANNEL_NOT_CONFIGURED).
     """
     ListPushSubscriptions: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.ListPushSubscriptionsRequest, _preference_service_pb2.ListPushSubscriptionsResponse]  # type: ignore[assignment]
-    """Lists a user's registered browsers, newest first, a page at a time (AIP-158).
+    """Lists a user's push subscriptions, newest first, a page at a time (AIP-158). Never shows their keys.
 
     INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
     """
     DeletePushSubscription: _aio.UnaryUnaryMultiCallable[_preference_service_pb2.DeletePushSubscriptionRequest, _preference_service_pb2.DeletePushSubscriptionResponse]  # type: ignore[assignment]
-    """Forgets a registered browser.
+    """Forgets a push subscription.
 
-    NOT_FOUND (PUSH_SUBSCRIPTION_NOT_FOUND).
+    NOT_FOUND (PUSH_SUBSCRIPTION_NOT_FOUND) unless `allow_missing`.
     """
 
 class PreferenceServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Keeps what users want to be sent, when, and to which browsers.
+    """Keeps what users want to be sent, when, and where push messages reach them.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL).
     """
 
     @_abc_1.abstractmethod
@@ -105,7 +178,7 @@ class PreferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _preference_service_pb2.GetPreferencesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_preference_service_pb2.GetPreferencesResponse, _abc.Awaitable[_preference_service_pb2.GetPreferencesResponse]]:
-        """Reads a user's preferences; a user who never set any has the defaults: everything on, no quiet hours."""
+        """Reads a user's preferences; a user who never set any has the defaults: no entries, no quiet hours."""
 
     @_abc_1.abstractmethod
     def UpdatePreferences(
@@ -115,7 +188,75 @@ class PreferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_preference_service_pb2.UpdatePreferencesResponse, _abc.Awaitable[_preference_service_pb2.UpdatePreferencesResponse]]:
         """Changes the preferences named by `update_mask` (AIP-134).
 
-        ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT (FIELD_MASK_INVALID).
+        NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT
+        (FIELD_MASK_INVALID); FAILED_PRECONDITION (CATEGORY_MANDATORY).
+        """
+
+    @_abc_1.abstractmethod
+    def SetPreference(
+        self,
+        request: _preference_service_pb2.SetPreferenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_preference_service_pb2.SetPreferenceResponse, _abc.Awaitable[_preference_service_pb2.SetPreferenceResponse]]:
+        """Sets or removes the entry for one channel and category, and leaves the others as they are.
+
+        NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); FAILED_PRECONDITION (CATEGORY_MANDATORY,
+        PREFERENCES_FULL).
+        """
+
+    @_abc_1.abstractmethod
+    def Unsubscribe(
+        self,
+        request: _preference_service_pb2.UnsubscribeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_preference_service_pb2.UnsubscribeResponse, _abc.Awaitable[_preference_service_pb2.UnsubscribeResponse]]:
+        """Does what the unsubscribe link of a mail says (RFC 8058): switches its category off by email, and the channel as a
+        whole where the mail had none. Needs no sign-in, and holds for good, whatever keys were rotated since. Every token is
+        answered alike, also one that was never issued.
+        """
+
+    @_abc_1.abstractmethod
+    def PutCategory(
+        self,
+        request: _preference_service_pb2.PutCategoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_preference_service_pb2.PutCategoryResponse, _abc.Awaitable[_preference_service_pb2.PutCategoryResponse]]:
+        """Registers a category, or changes one; one that was deleted is there again.
+
+        ABORTED (ETAG_MISMATCH).
+        """
+
+    @_abc_1.abstractmethod
+    def ListCategories(
+        self,
+        request: _preference_service_pb2.ListCategoriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_preference_service_pb2.ListCategoriesResponse, _abc.Awaitable[_preference_service_pb2.ListCategoriesResponse]]:
+        """Lists the categories by name, a page at a time (AIP-158).
+
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteCategory(
+        self,
+        request: _preference_service_pb2.DeleteCategoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_preference_service_pb2.DeleteCategoryResponse, _abc.Awaitable[_preference_service_pb2.DeleteCategoryResponse]]:
+        """Deletes a category from the list. Its rules hold for what still names it.
+
+        NOT_FOUND (CATEGORY_NOT_FOUND) unless `allow_missing`; ABORTED (ETAG_MISMATCH).
+        """
+
+    @_abc_1.abstractmethod
+    def GetPushKey(
+        self,
+        request: _preference_service_pb2.GetPushKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_preference_service_pb2.GetPushKeyResponse, _abc.Awaitable[_preference_service_pb2.GetPushKeyResponse]]:
+        """Tells the key that browsers subscribe with (VAPID, RFC 8292).
+
+        FAILED_PRECONDITION (CHANNEL_NOT_CONFIGURED).
         """
 
     @_abc_1.abstractmethod
@@ -124,9 +265,12 @@ class PreferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _preference_service_pb2.RegisterPushSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_preference_service_pb2.RegisterPushSubscriptionResponse, _abc.Awaitable[_preference_service_pb2.RegisterPushSubscriptionResponse]]:
-        """Registers a browser for Web Push (RFC 8030), or renews it: the endpoint is its identity. Idempotent.
+        """Registers a place that receives a user's push messages, or renews it: of a browser the endpoint is the identity, and
+        one that another user had registered is this user's from then on. A user has at most 50; one more takes the place of
+        the one that was used longest ago.
 
-        NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED).
+        NOT_FOUND (RECIPIENT_NOT_FOUND); UNAVAILABLE (USERS_SERVICE_UNAVAILABLE); INVALID_ARGUMENT (PUSH_KEY_UNKNOWN,
+        REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (CHANNEL_NOT_CONFIGURED).
         """
 
     @_abc_1.abstractmethod
@@ -135,7 +279,7 @@ class PreferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _preference_service_pb2.ListPushSubscriptionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_preference_service_pb2.ListPushSubscriptionsResponse, _abc.Awaitable[_preference_service_pb2.ListPushSubscriptionsResponse]]:
-        """Lists a user's registered browsers, newest first, a page at a time (AIP-158).
+        """Lists a user's push subscriptions, newest first, a page at a time (AIP-158). Never shows their keys.
 
         INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
         """
@@ -146,9 +290,9 @@ class PreferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _preference_service_pb2.DeletePushSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_preference_service_pb2.DeletePushSubscriptionResponse, _abc.Awaitable[_preference_service_pb2.DeletePushSubscriptionResponse]]:
-        """Forgets a registered browser.
+        """Forgets a push subscription.
 
-        NOT_FOUND (PUSH_SUBSCRIPTION_NOT_FOUND).
+        NOT_FOUND (PUSH_SUBSCRIPTION_NOT_FOUND) unless `allow_missing`.
         """
 
 def add_PreferenceServiceServicer_to_server(servicer: PreferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

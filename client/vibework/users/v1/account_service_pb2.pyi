@@ -230,6 +230,7 @@ class SignInWithAccountRequest(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
     DO_NOT_REMEMBER_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     email: _builtins.str
     """Address as the provider tells it. Looked at only where the account is not linked yet: then it must be an address of
     at most 254 characters. At most 1 MiB, as `name` and `image`.
@@ -242,6 +243,10 @@ class SignInWithAccountRequest(_message.Message):
     """URL of a picture for a user who is created; left out where it is none, or has more than 255 characters."""
     do_not_remember: _builtins.bool
     """The session ends after 1 day and is not extended."""
+    request_id: _builtins.str
+    """UUID that makes the call idempotent for 24 hours (AIP-155): a repeat returns the first answer, token included. Where
+    the end user calls from (`client`) may differ.
+    """
     @_builtins.property
     def account(self) -> Global___ProviderAccount:
         """With what to sign in."""
@@ -260,10 +265,11 @@ class SignInWithAccountRequest(_message.Message):
         image: _builtins.str = ...,
         client: _user_pb2.ClientContext | None = ...,
         do_not_remember: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "client", b"client"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "client", b"client", "do_not_remember", b"do_not_remember", "email", b"email", "email_verified", b"email_verified", "image", b"image", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "client", b"client", "do_not_remember", b"do_not_remember", "email", b"email", "email_verified", b"email_verified", "image", b"image", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,9 +29,12 @@ class AccountServiceStub(object):
     """Keeps the ways in which a user signs in: a password and accounts at providers (OAuth, OpenID Connect).
 
     The caller talks to the provider and verifies what it says; this service decides whose account it is and keeps the
-    tokens, encrypted. Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED,
-    RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists
-    leave out what cannot be read.
+    tokens, encrypted.
+
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave out what cannot be read.
     """
 
     def __init__(self, channel):
@@ -86,9 +89,12 @@ class AccountServiceServicer(object):
     """Keeps the ways in which a user signs in: a password and accounts at providers (OAuth, OpenID Connect).
 
     The caller talks to the provider and verifies what it says; this service decides whose account it is and keeps the
-    tokens, encrypted. Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED,
-    RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists
-    leave out what cannot be read.
+    tokens, encrypted.
+
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave out what cannot be read.
     """
 
     def LinkAccount(self, request, context):
@@ -105,8 +111,10 @@ class AccountServiceServicer(object):
         """Signs in with a provider account and creates a session. An account that is not linked yet is linked to the user
         with its email if the provider verified that email and so did this system; if no user has it, one is created.
         Whoever has a linked account is signed in whatever the provider says of the profile.
+        Idempotent by `request_id`.
 
-        FAILED_PRECONDITION (LINKING_NOT_ALLOWED); RESOURCE_EXHAUSTED (RATE_LIMITED).
+        FAILED_PRECONDITION (LINKING_NOT_ALLOWED, USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED); INVALID_ARGUMENT
+        (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -152,7 +160,8 @@ class AccountServiceServicer(object):
         """Gives a password to a user who has none.
 
         NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (PASSWORD_ALREADY_SET); INVALID_ARGUMENT
-        (PASSWORD_HASH_UNSUPPORTED); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY).
+        (PASSWORD_HASH_UNSUPPORTED, PASSWORD_COMPROMISED); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY); UNAVAILABLE
+        (PASSWORD_HASHING_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,7 +171,8 @@ class AccountServiceServicer(object):
         """Changes the password of a user who knows the current one; the user's other sessions end.
 
         NOT_FOUND (USER_NOT_FOUND); UNAUTHENTICATED (CREDENTIALS_INVALID, SESSION_INVALID); FAILED_PRECONDITION
-        (PASSWORD_NOT_SET); RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY).
+        (PASSWORD_NOT_SET); INVALID_ARGUMENT (PASSWORD_COMPROMISED); RESOURCE_EXHAUSTED (RATE_LIMITED,
+        PASSWORD_HASHING_BUSY); UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -223,9 +233,12 @@ class AccountService(object):
     """Keeps the ways in which a user signs in: a password and accounts at providers (OAuth, OpenID Connect).
 
     The caller talks to the provider and verifies what it says; this service decides whose account it is and keeps the
-    tokens, encrypted. Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED,
-    RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists
-    leave out what cannot be read.
+    tokens, encrypted.
+
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave out what cannot be read.
     """
 
     @staticmethod

@@ -30,9 +30,12 @@ class AccountServiceStub:
     """Keeps the ways in which a user signs in: a password and accounts at providers (OAuth, OpenID Connect).
 
     The caller talks to the provider and verifies what it says; this service decides whose account it is and keeps the
-    tokens, encrypted. Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED,
-    RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists
-    leave out what cannot be read.
+    tokens, encrypted.
+
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave out what cannot be read.
     """
 
     @_typing.overload
@@ -49,8 +52,10 @@ class AccountServiceStub:
     """Signs in with a provider account and creates a session. An account that is not linked yet is linked to the user
     with its email if the provider verified that email and so did this system; if no user has it, one is created.
     Whoever has a linked account is signed in whatever the provider says of the profile.
+    Idempotent by `request_id`.
 
-    FAILED_PRECONDITION (LINKING_NOT_ALLOWED); RESOURCE_EXHAUSTED (RATE_LIMITED).
+    FAILED_PRECONDITION (LINKING_NOT_ALLOWED, USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED); INVALID_ARGUMENT
+    (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
     """
     UnlinkAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.UnlinkAccountRequest, _account_service_pb2.UnlinkAccountResponse]
     """Unlinks an account, the password included, unless it is the last way to sign in.
@@ -76,13 +81,15 @@ class AccountServiceStub:
     """Gives a password to a user who has none.
 
     NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (PASSWORD_ALREADY_SET); INVALID_ARGUMENT
-    (PASSWORD_HASH_UNSUPPORTED); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY).
+    (PASSWORD_HASH_UNSUPPORTED, PASSWORD_COMPROMISED); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY); UNAVAILABLE
+    (PASSWORD_HASHING_UNAVAILABLE).
     """
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ChangePasswordRequest, _account_service_pb2.ChangePasswordResponse]
     """Changes the password of a user who knows the current one; the user's other sessions end.
 
     NOT_FOUND (USER_NOT_FOUND); UNAUTHENTICATED (CREDENTIALS_INVALID, SESSION_INVALID); FAILED_PRECONDITION
-    (PASSWORD_NOT_SET); RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY).
+    (PASSWORD_NOT_SET); INVALID_ARGUMENT (PASSWORD_COMPROMISED); RESOURCE_EXHAUSTED (RATE_LIMITED,
+    PASSWORD_HASHING_BUSY); UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE).
     """
 
 @_typing.type_check_only
@@ -90,9 +97,12 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """Keeps the ways in which a user signs in: a password and accounts at providers (OAuth, OpenID Connect).
 
     The caller talks to the provider and verifies what it says; this service decides whose account it is and keeps the
-    tokens, encrypted. Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED,
-    RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists
-    leave out what cannot be read.
+    tokens, encrypted.
+
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave out what cannot be read.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -106,8 +116,10 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """Signs in with a provider account and creates a session. An account that is not linked yet is linked to the user
     with its email if the provider verified that email and so did this system; if no user has it, one is created.
     Whoever has a linked account is signed in whatever the provider says of the profile.
+    Idempotent by `request_id`.
 
-    FAILED_PRECONDITION (LINKING_NOT_ALLOWED); RESOURCE_EXHAUSTED (RATE_LIMITED).
+    FAILED_PRECONDITION (LINKING_NOT_ALLOWED, USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED); INVALID_ARGUMENT
+    (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
     """
     UnlinkAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.UnlinkAccountRequest, _account_service_pb2.UnlinkAccountResponse]  # type: ignore[assignment]
     """Unlinks an account, the password included, unless it is the last way to sign in.
@@ -133,22 +145,27 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """Gives a password to a user who has none.
 
     NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (PASSWORD_ALREADY_SET); INVALID_ARGUMENT
-    (PASSWORD_HASH_UNSUPPORTED); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY).
+    (PASSWORD_HASH_UNSUPPORTED, PASSWORD_COMPROMISED); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY); UNAVAILABLE
+    (PASSWORD_HASHING_UNAVAILABLE).
     """
     ChangePassword: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ChangePasswordRequest, _account_service_pb2.ChangePasswordResponse]  # type: ignore[assignment]
     """Changes the password of a user who knows the current one; the user's other sessions end.
 
     NOT_FOUND (USER_NOT_FOUND); UNAUTHENTICATED (CREDENTIALS_INVALID, SESSION_INVALID); FAILED_PRECONDITION
-    (PASSWORD_NOT_SET); RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY).
+    (PASSWORD_NOT_SET); INVALID_ARGUMENT (PASSWORD_COMPROMISED); RESOURCE_EXHAUSTED (RATE_LIMITED,
+    PASSWORD_HASHING_BUSY); UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE).
     """
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps the ways in which a user signs in: a password and accounts at providers (OAuth, OpenID Connect).
 
     The caller talks to the provider and verifies what it says; this service decides whose account it is and keeps the
-    tokens, encrypted. Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED,
-    RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists
-    leave out what cannot be read.
+    tokens, encrypted.
+
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave out what cannot be read.
     """
 
     @_abc_1.abstractmethod
@@ -172,8 +189,10 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         """Signs in with a provider account and creates a session. An account that is not linked yet is linked to the user
         with its email if the provider verified that email and so did this system; if no user has it, one is created.
         Whoever has a linked account is signed in whatever the provider says of the profile.
+        Idempotent by `request_id`.
 
-        FAILED_PRECONDITION (LINKING_NOT_ALLOWED); RESOURCE_EXHAUSTED (RATE_LIMITED).
+        FAILED_PRECONDITION (LINKING_NOT_ALLOWED, USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED); INVALID_ARGUMENT
+        (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
         """
 
     @_abc_1.abstractmethod
@@ -229,7 +248,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         """Gives a password to a user who has none.
 
         NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (PASSWORD_ALREADY_SET); INVALID_ARGUMENT
-        (PASSWORD_HASH_UNSUPPORTED); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY).
+        (PASSWORD_HASH_UNSUPPORTED, PASSWORD_COMPROMISED); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY); UNAVAILABLE
+        (PASSWORD_HASHING_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod
@@ -241,7 +261,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes the password of a user who knows the current one; the user's other sessions end.
 
         NOT_FOUND (USER_NOT_FOUND); UNAUTHENTICATED (CREDENTIALS_INVALID, SESSION_INVALID); FAILED_PRECONDITION
-        (PASSWORD_NOT_SET); RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY).
+        (PASSWORD_NOT_SET); INVALID_ARGUMENT (PASSWORD_COMPROMISED); RESOURCE_EXHAUSTED (RATE_LIMITED,
+        PASSWORD_HASHING_BUSY); UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE).
         """
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from vibework.users.v1 import user_pb2 as _user_pb2
 import builtins as _builtins
 import sys
@@ -19,6 +20,82 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _AuthenticationMethod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AuthenticationMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuthenticationMethod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AUTHENTICATION_METHOD_UNSPECIFIED: _AuthenticationMethod.ValueType  # 0
+    """Not known, as of sessions from before this was kept."""
+    AUTHENTICATION_METHOD_PASSWORD: _AuthenticationMethod.ValueType  # 1
+    """By password (SignUp, SignIn)."""
+    AUTHENTICATION_METHOD_ACCOUNT: _AuthenticationMethod.ValueType  # 2
+    """By an account at a provider (SignInWithAccount)."""
+    AUTHENTICATION_METHOD_VERIFICATION: _AuthenticationMethod.ValueType  # 3
+    """By a code or a link (SignInWithVerification)."""
+    AUTHENTICATION_METHOD_CALLER: _AuthenticationMethod.ValueType  # 4
+    """By the caller itself (CreateSession)."""
+    AUTHENTICATION_METHOD_IMPORTED: _AuthenticationMethod.ValueType  # 5
+    """By another system (ImportUsers)."""
+
+class AuthenticationMethod(_AuthenticationMethod, metaclass=_AuthenticationMethodEnumTypeWrapper):
+    """How the user of a session was authenticated."""
+
+AUTHENTICATION_METHOD_UNSPECIFIED: AuthenticationMethod.ValueType  # 0
+"""Not known, as of sessions from before this was kept."""
+AUTHENTICATION_METHOD_PASSWORD: AuthenticationMethod.ValueType  # 1
+"""By password (SignUp, SignIn)."""
+AUTHENTICATION_METHOD_ACCOUNT: AuthenticationMethod.ValueType  # 2
+"""By an account at a provider (SignInWithAccount)."""
+AUTHENTICATION_METHOD_VERIFICATION: AuthenticationMethod.ValueType  # 3
+"""By a code or a link (SignInWithVerification)."""
+AUTHENTICATION_METHOD_CALLER: AuthenticationMethod.ValueType  # 4
+"""By the caller itself (CreateSession)."""
+AUTHENTICATION_METHOD_IMPORTED: AuthenticationMethod.ValueType  # 5
+"""By another system (ImportUsers)."""
+Global___AuthenticationMethod: _TypeAlias = AuthenticationMethod  # noqa: Y015
+
+class _SessionEndReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SessionEndReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SessionEndReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SESSION_END_REASON_UNSPECIFIED: _SessionEndReason.ValueType  # 0
+    """It has not, or why is not known, as of sessions from before this was kept."""
+    SESSION_END_REASON_EXPIRED: _SessionEndReason.ValueType  # 1
+    """Its time was over."""
+    SESSION_END_REASON_REVOKED: _SessionEndReason.ValueType  # 2
+    """It was revoked: by a sign-out, from another session, or by a caller."""
+    SESSION_END_REASON_STOLEN: _SessionEndReason.ValueType  # 3
+    """Its replaced token was used after its grace."""
+    SESSION_END_REASON_PASSWORD_CHANGED: _SessionEndReason.ValueType  # 4
+    """The password was changed or reset."""
+    SESSION_END_REASON_USER_DISABLED: _SessionEndReason.ValueType  # 5
+    """The user was disabled."""
+    SESSION_END_REASON_ADDRESS_PROVED: _SessionEndReason.ValueType  # 6
+    """Somebody else turned out to own the address (see EndedAccess)."""
+
+class SessionEndReason(_SessionEndReason, metaclass=_SessionEndReasonEnumTypeWrapper):
+    """Why a session has ended."""
+
+SESSION_END_REASON_UNSPECIFIED: SessionEndReason.ValueType  # 0
+"""It has not, or why is not known, as of sessions from before this was kept."""
+SESSION_END_REASON_EXPIRED: SessionEndReason.ValueType  # 1
+"""Its time was over."""
+SESSION_END_REASON_REVOKED: SessionEndReason.ValueType  # 2
+"""It was revoked: by a sign-out, from another session, or by a caller."""
+SESSION_END_REASON_STOLEN: SessionEndReason.ValueType  # 3
+"""Its replaced token was used after its grace."""
+SESSION_END_REASON_PASSWORD_CHANGED: SessionEndReason.ValueType  # 4
+"""The password was changed or reset."""
+SESSION_END_REASON_USER_DISABLED: SessionEndReason.ValueType  # 5
+"""The user was disabled."""
+SESSION_END_REASON_ADDRESS_PROVED: SessionEndReason.ValueType  # 6
+"""Somebody else turned out to own the address (see EndedAccess)."""
+Global___SessionEndReason: _TypeAlias = SessionEndReason  # noqa: Y015
 
 @_typing.final
 class Session(_message.Message):
@@ -37,6 +114,9 @@ class Session(_message.Message):
     DO_NOT_REMEMBER_FIELD_NUMBER: _builtins.int
     CURRENT_FIELD_NUMBER: _builtins.int
     FRESH_FIELD_NUMBER: _builtins.int
+    AUTHENTICATION_METHOD_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    END_REASON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """`sess_` and a UUIDv7 in base32. Not a secret and no credential."""
     user_id: _builtins.str
@@ -51,6 +131,10 @@ class Session(_message.Message):
     """Whether it is the session of the token in the request (ListSessions); false elsewhere."""
     fresh: _builtins.bool
     """Whether it was created less than 1 day ago. For callers that ask for a fresh sign-in before sensitive acts."""
+    authentication_method: Global___AuthenticationMethod.ValueType
+    """How its user was authenticated."""
+    end_reason: Global___SessionEndReason.ValueType
+    """Why it ended; unspecified while it has not."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -64,6 +148,10 @@ class Session(_message.Message):
     @_builtins.property
     def last_seen_at(self) -> _timestamp_pb2.Timestamp:
         """When it was created or last refreshed."""
+
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp:
+        """When it ended; unset while it has not."""
 
     def __init__(
         self,
@@ -79,10 +167,13 @@ class Session(_message.Message):
         do_not_remember: _builtins.bool = ...,
         current: _builtins.bool = ...,
         fresh: _builtins.bool = ...,
+        authentication_method: Global___AuthenticationMethod.ValueType = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+        end_reason: Global___SessionEndReason.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["absolute_expires_at", b"absolute_expires_at", "created_at", b"created_at", "expires_at", b"expires_at", "last_seen_at", b"last_seen_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["absolute_expires_at", b"absolute_expires_at", "created_at", b"created_at", "ended_at", b"ended_at", "expires_at", b"expires_at", "last_seen_at", b"last_seen_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absolute_expires_at", b"absolute_expires_at", "created_at", b"created_at", "current", b"current", "do_not_remember", b"do_not_remember", "expires_at", b"expires_at", "fresh", b"fresh", "id", b"id", "ip_address", b"ip_address", "last_seen_at", b"last_seen_at", "user_agent", b"user_agent", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absolute_expires_at", b"absolute_expires_at", "authentication_method", b"authentication_method", "created_at", b"created_at", "current", b"current", "do_not_remember", b"do_not_remember", "end_reason", b"end_reason", "ended_at", b"ended_at", "expires_at", b"expires_at", "fresh", b"fresh", "id", b"id", "ip_address", b"ip_address", "last_seen_at", b"last_seen_at", "user_agent", b"user_agent", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -180,12 +271,17 @@ class SignInRequest(_message.Message):
     PASSWORD_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
     DO_NOT_REMEMBER_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     email: _builtins.str
     """Address of the user; compared in its normalised form."""
     password: _builtins.str
     """The password. A length that no password can have is answered like a wrong one."""
     do_not_remember: _builtins.bool
     """The session ends after 1 day and is not extended."""
+    request_id: _builtins.str
+    """UUID that makes the call idempotent for 24 hours (AIP-155): a repeat returns the first answer, token included. Where
+    the end user calls from (`client`) may differ.
+    """
     @_builtins.property
     def client(self) -> _user_pb2.ClientContext:
         """Where the end user calls from; failed attempts are counted per account and per address."""
@@ -197,10 +293,11 @@ class SignInRequest(_message.Message):
         password: _builtins.str = ...,
         client: _user_pb2.ClientContext | None = ...,
         do_not_remember: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "do_not_remember", b"do_not_remember", "email", b"email", "password", b"password"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "do_not_remember", b"do_not_remember", "email", b"email", "password", b"password", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -438,6 +535,7 @@ class ListSessionsRequest(_message.Message):
     CURRENT_SESSION_TOKEN_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    INCLUDE_ENDED_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Whose sessions."""
     current_session_token: _builtins.str
@@ -446,6 +544,8 @@ class ListSessionsRequest(_message.Message):
     """Rows on a page. 0: 20. Above 100: 100. Negative: INVALID_ARGUMENT."""
     page_token: _builtins.str
     """`next_page_token` of the page before."""
+    include_ended: _builtins.bool
+    """Also list sessions that have ended."""
     def __init__(
         self,
         *,
@@ -453,10 +553,11 @@ class ListSessionsRequest(_message.Message):
         current_session_token: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        include_ended: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_session_token", b"current_session_token", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_session_token", b"current_session_token", "include_ended", b"include_ended", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

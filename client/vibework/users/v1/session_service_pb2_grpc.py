@@ -31,8 +31,10 @@ class SessionServiceStub(object):
     A session lives 7 days, extended by RefreshSession, and 30 days at the very most; with `do_not_remember` 1 day,
     not extended. Tokens are 256 random bits, told once; only their SHA-256 is stored.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists leave out what cannot be read.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave out what cannot be read.
     """
 
     def __init__(self, channel):
@@ -94,24 +96,30 @@ class SessionServiceServicer(object):
     A session lives 7 days, extended by RefreshSession, and 30 days at the very most; with `do_not_remember` 1 day,
     not extended. Tokens are 256 random bits, told once; only their SHA-256 is stored.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists leave out what cannot be read.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave out what cannot be read.
     """
 
     def SignUp(self, request, context):
         """Creates a user with a password account and a first session, in one transaction. Idempotent by `request_id`.
 
-        ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT);
-        RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY).
+        ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED, PASSWORD_COMPROMISED); ABORTED
+        (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY); UNAVAILABLE
+        (PASSWORD_HASHING_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SignIn(self, request, context):
-        """Checks email and password and creates a session. An unknown email and a wrong password are answered alike.
+        """Checks email and password and creates a session. An unknown email and a wrong password are answered alike. That a
+        user is disabled is told after the right password alone. Idempotent by `request_id`.
 
-        UNAUTHENTICATED (CREDENTIALS_INVALID); RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY).
+        UNAUTHENTICATED (CREDENTIALS_INVALID); FAILED_PRECONDITION (USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED,
+        PASSWORD_HASHING_BUSY); UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
+        (REQUEST_IN_FLIGHT).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,7 +128,8 @@ class SessionServiceServicer(object):
     def CreateSession(self, request, context):
         """Creates a session for a user whom the caller has authenticated by itself. Idempotent by `request_id`.
 
-        NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
+        NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (USER_DISABLED); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
+        (REQUEST_IN_FLIGHT).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,7 +157,8 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListSessions(self, request, context):
-        """Lists a user's sessions that are neither revoked nor expired, newest first, a page at a time (AIP-158).
+        """Lists a user's sessions that are neither revoked nor expired, newest first, a page at a time (AIP-158). With
+        `include_ended` also the others, until they are purged.
 
         INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
         """
@@ -247,8 +257,10 @@ class SessionService(object):
     A session lives 7 days, extended by RefreshSession, and 30 days at the very most; with `do_not_remember` 1 day,
     not extended. Tokens are 256 random bits, told once; only their SHA-256 is stored.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists leave out what cannot be read.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave out what cannot be read.
     """
 
     @staticmethod

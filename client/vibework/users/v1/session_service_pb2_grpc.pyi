@@ -32,8 +32,10 @@ class SessionServiceStub:
     A session lives 7 days, extended by RefreshSession, and 30 days at the very most; with `do_not_remember` 1 day,
     not extended. Tokens are 256 random bits, told once; only their SHA-256 is stored.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists leave out what cannot be read.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave out what cannot be read.
     """
 
     @_typing.overload
@@ -43,18 +45,23 @@ class SessionServiceStub:
     SignUp: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.SignUpRequest, _session_service_pb2.SignUpResponse]
     """Creates a user with a password account and a first session, in one transaction. Idempotent by `request_id`.
 
-    ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT);
-    RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY).
+    ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED, PASSWORD_COMPROMISED); ABORTED
+    (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY); UNAVAILABLE
+    (PASSWORD_HASHING_UNAVAILABLE).
     """
     SignIn: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.SignInRequest, _session_service_pb2.SignInResponse]
-    """Checks email and password and creates a session. An unknown email and a wrong password are answered alike.
+    """Checks email and password and creates a session. An unknown email and a wrong password are answered alike. That a
+    user is disabled is told after the right password alone. Idempotent by `request_id`.
 
-    UNAUTHENTICATED (CREDENTIALS_INVALID); RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY).
+    UNAUTHENTICATED (CREDENTIALS_INVALID); FAILED_PRECONDITION (USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED,
+    PASSWORD_HASHING_BUSY); UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
+    (REQUEST_IN_FLIGHT).
     """
     CreateSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.CreateSessionRequest, _session_service_pb2.CreateSessionResponse]
     """Creates a session for a user whom the caller has authenticated by itself. Idempotent by `request_id`.
 
-    NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
+    NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (USER_DISABLED); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
+    (REQUEST_IN_FLIGHT).
     """
     ValidateSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ValidateSessionRequest, _session_service_pb2.ValidateSessionResponse]
     """Tells whose a token is. Read-only: it never extends the session; call RefreshSession when `refresh_due`. (The one
@@ -70,7 +77,8 @@ class SessionServiceStub:
     UNAUTHENTICATED (SESSION_INVALID); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
     """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ListSessionsRequest, _session_service_pb2.ListSessionsResponse]
-    """Lists a user's sessions that are neither revoked nor expired, newest first, a page at a time (AIP-158).
+    """Lists a user's sessions that are neither revoked nor expired, newest first, a page at a time (AIP-158). With
+    `include_ended` also the others, until they are purged.
 
     INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
     """
@@ -99,26 +107,33 @@ class SessionServiceAsyncStub(SessionServiceStub):
     A session lives 7 days, extended by RefreshSession, and 30 days at the very most; with `do_not_remember` 1 day,
     not extended. Tokens are 256 random bits, told once; only their SHA-256 is stored.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists leave out what cannot be read.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave out what cannot be read.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SignUp: _aio.UnaryUnaryMultiCallable[_session_service_pb2.SignUpRequest, _session_service_pb2.SignUpResponse]  # type: ignore[assignment]
     """Creates a user with a password account and a first session, in one transaction. Idempotent by `request_id`.
 
-    ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT);
-    RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY).
+    ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED, PASSWORD_COMPROMISED); ABORTED
+    (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY); UNAVAILABLE
+    (PASSWORD_HASHING_UNAVAILABLE).
     """
     SignIn: _aio.UnaryUnaryMultiCallable[_session_service_pb2.SignInRequest, _session_service_pb2.SignInResponse]  # type: ignore[assignment]
-    """Checks email and password and creates a session. An unknown email and a wrong password are answered alike.
+    """Checks email and password and creates a session. An unknown email and a wrong password are answered alike. That a
+    user is disabled is told after the right password alone. Idempotent by `request_id`.
 
-    UNAUTHENTICATED (CREDENTIALS_INVALID); RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY).
+    UNAUTHENTICATED (CREDENTIALS_INVALID); FAILED_PRECONDITION (USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED,
+    PASSWORD_HASHING_BUSY); UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
+    (REQUEST_IN_FLIGHT).
     """
     CreateSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.CreateSessionRequest, _session_service_pb2.CreateSessionResponse]  # type: ignore[assignment]
     """Creates a session for a user whom the caller has authenticated by itself. Idempotent by `request_id`.
 
-    NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
+    NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (USER_DISABLED); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
+    (REQUEST_IN_FLIGHT).
     """
     ValidateSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ValidateSessionRequest, _session_service_pb2.ValidateSessionResponse]  # type: ignore[assignment]
     """Tells whose a token is. Read-only: it never extends the session; call RefreshSession when `refresh_due`. (The one
@@ -134,7 +149,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     UNAUTHENTICATED (SESSION_INVALID); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ListSessionsRequest, _session_service_pb2.ListSessionsResponse]  # type: ignore[assignment]
-    """Lists a user's sessions that are neither revoked nor expired, newest first, a page at a time (AIP-158).
+    """Lists a user's sessions that are neither revoked nor expired, newest first, a page at a time (AIP-158). With
+    `include_ended` also the others, until they are purged.
 
     INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
     """
@@ -162,8 +178,10 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     A session lives 7 days, extended by RefreshSession, and 30 days at the very most; with `do_not_remember` 1 day,
     not extended. Tokens are 256 random bits, told once; only their SHA-256 is stored.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL. Lists leave out what cannot be read.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave out what cannot be read.
     """
 
     @_abc_1.abstractmethod
@@ -174,8 +192,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_session_service_pb2.SignUpResponse, _abc.Awaitable[_session_service_pb2.SignUpResponse]]:
         """Creates a user with a password account and a first session, in one transaction. Idempotent by `request_id`.
 
-        ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT);
-        RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY).
+        ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED, PASSWORD_COMPROMISED); ABORTED
+        (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY); UNAVAILABLE
+        (PASSWORD_HASHING_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod
@@ -184,9 +203,12 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.SignInRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.SignInResponse, _abc.Awaitable[_session_service_pb2.SignInResponse]]:
-        """Checks email and password and creates a session. An unknown email and a wrong password are answered alike.
+        """Checks email and password and creates a session. An unknown email and a wrong password are answered alike. That a
+        user is disabled is told after the right password alone. Idempotent by `request_id`.
 
-        UNAUTHENTICATED (CREDENTIALS_INVALID); RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY).
+        UNAUTHENTICATED (CREDENTIALS_INVALID); FAILED_PRECONDITION (USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED,
+        PASSWORD_HASHING_BUSY); UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
+        (REQUEST_IN_FLIGHT).
         """
 
     @_abc_1.abstractmethod
@@ -197,7 +219,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_session_service_pb2.CreateSessionResponse, _abc.Awaitable[_session_service_pb2.CreateSessionResponse]]:
         """Creates a session for a user whom the caller has authenticated by itself. Idempotent by `request_id`.
 
-        NOT_FOUND (USER_NOT_FOUND); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
+        NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (USER_DISABLED); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
+        (REQUEST_IN_FLIGHT).
         """
 
     @_abc_1.abstractmethod
@@ -231,7 +254,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.ListSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.ListSessionsResponse, _abc.Awaitable[_session_service_pb2.ListSessionsResponse]]:
-        """Lists a user's sessions that are neither revoked nor expired, newest first, a page at a time (AIP-158).
+        """Lists a user's sessions that are neither revoked nor expired, newest first, a page at a time (AIP-158). With
+        `include_ended` also the others, until they are purged.
 
         INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
         """

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cvibework/users/v1/user.proto\x12\x11vibework.users.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x02\n\x04User\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n\x05\x65mail\x18\x02 \x01(\tR\x05\x65mail\x12%\n\x0e\x65mail_verified\x18\x03 \x01(\x08R\remailVerified\x12\x12\n\x04name\x18\x04 \x01(\tR\x04name\x12\x14\n\x05image\x18\x05 \x01(\tR\x05image\x12\x39\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x39\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x12\n\x04\x65tag\x18\x08 \x01(\tR\x04\x65tag\"c\n\rClientContext\x12)\n\nip_address\x18\x01 \x01(\tB\n\xbaH\x07r\x02p\x01\xd8\x01\x01R\tipAddress\x12\'\n\nuser_agent\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80@R\tuserAgentB\x95\x01\n\x15\x63om.vibework.users.v1B\tUserProtoP\x01Z\x19vibework/users/v1;usersv1\xa2\x02\x03VUX\xaa\x02\x11Vibework.Users.V1\xba\x02\x0fVibeworkUsersV1\xca\x02\x11Vibework\\Users\\V1\xea\x02\x13Vibework::Users::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cvibework/users/v1/user.proto\x12\x11vibework.users.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x03\n\x04User\x12\x1a\n\x02id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\x02id\x12\x14\n\x05\x65mail\x18\x02 \x01(\tR\x05\x65mail\x12%\n\x0e\x65mail_verified\x18\x03 \x01(\x08R\remailVerified\x12\x12\n\x04name\x18\x04 \x01(\tR\x04name\x12\x14\n\x05image\x18\x05 \x01(\tR\x05image\x12\x39\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x39\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x1c\n\x04\x65tag\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\x12\x32\n\x05state\x18\t \x01(\x0e\x32\x1c.vibework.users.v1.UserStateR\x05state\x12;\n\x0b\x64isabled_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ndisabledAt\x12\x41\n\x0e\x64isabled_until\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rdisabledUntil\x12\'\n\x0f\x64isabled_reason\x18\x0c \x01(\tR\x0e\x64isabledReason\"c\n\rClientContext\x12)\n\nip_address\x18\x01 \x01(\tB\n\xbaH\x07r\x02p\x01\xd8\x01\x01R\tipAddress\x12\'\n\nuser_agent\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80@R\tuserAgent\"\xe2\x01\n\x0b\x45ndedAccess\x12#\n\rsession_count\x18\x01 \x01(\x03R\x0csessionCount\x12\x1a\n\x08password\x18\x02 \x01(\x08R\x08password\x12G\n\x08\x61\x63\x63ounts\x18\x03 \x03(\x0b\x32+.vibework.users.v1.EndedAccess.EndedAccountR\x08\x61\x63\x63ounts\x1aI\n\x0c\x45ndedAccount\x12\x1a\n\x08provider\x18\x01 \x01(\tR\x08provider\x12\x1d\n\naccount_id\x18\x02 \x01(\tR\taccountId*W\n\tUserState\x12\x1a\n\x16USER_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11USER_STATE_ACTIVE\x10\x01\x12\x17\n\x13USER_STATE_DISABLED\x10\x02\x42\x95\x01\n\x15\x63om.vibework.users.v1B\tUserProtoP\x01Z\x19vibework/users/v1;usersv1\xa2\x02\x03VUX\xaa\x02\x11Vibework.Users.V1\xba\x02\x0fVibeworkUsersV1\xca\x02\x11Vibework\\Users\\V1\xea\x02\x13Vibework::Users::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,12 +33,22 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vibework.users.v1.user_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025com.vibework.users.v1B\tUserProtoP\001Z\031vibework/users/v1;usersv1\242\002\003VUX\252\002\021Vibework.Users.V1\272\002\017VibeworkUsersV1\312\002\021Vibework\\Users\\V1\352\002\023Vibework::Users::V1'
+  _globals['_USER'].fields_by_name['id']._loaded_options = None
+  _globals['_USER'].fields_by_name['id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
+  _globals['_USER'].fields_by_name['etag']._loaded_options = None
+  _globals['_USER'].fields_by_name['etag']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_CLIENTCONTEXT'].fields_by_name['ip_address']._loaded_options = None
   _globals['_CLIENTCONTEXT'].fields_by_name['ip_address']._serialized_options = b'\272H\007r\002p\001\330\001\001'
   _globals['_CLIENTCONTEXT'].fields_by_name['user_agent']._loaded_options = None
   _globals['_CLIENTCONTEXT'].fields_by_name['user_agent']._serialized_options = b'\272H\005r\003(\200@'
+  _globals['_USERSTATE']._serialized_start=923
+  _globals['_USERSTATE']._serialized_end=1010
   _globals['_USER']._serialized_start=85
-  _globals['_USER']._serialized_end=348
-  _globals['_CLIENTCONTEXT']._serialized_start=350
-  _globals['_CLIENTCONTEXT']._serialized_end=449
+  _globals['_USER']._serialized_end=591
+  _globals['_CLIENTCONTEXT']._serialized_start=593
+  _globals['_CLIENTCONTEXT']._serialized_end=692
+  _globals['_ENDEDACCESS']._serialized_start=695
+  _globals['_ENDEDACCESS']._serialized_end=921
+  _globals['_ENDEDACCESS_ENDEDACCOUNT']._serialized_start=848
+  _globals['_ENDEDACCESS_ENDEDACCOUNT']._serialized_end=921
 # @@protoc_insertion_point(module_scope)

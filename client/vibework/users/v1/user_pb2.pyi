@@ -3,9 +3,12 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -16,6 +19,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _UserState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UserStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UserState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    USER_STATE_UNSPECIFIED: _UserState.ValueType  # 0
+    """Not told, as by a `read_mask` that leaves it out."""
+    USER_STATE_ACTIVE: _UserState.ValueType  # 1
+    """Yes."""
+    USER_STATE_DISABLED: _UserState.ValueType  # 2
+    """No: DisableUser has ended all sessions, and none is created."""
+
+class UserState(_UserState, metaclass=_UserStateEnumTypeWrapper):
+    """Whether a user may sign in."""
+
+USER_STATE_UNSPECIFIED: UserState.ValueType  # 0
+"""Not told, as by a `read_mask` that leaves it out."""
+USER_STATE_ACTIVE: UserState.ValueType  # 1
+"""Yes."""
+USER_STATE_DISABLED: UserState.ValueType  # 2
+"""No: DisableUser has ended all sessions, and none is created."""
+Global___UserState: _TypeAlias = UserState  # noqa: Y015
 
 @_typing.final
 class User(_message.Message):
@@ -31,8 +58,14 @@ class User(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    DISABLED_AT_FIELD_NUMBER: _builtins.int
+    DISABLED_UNTIL_FIELD_NUMBER: _builtins.int
+    DISABLED_REASON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """`user_` and a UUIDv7 in base32 (TypeID): ids sort by creation time. Output only."""
+    """`user_` and a UUIDv7 in base32 (TypeID): ids sort by creation time; one that was imported is as it was there. Given
+    by the server.
+    """
     email: _builtins.str
     """As it was given. Unique on its normalised form (case-folded)."""
     email_verified: _builtins.bool
@@ -43,6 +76,10 @@ class User(_message.Message):
     """URL of a picture; empty when none was given. At most 255 characters."""
     etag: _builtins.str
     """Changes with every change of the user (AIP-154). Opaque, and compared as text, quotation marks included."""
+    state: Global___UserState.ValueType
+    """Whether the user may sign in. Output only, as all that follows: DisableUser and EnableUser change it."""
+    disabled_reason: _builtins.str
+    """Why, as the caller said; empty while active, or when nothing was said."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
@@ -50,6 +87,14 @@ class User(_message.Message):
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
+
+    @_builtins.property
+    def disabled_at(self) -> _timestamp_pb2.Timestamp:
+        """When the user was disabled; unset while active."""
+
+    @_builtins.property
+    def disabled_until(self) -> _timestamp_pb2.Timestamp:
+        """When that ends by itself; unset: never, or active."""
 
     def __init__(
         self,
@@ -62,10 +107,14 @@ class User(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        state: Global___UserState.ValueType = ...,
+        disabled_at: _timestamp_pb2.Timestamp | None = ...,
+        disabled_until: _timestamp_pb2.Timestamp | None = ...,
+        disabled_reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "disabled_at", b"disabled_at", "disabled_until", b"disabled_until", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "email", b"email", "email_verified", b"email_verified", "etag", b"etag", "id", b"id", "image", b"image", "name", b"name", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "disabled_at", b"disabled_at", "disabled_reason", b"disabled_reason", "disabled_until", b"disabled_until", "email", b"email", "email_verified", b"email_verified", "etag", b"etag", "id", b"id", "image", b"image", "name", b"name", "state", b"state", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -96,3 +145,61 @@ class ClientContext(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClientContext: _TypeAlias = ClientContext  # noqa: Y015
+
+@_typing.final
+class EndedAccess(_message.Message):
+    """What ended because an address that was not verified until then turned out to be somebody else's: the ways in from
+    before the proof, which whoever had signed up with the address may hold.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class EndedAccount(_message.Message):
+        """A provider account that was unlinked."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PROVIDER_FIELD_NUMBER: _builtins.int
+        ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+        provider: _builtins.str
+        """Name of the provider."""
+        account_id: _builtins.str
+        """Id of the user at the provider."""
+        def __init__(
+            self,
+            *,
+            provider: _builtins.str = ...,
+            account_id: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "provider", b"provider"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SESSION_COUNT_FIELD_NUMBER: _builtins.int
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
+    session_count: _builtins.int
+    """How many sessions ended."""
+    password: _builtins.bool
+    """Whether a password was removed."""
+    @_builtins.property
+    def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___EndedAccess.EndedAccount]:
+        """The provider accounts that were unlinked. One whose provider verified this very address is not among them."""
+
+    def __init__(
+        self,
+        *,
+        session_count: _builtins.int = ...,
+        password: _builtins.bool = ...,
+        accounts: _abc.Iterable[Global___EndedAccess.EndedAccount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "password", b"password", "session_count", b"session_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndedAccess: _TypeAlias = EndedAccess  # noqa: Y015

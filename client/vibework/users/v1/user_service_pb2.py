@@ -22,12 +22,21 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from vibework.errors.v1 import error_reason_pb2 as vibework_dot_errors_dot_v1_dot_error__reason__pb2
+from vibework.notifications.v1 import delivery_pb2 as vibework_dot_notifications_dot_v1_dot_delivery__pb2
+from vibework.notifications.v1 import notification_pb2 as vibework_dot_notifications_dot_v1_dot_notification__pb2
+from vibework.notifications.v1 import preferences_pb2 as vibework_dot_notifications_dot_v1_dot_preferences__pb2
+from vibework.users.v1 import account_service_pb2 as vibework_dot_users_dot_v1_dot_account__service__pb2
+from vibework.users.v1 import imported_user_pb2 as vibework_dot_users_dot_v1_dot_imported__user__pb2
+from vibework.users.v1 import session_service_pb2 as vibework_dot_users_dot_v1_dot_session__service__pb2
 from vibework.users.v1 import user_pb2 as vibework_dot_users_dot_v1_dot_user__pb2
+from vibework.users.v1 import verification_service_pb2 as vibework_dot_users_dot_v1_dot_verification__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$vibework/users/v1/user_service.proto\x12\x11vibework.users.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cvibework/users/v1/user.proto\"\xb2\x02\n\nUserFilter\x12/\n\x0e\x65mail_contains\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xfe\x01R\remailContains\x12\x30\n\x0f\x65mail_ends_with\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xfe\x01R\remailEndsWith\x12?\n\rcreated_after\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x63reatedAfter\x12\x41\n\x0e\x63reated_before\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rcreatedBefore\x12*\n\x0e\x65mail_verified\x18\x05 \x01(\x08H\x00R\remailVerified\x88\x01\x01\x42\x11\n\x0f_email_verified\"\xbd\x02\n\x11\x43reateUserRequest\x12 \n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01R\x05\x65mail\x12\x1c\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x04name\x12$\n\x05image\x18\x03 \x01(\tB\x0e\xbaH\x0br\x06\x18\xff\x01\x88\x01\x01\xd8\x01\x01R\x05image\x12+\n\x08password\x18\x04 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x08\x18\x80\x01H\x00R\x08password\x12\x34\n\rpassword_hash\x18\x05 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x14\x18\xff\x01H\x00R\x0cpasswordHash\x12%\n\x0e\x65mail_verified\x18\x06 \x01(\x08R\remailVerified\x12*\n\nrequest_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestIdB\x0c\n\ncredential\"A\n\x12\x43reateUserResponse\x12+\n\x04user\x18\x01 \x01(\x0b\x32\x17.vibework.users.v1.UserR\x04user\"\x9c\x01\n\x0eGetUserRequest\x12\x1c\n\x02id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01H\x00R\x02id\x12\"\n\x05\x65mail\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xfe\x01H\x00R\x05\x65mail\x12\x37\n\tread_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\x08readMaskB\x0f\n\x06lookup\x12\x05\xbaH\x02\x08\x01\">\n\x0fGetUserResponse\x12+\n\x04user\x18\x01 \x01(\x0b\x32\x17.vibework.users.v1.UserR\x04user\"w\n\x14\x42\x61tchGetUsersRequest\x12&\n\x03ids\x18\x01 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x08\x01\x10\xe8\x07\"\x07r\x05\x10\x01\x18\xff\x01R\x03ids\x12\x37\n\tread_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\x08readMask\"\x8e\x01\n\x15\x42\x61tchGetUsersResponse\x12-\n\x05users\x18\x01 \x03(\x0b\x32\x17.vibework.users.v1.UserR\x05users\x12\x1f\n\x0bmissing_ids\x18\x02 \x03(\tR\nmissingIds\x12%\n\x0eunreadable_ids\x18\x03 \x03(\tR\runreadableIds\"\xb4\x02\n\x10ListUsersRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\x12\x35\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x1d.vibework.users.v1.UserFilterR\x06\x66ilter\x12<\n\x05order\x18\x04 \x01(\x0e\x32\x1c.vibework.users.v1.UserOrderB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05order\x12\x37\n\tread_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\x08readMask\x12#\n\rinclude_total\x18\x06 \x01(\x08R\x0cincludeTotal\"\x9d\x01\n\x11ListUsersResponse\x12-\n\x05users\x18\x01 \x03(\x0b\x32\x17.vibework.users.v1.UserR\x05users\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\"\n\ntotal_size\x18\x03 \x01(\x03H\x00R\ttotalSize\x88\x01\x01\x42\r\n\x0b_total_size\"J\n\x11\x43ountUsersRequest\x12\x35\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1d.vibework.users.v1.UserFilterR\x06\x66ilter\"*\n\x12\x43ountUsersResponse\x12\x14\n\x05\x63ount\x18\x01 \x01(\x03R\x05\x63ount\"\xa2\x02\n\x11UpdateUserRequest\x12\x1a\n\x02id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\x02id\x12#\n\x05\x65mail\x18\x02 \x01(\tB\r\xbaH\nr\x05\x18\xfe\x01`\x01\xd8\x01\x01R\x05\x65mail\x12\x1c\n\x04name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x04name\x12$\n\x05image\x18\x04 \x01(\tB\x0e\xbaH\x0br\x06\x18\xff\x01\x88\x01\x01\xd8\x01\x01R\x05image\x12%\n\x0e\x65mail_verified\x18\x05 \x01(\x08R\remailVerified\x12\x43\n\x0bupdate_mask\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\x12\x1c\n\x04\x65tag\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\"A\n\x12UpdateUserResponse\x12+\n\x04user\x18\x01 \x01(\x0b\x32\x17.vibework.users.v1.UserR\x04user\"M\n\x11\x44\x65leteUserRequest\x12\x1a\n\x02id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\x02id\x12\x1c\n\x04\x65tag\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\"j\n\x12\x44\x65leteUserResponse\x12)\n\x10\x64\x65leted_sessions\x18\x01 \x01(\x03R\x0f\x64\x65letedSessions\x12)\n\x10\x64\x65leted_accounts\x18\x02 \x01(\x03R\x0f\x64\x65letedAccounts*f\n\tUserOrder\x12\x1a\n\x16USER_ORDER_UNSPECIFIED\x10\x00\x12\x1e\n\x1aUSER_ORDER_CREATED_AT_DESC\x10\x01\x12\x1d\n\x19USER_ORDER_CREATED_AT_ASC\x10\x02\x32\x87\x05\n\x0bUserService\x12Y\n\nCreateUser\x12$.vibework.users.v1.CreateUserRequest\x1a%.vibework.users.v1.CreateUserResponse\x12P\n\x07GetUser\x12!.vibework.users.v1.GetUserRequest\x1a\".vibework.users.v1.GetUserResponse\x12\x62\n\rBatchGetUsers\x12\'.vibework.users.v1.BatchGetUsersRequest\x1a(.vibework.users.v1.BatchGetUsersResponse\x12V\n\tListUsers\x12#.vibework.users.v1.ListUsersRequest\x1a$.vibework.users.v1.ListUsersResponse\x12Y\n\nCountUsers\x12$.vibework.users.v1.CountUsersRequest\x1a%.vibework.users.v1.CountUsersResponse\x12Y\n\nUpdateUser\x12$.vibework.users.v1.UpdateUserRequest\x1a%.vibework.users.v1.UpdateUserResponse\x12Y\n\nDeleteUser\x12$.vibework.users.v1.DeleteUserRequest\x1a%.vibework.users.v1.DeleteUserResponseB\x9c\x01\n\x15\x63om.vibework.users.v1B\x10UserServiceProtoP\x01Z\x19vibework/users/v1;usersv1\xa2\x02\x03VUX\xaa\x02\x11Vibework.Users.V1\xba\x02\x0fVibeworkUsersV1\xca\x02\x11Vibework\\Users\\V1\xea\x02\x13Vibework::Users::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$vibework/users/v1/user_service.proto\x12\x11vibework.users.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%vibework/errors/v1/error_reason.proto\x1a(vibework/notifications/v1/delivery.proto\x1a,vibework/notifications/v1/notification.proto\x1a+vibework/notifications/v1/preferences.proto\x1a\'vibework/users/v1/account_service.proto\x1a%vibework/users/v1/imported_user.proto\x1a\'vibework/users/v1/session_service.proto\x1a\x1cvibework/users/v1/user.proto\x1a,vibework/users/v1/verification_service.proto\"\xa9\x04\n\nUserFilter\x12/\n\x0e\x65mail_contains\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xfe\x01R\remailContains\x12\x30\n\x0f\x65mail_ends_with\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xfe\x01R\remailEndsWith\x12?\n\rcreated_after\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x63reatedAfter\x12\x41\n\x0e\x63reated_before\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rcreatedBefore\x12*\n\x0e\x65mail_verified\x18\x05 \x01(\x08H\x00R\remailVerified\x88\x01\x01\x12&\n\x03ids\x18\x06 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x10\xe8\x07\x18\x01\"\x07r\x05\x10\x01\x18\xff\x01R\x03ids\x12?\n\rupdated_after\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0cupdatedAfter\x12\x41\n\x0eupdated_before\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rupdatedBefore\x12I\n\x06states\x18\t \x03(\x0e\x32\x1c.vibework.users.v1.UserStateB\x13\xbaH\x10\x92\x01\r\x10\x10\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00R\x06statesB\x11\n\x0f_email_verified\"\xbd\x02\n\x11\x43reateUserRequest\x12 \n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01R\x05\x65mail\x12\x1c\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x04name\x12$\n\x05image\x18\x03 \x01(\tB\x0e\xbaH\x0br\x06\x18\xff\x01\x88\x01\x01\xd8\x01\x01R\x05image\x12+\n\x08password\x18\x04 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x08\x18\x80\x01H\x00R\x08password\x12\x34\n\rpassword_hash\x18\x05 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x14\x18\xff\x01H\x00R\x0cpasswordHash\x12%\n\x0e\x65mail_verified\x18\x06 \x01(\x08R\remailVerified\x12*\n\nrequest_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestIdB\x0c\n\ncredential\"A\n\x12\x43reateUserResponse\x12+\n\x04user\x18\x01 \x01(\x0b\x32\x17.vibework.users.v1.UserR\x04user\"\x9c\x01\n\x0eGetUserRequest\x12\x1c\n\x02id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01H\x00R\x02id\x12\"\n\x05\x65mail\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xfe\x01H\x00R\x05\x65mail\x12\x37\n\tread_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\x08readMaskB\x0f\n\x06lookup\x12\x05\xbaH\x02\x08\x01\">\n\x0fGetUserResponse\x12+\n\x04user\x18\x01 \x01(\x0b\x32\x17.vibework.users.v1.UserR\x04user\"w\n\x14\x42\x61tchGetUsersRequest\x12&\n\x03ids\x18\x01 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x08\x01\x10\xe8\x07\"\x07r\x05\x10\x01\x18\xff\x01R\x03ids\x12\x37\n\tread_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\x08readMask\"\x8e\x01\n\x15\x42\x61tchGetUsersResponse\x12-\n\x05users\x18\x01 \x03(\x0b\x32\x17.vibework.users.v1.UserR\x05users\x12\x1f\n\x0bmissing_ids\x18\x02 \x03(\tR\nmissingIds\x12%\n\x0eunreadable_ids\x18\x03 \x03(\tR\runreadableIds\"\xb4\x02\n\x10ListUsersRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\x12\x35\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x1d.vibework.users.v1.UserFilterR\x06\x66ilter\x12<\n\x05order\x18\x04 \x01(\x0e\x32\x1c.vibework.users.v1.UserOrderB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05order\x12\x37\n\tread_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\x08readMask\x12#\n\rinclude_total\x18\x06 \x01(\x08R\x0cincludeTotal\"\x9d\x01\n\x11ListUsersResponse\x12-\n\x05users\x18\x01 \x03(\x0b\x32\x17.vibework.users.v1.UserR\x05users\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\"\n\ntotal_size\x18\x03 \x01(\x03H\x00R\ttotalSize\x88\x01\x01\x42\r\n\x0b_total_size\"J\n\x11\x43ountUsersRequest\x12\x35\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1d.vibework.users.v1.UserFilterR\x06\x66ilter\"*\n\x12\x43ountUsersResponse\x12\x14\n\x05\x63ount\x18\x01 \x01(\x03R\x05\x63ount\"\x8d\x01\n\x11UpdateUserRequest\x12\x33\n\x04user\x18\x01 \x01(\x0b\x32\x17.vibework.users.v1.UserB\x06\xbaH\x03\xc8\x01\x01R\x04user\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"A\n\x12UpdateUserResponse\x12+\n\x04user\x18\x01 \x01(\x0b\x32\x17.vibework.users.v1.UserR\x04user\"r\n\x11\x44\x65leteUserRequest\x12\x1a\n\x02id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\x02id\x12\x1c\n\x04\x65tag\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\x12#\n\rallow_missing\x18\x03 \x01(\x08R\x0c\x61llowMissing\"j\n\x12\x44\x65leteUserResponse\x12)\n\x10\x64\x65leted_sessions\x18\x01 \x01(\x03R\x0f\x64\x65letedSessions\x12)\n\x10\x64\x65leted_accounts\x18\x02 \x01(\x03R\x0f\x64\x65letedAccounts\"\xa2\x01\n\x12\x44isableUserRequest\x12\x1a\n\x02id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\x02id\x12 \n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x06reason\x12\x30\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05until\x12\x1c\n\x04\x65tag\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\"m\n\x13\x44isableUserResponse\x12+\n\x04user\x18\x01 \x01(\x0b\x32\x17.vibework.users.v1.UserR\x04user\x12)\n\x10revoked_sessions\x18\x02 \x01(\x03R\x0frevokedSessions\"M\n\x11\x45nableUserRequest\x12\x1a\n\x02id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\x02id\x12\x1c\n\x04\x65tag\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\"A\n\x12\x45nableUserResponse\x12+\n\x04user\x18\x01 \x01(\x0b\x32\x17.vibework.users.v1.UserR\x04user\"}\n\x12ImportUsersRequest\x12\x42\n\x05users\x18\x01 \x03(\x0b\x32\x1f.vibework.users.v1.ImportedUserB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07R\x05users\x12#\n\rvalidate_only\x18\x02 \x01(\x08R\x0cvalidateOnly\"\x85\x02\n\x13ImportUsersResponse\x12J\n\x08outcomes\x18\x01 \x03(\x0b\x32..vibework.users.v1.ImportUsersResponse.OutcomeR\x08outcomes\x1a\xa1\x01\n\x07Outcome\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x37\n\x06result\x18\x02 \x01(\x0e\x32\x1f.vibework.users.v1.ImportResultR\x06result\x12\x37\n\x06reason\x18\x03 \x01(\x0e\x32\x1f.vibework.errors.v1.ErrorReasonR\x06reason\x12\x14\n\x05\x66ield\x18\x04 \x01(\tR\x05\x66ield\"/\n\x11\x45xportUserRequest\x12\x1a\n\x02id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\x02id\"\xf3\x05\n\x12\x45xportUserResponse\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x17.vibework.users.v1.UserH\x00R\x04user\x12\x36\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0b\x32\x1a.vibework.users.v1.AccountH\x00R\x07\x61\x63\x63ount\x12\x36\n\x07session\x18\x03 \x01(\x0b\x32\x1a.vibework.users.v1.SessionH\x00R\x07session\x12\x45\n\x0cverification\x18\x04 \x01(\x0b\x32\x1f.vibework.users.v1.VerificationH\x00R\x0cverification\x12J\n\x0bpreferences\x18\x05 \x01(\x0b\x32&.vibework.notifications.v1.PreferencesH\x00R\x0bpreferences\x12Z\n\x11push_subscription\x18\x06 \x01(\x0b\x32+.vibework.notifications.v1.PushSubscriptionH\x00R\x10pushSubscription\x12M\n\x0cnotification\x18\x07 \x01(\x0b\x32\'.vibework.notifications.v1.NotificationH\x00R\x0cnotification\x12\x41\n\x08\x64\x65livery\x18\x08 \x01(\x0b\x32#.vibework.notifications.v1.DeliveryH\x00R\x08\x64\x65livery\x12J\n\x0bsuppression\x18\t \x01(\x0b\x32&.vibework.notifications.v1.SuppressionH\x00R\x0bsuppression\x12=\n\x03\x65nd\x18\x0f \x01(\x0b\x32).vibework.users.v1.ExportUserResponse.EndH\x00R\x03\x65nd\x1a(\n\x03\x45nd\x12!\n\x0crecord_count\x18\x01 \x01(\x03R\x0brecordCountB\x08\n\x06record\"\xca\x01\n\tUserEvent\x12\x34\n\x04kind\x18\x01 \x01(\x0e\x32 .vibework.users.v1.UserEventKindR\x04kind\x12\x17\n\x07user_id\x18\x02 \x01(\tR\x06userId\x12\x12\n\x04\x65tag\x18\x03 \x01(\tR\x04\x65tag\x12;\n\x0boccurred_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\noccurredAt\x12\x1d\n\nsession_id\x18\x05 \x01(\tR\tsessionId\"\xe8\x01\n\x11WatchUsersRequest\x12+\n\x0cresume_token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\x0bresumeToken\x12K\n\x05kinds\x18\x02 \x03(\x0e\x32 .vibework.users.v1.UserEventKindB\x13\xbaH\x10\x92\x01\r\x10 \x18\x01\"\x07\x82\x01\x04\x10\x01 \x00R\x05kinds\x12Y\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\xac\x02\x32\x02\x08\x01R\x11heartbeatInterval\"\xdd\x01\n\x12WatchUsersResponse\x12=\n\nuser_event\x18\x01 \x01(\x0b\x32\x1c.vibework.users.v1.UserEventH\x00R\tuserEvent\x12O\n\theartbeat\x18\x02 \x01(\x0b\x32/.vibework.users.v1.WatchUsersResponse.HeartbeatH\x00R\theartbeat\x12!\n\x0cresume_token\x18\x03 \x01(\tR\x0bresumeToken\x1a\x0b\n\tHeartbeatB\x07\n\x05\x65vent*\x85\x01\n\tUserOrder\x12\x1a\n\x16USER_ORDER_UNSPECIFIED\x10\x00\x12\x1e\n\x1aUSER_ORDER_CREATED_AT_DESC\x10\x01\x12\x1d\n\x19USER_ORDER_CREATED_AT_ASC\x10\x02\x12\x1d\n\x19USER_ORDER_UPDATED_AT_ASC\x10\x03*\x85\x01\n\x0cImportResult\x12\x1d\n\x19IMPORT_RESULT_UNSPECIFIED\x10\x00\x12\x1a\n\x16IMPORT_RESULT_IMPORTED\x10\x01\x12\x1f\n\x1bIMPORT_RESULT_ALREADY_THERE\x10\x02\x12\x19\n\x15IMPORT_RESULT_REFUSED\x10\x03*\x8c\x02\n\rUserEventKind\x12\x1f\n\x1bUSER_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17USER_EVENT_KIND_CREATED\x10\x01\x12\x1b\n\x17USER_EVENT_KIND_CHANGED\x10\x02\x12\x1c\n\x18USER_EVENT_KIND_DISABLED\x10\x03\x12\x1b\n\x17USER_EVENT_KIND_ENABLED\x10\x04\x12\x1b\n\x17USER_EVENT_KIND_DELETED\x10\x05\x12$\n USER_EVENT_KIND_PASSWORD_CHANGED\x10\x06\x12\"\n\x1eUSER_EVENT_KIND_SESSION_STOLEN\x10\x07\x32\x8a\t\n\x0bUserService\x12Y\n\nCreateUser\x12$.vibework.users.v1.CreateUserRequest\x1a%.vibework.users.v1.CreateUserResponse\x12U\n\x07GetUser\x12!.vibework.users.v1.GetUserRequest\x1a\".vibework.users.v1.GetUserResponse\"\x03\x90\x02\x01\x12g\n\rBatchGetUsers\x12\'.vibework.users.v1.BatchGetUsersRequest\x1a(.vibework.users.v1.BatchGetUsersResponse\"\x03\x90\x02\x01\x12[\n\tListUsers\x12#.vibework.users.v1.ListUsersRequest\x1a$.vibework.users.v1.ListUsersResponse\"\x03\x90\x02\x01\x12^\n\nCountUsers\x12$.vibework.users.v1.CountUsersRequest\x1a%.vibework.users.v1.CountUsersResponse\"\x03\x90\x02\x01\x12Y\n\nUpdateUser\x12$.vibework.users.v1.UpdateUserRequest\x1a%.vibework.users.v1.UpdateUserResponse\x12^\n\nDeleteUser\x12$.vibework.users.v1.DeleteUserRequest\x1a%.vibework.users.v1.DeleteUserResponse\"\x03\x90\x02\x02\x12\x61\n\x0b\x44isableUser\x12%.vibework.users.v1.DisableUserRequest\x1a&.vibework.users.v1.DisableUserResponse\"\x03\x90\x02\x02\x12^\n\nEnableUser\x12$.vibework.users.v1.EnableUserRequest\x1a%.vibework.users.v1.EnableUserResponse\"\x03\x90\x02\x02\x12\x61\n\x0bImportUsers\x12%.vibework.users.v1.ImportUsersRequest\x1a&.vibework.users.v1.ImportUsersResponse\"\x03\x90\x02\x02\x12`\n\nExportUser\x12$.vibework.users.v1.ExportUserRequest\x1a%.vibework.users.v1.ExportUserResponse\"\x03\x90\x02\x01\x30\x01\x12`\n\nWatchUsers\x12$.vibework.users.v1.WatchUsersRequest\x1a%.vibework.users.v1.WatchUsersResponse\"\x03\x90\x02\x01\x30\x01\x42\x9c\x01\n\x15\x63om.vibework.users.v1B\x10UserServiceProtoP\x01Z\x19vibework/users/v1;usersv1\xa2\x02\x03VUX\xaa\x02\x11Vibework.Users.V1\xba\x02\x0fVibeworkUsersV1\xca\x02\x11Vibework\\Users\\V1\xea\x02\x13Vibework::Users::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +48,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERFILTER'].fields_by_name['email_contains']._serialized_options = b'\272H\005r\003\030\376\001'
   _globals['_USERFILTER'].fields_by_name['email_ends_with']._loaded_options = None
   _globals['_USERFILTER'].fields_by_name['email_ends_with']._serialized_options = b'\272H\005r\003\030\376\001'
+  _globals['_USERFILTER'].fields_by_name['ids']._loaded_options = None
+  _globals['_USERFILTER'].fields_by_name['ids']._serialized_options = b'\272H\021\222\001\016\020\350\007\030\001\"\007r\005\020\001\030\377\001'
+  _globals['_USERFILTER'].fields_by_name['states']._loaded_options = None
+  _globals['_USERFILTER'].fields_by_name['states']._serialized_options = b'\272H\020\222\001\r\020\020\030\001\"\007\202\001\004\020\001 \000'
   _globals['_CREATEUSERREQUEST'].fields_by_name['email']._loaded_options = None
   _globals['_CREATEUSERREQUEST'].fields_by_name['email']._serialized_options = b'\272H\007r\005\030\376\001`\001'
   _globals['_CREATEUSERREQUEST'].fields_by_name['name']._loaded_options = None
@@ -65,54 +78,118 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTUSERSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\020'
   _globals['_LISTUSERSREQUEST'].fields_by_name['order']._loaded_options = None
   _globals['_LISTUSERSREQUEST'].fields_by_name['order']._serialized_options = b'\272H\005\202\001\002\020\001'
-  _globals['_UPDATEUSERREQUEST'].fields_by_name['id']._loaded_options = None
-  _globals['_UPDATEUSERREQUEST'].fields_by_name['id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
-  _globals['_UPDATEUSERREQUEST'].fields_by_name['email']._loaded_options = None
-  _globals['_UPDATEUSERREQUEST'].fields_by_name['email']._serialized_options = b'\272H\nr\005\030\376\001`\001\330\001\001'
-  _globals['_UPDATEUSERREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_UPDATEUSERREQUEST'].fields_by_name['name']._serialized_options = b'\272H\005r\003\030\377\001'
-  _globals['_UPDATEUSERREQUEST'].fields_by_name['image']._loaded_options = None
-  _globals['_UPDATEUSERREQUEST'].fields_by_name['image']._serialized_options = b'\272H\013r\006\030\377\001\210\001\001\330\001\001'
+  _globals['_UPDATEUSERREQUEST'].fields_by_name['user']._loaded_options = None
+  _globals['_UPDATEUSERREQUEST'].fields_by_name['user']._serialized_options = b'\272H\003\310\001\001'
   _globals['_UPDATEUSERREQUEST'].fields_by_name['update_mask']._loaded_options = None
   _globals['_UPDATEUSERREQUEST'].fields_by_name['update_mask']._serialized_options = b'\272H\003\310\001\001'
-  _globals['_UPDATEUSERREQUEST'].fields_by_name['etag']._loaded_options = None
-  _globals['_UPDATEUSERREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_DELETEUSERREQUEST'].fields_by_name['id']._loaded_options = None
   _globals['_DELETEUSERREQUEST'].fields_by_name['id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
   _globals['_DELETEUSERREQUEST'].fields_by_name['etag']._loaded_options = None
   _globals['_DELETEUSERREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\005r\003\030\200\001'
-  _globals['_USERORDER']._serialized_start=2479
-  _globals['_USERORDER']._serialized_end=2581
-  _globals['_USERFILTER']._serialized_start=157
-  _globals['_USERFILTER']._serialized_end=463
-  _globals['_CREATEUSERREQUEST']._serialized_start=466
-  _globals['_CREATEUSERREQUEST']._serialized_end=783
-  _globals['_CREATEUSERRESPONSE']._serialized_start=785
-  _globals['_CREATEUSERRESPONSE']._serialized_end=850
-  _globals['_GETUSERREQUEST']._serialized_start=853
-  _globals['_GETUSERREQUEST']._serialized_end=1009
-  _globals['_GETUSERRESPONSE']._serialized_start=1011
-  _globals['_GETUSERRESPONSE']._serialized_end=1073
-  _globals['_BATCHGETUSERSREQUEST']._serialized_start=1075
-  _globals['_BATCHGETUSERSREQUEST']._serialized_end=1194
-  _globals['_BATCHGETUSERSRESPONSE']._serialized_start=1197
-  _globals['_BATCHGETUSERSRESPONSE']._serialized_end=1339
-  _globals['_LISTUSERSREQUEST']._serialized_start=1342
-  _globals['_LISTUSERSREQUEST']._serialized_end=1650
-  _globals['_LISTUSERSRESPONSE']._serialized_start=1653
-  _globals['_LISTUSERSRESPONSE']._serialized_end=1810
-  _globals['_COUNTUSERSREQUEST']._serialized_start=1812
-  _globals['_COUNTUSERSREQUEST']._serialized_end=1886
-  _globals['_COUNTUSERSRESPONSE']._serialized_start=1888
-  _globals['_COUNTUSERSRESPONSE']._serialized_end=1930
-  _globals['_UPDATEUSERREQUEST']._serialized_start=1933
-  _globals['_UPDATEUSERREQUEST']._serialized_end=2223
-  _globals['_UPDATEUSERRESPONSE']._serialized_start=2225
-  _globals['_UPDATEUSERRESPONSE']._serialized_end=2290
-  _globals['_DELETEUSERREQUEST']._serialized_start=2292
-  _globals['_DELETEUSERREQUEST']._serialized_end=2369
-  _globals['_DELETEUSERRESPONSE']._serialized_start=2371
-  _globals['_DELETEUSERRESPONSE']._serialized_end=2477
-  _globals['_USERSERVICE']._serialized_start=2584
-  _globals['_USERSERVICE']._serialized_end=3231
+  _globals['_DISABLEUSERREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_DISABLEUSERREQUEST'].fields_by_name['id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
+  _globals['_DISABLEUSERREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_DISABLEUSERREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\005r\003\030\377\001'
+  _globals['_DISABLEUSERREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_DISABLEUSERREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_ENABLEUSERREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_ENABLEUSERREQUEST'].fields_by_name['id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
+  _globals['_ENABLEUSERREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_ENABLEUSERREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_IMPORTUSERSREQUEST'].fields_by_name['users']._loaded_options = None
+  _globals['_IMPORTUSERSREQUEST'].fields_by_name['users']._serialized_options = b'\272H\010\222\001\005\010\001\020\350\007'
+  _globals['_EXPORTUSERREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_EXPORTUSERREQUEST'].fields_by_name['id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
+  _globals['_WATCHUSERSREQUEST'].fields_by_name['resume_token']._loaded_options = None
+  _globals['_WATCHUSERSREQUEST'].fields_by_name['resume_token']._serialized_options = b'\272H\005r\003\030\200\020'
+  _globals['_WATCHUSERSREQUEST'].fields_by_name['kinds']._loaded_options = None
+  _globals['_WATCHUSERSREQUEST'].fields_by_name['kinds']._serialized_options = b'\272H\020\222\001\r\020 \030\001\"\007\202\001\004\020\001 \000'
+  _globals['_WATCHUSERSREQUEST'].fields_by_name['heartbeat_interval']._loaded_options = None
+  _globals['_WATCHUSERSREQUEST'].fields_by_name['heartbeat_interval']._serialized_options = b'\272H\014\252\001\t\"\003\010\254\0022\002\010\001'
+  _globals['_USERSERVICE'].methods_by_name['GetUser']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['GetUser']._serialized_options = b'\220\002\001'
+  _globals['_USERSERVICE'].methods_by_name['BatchGetUsers']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['BatchGetUsers']._serialized_options = b'\220\002\001'
+  _globals['_USERSERVICE'].methods_by_name['ListUsers']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['ListUsers']._serialized_options = b'\220\002\001'
+  _globals['_USERSERVICE'].methods_by_name['CountUsers']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['CountUsers']._serialized_options = b'\220\002\001'
+  _globals['_USERSERVICE'].methods_by_name['DeleteUser']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['DeleteUser']._serialized_options = b'\220\002\002'
+  _globals['_USERSERVICE'].methods_by_name['DisableUser']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['DisableUser']._serialized_options = b'\220\002\002'
+  _globals['_USERSERVICE'].methods_by_name['EnableUser']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['EnableUser']._serialized_options = b'\220\002\002'
+  _globals['_USERSERVICE'].methods_by_name['ImportUsers']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['ImportUsers']._serialized_options = b'\220\002\002'
+  _globals['_USERSERVICE'].methods_by_name['ExportUser']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['ExportUser']._serialized_options = b'\220\002\001'
+  _globals['_USERSERVICE'].methods_by_name['WatchUsers']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['WatchUsers']._serialized_options = b'\220\002\001'
+  _globals['_USERORDER']._serialized_start=5270
+  _globals['_USERORDER']._serialized_end=5403
+  _globals['_IMPORTRESULT']._serialized_start=5406
+  _globals['_IMPORTRESULT']._serialized_end=5539
+  _globals['_USEREVENTKIND']._serialized_start=5542
+  _globals['_USEREVENTKIND']._serialized_end=5810
+  _globals['_USERFILTER']._serialized_start=528
+  _globals['_USERFILTER']._serialized_end=1081
+  _globals['_CREATEUSERREQUEST']._serialized_start=1084
+  _globals['_CREATEUSERREQUEST']._serialized_end=1401
+  _globals['_CREATEUSERRESPONSE']._serialized_start=1403
+  _globals['_CREATEUSERRESPONSE']._serialized_end=1468
+  _globals['_GETUSERREQUEST']._serialized_start=1471
+  _globals['_GETUSERREQUEST']._serialized_end=1627
+  _globals['_GETUSERRESPONSE']._serialized_start=1629
+  _globals['_GETUSERRESPONSE']._serialized_end=1691
+  _globals['_BATCHGETUSERSREQUEST']._serialized_start=1693
+  _globals['_BATCHGETUSERSREQUEST']._serialized_end=1812
+  _globals['_BATCHGETUSERSRESPONSE']._serialized_start=1815
+  _globals['_BATCHGETUSERSRESPONSE']._serialized_end=1957
+  _globals['_LISTUSERSREQUEST']._serialized_start=1960
+  _globals['_LISTUSERSREQUEST']._serialized_end=2268
+  _globals['_LISTUSERSRESPONSE']._serialized_start=2271
+  _globals['_LISTUSERSRESPONSE']._serialized_end=2428
+  _globals['_COUNTUSERSREQUEST']._serialized_start=2430
+  _globals['_COUNTUSERSREQUEST']._serialized_end=2504
+  _globals['_COUNTUSERSRESPONSE']._serialized_start=2506
+  _globals['_COUNTUSERSRESPONSE']._serialized_end=2548
+  _globals['_UPDATEUSERREQUEST']._serialized_start=2551
+  _globals['_UPDATEUSERREQUEST']._serialized_end=2692
+  _globals['_UPDATEUSERRESPONSE']._serialized_start=2694
+  _globals['_UPDATEUSERRESPONSE']._serialized_end=2759
+  _globals['_DELETEUSERREQUEST']._serialized_start=2761
+  _globals['_DELETEUSERREQUEST']._serialized_end=2875
+  _globals['_DELETEUSERRESPONSE']._serialized_start=2877
+  _globals['_DELETEUSERRESPONSE']._serialized_end=2983
+  _globals['_DISABLEUSERREQUEST']._serialized_start=2986
+  _globals['_DISABLEUSERREQUEST']._serialized_end=3148
+  _globals['_DISABLEUSERRESPONSE']._serialized_start=3150
+  _globals['_DISABLEUSERRESPONSE']._serialized_end=3259
+  _globals['_ENABLEUSERREQUEST']._serialized_start=3261
+  _globals['_ENABLEUSERREQUEST']._serialized_end=3338
+  _globals['_ENABLEUSERRESPONSE']._serialized_start=3340
+  _globals['_ENABLEUSERRESPONSE']._serialized_end=3405
+  _globals['_IMPORTUSERSREQUEST']._serialized_start=3407
+  _globals['_IMPORTUSERSREQUEST']._serialized_end=3532
+  _globals['_IMPORTUSERSRESPONSE']._serialized_start=3535
+  _globals['_IMPORTUSERSRESPONSE']._serialized_end=3796
+  _globals['_IMPORTUSERSRESPONSE_OUTCOME']._serialized_start=3635
+  _globals['_IMPORTUSERSRESPONSE_OUTCOME']._serialized_end=3796
+  _globals['_EXPORTUSERREQUEST']._serialized_start=3798
+  _globals['_EXPORTUSERREQUEST']._serialized_end=3845
+  _globals['_EXPORTUSERRESPONSE']._serialized_start=3848
+  _globals['_EXPORTUSERRESPONSE']._serialized_end=4603
+  _globals['_EXPORTUSERRESPONSE_END']._serialized_start=4553
+  _globals['_EXPORTUSERRESPONSE_END']._serialized_end=4593
+  _globals['_USEREVENT']._serialized_start=4606
+  _globals['_USEREVENT']._serialized_end=4808
+  _globals['_WATCHUSERSREQUEST']._serialized_start=4811
+  _globals['_WATCHUSERSREQUEST']._serialized_end=5043
+  _globals['_WATCHUSERSRESPONSE']._serialized_start=5046
+  _globals['_WATCHUSERSRESPONSE']._serialized_end=5267
+  _globals['_WATCHUSERSRESPONSE_HEARTBEAT']._serialized_start=5247
+  _globals['_WATCHUSERSRESPONSE_HEARTBEAT']._serialized_end=5258
+  _globals['_USERSERVICE']._serialized_start=5813
+  _globals['_USERSERVICE']._serialized_end=6975
 # @@protoc_insertion_point(module_scope)

@@ -5,12 +5,21 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from vibework.errors.v1 import error_reason_pb2 as _error_reason_pb2
+from vibework.notifications.v1 import delivery_pb2 as _delivery_pb2
+from vibework.notifications.v1 import notification_pb2 as _notification_pb2
+from vibework.notifications.v1 import preferences_pb2 as _preferences_pb2
+from vibework.users.v1 import account_service_pb2 as _account_service_pb2
+from vibework.users.v1 import imported_user_pb2 as _imported_user_pb2
+from vibework.users.v1 import session_service_pb2 as _session_service_pb2
 from vibework.users.v1 import user_pb2 as _user_pb2
+from vibework.users.v1 import verification_service_pb2 as _verification_service_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -34,9 +43,13 @@ class _UserOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UserOrder.V
     """Newest first."""
     USER_ORDER_CREATED_AT_ASC: _UserOrder.ValueType  # 2
     """Oldest first."""
+    USER_ORDER_UPDATED_AT_ASC: _UserOrder.ValueType  # 3
+    """By the last change, the earliest first: for whoever follows changes. A user who changes while the pages are read is
+    on a later one (again).
+    """
 
 class UserOrder(_UserOrder, metaclass=_UserOrderEnumTypeWrapper):
-    """Order of a list by time of creation."""
+    """Order of a list."""
 
 USER_ORDER_UNSPECIFIED: UserOrder.ValueType  # 0
 """Same as USER_ORDER_CREATED_AT_DESC."""
@@ -44,7 +57,83 @@ USER_ORDER_CREATED_AT_DESC: UserOrder.ValueType  # 1
 """Newest first."""
 USER_ORDER_CREATED_AT_ASC: UserOrder.ValueType  # 2
 """Oldest first."""
+USER_ORDER_UPDATED_AT_ASC: UserOrder.ValueType  # 3
+"""By the last change, the earliest first: for whoever follows changes. A user who changes while the pages are read is
+on a later one (again).
+"""
 Global___UserOrder: _TypeAlias = UserOrder  # noqa: Y015
+
+class _ImportResult:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ImportResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImportResult.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IMPORT_RESULT_UNSPECIFIED: _ImportResult.ValueType  # 0
+    """Not a result."""
+    IMPORT_RESULT_IMPORTED: _ImportResult.ValueType  # 1
+    """Stored, or would be."""
+    IMPORT_RESULT_ALREADY_THERE: _ImportResult.ValueType  # 2
+    """Left as is: a user of that id is there already."""
+    IMPORT_RESULT_REFUSED: _ImportResult.ValueType  # 3
+    """Not stored; `reason` says why."""
+
+class ImportResult(_ImportResult, metaclass=_ImportResultEnumTypeWrapper):
+    """What became of a user who was to be imported."""
+
+IMPORT_RESULT_UNSPECIFIED: ImportResult.ValueType  # 0
+"""Not a result."""
+IMPORT_RESULT_IMPORTED: ImportResult.ValueType  # 1
+"""Stored, or would be."""
+IMPORT_RESULT_ALREADY_THERE: ImportResult.ValueType  # 2
+"""Left as is: a user of that id is there already."""
+IMPORT_RESULT_REFUSED: ImportResult.ValueType  # 3
+"""Not stored; `reason` says why."""
+Global___ImportResult: _TypeAlias = ImportResult  # noqa: Y015
+
+class _UserEventKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UserEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UserEventKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    USER_EVENT_KIND_UNSPECIFIED: _UserEventKind.ValueType  # 0
+    """Not a kind."""
+    USER_EVENT_KIND_CREATED: _UserEventKind.ValueType  # 1
+    """Created, by whatever call."""
+    USER_EVENT_KIND_CHANGED: _UserEventKind.ValueType  # 2
+    """Address, name, picture or verification changed."""
+    USER_EVENT_KIND_DISABLED: _UserEventKind.ValueType  # 3
+    """Disabled."""
+    USER_EVENT_KIND_ENABLED: _UserEventKind.ValueType  # 4
+    """Enabled, by a call; that `disabled_until` has passed is no event."""
+    USER_EVENT_KIND_DELETED: _UserEventKind.ValueType  # 5
+    """Deleted."""
+    USER_EVENT_KIND_PASSWORD_CHANGED: _UserEventKind.ValueType  # 6
+    """The password was set, changed, reset or removed."""
+    USER_EVENT_KIND_SESSION_STOLEN: _UserEventKind.ValueType  # 7
+    """A session was ended as stolen: its replaced token was used."""
+
+class UserEventKind(_UserEventKind, metaclass=_UserEventKindEnumTypeWrapper):
+    """What happened to a user."""
+
+USER_EVENT_KIND_UNSPECIFIED: UserEventKind.ValueType  # 0
+"""Not a kind."""
+USER_EVENT_KIND_CREATED: UserEventKind.ValueType  # 1
+"""Created, by whatever call."""
+USER_EVENT_KIND_CHANGED: UserEventKind.ValueType  # 2
+"""Address, name, picture or verification changed."""
+USER_EVENT_KIND_DISABLED: UserEventKind.ValueType  # 3
+"""Disabled."""
+USER_EVENT_KIND_ENABLED: UserEventKind.ValueType  # 4
+"""Enabled, by a call; that `disabled_until` has passed is no event."""
+USER_EVENT_KIND_DELETED: UserEventKind.ValueType  # 5
+"""Deleted."""
+USER_EVENT_KIND_PASSWORD_CHANGED: UserEventKind.ValueType  # 6
+"""The password was set, changed, reset or removed."""
+USER_EVENT_KIND_SESSION_STOLEN: UserEventKind.ValueType  # 7
+"""A session was ended as stolen: its replaced token was used."""
+Global___UserEventKind: _TypeAlias = UserEventKind  # noqa: Y015
 
 @_typing.final
 class UserFilter(_message.Message):
@@ -57,6 +146,10 @@ class UserFilter(_message.Message):
     CREATED_AFTER_FIELD_NUMBER: _builtins.int
     CREATED_BEFORE_FIELD_NUMBER: _builtins.int
     EMAIL_VERIFIED_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    UPDATED_AFTER_FIELD_NUMBER: _builtins.int
+    UPDATED_BEFORE_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
     email_contains: _builtins.str
     """The normalised email contains this text (case does not matter)."""
     email_ends_with: _builtins.str
@@ -71,6 +164,22 @@ class UserFilter(_message.Message):
     def created_before(self) -> _timestamp_pb2.Timestamp:
         """Created before this time."""
 
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """With one of these ids; empty: any. At most 1,000."""
+
+    @_builtins.property
+    def updated_after(self) -> _timestamp_pb2.Timestamp:
+        """Changed last, or created, at this time or later."""
+
+    @_builtins.property
+    def updated_before(self) -> _timestamp_pb2.Timestamp:
+        """Changed last, or created, before this time."""
+
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_user_pb2.UserState.ValueType]:
+        """In one of these states; empty: any."""
+
     def __init__(
         self,
         *,
@@ -79,10 +188,14 @@ class UserFilter(_message.Message):
         created_after: _timestamp_pb2.Timestamp | None = ...,
         created_before: _timestamp_pb2.Timestamp | None = ...,
         email_verified: _builtins.bool | None = ...,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        updated_after: _timestamp_pb2.Timestamp | None = ...,
+        updated_before: _timestamp_pb2.Timestamp | None = ...,
+        states: _abc.Iterable[_user_pb2.UserState.ValueType] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_email_verified", b"_email_verified", "created_after", b"created_after", "created_before", b"created_before", "email_verified", b"email_verified"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_email_verified", b"_email_verified", "created_after", b"created_after", "created_before", b"created_before", "email_verified", b"email_verified", "updated_after", b"updated_after", "updated_before", b"updated_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_email_verified", b"_email_verified", "created_after", b"created_after", "created_before", b"created_before", "email_contains", b"email_contains", "email_ends_with", b"email_ends_with", "email_verified", b"email_verified"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_email_verified", b"_email_verified", "created_after", b"created_after", "created_before", b"created_before", "email_contains", b"email_contains", "email_ends_with", b"email_ends_with", "email_verified", b"email_verified", "ids", b"ids", "states", b"states", "updated_after", b"updated_after", "updated_before", b"updated_before"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__email_verified: _TypeAlias = _typing.Literal["email_verified"]  # noqa: Y015
     _WhichOneofArgType__email_verified: _TypeAlias = _typing.Literal["_email_verified", b"_email_verified"]  # noqa: Y015
@@ -423,43 +536,29 @@ class UpdateUserRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ID_FIELD_NUMBER: _builtins.int
-    EMAIL_FIELD_NUMBER: _builtins.int
-    NAME_FIELD_NUMBER: _builtins.int
-    IMAGE_FIELD_NUMBER: _builtins.int
-    EMAIL_VERIFIED_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
-    ETAG_FIELD_NUMBER: _builtins.int
-    id: _builtins.str
-    """Id of the user."""
-    email: _builtins.str
-    """New address, at most 254 characters. Makes the address unverified unless `email_verified` is in the mask too."""
-    name: _builtins.str
-    """New display name, at most 255 characters; empty: none."""
-    image: _builtins.str
-    """New URL of a picture, at most 255 characters; empty: none."""
-    email_verified: _builtins.bool
-    """Whether control of the address was proved."""
-    etag: _builtins.str
-    """`etag` of the user as last read; when given and outdated, nothing changes. Optional."""
+    @_builtins.property
+    def user(self) -> _user_pb2.User:
+        """The user with the new values. `id` says which one; where `etag` is given and outdated, nothing changes. Of the
+        others only those that `update_mask` names are looked at, by the rules of the same fields of CreateUserRequest.
+        """
+
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of `email`, `name`, `image`, `email_verified` to change; `*`: all four. Required and not empty."""
+        """Which of `email`, `name`, `image`, `email_verified` to change; `*`: all four. Required and not empty. A new email is
+        unverified unless `email_verified` is named, too; an empty name or image removes it.
+        """
 
     def __init__(
         self,
         *,
-        id: _builtins.str = ...,
-        email: _builtins.str = ...,
-        name: _builtins.str = ...,
-        image: _builtins.str = ...,
-        email_verified: _builtins.bool = ...,
+        user: _user_pb2.User | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
-        etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "email_verified", b"email_verified", "etag", b"etag", "id", b"id", "image", b"image", "name", b"name", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -497,19 +596,23 @@ class DeleteUserRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ALLOW_MISSING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id of the user."""
     etag: _builtins.str
     """`etag` of the user as last read; when given and outdated, nothing is deleted. Optional."""
+    allow_missing: _builtins.bool
+    """Answer OK where there is no such user."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         etag: _builtins.str = ...,
+        allow_missing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "etag", b"etag", "id", b"id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -540,3 +643,450 @@ class DeleteUserResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteUserResponse: _TypeAlias = DeleteUserResponse  # noqa: Y015
+
+@_typing.final
+class DisableUserRequest(_message.Message):
+    """Request of DisableUser."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id of the user."""
+    reason: _builtins.str
+    """Why, for people, at most 255 characters. Optional."""
+    etag: _builtins.str
+    """`etag` of the user as last read; when given and outdated, nothing changes. Optional."""
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """When it ends by itself, after now; unset: EnableUser ends it."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id", "reason", b"reason", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisableUserRequest: _TypeAlias = DisableUserRequest  # noqa: Y015
+
+@_typing.final
+class DisableUserResponse(_message.Message):
+    """Response of DisableUser."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    REVOKED_SESSIONS_FIELD_NUMBER: _builtins.int
+    revoked_sessions: _builtins.int
+    """How many sessions ended by this call."""
+    @_builtins.property
+    def user(self) -> _user_pb2.User:
+        """The user as stored now."""
+
+    def __init__(
+        self,
+        *,
+        user: _user_pb2.User | None = ...,
+        revoked_sessions: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revoked_sessions", b"revoked_sessions", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisableUserResponse: _TypeAlias = DisableUserResponse  # noqa: Y015
+
+@_typing.final
+class EnableUserRequest(_message.Message):
+    """Request of EnableUser."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id of the user."""
+    etag: _builtins.str
+    """`etag` of the user as last read; when given and outdated, nothing changes. Optional."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnableUserRequest: _TypeAlias = EnableUserRequest  # noqa: Y015
+
+@_typing.final
+class EnableUserResponse(_message.Message):
+    """Response of EnableUser."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def user(self) -> _user_pb2.User:
+        """The user as stored now."""
+
+    def __init__(
+        self,
+        *,
+        user: _user_pb2.User | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnableUserResponse: _TypeAlias = EnableUserResponse  # noqa: Y015
+
+@_typing.final
+class ImportUsersRequest(_message.Message):
+    """Request of ImportUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    validate_only: _builtins.bool
+    """Only say what would happen."""
+    @_builtins.property
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[_imported_user_pb2.ImportedUser]:
+        """1 to 1,000 users."""
+
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[_imported_user_pb2.ImportedUser] | None = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["users", b"users", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportUsersRequest: _TypeAlias = ImportUsersRequest  # noqa: Y015
+
+@_typing.final
+class ImportUsersResponse(_message.Message):
+    """Response of ImportUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Outcome(_message.Message):
+        """What became of one user."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ID_FIELD_NUMBER: _builtins.int
+        RESULT_FIELD_NUMBER: _builtins.int
+        REASON_FIELD_NUMBER: _builtins.int
+        FIELD_FIELD_NUMBER: _builtins.int
+        id: _builtins.str
+        """Id of the user."""
+        result: Global___ImportResult.ValueType
+        """What happened."""
+        reason: _error_reason_pb2.ErrorReason.ValueType
+        """Why the user was refused; unspecified otherwise. EMAIL_TAKEN, PASSWORD_HASH_UNSUPPORTED, ACCOUNT_ALREADY_LINKED,
+        SESSION_TOKEN_TAKEN or INVALID_FIELDS.
+        """
+        field: _builtins.str
+        """The field at fault, as a path within `ImportedUser`; empty where none is."""
+        def __init__(
+            self,
+            *,
+            id: _builtins.str = ...,
+            result: Global___ImportResult.ValueType = ...,
+            reason: _error_reason_pb2.ErrorReason.ValueType = ...,
+            field: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "id", b"id", "reason", b"reason", "result", b"result"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportUsersResponse.Outcome]:
+        """What became of each user, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: _abc.Iterable[Global___ImportUsersResponse.Outcome] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportUsersResponse: _TypeAlias = ImportUsersResponse  # noqa: Y015
+
+@_typing.final
+class ExportUserRequest(_message.Message):
+    """Request of ExportUser."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id of the user."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportUserRequest: _TypeAlias = ExportUserRequest  # noqa: Y015
+
+@_typing.final
+class ExportUserResponse(_message.Message):
+    """Response of ExportUser."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class End(_message.Message):
+        """The end of a whole export."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        RECORD_COUNT_FIELD_NUMBER: _builtins.int
+        record_count: _builtins.int
+        """How many records came before it."""
+        def __init__(
+            self,
+            *,
+            record_count: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["record_count", b"record_count"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    USER_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    VERIFICATION_FIELD_NUMBER: _builtins.int
+    PREFERENCES_FIELD_NUMBER: _builtins.int
+    PUSH_SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    SUPPRESSION_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def user(self) -> _user_pb2.User:
+        """The user; the first record."""
+
+    @_builtins.property
+    def account(self) -> _account_service_pb2.Account:
+        """A way to sign in."""
+
+    @_builtins.property
+    def session(self) -> _session_service_pb2.Session:
+        """A session, those that have ended included."""
+
+    @_builtins.property
+    def verification(self) -> _verification_service_pb2.Verification:
+        """A verification that is outstanding for the user or the user's address."""
+
+    @_builtins.property
+    def preferences(self) -> _preferences_pb2.Preferences:
+        """What the user wants to be sent."""
+
+    @_builtins.property
+    def push_subscription(self) -> _preferences_pb2.PushSubscription:
+        """A push subscription."""
+
+    @_builtins.property
+    def notification(self) -> _notification_pb2.Notification:
+        """A notification, a scheduled one included."""
+
+    @_builtins.property
+    def delivery(self) -> _delivery_pb2.Delivery:
+        """A delivery."""
+
+    @_builtins.property
+    def suppression(self) -> _delivery_pb2.Suppression:
+        """A suppression of the user's address."""
+
+    @_builtins.property
+    def end(self) -> Global___ExportUserResponse.End:
+        """The last record."""
+
+    def __init__(
+        self,
+        *,
+        user: _user_pb2.User | None = ...,
+        account: _account_service_pb2.Account | None = ...,
+        session: _session_service_pb2.Session | None = ...,
+        verification: _verification_service_pb2.Verification | None = ...,
+        preferences: _preferences_pb2.Preferences | None = ...,
+        push_subscription: _preferences_pb2.PushSubscription | None = ...,
+        notification: _notification_pb2.Notification | None = ...,
+        delivery: _delivery_pb2.Delivery | None = ...,
+        suppression: _delivery_pb2.Suppression | None = ...,
+        end: Global___ExportUserResponse.End | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "delivery", b"delivery", "end", b"end", "notification", b"notification", "preferences", b"preferences", "push_subscription", b"push_subscription", "record", b"record", "session", b"session", "suppression", b"suppression", "user", b"user", "verification", b"verification"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "delivery", b"delivery", "end", b"end", "notification", b"notification", "preferences", b"preferences", "push_subscription", b"push_subscription", "record", b"record", "session", b"session", "suppression", b"suppression", "user", b"user", "verification", b"verification"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_record: _TypeAlias = _typing.Literal["user", "account", "session", "verification", "preferences", "push_subscription", "notification", "delivery", "suppression", "end"]  # noqa: Y015
+    _WhichOneofArgType_record: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_record) -> _WhichOneofReturnType_record | None: ...
+
+Global___ExportUserResponse: _TypeAlias = ExportUserResponse  # noqa: Y015
+
+@_typing.final
+class UserEvent(_message.Message):
+    """Something that happened to a user. Holds no personal data: read the user for more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    OCCURRED_AT_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    kind: Global___UserEventKind.ValueType
+    """What happened."""
+    user_id: _builtins.str
+    """To whom."""
+    etag: _builtins.str
+    """`etag` of the user after it, by which a reader knows whether it has this state already; empty after a deletion."""
+    session_id: _builtins.str
+    """Id of the session, where it is about one; empty otherwise."""
+    @_builtins.property
+    def occurred_at(self) -> _timestamp_pb2.Timestamp:
+        """When it happened."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___UserEventKind.ValueType = ...,
+        user_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        occurred_at: _timestamp_pb2.Timestamp | None = ...,
+        session_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_at", b"occurred_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "kind", b"kind", "occurred_at", b"occurred_at", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserEvent: _TypeAlias = UserEvent  # noqa: Y015
+
+@_typing.final
+class WatchUsersRequest(_message.Message):
+    """Request of WatchUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """After the event that carried this token; empty: from now on."""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___UserEventKind.ValueType]:
+        """Only events of these kinds; empty: of all. A watch that resumes may name others than the one before."""
+
+    @_builtins.property
+    def heartbeat_interval(self) -> _duration_pb2.Duration:
+        """How often to send a heartbeat while nothing happens: 1 second to 5 minutes; unset: 30 seconds."""
+
+    def __init__(
+        self,
+        *,
+        resume_token: _builtins.str = ...,
+        kinds: _abc.Iterable[Global___UserEventKind.ValueType] | None = ...,
+        heartbeat_interval: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "kinds", b"kinds", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchUsersRequest: _TypeAlias = WatchUsersRequest  # noqa: Y015
+
+@_typing.final
+class WatchUsersResponse(_message.Message):
+    """Response of WatchUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Heartbeat(_message.Message):
+        """A sign of life."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        def __init__(
+            self,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    USER_EVENT_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """Continues the stream after this event. Opaque."""
+    @_builtins.property
+    def user_event(self) -> Global___UserEvent:
+        """To a user."""
+
+    @_builtins.property
+    def heartbeat(self) -> Global___WatchUsersResponse.Heartbeat:
+        """Nothing happened for the heartbeat interval. The first event of a stream is one, too: the watch is in place."""
+
+    def __init__(
+        self,
+        *,
+        user_event: Global___UserEvent | None = ...,
+        heartbeat: Global___WatchUsersResponse.Heartbeat | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "heartbeat", b"heartbeat", "user_event", b"user_event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "heartbeat", b"heartbeat", "resume_token", b"resume_token", "user_event", b"user_event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["user_event", "heartbeat"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___WatchUsersResponse: _TypeAlias = WatchUsersResponse  # noqa: Y015

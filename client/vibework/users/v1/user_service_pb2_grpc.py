@@ -26,12 +26,13 @@ if _version_not_supported:
 
 
 class UserServiceStub(object):
-    """Keeps users: who exists, under which address.
+    """Keeps users: who exists, under which address, and who may sign in.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL; every error carries a
-    `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts
-    have it.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL); every error carries a `google.rpc.ErrorInfo` with a reason of
+    `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts have it.
     """
 
     def __init__(self, channel):
@@ -75,22 +76,49 @@ class UserServiceStub(object):
                 request_serializer=vibework_dot_users_dot_v1_dot_user__service__pb2.DeleteUserRequest.SerializeToString,
                 response_deserializer=vibework_dot_users_dot_v1_dot_user__service__pb2.DeleteUserResponse.FromString,
                 _registered_method=True)
+        self.DisableUser = channel.unary_unary(
+                '/vibework.users.v1.UserService/DisableUser',
+                request_serializer=vibework_dot_users_dot_v1_dot_user__service__pb2.DisableUserRequest.SerializeToString,
+                response_deserializer=vibework_dot_users_dot_v1_dot_user__service__pb2.DisableUserResponse.FromString,
+                _registered_method=True)
+        self.EnableUser = channel.unary_unary(
+                '/vibework.users.v1.UserService/EnableUser',
+                request_serializer=vibework_dot_users_dot_v1_dot_user__service__pb2.EnableUserRequest.SerializeToString,
+                response_deserializer=vibework_dot_users_dot_v1_dot_user__service__pb2.EnableUserResponse.FromString,
+                _registered_method=True)
+        self.ImportUsers = channel.unary_unary(
+                '/vibework.users.v1.UserService/ImportUsers',
+                request_serializer=vibework_dot_users_dot_v1_dot_user__service__pb2.ImportUsersRequest.SerializeToString,
+                response_deserializer=vibework_dot_users_dot_v1_dot_user__service__pb2.ImportUsersResponse.FromString,
+                _registered_method=True)
+        self.ExportUser = channel.unary_stream(
+                '/vibework.users.v1.UserService/ExportUser',
+                request_serializer=vibework_dot_users_dot_v1_dot_user__service__pb2.ExportUserRequest.SerializeToString,
+                response_deserializer=vibework_dot_users_dot_v1_dot_user__service__pb2.ExportUserResponse.FromString,
+                _registered_method=True)
+        self.WatchUsers = channel.unary_stream(
+                '/vibework.users.v1.UserService/WatchUsers',
+                request_serializer=vibework_dot_users_dot_v1_dot_user__service__pb2.WatchUsersRequest.SerializeToString,
+                response_deserializer=vibework_dot_users_dot_v1_dot_user__service__pb2.WatchUsersResponse.FromString,
+                _registered_method=True)
 
 
 class UserServiceServicer(object):
-    """Keeps users: who exists, under which address.
+    """Keeps users: who exists, under which address, and who may sign in.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL; every error carries a
-    `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts
-    have it.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL); every error carries a `google.rpc.ErrorInfo` with a reason of
+    `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts have it.
     """
 
     def CreateUser(self, request, context):
         """Creates a user, with a password when one is given. Idempotent by `request_id`.
 
-        ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED, PASSWORD_HASH_UNSUPPORTED); ABORTED
-        (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY).
+        ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED, PASSWORD_HASH_UNSUPPORTED, PASSWORD_COMPROMISED);
+        ABORTED (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY); UNAVAILABLE
+        (PASSWORD_HASHING_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,13 +136,17 @@ class UserServiceServicer(object):
     def BatchGetUsers(self, request, context):
         """Reads up to 1,000 users by id. Keeps the order asked for, and names the ids that do not exist and those whose users
         cannot be read.
+
+        INVALID_ARGUMENT (FIELD_MASK_INVALID).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListUsers(self, request, context):
-        """Lists users by time of creation, a page at a time (AIP-158). The pages hold while users come and go.
+        """Lists users by time of creation or of their last change, a page at a time (AIP-158). The pages hold while users come
+        and go. Whoever keeps a copy without a watch lists from time to time what was updated since the newest `updated_at`
+        seen, less two minutes, by USER_ORDER_UPDATED_AT_ASC, and asks by `ids` (BatchGetUsers) which are gone.
 
         INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
         """
@@ -130,7 +162,8 @@ class UserServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateUser(self, request, context):
-        """Changes the fields named by `update_mask` (AIP-134). A new email is unverified until it is verified anew.
+        """Changes the fields named by `update_mask` (AIP-134). A new email is unverified until it is verified anew. A repeat
+        with `etag` after a lost answer is ABORTED: read the user again.
 
         NOT_FOUND (USER_NOT_FOUND); ALREADY_EXISTS (EMAIL_TAKEN); ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT
         (FIELD_MASK_INVALID).
@@ -143,7 +176,57 @@ class UserServiceServicer(object):
         """Deletes a user with all sessions, accounts and verifications in one transaction. The user's notifications are
         deleted through a transactional outbox: soon, and also when the notifications service is down at the time.
 
+        NOT_FOUND (USER_NOT_FOUND) unless `allow_missing`; ABORTED (ETAG_MISMATCH).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DisableUser(self, request, context):
+        """Shuts a user out: ends all sessions, in one transaction, and from then on no session of the user validates and none
+        is created. Of a user who is disabled already it changes reason and end.
+
         NOT_FOUND (USER_NOT_FOUND); ABORTED (ETAG_MISMATCH).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EnableUser(self, request, context):
+        """Lets a user in again. No session from before comes back. An active user stays as is.
+
+        NOT_FOUND (USER_NOT_FOUND); ABORTED (ETAG_MISMATCH).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportUsers(self, request, context):
+        """Takes over up to 1,000 users from another system, with ids, times, password hashes, accounts and sessions as they
+        were there. Each is stored whole or not at all, and the answer says of each what happened. May be repeated: who is
+        there already, by id, stays as is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportUser(self, request, context):
+        """Streams everything that both services keep of one person, but no hash and no token. The last record is `end`; a
+        stream without it is no whole export.
+
+        NOT_FOUND (USER_NOT_FOUND); UNAVAILABLE (NOTIFICATIONS_SERVICE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchUsers(self, request, context):
+        """Streams what happens to users, each event with a resume token: a client that reconnects with the last one within 7
+        days misses nothing and sees nothing twice. Events are in an order that every later read agrees with.
+
+        FAILED_PRECONDITION (RESUME_TOKEN_EXPIRED): list, then watch anew; INVALID_ARGUMENT (RESUME_TOKEN_INVALID);
+        RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW, TOO_MANY_WATCHERS) and UNAVAILABLE (WATCH_INTERRUPTED, SHUTTING_DOWN):
+        watch again with the last resume token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -187,6 +270,31 @@ def add_UserServiceServicer_to_server(servicer, server):
                     request_deserializer=vibework_dot_users_dot_v1_dot_user__service__pb2.DeleteUserRequest.FromString,
                     response_serializer=vibework_dot_users_dot_v1_dot_user__service__pb2.DeleteUserResponse.SerializeToString,
             ),
+            'DisableUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisableUser,
+                    request_deserializer=vibework_dot_users_dot_v1_dot_user__service__pb2.DisableUserRequest.FromString,
+                    response_serializer=vibework_dot_users_dot_v1_dot_user__service__pb2.DisableUserResponse.SerializeToString,
+            ),
+            'EnableUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnableUser,
+                    request_deserializer=vibework_dot_users_dot_v1_dot_user__service__pb2.EnableUserRequest.FromString,
+                    response_serializer=vibework_dot_users_dot_v1_dot_user__service__pb2.EnableUserResponse.SerializeToString,
+            ),
+            'ImportUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportUsers,
+                    request_deserializer=vibework_dot_users_dot_v1_dot_user__service__pb2.ImportUsersRequest.FromString,
+                    response_serializer=vibework_dot_users_dot_v1_dot_user__service__pb2.ImportUsersResponse.SerializeToString,
+            ),
+            'ExportUser': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportUser,
+                    request_deserializer=vibework_dot_users_dot_v1_dot_user__service__pb2.ExportUserRequest.FromString,
+                    response_serializer=vibework_dot_users_dot_v1_dot_user__service__pb2.ExportUserResponse.SerializeToString,
+            ),
+            'WatchUsers': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchUsers,
+                    request_deserializer=vibework_dot_users_dot_v1_dot_user__service__pb2.WatchUsersRequest.FromString,
+                    response_serializer=vibework_dot_users_dot_v1_dot_user__service__pb2.WatchUsersResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'vibework.users.v1.UserService', rpc_method_handlers)
@@ -196,12 +304,13 @@ def add_UserServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UserService(object):
-    """Keeps users: who exists, under which address.
+    """Keeps users: who exists, under which address, and who may sign in.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL; every error carries a
-    `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts
-    have it.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL); every error carries a `google.rpc.ErrorInfo` with a reason of
+    `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts have it.
     """
 
     @staticmethod
@@ -383,6 +492,141 @@ class UserService(object):
             '/vibework.users.v1.UserService/DeleteUser',
             vibework_dot_users_dot_v1_dot_user__service__pb2.DeleteUserRequest.SerializeToString,
             vibework_dot_users_dot_v1_dot_user__service__pb2.DeleteUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisableUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vibework.users.v1.UserService/DisableUser',
+            vibework_dot_users_dot_v1_dot_user__service__pb2.DisableUserRequest.SerializeToString,
+            vibework_dot_users_dot_v1_dot_user__service__pb2.DisableUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnableUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vibework.users.v1.UserService/EnableUser',
+            vibework_dot_users_dot_v1_dot_user__service__pb2.EnableUserRequest.SerializeToString,
+            vibework_dot_users_dot_v1_dot_user__service__pb2.EnableUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vibework.users.v1.UserService/ImportUsers',
+            vibework_dot_users_dot_v1_dot_user__service__pb2.ImportUsersRequest.SerializeToString,
+            vibework_dot_users_dot_v1_dot_user__service__pb2.ImportUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/vibework.users.v1.UserService/ExportUser',
+            vibework_dot_users_dot_v1_dot_user__service__pb2.ExportUserRequest.SerializeToString,
+            vibework_dot_users_dot_v1_dot_user__service__pb2.ExportUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/vibework.users.v1.UserService/WatchUsers',
+            vibework_dot_users_dot_v1_dot_user__service__pb2.WatchUsersRequest.SerializeToString,
+            vibework_dot_users_dot_v1_dot_user__service__pb2.WatchUsersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,12 +27,13 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class UserServiceStub:
-    """Keeps users: who exists, under which address.
+    """Keeps users: who exists, under which address, and who may sign in.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL; every error carries a
-    `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts
-    have it.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL); every error carries a `google.rpc.ErrorInfo` with a reason of
+    `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts have it.
     """
 
     @_typing.overload
@@ -42,8 +43,9 @@ class UserServiceStub:
     CreateUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.CreateUserRequest, _user_service_pb2.CreateUserResponse]
     """Creates a user, with a password when one is given. Idempotent by `request_id`.
 
-    ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED, PASSWORD_HASH_UNSUPPORTED); ABORTED
-    (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY).
+    ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED, PASSWORD_HASH_UNSUPPORTED, PASSWORD_COMPROMISED);
+    ABORTED (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY); UNAVAILABLE
+    (PASSWORD_HASHING_UNAVAILABLE).
     """
     GetUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.GetUserRequest, _user_service_pb2.GetUserResponse]
     """Reads one user by id or by email.
@@ -53,16 +55,21 @@ class UserServiceStub:
     BatchGetUsers: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.BatchGetUsersRequest, _user_service_pb2.BatchGetUsersResponse]
     """Reads up to 1,000 users by id. Keeps the order asked for, and names the ids that do not exist and those whose users
     cannot be read.
+
+    INVALID_ARGUMENT (FIELD_MASK_INVALID).
     """
     ListUsers: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.ListUsersRequest, _user_service_pb2.ListUsersResponse]
-    """Lists users by time of creation, a page at a time (AIP-158). The pages hold while users come and go.
+    """Lists users by time of creation or of their last change, a page at a time (AIP-158). The pages hold while users come
+    and go. Whoever keeps a copy without a watch lists from time to time what was updated since the newest `updated_at`
+    seen, less two minutes, by USER_ORDER_UPDATED_AT_ASC, and asks by `ids` (BatchGetUsers) which are gone.
 
     INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
     """
     CountUsers: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.CountUsersRequest, _user_service_pb2.CountUsersResponse]
     """Counts the users that match a filter, exactly."""
     UpdateUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.UpdateUserRequest, _user_service_pb2.UpdateUserResponse]
-    """Changes the fields named by `update_mask` (AIP-134). A new email is unverified until it is verified anew.
+    """Changes the fields named by `update_mask` (AIP-134). A new email is unverified until it is verified anew. A repeat
+    with `etag` after a lost answer is ABORTED: read the user again.
 
     NOT_FOUND (USER_NOT_FOUND); ALREADY_EXISTS (EMAIL_TAKEN); ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT
     (FIELD_MASK_INVALID).
@@ -71,25 +78,57 @@ class UserServiceStub:
     """Deletes a user with all sessions, accounts and verifications in one transaction. The user's notifications are
     deleted through a transactional outbox: soon, and also when the notifications service is down at the time.
 
+    NOT_FOUND (USER_NOT_FOUND) unless `allow_missing`; ABORTED (ETAG_MISMATCH).
+    """
+    DisableUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.DisableUserRequest, _user_service_pb2.DisableUserResponse]
+    """Shuts a user out: ends all sessions, in one transaction, and from then on no session of the user validates and none
+    is created. Of a user who is disabled already it changes reason and end.
+
     NOT_FOUND (USER_NOT_FOUND); ABORTED (ETAG_MISMATCH).
+    """
+    EnableUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.EnableUserRequest, _user_service_pb2.EnableUserResponse]
+    """Lets a user in again. No session from before comes back. An active user stays as is.
+
+    NOT_FOUND (USER_NOT_FOUND); ABORTED (ETAG_MISMATCH).
+    """
+    ImportUsers: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.ImportUsersRequest, _user_service_pb2.ImportUsersResponse]
+    """Takes over up to 1,000 users from another system, with ids, times, password hashes, accounts and sessions as they
+    were there. Each is stored whole or not at all, and the answer says of each what happened. May be repeated: who is
+    there already, by id, stays as is.
+    """
+    ExportUser: _grpc.UnaryStreamMultiCallable[_user_service_pb2.ExportUserRequest, _user_service_pb2.ExportUserResponse]
+    """Streams everything that both services keep of one person, but no hash and no token. The last record is `end`; a
+    stream without it is no whole export.
+
+    NOT_FOUND (USER_NOT_FOUND); UNAVAILABLE (NOTIFICATIONS_SERVICE_UNAVAILABLE).
+    """
+    WatchUsers: _grpc.UnaryStreamMultiCallable[_user_service_pb2.WatchUsersRequest, _user_service_pb2.WatchUsersResponse]
+    """Streams what happens to users, each event with a resume token: a client that reconnects with the last one within 7
+    days misses nothing and sees nothing twice. Events are in an order that every later read agrees with.
+
+    FAILED_PRECONDITION (RESUME_TOKEN_EXPIRED): list, then watch anew; INVALID_ARGUMENT (RESUME_TOKEN_INVALID);
+    RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW, TOO_MANY_WATCHERS) and UNAVAILABLE (WATCH_INTERRUPTED, SHUTTING_DOWN):
+    watch again with the last resume token.
     """
 
 @_typing.type_check_only
 class UserServiceAsyncStub(UserServiceStub):
-    """Keeps users: who exists, under which address.
+    """Keeps users: who exists, under which address, and who may sign in.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL; every error carries a
-    `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts
-    have it.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL); every error carries a `google.rpc.ErrorInfo` with a reason of
+    `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts have it.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.CreateUserRequest, _user_service_pb2.CreateUserResponse]  # type: ignore[assignment]
     """Creates a user, with a password when one is given. Idempotent by `request_id`.
 
-    ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED, PASSWORD_HASH_UNSUPPORTED); ABORTED
-    (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY).
+    ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED, PASSWORD_HASH_UNSUPPORTED, PASSWORD_COMPROMISED);
+    ABORTED (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY); UNAVAILABLE
+    (PASSWORD_HASHING_UNAVAILABLE).
     """
     GetUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.GetUserRequest, _user_service_pb2.GetUserResponse]  # type: ignore[assignment]
     """Reads one user by id or by email.
@@ -99,16 +138,21 @@ class UserServiceAsyncStub(UserServiceStub):
     BatchGetUsers: _aio.UnaryUnaryMultiCallable[_user_service_pb2.BatchGetUsersRequest, _user_service_pb2.BatchGetUsersResponse]  # type: ignore[assignment]
     """Reads up to 1,000 users by id. Keeps the order asked for, and names the ids that do not exist and those whose users
     cannot be read.
+
+    INVALID_ARGUMENT (FIELD_MASK_INVALID).
     """
     ListUsers: _aio.UnaryUnaryMultiCallable[_user_service_pb2.ListUsersRequest, _user_service_pb2.ListUsersResponse]  # type: ignore[assignment]
-    """Lists users by time of creation, a page at a time (AIP-158). The pages hold while users come and go.
+    """Lists users by time of creation or of their last change, a page at a time (AIP-158). The pages hold while users come
+    and go. Whoever keeps a copy without a watch lists from time to time what was updated since the newest `updated_at`
+    seen, less two minutes, by USER_ORDER_UPDATED_AT_ASC, and asks by `ids` (BatchGetUsers) which are gone.
 
     INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
     """
     CountUsers: _aio.UnaryUnaryMultiCallable[_user_service_pb2.CountUsersRequest, _user_service_pb2.CountUsersResponse]  # type: ignore[assignment]
     """Counts the users that match a filter, exactly."""
     UpdateUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.UpdateUserRequest, _user_service_pb2.UpdateUserResponse]  # type: ignore[assignment]
-    """Changes the fields named by `update_mask` (AIP-134). A new email is unverified until it is verified anew.
+    """Changes the fields named by `update_mask` (AIP-134). A new email is unverified until it is verified anew. A repeat
+    with `etag` after a lost answer is ABORTED: read the user again.
 
     NOT_FOUND (USER_NOT_FOUND); ALREADY_EXISTS (EMAIL_TAKEN); ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT
     (FIELD_MASK_INVALID).
@@ -117,16 +161,47 @@ class UserServiceAsyncStub(UserServiceStub):
     """Deletes a user with all sessions, accounts and verifications in one transaction. The user's notifications are
     deleted through a transactional outbox: soon, and also when the notifications service is down at the time.
 
+    NOT_FOUND (USER_NOT_FOUND) unless `allow_missing`; ABORTED (ETAG_MISMATCH).
+    """
+    DisableUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.DisableUserRequest, _user_service_pb2.DisableUserResponse]  # type: ignore[assignment]
+    """Shuts a user out: ends all sessions, in one transaction, and from then on no session of the user validates and none
+    is created. Of a user who is disabled already it changes reason and end.
+
     NOT_FOUND (USER_NOT_FOUND); ABORTED (ETAG_MISMATCH).
+    """
+    EnableUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.EnableUserRequest, _user_service_pb2.EnableUserResponse]  # type: ignore[assignment]
+    """Lets a user in again. No session from before comes back. An active user stays as is.
+
+    NOT_FOUND (USER_NOT_FOUND); ABORTED (ETAG_MISMATCH).
+    """
+    ImportUsers: _aio.UnaryUnaryMultiCallable[_user_service_pb2.ImportUsersRequest, _user_service_pb2.ImportUsersResponse]  # type: ignore[assignment]
+    """Takes over up to 1,000 users from another system, with ids, times, password hashes, accounts and sessions as they
+    were there. Each is stored whole or not at all, and the answer says of each what happened. May be repeated: who is
+    there already, by id, stays as is.
+    """
+    ExportUser: _aio.UnaryStreamMultiCallable[_user_service_pb2.ExportUserRequest, _user_service_pb2.ExportUserResponse]  # type: ignore[assignment]
+    """Streams everything that both services keep of one person, but no hash and no token. The last record is `end`; a
+    stream without it is no whole export.
+
+    NOT_FOUND (USER_NOT_FOUND); UNAVAILABLE (NOTIFICATIONS_SERVICE_UNAVAILABLE).
+    """
+    WatchUsers: _aio.UnaryStreamMultiCallable[_user_service_pb2.WatchUsersRequest, _user_service_pb2.WatchUsersResponse]  # type: ignore[assignment]
+    """Streams what happens to users, each event with a resume token: a client that reconnects with the last one within 7
+    days misses nothing and sees nothing twice. Events are in an order that every later read agrees with.
+
+    FAILED_PRECONDITION (RESUME_TOKEN_EXPIRED): list, then watch anew; INVALID_ARGUMENT (RESUME_TOKEN_INVALID);
+    RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW, TOO_MANY_WATCHERS) and UNAVAILABLE (WATCH_INTERRUPTED, SHUTTING_DOWN):
+    watch again with the last resume token.
     """
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Keeps users: who exists, under which address.
+    """Keeps users: who exists, under which address, and who may sign in.
 
-    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL; every error carries a
-    `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts
-    have it.
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL); every error carries a `google.rpc.ErrorInfo` with a reason of
+    `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts have it.
     """
 
     @_abc_1.abstractmethod
@@ -137,8 +212,9 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_user_service_pb2.CreateUserResponse, _abc.Awaitable[_user_service_pb2.CreateUserResponse]]:
         """Creates a user, with a password when one is given. Idempotent by `request_id`.
 
-        ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED, PASSWORD_HASH_UNSUPPORTED); ABORTED
-        (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY).
+        ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED, PASSWORD_HASH_UNSUPPORTED, PASSWORD_COMPROMISED);
+        ABORTED (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY); UNAVAILABLE
+        (PASSWORD_HASHING_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod
@@ -160,6 +236,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_user_service_pb2.BatchGetUsersResponse, _abc.Awaitable[_user_service_pb2.BatchGetUsersResponse]]:
         """Reads up to 1,000 users by id. Keeps the order asked for, and names the ids that do not exist and those whose users
         cannot be read.
+
+        INVALID_ARGUMENT (FIELD_MASK_INVALID).
         """
 
     @_abc_1.abstractmethod
@@ -168,7 +246,9 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_service_pb2.ListUsersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_service_pb2.ListUsersResponse, _abc.Awaitable[_user_service_pb2.ListUsersResponse]]:
-        """Lists users by time of creation, a page at a time (AIP-158). The pages hold while users come and go.
+        """Lists users by time of creation or of their last change, a page at a time (AIP-158). The pages hold while users come
+        and go. Whoever keeps a copy without a watch lists from time to time what was updated since the newest `updated_at`
+        seen, less two minutes, by USER_ORDER_UPDATED_AT_ASC, and asks by `ids` (BatchGetUsers) which are gone.
 
         INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
         """
@@ -187,7 +267,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_service_pb2.UpdateUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_service_pb2.UpdateUserResponse, _abc.Awaitable[_user_service_pb2.UpdateUserResponse]]:
-        """Changes the fields named by `update_mask` (AIP-134). A new email is unverified until it is verified anew.
+        """Changes the fields named by `update_mask` (AIP-134). A new email is unverified until it is verified anew. A repeat
+        with `etag` after a lost answer is ABORTED: read the user again.
 
         NOT_FOUND (USER_NOT_FOUND); ALREADY_EXISTS (EMAIL_TAKEN); ABORTED (ETAG_MISMATCH); INVALID_ARGUMENT
         (FIELD_MASK_INVALID).
@@ -202,7 +283,67 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deletes a user with all sessions, accounts and verifications in one transaction. The user's notifications are
         deleted through a transactional outbox: soon, and also when the notifications service is down at the time.
 
+        NOT_FOUND (USER_NOT_FOUND) unless `allow_missing`; ABORTED (ETAG_MISMATCH).
+        """
+
+    @_abc_1.abstractmethod
+    def DisableUser(
+        self,
+        request: _user_service_pb2.DisableUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_service_pb2.DisableUserResponse, _abc.Awaitable[_user_service_pb2.DisableUserResponse]]:
+        """Shuts a user out: ends all sessions, in one transaction, and from then on no session of the user validates and none
+        is created. Of a user who is disabled already it changes reason and end.
+
         NOT_FOUND (USER_NOT_FOUND); ABORTED (ETAG_MISMATCH).
+        """
+
+    @_abc_1.abstractmethod
+    def EnableUser(
+        self,
+        request: _user_service_pb2.EnableUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_service_pb2.EnableUserResponse, _abc.Awaitable[_user_service_pb2.EnableUserResponse]]:
+        """Lets a user in again. No session from before comes back. An active user stays as is.
+
+        NOT_FOUND (USER_NOT_FOUND); ABORTED (ETAG_MISMATCH).
+        """
+
+    @_abc_1.abstractmethod
+    def ImportUsers(
+        self,
+        request: _user_service_pb2.ImportUsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_service_pb2.ImportUsersResponse, _abc.Awaitable[_user_service_pb2.ImportUsersResponse]]:
+        """Takes over up to 1,000 users from another system, with ids, times, password hashes, accounts and sessions as they
+        were there. Each is stored whole or not at all, and the answer says of each what happened. May be repeated: who is
+        there already, by id, stays as is.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportUser(
+        self,
+        request: _user_service_pb2.ExportUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_user_service_pb2.ExportUserResponse], _abc.AsyncIterator[_user_service_pb2.ExportUserResponse]]:
+        """Streams everything that both services keep of one person, but no hash and no token. The last record is `end`; a
+        stream without it is no whole export.
+
+        NOT_FOUND (USER_NOT_FOUND); UNAVAILABLE (NOTIFICATIONS_SERVICE_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def WatchUsers(
+        self,
+        request: _user_service_pb2.WatchUsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_user_service_pb2.WatchUsersResponse], _abc.AsyncIterator[_user_service_pb2.WatchUsersResponse]]:
+        """Streams what happens to users, each event with a resume token: a client that reconnects with the last one within 7
+        days misses nothing and sees nothing twice. Events are in an order that every later read agrees with.
+
+        FAILED_PRECONDITION (RESUME_TOKEN_EXPIRED): list, then watch anew; INVALID_ARGUMENT (RESUME_TOKEN_INVALID);
+        RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW, TOO_MANY_WATCHERS) and UNAVAILABLE (WATCH_INTERRUPTED, SHUTTING_DOWN):
+        watch again with the last resume token.
         """
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

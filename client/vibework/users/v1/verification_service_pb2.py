@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from vibework.users.v1 import session_service_pb2 as vibework_dot_users_dot_v1_dot_session__service__pb2
 from vibework.users.v1 import user_pb2 as vibework_dot_users_dot_v1_dot_user__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,vibework/users/v1/verification_service.proto\x12\x11vibework.users.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cvibework/users/v1/user.proto\"\xaf\x02\n\x0cVerification\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12@\n\x07purpose\x18\x02 \x01(\x0e\x32&.vibework.users.v1.VerificationPurposeR\x07purpose\x12\x1e\n\nidentifier\x18\x03 \x01(\tR\nidentifier\x12\x37\n\x04kind\x18\x04 \x01(\x0e\x32#.vibework.users.v1.VerificationKindR\x04kind\x12\x39\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x39\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\"\xf0\x01\n\x12VerificationSecret\x12\x46\n\x04\x63ode\x18\x01 \x01(\x0b\x32\x30.vibework.users.v1.VerificationSecret.CodeSecretH\x00R\x04\x63ode\x12%\n\x05token\x18\x02 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x80\x02H\x00R\x05token\x1aZ\n\nCodeSecret\x12*\n\nidentifier\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xfe\x01R\nidentifier\x12 \n\x04\x63ode\x18\x02 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x01\x18 R\x04\x63odeB\x0f\n\x06secret\x12\x05\xbaH\x02\x08\x01\"\x8f\x03\n\x19\x43reateVerificationRequest\x12L\n\x07purpose\x18\x01 \x01(\x0e\x32&.vibework.users.v1.VerificationPurposeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x07purpose\x12*\n\nidentifier\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01R\nidentifier\x12\x43\n\x04kind\x18\x03 \x01(\x0e\x32#.vibework.users.v1.VerificationKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04kind\x12M\n\x08\x64\x65livery\x18\x04 \x01(\x0e\x32\'.vibework.users.v1.VerificationDeliveryB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x08\x64\x65livery\x12\x38\n\x06\x63lient\x18\x05 \x01(\x0b\x32 .vibework.users.v1.ClientContextR\x06\x63lient\x12*\n\nrequest_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"~\n\x1a\x43reateVerificationResponse\x12\x43\n\x0cverification\x18\x01 \x01(\x0b\x32\x1f.vibework.users.v1.VerificationR\x0cverification\x12\x1b\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01R\x06secret\"\xeb\x01\n\x1a\x43onsumeVerificationRequest\x12L\n\x07purpose\x18\x01 \x01(\x0e\x32&.vibework.users.v1.VerificationPurposeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x07purpose\x12\x45\n\x06secret\x18\x02 \x01(\x0b\x32%.vibework.users.v1.VerificationSecretB\x06\xbaH\x03\xc8\x01\x01R\x06secret\x12\x38\n\x06\x63lient\x18\x03 \x01(\x0b\x32 .vibework.users.v1.ClientContextR\x06\x63lient\"b\n\x1b\x43onsumeVerificationResponse\x12\x43\n\x0cverification\x18\x01 \x01(\x0b\x32\x1f.vibework.users.v1.VerificationR\x0cverification\"\x95\x01\n\x12VerifyEmailRequest\x12\x45\n\x06secret\x18\x01 \x01(\x0b\x32%.vibework.users.v1.VerificationSecretB\x06\xbaH\x03\xc8\x01\x01R\x06secret\x12\x38\n\x06\x63lient\x18\x02 \x01(\x0b\x32 .vibework.users.v1.ClientContextR\x06\x63lient\"B\n\x13VerifyEmailResponse\x12+\n\x04user\x18\x01 \x01(\x0b\x32\x17.vibework.users.v1.UserR\x04user\"\xc9\x01\n\x14ResetPasswordRequest\x12\x45\n\x06secret\x18\x01 \x01(\x0b\x32%.vibework.users.v1.VerificationSecretB\x06\xbaH\x03\xc8\x01\x01R\x06secret\x12\x30\n\x0cnew_password\x18\x02 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x08\x18\x80\x01R\x0bnewPassword\x12\x38\n\x06\x63lient\x18\x03 \x01(\x0b\x32 .vibework.users.v1.ClientContextR\x06\x63lient\"[\n\x15ResetPasswordResponse\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\x12)\n\x10revoked_sessions\x18\x02 \x01(\x03R\x0frevokedSessions*\xda\x01\n\x13VerificationPurpose\x12$\n VERIFICATION_PURPOSE_UNSPECIFIED\x10\x00\x12+\n\'VERIFICATION_PURPOSE_EMAIL_VERIFICATION\x10\x01\x12\'\n#VERIFICATION_PURPOSE_PASSWORD_RESET\x10\x02\x12 \n\x1cVERIFICATION_PURPOSE_SIGN_IN\x10\x03\x12%\n!VERIFICATION_PURPOSE_EMAIL_CHANGE\x10\x04*n\n\x10VerificationKind\x12!\n\x1dVERIFICATION_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16VERIFICATION_KIND_CODE\x10\x01\x12\x1b\n\x17VERIFICATION_KIND_TOKEN\x10\x02*\x89\x01\n\x14VerificationDelivery\x12%\n!VERIFICATION_DELIVERY_UNSPECIFIED\x10\x00\x12%\n!VERIFICATION_DELIVERY_RETURN_CODE\x10\x01\x12#\n\x1fVERIFICATION_DELIVERY_SEND_CODE\x10\x02\x32\xc0\x03\n\x13VerificationService\x12q\n\x12\x43reateVerification\x12,.vibework.users.v1.CreateVerificationRequest\x1a-.vibework.users.v1.CreateVerificationResponse\x12t\n\x13\x43onsumeVerification\x12-.vibework.users.v1.ConsumeVerificationRequest\x1a..vibework.users.v1.ConsumeVerificationResponse\x12\\\n\x0bVerifyEmail\x12%.vibework.users.v1.VerifyEmailRequest\x1a&.vibework.users.v1.VerifyEmailResponse\x12\x62\n\rResetPassword\x12\'.vibework.users.v1.ResetPasswordRequest\x1a(.vibework.users.v1.ResetPasswordResponseB\xa4\x01\n\x15\x63om.vibework.users.v1B\x18VerificationServiceProtoP\x01Z\x19vibework/users/v1;usersv1\xa2\x02\x03VUX\xaa\x02\x11Vibework.Users.V1\xba\x02\x0fVibeworkUsersV1\xca\x02\x11Vibework\\Users\\V1\xea\x02\x13Vibework::Users::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,vibework/users/v1/verification_service.proto\x12\x11vibework.users.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'vibework/users/v1/session_service.proto\x1a\x1cvibework/users/v1/user.proto\"\xaf\x02\n\x0cVerification\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12@\n\x07purpose\x18\x02 \x01(\x0e\x32&.vibework.users.v1.VerificationPurposeR\x07purpose\x12\x1e\n\nidentifier\x18\x03 \x01(\tR\nidentifier\x12\x37\n\x04kind\x18\x04 \x01(\x0e\x32#.vibework.users.v1.VerificationKindR\x04kind\x12\x39\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x39\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\"\xf0\x01\n\x12VerificationSecret\x12\x46\n\x04\x63ode\x18\x01 \x01(\x0b\x32\x30.vibework.users.v1.VerificationSecret.CodeSecretH\x00R\x04\x63ode\x12%\n\x05token\x18\x02 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x80\x02H\x00R\x05token\x1aZ\n\nCodeSecret\x12*\n\nidentifier\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xfe\x01R\nidentifier\x12 \n\x04\x63ode\x18\x02 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x01\x18 R\x04\x63odeB\x0f\n\x06secret\x12\x05\xbaH\x02\x08\x01\"\xdc\x05\n\x19\x43reateVerificationRequest\x12L\n\x07purpose\x18\x01 \x01(\x0e\x32&.vibework.users.v1.VerificationPurposeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x07purpose\x12*\n\nidentifier\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01R\nidentifier\x12\x43\n\x04kind\x18\x03 \x01(\x0e\x32#.vibework.users.v1.VerificationKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04kind\x12M\n\x08\x64\x65livery\x18\x04 \x01(\x0e\x32\'.vibework.users.v1.VerificationDeliveryB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x08\x64\x65livery\x12\x38\n\x06\x63lient\x18\x05 \x01(\x0b\x32 .vibework.users.v1.ClientContextR\x06\x63lient\x12*\n\nrequest_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\x12G\n\x06locale\x18\x07 \x01(\tB/\xbaH,r*\x18#2&^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$R\x06locale\x12!\n\x07user_id\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x06userId:\xde\x01\xbaH\xda\x01\x1ah\n\x0elocale.of_mail\x12-locale is for VERIFICATION_DELIVERY_SEND_CODE\x1a\'this.locale == \'\' || this.delivery == 2\x1an\n\x11user_id.of_change\x12\x30user_id is for VERIFICATION_PURPOSE_EMAIL_CHANGE\x1a\'this.user_id == \'\' || this.purpose == 4\"~\n\x1a\x43reateVerificationResponse\x12\x43\n\x0cverification\x18\x01 \x01(\x0b\x32\x1f.vibework.users.v1.VerificationR\x0cverification\x12\x1b\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01R\x06secret\"\xeb\x01\n\x1a\x43onsumeVerificationRequest\x12L\n\x07purpose\x18\x01 \x01(\x0e\x32&.vibework.users.v1.VerificationPurposeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x07purpose\x12\x45\n\x06secret\x18\x02 \x01(\x0b\x32%.vibework.users.v1.VerificationSecretB\x06\xbaH\x03\xc8\x01\x01R\x06secret\x12\x38\n\x06\x63lient\x18\x03 \x01(\x0b\x32 .vibework.users.v1.ClientContextR\x06\x63lient\"b\n\x1b\x43onsumeVerificationResponse\x12\x43\n\x0cverification\x18\x01 \x01(\x0b\x32\x1f.vibework.users.v1.VerificationR\x0cverification\"\x95\x01\n\x12VerifyEmailRequest\x12\x45\n\x06secret\x18\x01 \x01(\x0b\x32%.vibework.users.v1.VerificationSecretB\x06\xbaH\x03\xc8\x01\x01R\x06secret\x12\x38\n\x06\x63lient\x18\x02 \x01(\x0b\x32 .vibework.users.v1.ClientContextR\x06\x63lient\"B\n\x13VerifyEmailResponse\x12+\n\x04user\x18\x01 \x01(\x0b\x32\x17.vibework.users.v1.UserR\x04user\"\xc9\x01\n\x14ResetPasswordRequest\x12\x45\n\x06secret\x18\x01 \x01(\x0b\x32%.vibework.users.v1.VerificationSecretB\x06\xbaH\x03\xc8\x01\x01R\x06secret\x12\x30\n\x0cnew_password\x18\x02 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x08\x18\x80\x01R\x0bnewPassword\x12\x38\n\x06\x63lient\x18\x03 \x01(\x0b\x32 .vibework.users.v1.ClientContextR\x06\x63lient\"\x9e\x01\n\x15ResetPasswordResponse\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\x12)\n\x10revoked_sessions\x18\x02 \x01(\x03R\x0frevokedSessions\x12\x41\n\x0c\x65nded_access\x18\x03 \x01(\x0b\x32\x1e.vibework.users.v1.EndedAccessR\x0b\x65ndedAccess\"\xba\x01\n\x12\x43hangeEmailRequest\x12\x45\n\x06secret\x18\x01 \x01(\x0b\x32%.vibework.users.v1.VerificationSecretB\x06\xbaH\x03\xc8\x01\x01R\x06secret\x12#\n\x07user_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\x06userId\x12\x38\n\x06\x63lient\x18\x03 \x01(\x0b\x32 .vibework.users.v1.ClientContextR\x06\x63lient\"B\n\x13\x43hangeEmailResponse\x12+\n\x04user\x18\x01 \x01(\x0b\x32\x17.vibework.users.v1.UserR\x04user\"\x98\x03\n\x1dSignInWithVerificationRequest\x12\x45\n\x06secret\x18\x01 \x01(\x0b\x32%.vibework.users.v1.VerificationSecretB\x06\xbaH\x03\xc8\x01\x01R\x06secret\x12\x38\n\x06\x63lient\x18\x02 \x01(\x0b\x32 .vibework.users.v1.ClientContextR\x06\x63lient\x12&\n\x0f\x64o_not_remember\x18\x03 \x01(\x08R\rdoNotRemember\x12S\n\x08new_user\x18\x04 \x01(\x0b\x32\x38.vibework.users.v1.SignInWithVerificationRequest.NewUserR\x07newUser\x12*\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\x1aM\n\x07NewUser\x12\x1c\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x04name\x12$\n\x05image\x18\x02 \x01(\tB\x0e\xbaH\x0br\x06\x18\xff\x01\x88\x01\x01\xd8\x01\x01R\x05image\"\x93\x02\n\x1eSignInWithVerificationResponse\x12+\n\x04user\x18\x01 \x01(\x0b\x32\x17.vibework.users.v1.UserR\x04user\x12\x34\n\x07session\x18\x02 \x01(\x0b\x32\x1a.vibework.users.v1.SessionR\x07session\x12(\n\rsession_token\x18\x03 \x01(\tB\x03\x80\x01\x01R\x0csessionToken\x12!\n\x0cuser_created\x18\x04 \x01(\x08R\x0buserCreated\x12\x41\n\x0c\x65nded_access\x18\x05 \x01(\x0b\x32\x1e.vibework.users.v1.EndedAccessR\x0b\x65ndedAccess*\xda\x01\n\x13VerificationPurpose\x12$\n VERIFICATION_PURPOSE_UNSPECIFIED\x10\x00\x12+\n\'VERIFICATION_PURPOSE_EMAIL_VERIFICATION\x10\x01\x12\'\n#VERIFICATION_PURPOSE_PASSWORD_RESET\x10\x02\x12 \n\x1cVERIFICATION_PURPOSE_SIGN_IN\x10\x03\x12%\n!VERIFICATION_PURPOSE_EMAIL_CHANGE\x10\x04*n\n\x10VerificationKind\x12!\n\x1dVERIFICATION_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16VERIFICATION_KIND_CODE\x10\x01\x12\x1b\n\x17VERIFICATION_KIND_TOKEN\x10\x02*\x89\x01\n\x14VerificationDelivery\x12%\n!VERIFICATION_DELIVERY_UNSPECIFIED\x10\x00\x12%\n!VERIFICATION_DELIVERY_RETURN_CODE\x10\x01\x12#\n\x1fVERIFICATION_DELIVERY_SEND_CODE\x10\x02\x32\x9d\x05\n\x13VerificationService\x12q\n\x12\x43reateVerification\x12,.vibework.users.v1.CreateVerificationRequest\x1a-.vibework.users.v1.CreateVerificationResponse\x12t\n\x13\x43onsumeVerification\x12-.vibework.users.v1.ConsumeVerificationRequest\x1a..vibework.users.v1.ConsumeVerificationResponse\x12\\\n\x0bVerifyEmail\x12%.vibework.users.v1.VerifyEmailRequest\x1a&.vibework.users.v1.VerifyEmailResponse\x12\x62\n\rResetPassword\x12\'.vibework.users.v1.ResetPasswordRequest\x1a(.vibework.users.v1.ResetPasswordResponse\x12\\\n\x0b\x43hangeEmail\x12%.vibework.users.v1.ChangeEmailRequest\x1a&.vibework.users.v1.ChangeEmailResponse\x12}\n\x16SignInWithVerification\x12\x30.vibework.users.v1.SignInWithVerificationRequest\x1a\x31.vibework.users.v1.SignInWithVerificationResponseB\xa4\x01\n\x15\x63om.vibework.users.v1B\x18VerificationServiceProtoP\x01Z\x19vibework/users/v1;usersv1\xa2\x02\x03VUX\xaa\x02\x11Vibework.Users.V1\xba\x02\x0fVibeworkUsersV1\xca\x02\x11Vibework\\Users\\V1\xea\x02\x13Vibework::Users::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,6 +53,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEVERIFICATIONREQUEST'].fields_by_name['delivery']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_CREATEVERIFICATIONREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATEVERIFICATIONREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_CREATEVERIFICATIONREQUEST'].fields_by_name['locale']._loaded_options = None
+  _globals['_CREATEVERIFICATIONREQUEST'].fields_by_name['locale']._serialized_options = b'\272H,r*\030#2&^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$'
+  _globals['_CREATEVERIFICATIONREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_CREATEVERIFICATIONREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\030\377\001'
+  _globals['_CREATEVERIFICATIONREQUEST']._loaded_options = None
+  _globals['_CREATEVERIFICATIONREQUEST']._serialized_options = b'\272H\332\001\032h\n\016locale.of_mail\022-locale is for VERIFICATION_DELIVERY_SEND_CODE\032\'this.locale == \'\' || this.delivery == 2\032n\n\021user_id.of_change\0220user_id is for VERIFICATION_PURPOSE_EMAIL_CHANGE\032\'this.user_id == \'\' || this.purpose == 4'
   _globals['_CREATEVERIFICATIONRESPONSE'].fields_by_name['secret']._loaded_options = None
   _globals['_CREATEVERIFICATIONRESPONSE'].fields_by_name['secret']._serialized_options = b'\200\001\001'
   _globals['_CONSUMEVERIFICATIONREQUEST'].fields_by_name['purpose']._loaded_options = None
@@ -64,34 +71,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESETPASSWORDREQUEST'].fields_by_name['secret']._serialized_options = b'\272H\003\310\001\001'
   _globals['_RESETPASSWORDREQUEST'].fields_by_name['new_password']._loaded_options = None
   _globals['_RESETPASSWORDREQUEST'].fields_by_name['new_password']._serialized_options = b'\200\001\001\272H\007r\005\020\010\030\200\001'
-  _globals['_VERIFICATIONPURPOSE']._serialized_start=2065
-  _globals['_VERIFICATIONPURPOSE']._serialized_end=2283
-  _globals['_VERIFICATIONKIND']._serialized_start=2285
-  _globals['_VERIFICATIONKIND']._serialized_end=2395
-  _globals['_VERIFICATIONDELIVERY']._serialized_start=2398
-  _globals['_VERIFICATIONDELIVERY']._serialized_end=2535
-  _globals['_VERIFICATION']._serialized_start=131
-  _globals['_VERIFICATION']._serialized_end=434
-  _globals['_VERIFICATIONSECRET']._serialized_start=437
-  _globals['_VERIFICATIONSECRET']._serialized_end=677
-  _globals['_VERIFICATIONSECRET_CODESECRET']._serialized_start=570
-  _globals['_VERIFICATIONSECRET_CODESECRET']._serialized_end=660
-  _globals['_CREATEVERIFICATIONREQUEST']._serialized_start=680
-  _globals['_CREATEVERIFICATIONREQUEST']._serialized_end=1079
-  _globals['_CREATEVERIFICATIONRESPONSE']._serialized_start=1081
-  _globals['_CREATEVERIFICATIONRESPONSE']._serialized_end=1207
-  _globals['_CONSUMEVERIFICATIONREQUEST']._serialized_start=1210
-  _globals['_CONSUMEVERIFICATIONREQUEST']._serialized_end=1445
-  _globals['_CONSUMEVERIFICATIONRESPONSE']._serialized_start=1447
-  _globals['_CONSUMEVERIFICATIONRESPONSE']._serialized_end=1545
-  _globals['_VERIFYEMAILREQUEST']._serialized_start=1548
-  _globals['_VERIFYEMAILREQUEST']._serialized_end=1697
-  _globals['_VERIFYEMAILRESPONSE']._serialized_start=1699
-  _globals['_VERIFYEMAILRESPONSE']._serialized_end=1765
-  _globals['_RESETPASSWORDREQUEST']._serialized_start=1768
-  _globals['_RESETPASSWORDREQUEST']._serialized_end=1969
-  _globals['_RESETPASSWORDRESPONSE']._serialized_start=1971
-  _globals['_RESETPASSWORDRESPONSE']._serialized_end=2062
-  _globals['_VERIFICATIONSERVICE']._serialized_start=2538
-  _globals['_VERIFICATIONSERVICE']._serialized_end=2986
+  _globals['_CHANGEEMAILREQUEST'].fields_by_name['secret']._loaded_options = None
+  _globals['_CHANGEEMAILREQUEST'].fields_by_name['secret']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_CHANGEEMAILREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_CHANGEEMAILREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
+  _globals['_SIGNINWITHVERIFICATIONREQUEST_NEWUSER'].fields_by_name['name']._loaded_options = None
+  _globals['_SIGNINWITHVERIFICATIONREQUEST_NEWUSER'].fields_by_name['name']._serialized_options = b'\272H\005r\003\030\377\001'
+  _globals['_SIGNINWITHVERIFICATIONREQUEST_NEWUSER'].fields_by_name['image']._loaded_options = None
+  _globals['_SIGNINWITHVERIFICATIONREQUEST_NEWUSER'].fields_by_name['image']._serialized_options = b'\272H\013r\006\030\377\001\210\001\001\330\001\001'
+  _globals['_SIGNINWITHVERIFICATIONREQUEST'].fields_by_name['secret']._loaded_options = None
+  _globals['_SIGNINWITHVERIFICATIONREQUEST'].fields_by_name['secret']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_SIGNINWITHVERIFICATIONREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_SIGNINWITHVERIFICATIONREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_SIGNINWITHVERIFICATIONRESPONSE'].fields_by_name['session_token']._loaded_options = None
+  _globals['_SIGNINWITHVERIFICATIONRESPONSE'].fields_by_name['session_token']._serialized_options = b'\200\001\001'
+  _globals['_VERIFICATIONPURPOSE']._serialized_start=3453
+  _globals['_VERIFICATIONPURPOSE']._serialized_end=3671
+  _globals['_VERIFICATIONKIND']._serialized_start=3673
+  _globals['_VERIFICATIONKIND']._serialized_end=3783
+  _globals['_VERIFICATIONDELIVERY']._serialized_start=3786
+  _globals['_VERIFICATIONDELIVERY']._serialized_end=3923
+  _globals['_VERIFICATION']._serialized_start=172
+  _globals['_VERIFICATION']._serialized_end=475
+  _globals['_VERIFICATIONSECRET']._serialized_start=478
+  _globals['_VERIFICATIONSECRET']._serialized_end=718
+  _globals['_VERIFICATIONSECRET_CODESECRET']._serialized_start=611
+  _globals['_VERIFICATIONSECRET_CODESECRET']._serialized_end=701
+  _globals['_CREATEVERIFICATIONREQUEST']._serialized_start=721
+  _globals['_CREATEVERIFICATIONREQUEST']._serialized_end=1453
+  _globals['_CREATEVERIFICATIONRESPONSE']._serialized_start=1455
+  _globals['_CREATEVERIFICATIONRESPONSE']._serialized_end=1581
+  _globals['_CONSUMEVERIFICATIONREQUEST']._serialized_start=1584
+  _globals['_CONSUMEVERIFICATIONREQUEST']._serialized_end=1819
+  _globals['_CONSUMEVERIFICATIONRESPONSE']._serialized_start=1821
+  _globals['_CONSUMEVERIFICATIONRESPONSE']._serialized_end=1919
+  _globals['_VERIFYEMAILREQUEST']._serialized_start=1922
+  _globals['_VERIFYEMAILREQUEST']._serialized_end=2071
+  _globals['_VERIFYEMAILRESPONSE']._serialized_start=2073
+  _globals['_VERIFYEMAILRESPONSE']._serialized_end=2139
+  _globals['_RESETPASSWORDREQUEST']._serialized_start=2142
+  _globals['_RESETPASSWORDREQUEST']._serialized_end=2343
+  _globals['_RESETPASSWORDRESPONSE']._serialized_start=2346
+  _globals['_RESETPASSWORDRESPONSE']._serialized_end=2504
+  _globals['_CHANGEEMAILREQUEST']._serialized_start=2507
+  _globals['_CHANGEEMAILREQUEST']._serialized_end=2693
+  _globals['_CHANGEEMAILRESPONSE']._serialized_start=2695
+  _globals['_CHANGEEMAILRESPONSE']._serialized_end=2761
+  _globals['_SIGNINWITHVERIFICATIONREQUEST']._serialized_start=2764
+  _globals['_SIGNINWITHVERIFICATIONREQUEST']._serialized_end=3172
+  _globals['_SIGNINWITHVERIFICATIONREQUEST_NEWUSER']._serialized_start=3095
+  _globals['_SIGNINWITHVERIFICATIONREQUEST_NEWUSER']._serialized_end=3172
+  _globals['_SIGNINWITHVERIFICATIONRESPONSE']._serialized_start=3175
+  _globals['_SIGNINWITHVERIFICATIONRESPONSE']._serialized_end=3450
+  _globals['_VERIFICATIONSERVICE']._serialized_start=3926
+  _globals['_VERIFICATIONSERVICE']._serialized_end=4595
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from vibework.users.v1 import session_service_pb2 as _session_service_pb2
 from vibework.users.v1 import user_pb2 as _user_pb2
 import builtins as _builtins
 import sys
@@ -32,9 +33,9 @@ class _VerificationPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_V
     VERIFICATION_PURPOSE_PASSWORD_RESET: _VerificationPurpose.ValueType  # 2
     """Set a new password."""
     VERIFICATION_PURPOSE_SIGN_IN: _VerificationPurpose.ValueType  # 3
-    """Sign in without a password; consume it, then call CreateSession."""
+    """Sign in without a password (SignInWithVerification)."""
     VERIFICATION_PURPOSE_EMAIL_CHANGE: _VerificationPurpose.ValueType  # 4
-    """Prove control of a new address before changing to it."""
+    """Prove control of a new address and change to it (ChangeEmail)."""
 
 class VerificationPurpose(_VerificationPurpose, metaclass=_VerificationPurposeEnumTypeWrapper):
     """What a verification is for. A secret works for its own purpose only."""
@@ -46,9 +47,9 @@ VERIFICATION_PURPOSE_EMAIL_VERIFICATION: VerificationPurpose.ValueType  # 1
 VERIFICATION_PURPOSE_PASSWORD_RESET: VerificationPurpose.ValueType  # 2
 """Set a new password."""
 VERIFICATION_PURPOSE_SIGN_IN: VerificationPurpose.ValueType  # 3
-"""Sign in without a password; consume it, then call CreateSession."""
+"""Sign in without a password (SignInWithVerification)."""
 VERIFICATION_PURPOSE_EMAIL_CHANGE: VerificationPurpose.ValueType  # 4
-"""Prove control of a new address before changing to it."""
+"""Prove control of a new address and change to it (ChangeEmail)."""
 Global___VerificationPurpose: _TypeAlias = VerificationPurpose  # noqa: Y015
 
 class _VerificationKind:
@@ -209,6 +210,8 @@ class CreateVerificationRequest(_message.Message):
     DELIVERY_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     purpose: Global___VerificationPurpose.ValueType
     """What it is for."""
     identifier: _builtins.str
@@ -219,6 +222,12 @@ class CreateVerificationRequest(_message.Message):
     """Who brings the secret to the end user."""
     request_id: _builtins.str
     """UUID that makes the call idempotent for 24 hours (AIP-155): a repeat returns the first answer, secret included."""
+    locale: _builtins.str
+    """With `send_code`: language of the mail (BCP 47, for example `pt-BR`), at most 35 characters. Empty: that of the
+    user's preferences, else that of the server's settings.
+    """
+    user_id: _builtins.str
+    """With EMAIL_CHANGE: whose address is to change. ChangeEmail takes only a secret that was made with it."""
     @_builtins.property
     def client(self) -> _user_pb2.ClientContext:
         """Where the end user calls from; requests are counted per purpose, and in it per identifier and per address."""
@@ -232,10 +241,12 @@ class CreateVerificationRequest(_message.Message):
         delivery: Global___VerificationDelivery.ValueType = ...,
         client: _user_pb2.ClientContext | None = ...,
         request_id: _builtins.str = ...,
+        locale: _builtins.str = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "delivery", b"delivery", "identifier", b"identifier", "kind", b"kind", "purpose", b"purpose", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "delivery", b"delivery", "identifier", b"identifier", "kind", b"kind", "locale", b"locale", "purpose", b"purpose", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -423,20 +434,198 @@ class ResetPasswordResponse(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     REVOKED_SESSIONS_FIELD_NUMBER: _builtins.int
+    ENDED_ACCESS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Whose password was set."""
     revoked_sessions: _builtins.int
     """How many sessions ended by this call."""
+    @_builtins.property
+    def ended_access(self) -> _user_pb2.EndedAccess:
+        """What ended because the address was not verified until then; unset where it was."""
+
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         revoked_sessions: _builtins.int = ...,
+        ended_access: _user_pb2.EndedAccess | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended_access", b"ended_access"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["revoked_sessions", b"revoked_sessions", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended_access", b"ended_access", "revoked_sessions", b"revoked_sessions", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResetPasswordResponse: _TypeAlias = ResetPasswordResponse  # noqa: Y015
+
+@_typing.final
+class ChangeEmailRequest(_message.Message):
+    """Request of ChangeEmail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRET_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who asks; a secret that was made for another user is VERIFICATION_INVALID."""
+    @_builtins.property
+    def secret(self) -> Global___VerificationSecret:
+        """The code or token."""
+
+    @_builtins.property
+    def client(self) -> _user_pb2.ClientContext:
+        """Where the end user calls from."""
+
+    def __init__(
+        self,
+        *,
+        secret: Global___VerificationSecret | None = ...,
+        user_id: _builtins.str = ...,
+        client: _user_pb2.ClientContext | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "secret", b"secret"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "secret", b"secret", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeEmailRequest: _TypeAlias = ChangeEmailRequest  # noqa: Y015
+
+@_typing.final
+class ChangeEmailResponse(_message.Message):
+    """Response of ChangeEmail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def user(self) -> _user_pb2.User:
+        """The user with the new address."""
+
+    def __init__(
+        self,
+        *,
+        user: _user_pb2.User | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeEmailResponse: _TypeAlias = ChangeEmailResponse  # noqa: Y015
+
+@_typing.final
+class SignInWithVerificationRequest(_message.Message):
+    """Request of SignInWithVerification."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class NewUser(_message.Message):
+        """A user who is created."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        IMAGE_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """Display name, at most 255 characters."""
+        image: _builtins.str
+        """URL of a picture, at most 255 characters."""
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            image: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "name", b"name"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SECRET_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    DO_NOT_REMEMBER_FIELD_NUMBER: _builtins.int
+    NEW_USER_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    do_not_remember: _builtins.bool
+    """The session ends after 1 day and is not extended."""
+    request_id: _builtins.str
+    """UUID that makes the call idempotent for 24 hours (AIP-155): a repeat returns the first answer, token included. Where
+    the end user calls from (`client`) may differ.
+    """
+    @_builtins.property
+    def secret(self) -> Global___VerificationSecret:
+        """The code or token."""
+
+    @_builtins.property
+    def client(self) -> _user_pb2.ClientContext:
+        """Where the end user calls from."""
+
+    @_builtins.property
+    def new_user(self) -> Global___SignInWithVerificationRequest.NewUser:
+        """Set to create a user where none has the address; unset: USER_NOT_FOUND then."""
+
+    def __init__(
+        self,
+        *,
+        secret: Global___VerificationSecret | None = ...,
+        client: _user_pb2.ClientContext | None = ...,
+        do_not_remember: _builtins.bool = ...,
+        new_user: Global___SignInWithVerificationRequest.NewUser | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "new_user", b"new_user", "secret", b"secret"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "do_not_remember", b"do_not_remember", "new_user", b"new_user", "request_id", b"request_id", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignInWithVerificationRequest: _TypeAlias = SignInWithVerificationRequest  # noqa: Y015
+
+@_typing.final
+class SignInWithVerificationResponse(_message.Message):
+    """Response of SignInWithVerification."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    USER_CREATED_FIELD_NUMBER: _builtins.int
+    ENDED_ACCESS_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    """The session's token. Told only here."""
+    user_created: _builtins.bool
+    """Whether the user was created by this call."""
+    @_builtins.property
+    def user(self) -> _user_pb2.User:
+        """Who signed in."""
+
+    @_builtins.property
+    def session(self) -> _session_service_pb2.Session:
+        """The new session."""
+
+    @_builtins.property
+    def ended_access(self) -> _user_pb2.EndedAccess:
+        """What ended because the address was not verified until then; unset where it was."""
+
+    def __init__(
+        self,
+        *,
+        user: _user_pb2.User | None = ...,
+        session: _session_service_pb2.Session | None = ...,
+        session_token: _builtins.str = ...,
+        user_created: _builtins.bool = ...,
+        ended_access: _user_pb2.EndedAccess | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended_access", b"ended_access", "session", b"session", "user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended_access", b"ended_access", "session", b"session", "session_token", b"session_token", "user", b"user", "user_created", b"user_created"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignInWithVerificationResponse: _TypeAlias = SignInWithVerificationResponse  # noqa: Y015

@@ -31,9 +31,12 @@ class VerificationServiceStub(object):
     Only a keyed hash of a code or token is stored. A new one replaces the one before of the same purpose and
     identifier; 5 wrong attempts end it; it is consumed once at most, whatever races. A change of the password or of the
     address of its user, and the user's deletion, end it for every purpose: it is then answered like a wrong one, and so
-    is one made before for the address that a user changes to. Any call may also answer
-    INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL.
+    is one made before for the address that a user changes to.
+
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel):
@@ -62,6 +65,16 @@ class VerificationServiceStub(object):
                 request_serializer=vibework_dot_users_dot_v1_dot_verification__service__pb2.ResetPasswordRequest.SerializeToString,
                 response_deserializer=vibework_dot_users_dot_v1_dot_verification__service__pb2.ResetPasswordResponse.FromString,
                 _registered_method=True)
+        self.ChangeEmail = channel.unary_unary(
+                '/vibework.users.v1.VerificationService/ChangeEmail',
+                request_serializer=vibework_dot_users_dot_v1_dot_verification__service__pb2.ChangeEmailRequest.SerializeToString,
+                response_deserializer=vibework_dot_users_dot_v1_dot_verification__service__pb2.ChangeEmailResponse.FromString,
+                _registered_method=True)
+        self.SignInWithVerification = channel.unary_unary(
+                '/vibework.users.v1.VerificationService/SignInWithVerification',
+                request_serializer=vibework_dot_users_dot_v1_dot_verification__service__pb2.SignInWithVerificationRequest.SerializeToString,
+                response_deserializer=vibework_dot_users_dot_v1_dot_verification__service__pb2.SignInWithVerificationResponse.FromString,
+                _registered_method=True)
 
 
 class VerificationServiceServicer(object):
@@ -70,9 +83,12 @@ class VerificationServiceServicer(object):
     Only a keyed hash of a code or token is stored. A new one replaces the one before of the same purpose and
     identifier; 5 wrong attempts end it; it is consumed once at most, whatever races. A change of the password or of the
     address of its user, and the user's deletion, end it for every purpose: it is then answered like a wrong one, and so
-    is one made before for the address that a user changes to. Any call may also answer
-    INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL.
+    is one made before for the address that a user changes to.
+
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL).
     """
 
     def CreateVerification(self, request, context):
@@ -80,7 +96,7 @@ class VerificationServiceServicer(object):
         Whether a user with that address exists is not told. Idempotent by `request_id`.
 
         INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (RATE_LIMITED);
-        UNAVAILABLE (VERIFICATION_DELIVERY_UNAVAILABLE).
+        FAILED_PRECONDITION (VERIFICATION_DELIVERY_NOT_CONFIGURED); NOT_FOUND (USER_NOT_FOUND) for a `user_id`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,17 +115,47 @@ class VerificationServiceServicer(object):
     def VerifyEmail(self, request, context):
         """Consumes a secret of purpose EMAIL_VERIFICATION and marks the address of its user verified, in one transaction.
 
-        As ConsumeVerification, and NOT_FOUND (USER_NOT_FOUND), which consumes nothing.
+        UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED,
+        VERIFICATION_ATTEMPTS_EXCEEDED); RESOURCE_EXHAUSTED (RATE_LIMITED); NOT_FOUND (USER_NOT_FOUND), which consumes
+        nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResetPassword(self, request, context):
-        """Consumes a secret of purpose PASSWORD_RESET, sets the password and ends all sessions, in one transaction.
+        """Consumes a secret of purpose PASSWORD_RESET, sets the password and ends all sessions, in one transaction. Where the
+        address was not verified until then, the ways in from before end, too (see EndedAccess).
 
-        As ConsumeVerification, and NOT_FOUND (USER_NOT_FOUND), which consumes nothing; RESOURCE_EXHAUSTED
-        (PASSWORD_HASHING_BUSY).
+        UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED,
+        VERIFICATION_ATTEMPTS_EXCEEDED); NOT_FOUND (USER_NOT_FOUND), INVALID_ARGUMENT (PASSWORD_COMPROMISED),
+        RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY) and UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE), which
+        consume nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeEmail(self, request, context):
+        """Consumes a secret of purpose EMAIL_CHANGE that was made for a user, and gives the user the address it was made for,
+        verified, in one transaction. What is outstanding for the old address ends.
+
+        UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED,
+        VERIFICATION_ATTEMPTS_EXCEEDED); RESOURCE_EXHAUSTED (RATE_LIMITED); NOT_FOUND (USER_NOT_FOUND) and ALREADY_EXISTS
+        (EMAIL_TAKEN), which consume nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignInWithVerification(self, request, context):
+        """Consumes a secret of purpose SIGN_IN, marks the address verified and creates a session, in one transaction; where no
+        user has the address, one is created if the request says so. Where the address was not verified until then, the ways
+        in from before end (see EndedAccess). Idempotent by `request_id`.
+
+        UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED, VERIFICATION_ATTEMPTS_EXCEEDED,
+        USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
+        (REQUEST_IN_FLIGHT); NOT_FOUND (USER_NOT_FOUND), which consumes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,6 +184,16 @@ def add_VerificationServiceServicer_to_server(servicer, server):
                     request_deserializer=vibework_dot_users_dot_v1_dot_verification__service__pb2.ResetPasswordRequest.FromString,
                     response_serializer=vibework_dot_users_dot_v1_dot_verification__service__pb2.ResetPasswordResponse.SerializeToString,
             ),
+            'ChangeEmail': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeEmail,
+                    request_deserializer=vibework_dot_users_dot_v1_dot_verification__service__pb2.ChangeEmailRequest.FromString,
+                    response_serializer=vibework_dot_users_dot_v1_dot_verification__service__pb2.ChangeEmailResponse.SerializeToString,
+            ),
+            'SignInWithVerification': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignInWithVerification,
+                    request_deserializer=vibework_dot_users_dot_v1_dot_verification__service__pb2.SignInWithVerificationRequest.FromString,
+                    response_serializer=vibework_dot_users_dot_v1_dot_verification__service__pb2.SignInWithVerificationResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'vibework.users.v1.VerificationService', rpc_method_handlers)
@@ -152,9 +208,12 @@ class VerificationService(object):
     Only a keyed hash of a code or token is stored. A new one replaces the one before of the same purpose and
     identifier; 5 wrong attempts end it; it is consumed once at most, whatever races. A change of the password or of the
     address of its user, and the user's deletion, end it for every purpose: it is then answered like a wrong one, and so
-    is one made before for the address that a user changes to. Any call may also answer
-    INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL.
+    is one made before for the address that a user changes to.
+
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL).
     """
 
     @staticmethod
@@ -255,6 +314,60 @@ class VerificationService(object):
             '/vibework.users.v1.VerificationService/ResetPassword',
             vibework_dot_users_dot_v1_dot_verification__service__pb2.ResetPasswordRequest.SerializeToString,
             vibework_dot_users_dot_v1_dot_verification__service__pb2.ResetPasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeEmail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vibework.users.v1.VerificationService/ChangeEmail',
+            vibework_dot_users_dot_v1_dot_verification__service__pb2.ChangeEmailRequest.SerializeToString,
+            vibework_dot_users_dot_v1_dot_verification__service__pb2.ChangeEmailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignInWithVerification(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vibework.users.v1.VerificationService/SignInWithVerification',
+            vibework_dot_users_dot_v1_dot_verification__service__pb2.SignInWithVerificationRequest.SerializeToString,
+            vibework_dot_users_dot_v1_dot_verification__service__pb2.SignInWithVerificationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -32,9 +32,12 @@ class VerificationServiceStub:
     Only a keyed hash of a code or token is stored. A new one replaces the one before of the same purpose and
     identifier; 5 wrong attempts end it; it is consumed once at most, whatever races. A change of the password or of the
     address of its user, and the user's deletion, end it for every purpose: it is then answered like a wrong one, and so
-    is one made before for the address that a user changes to. Any call may also answer
-    INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL.
+    is one made before for the address that a user changes to.
+
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL).
     """
 
     @_typing.overload
@@ -46,7 +49,7 @@ class VerificationServiceStub:
     Whether a user with that address exists is not told. Idempotent by `request_id`.
 
     INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (RATE_LIMITED);
-    UNAVAILABLE (VERIFICATION_DELIVERY_UNAVAILABLE).
+    FAILED_PRECONDITION (VERIFICATION_DELIVERY_NOT_CONFIGURED); NOT_FOUND (USER_NOT_FOUND) for a `user_id`.
     """
     ConsumeVerification: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.ConsumeVerificationRequest, _verification_service_pb2.ConsumeVerificationResponse]
     """Checks a secret of any purpose and consumes it.
@@ -57,13 +60,35 @@ class VerificationServiceStub:
     VerifyEmail: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.VerifyEmailRequest, _verification_service_pb2.VerifyEmailResponse]
     """Consumes a secret of purpose EMAIL_VERIFICATION and marks the address of its user verified, in one transaction.
 
-    As ConsumeVerification, and NOT_FOUND (USER_NOT_FOUND), which consumes nothing.
+    UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED,
+    VERIFICATION_ATTEMPTS_EXCEEDED); RESOURCE_EXHAUSTED (RATE_LIMITED); NOT_FOUND (USER_NOT_FOUND), which consumes
+    nothing.
     """
     ResetPassword: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.ResetPasswordRequest, _verification_service_pb2.ResetPasswordResponse]
-    """Consumes a secret of purpose PASSWORD_RESET, sets the password and ends all sessions, in one transaction.
+    """Consumes a secret of purpose PASSWORD_RESET, sets the password and ends all sessions, in one transaction. Where the
+    address was not verified until then, the ways in from before end, too (see EndedAccess).
 
-    As ConsumeVerification, and NOT_FOUND (USER_NOT_FOUND), which consumes nothing; RESOURCE_EXHAUSTED
-    (PASSWORD_HASHING_BUSY).
+    UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED,
+    VERIFICATION_ATTEMPTS_EXCEEDED); NOT_FOUND (USER_NOT_FOUND), INVALID_ARGUMENT (PASSWORD_COMPROMISED),
+    RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY) and UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE), which
+    consume nothing.
+    """
+    ChangeEmail: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.ChangeEmailRequest, _verification_service_pb2.ChangeEmailResponse]
+    """Consumes a secret of purpose EMAIL_CHANGE that was made for a user, and gives the user the address it was made for,
+    verified, in one transaction. What is outstanding for the old address ends.
+
+    UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED,
+    VERIFICATION_ATTEMPTS_EXCEEDED); RESOURCE_EXHAUSTED (RATE_LIMITED); NOT_FOUND (USER_NOT_FOUND) and ALREADY_EXISTS
+    (EMAIL_TAKEN), which consume nothing.
+    """
+    SignInWithVerification: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.SignInWithVerificationRequest, _verification_service_pb2.SignInWithVerificationResponse]
+    """Consumes a secret of purpose SIGN_IN, marks the address verified and creates a session, in one transaction; where no
+    user has the address, one is created if the request says so. Where the address was not verified until then, the ways
+    in from before end (see EndedAccess). Idempotent by `request_id`.
+
+    UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED, VERIFICATION_ATTEMPTS_EXCEEDED,
+    USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
+    (REQUEST_IN_FLIGHT); NOT_FOUND (USER_NOT_FOUND), which consumes nothing.
     """
 
 @_typing.type_check_only
@@ -73,9 +98,12 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
     Only a keyed hash of a code or token is stored. A new one replaces the one before of the same purpose and
     identifier; 5 wrong attempts end it; it is consumed once at most, whatever races. A change of the password or of the
     address of its user, and the user's deletion, end it for every purpose: it is then answered like a wrong one, and so
-    is one made before for the address that a user changes to. Any call may also answer
-    INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL.
+    is one made before for the address that a user changes to.
+
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -84,7 +112,7 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
     Whether a user with that address exists is not told. Idempotent by `request_id`.
 
     INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (RATE_LIMITED);
-    UNAVAILABLE (VERIFICATION_DELIVERY_UNAVAILABLE).
+    FAILED_PRECONDITION (VERIFICATION_DELIVERY_NOT_CONFIGURED); NOT_FOUND (USER_NOT_FOUND) for a `user_id`.
     """
     ConsumeVerification: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.ConsumeVerificationRequest, _verification_service_pb2.ConsumeVerificationResponse]  # type: ignore[assignment]
     """Checks a secret of any purpose and consumes it.
@@ -95,13 +123,35 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
     VerifyEmail: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.VerifyEmailRequest, _verification_service_pb2.VerifyEmailResponse]  # type: ignore[assignment]
     """Consumes a secret of purpose EMAIL_VERIFICATION and marks the address of its user verified, in one transaction.
 
-    As ConsumeVerification, and NOT_FOUND (USER_NOT_FOUND), which consumes nothing.
+    UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED,
+    VERIFICATION_ATTEMPTS_EXCEEDED); RESOURCE_EXHAUSTED (RATE_LIMITED); NOT_FOUND (USER_NOT_FOUND), which consumes
+    nothing.
     """
     ResetPassword: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.ResetPasswordRequest, _verification_service_pb2.ResetPasswordResponse]  # type: ignore[assignment]
-    """Consumes a secret of purpose PASSWORD_RESET, sets the password and ends all sessions, in one transaction.
+    """Consumes a secret of purpose PASSWORD_RESET, sets the password and ends all sessions, in one transaction. Where the
+    address was not verified until then, the ways in from before end, too (see EndedAccess).
 
-    As ConsumeVerification, and NOT_FOUND (USER_NOT_FOUND), which consumes nothing; RESOURCE_EXHAUSTED
-    (PASSWORD_HASHING_BUSY).
+    UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED,
+    VERIFICATION_ATTEMPTS_EXCEEDED); NOT_FOUND (USER_NOT_FOUND), INVALID_ARGUMENT (PASSWORD_COMPROMISED),
+    RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY) and UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE), which
+    consume nothing.
+    """
+    ChangeEmail: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.ChangeEmailRequest, _verification_service_pb2.ChangeEmailResponse]  # type: ignore[assignment]
+    """Consumes a secret of purpose EMAIL_CHANGE that was made for a user, and gives the user the address it was made for,
+    verified, in one transaction. What is outstanding for the old address ends.
+
+    UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED,
+    VERIFICATION_ATTEMPTS_EXCEEDED); RESOURCE_EXHAUSTED (RATE_LIMITED); NOT_FOUND (USER_NOT_FOUND) and ALREADY_EXISTS
+    (EMAIL_TAKEN), which consume nothing.
+    """
+    SignInWithVerification: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.SignInWithVerificationRequest, _verification_service_pb2.SignInWithVerificationResponse]  # type: ignore[assignment]
+    """Consumes a secret of purpose SIGN_IN, marks the address verified and creates a session, in one transaction; where no
+    user has the address, one is created if the request says so. Where the address was not verified until then, the ways
+    in from before end (see EndedAccess). Idempotent by `request_id`.
+
+    UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED, VERIFICATION_ATTEMPTS_EXCEEDED,
+    USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
+    (REQUEST_IN_FLIGHT); NOT_FOUND (USER_NOT_FOUND), which consumes nothing.
     """
 
 class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -110,9 +160,12 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
     Only a keyed hash of a code or token is stored. A new one replaces the one before of the same purpose and
     identifier; 5 wrong attempts end it; it is consumed once at most, whatever races. A change of the password or of the
     address of its user, and the user's deletion, end it for every purpose: it is then answered like a wrong one, and so
-    is one made before for the address that a user changes to. Any call may also answer
-    INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL.
+    is one made before for the address that a user changes to.
+
+    Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
+    (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
+    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL).
     """
 
     @_abc_1.abstractmethod
@@ -125,7 +178,7 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
         Whether a user with that address exists is not told. Idempotent by `request_id`.
 
         INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (RATE_LIMITED);
-        UNAVAILABLE (VERIFICATION_DELIVERY_UNAVAILABLE).
+        FAILED_PRECONDITION (VERIFICATION_DELIVERY_NOT_CONFIGURED); NOT_FOUND (USER_NOT_FOUND) for a `user_id`.
         """
 
     @_abc_1.abstractmethod
@@ -148,7 +201,9 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_verification_service_pb2.VerifyEmailResponse, _abc.Awaitable[_verification_service_pb2.VerifyEmailResponse]]:
         """Consumes a secret of purpose EMAIL_VERIFICATION and marks the address of its user verified, in one transaction.
 
-        As ConsumeVerification, and NOT_FOUND (USER_NOT_FOUND), which consumes nothing.
+        UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED,
+        VERIFICATION_ATTEMPTS_EXCEEDED); RESOURCE_EXHAUSTED (RATE_LIMITED); NOT_FOUND (USER_NOT_FOUND), which consumes
+        nothing.
         """
 
     @_abc_1.abstractmethod
@@ -157,10 +212,42 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _verification_service_pb2.ResetPasswordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_verification_service_pb2.ResetPasswordResponse, _abc.Awaitable[_verification_service_pb2.ResetPasswordResponse]]:
-        """Consumes a secret of purpose PASSWORD_RESET, sets the password and ends all sessions, in one transaction.
+        """Consumes a secret of purpose PASSWORD_RESET, sets the password and ends all sessions, in one transaction. Where the
+        address was not verified until then, the ways in from before end, too (see EndedAccess).
 
-        As ConsumeVerification, and NOT_FOUND (USER_NOT_FOUND), which consumes nothing; RESOURCE_EXHAUSTED
-        (PASSWORD_HASHING_BUSY).
+        UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED,
+        VERIFICATION_ATTEMPTS_EXCEEDED); NOT_FOUND (USER_NOT_FOUND), INVALID_ARGUMENT (PASSWORD_COMPROMISED),
+        RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY) and UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE), which
+        consume nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def ChangeEmail(
+        self,
+        request: _verification_service_pb2.ChangeEmailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_verification_service_pb2.ChangeEmailResponse, _abc.Awaitable[_verification_service_pb2.ChangeEmailResponse]]:
+        """Consumes a secret of purpose EMAIL_CHANGE that was made for a user, and gives the user the address it was made for,
+        verified, in one transaction. What is outstanding for the old address ends.
+
+        UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED,
+        VERIFICATION_ATTEMPTS_EXCEEDED); RESOURCE_EXHAUSTED (RATE_LIMITED); NOT_FOUND (USER_NOT_FOUND) and ALREADY_EXISTS
+        (EMAIL_TAKEN), which consume nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def SignInWithVerification(
+        self,
+        request: _verification_service_pb2.SignInWithVerificationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_verification_service_pb2.SignInWithVerificationResponse, _abc.Awaitable[_verification_service_pb2.SignInWithVerificationResponse]]:
+        """Consumes a secret of purpose SIGN_IN, marks the address verified and creates a session, in one transaction; where no
+        user has the address, one is created if the request says so. Where the address was not verified until then, the ways
+        in from before end (see EndedAccess). Idempotent by `request_id`.
+
+        UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED, VERIFICATION_ATTEMPTS_EXCEEDED,
+        USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
+        (REQUEST_IN_FLIGHT); NOT_FOUND (USER_NOT_FOUND), which consumes nothing.
         """
 
 def add_VerificationServiceServicer_to_server(servicer: VerificationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -12,6 +12,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from vibework.users.v1 import session_service_pb2
 from vibework.users.v1 import user_service_pb2 as pb
+from vibework.users.v1.user_pb2 import User
 
 from chassis.contract.idempotency import request_fingerprint
 from tests.harness.users import Stubs, UsersServer, reason, retry_seconds, violations
@@ -84,7 +85,7 @@ async def test_a_repeat_is_told_the_first_answer_even_after_a_change(users: Stub
     request = pb.CreateUserRequest(email=address(), name="First", request_id=str(uuid.uuid4()))
     first = await users.users.CreateUser(request)
     await users.users.UpdateUser(
-        pb.UpdateUserRequest(id=first.user.id, name="Second", update_mask=FieldMask(paths=["name"]))
+        pb.UpdateUserRequest(user=User(id=first.user.id, name="Second"), update_mask=FieldMask(paths=["name"]))
     )
     request.request_id = request.request_id.upper()
     assert await users.users.CreateUser(request) == first

@@ -32,7 +32,7 @@ async def user(users: Stubs) -> User:
 
 async def update(users: Stubs, id_: str, paths: list[str], **fields: Any) -> User:
     """Update a user."""
-    request = pb.UpdateUserRequest(id=id_, update_mask=FieldMask(paths=paths), **fields)
+    request = pb.UpdateUserRequest(user=User(id=id_, **fields), update_mask=FieldMask(paths=paths))
     return (await users.users.UpdateUser(request)).user
 
 
@@ -143,7 +143,7 @@ async def test_a_mask_names_changeable_fields_only(users: Stubs, user: User, pat
 
 async def test_an_empty_mask_or_email_is_refused(users: Stubs, user: User) -> None:
     """A change of nothing, and a user without an address, are mistakes."""
-    for paths, field in ((list[str](), "update_mask"), (["email"], "email")):
+    for paths, field in ((list[str](), "update_mask"), (["email"], "user.email")):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await update(users, user.id, paths, name="Bea")
         assert violations(caught.value) == [field]

@@ -8,13 +8,14 @@ from typing import Any, Final
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
+from vibework.notifications.v1 import notification_pb2
 from vibework.notifications.v1 import notification_service_pb2 as notifications_pb2
 from vibework.users.v1 import session_service_pb2 as sessions_pb2
 from vibework.users.v1 import user_pb2
 from vibework.users.v1 import user_service_pb2 as users_pb2
 
 from chassis.interceptors import encoded_rules
-from chassis.interceptors.encoded_rules import has_rules, lengths
+from chassis.interceptors.encoded_rules import enum_values, expressions, has_rules, is_just_required, lengths
 from tests.contract.described import pool
 from tests.harness.foreign_rules import FOREIGN_RULES
 
@@ -33,6 +34,14 @@ def test_numbers_are_those_of_the_declaration() -> None:
         encoded_rules.RULES
     }
     assert pool().FindMessageTypeByName(f"{RULES}.FieldRules").fields_by_name["string"].number == encoded_rules.STRING
+    of_fields = pool().FindMessageTypeByName(f"{RULES}.FieldRules").fields_by_name
+    assert (of_fields["enum"].number, of_fields["required"].number) == (encoded_rules.ENUM, encoded_rules.REQUIRED)
+    enums = pool().FindMessageTypeByName(f"{RULES}.EnumRules").fields_by_name
+    numbers = (enums["defined_only"].number, enums["not_in"].number)
+    assert numbers == (encoded_rules.DEFINED_ONLY, encoded_rules.NOT_IN)
+    assert pool().FindMessageTypeByName(f"{RULES}.MessageRules").fields_by_name["cel"].number == encoded_rules.CEL
+    of_rule = pool().FindMessageTypeByName(f"{RULES}.Rule").fields_by_name
+    assert of_rule["expression"].number == encoded_rules.EXPRESSION
     strings = pool().FindMessageTypeByName(f"{RULES}.StringRules").fields_by_name
     assert (strings["min_len"].number, strings["max_len"].number) == (encoded_rules.MIN_LEN, encoded_rules.MAX_LEN)
 
@@ -46,12 +55,24 @@ def test_numbers_are_those_of_the_declaration() -> None:
         (field(users_pb2.CreateUserRequest, "image"), None),  # rules that an empty value need not keep
         (field(user_pb2.ClientContext, "user_agent"), None),  # bytes, not characters
         (field(users_pb2.BatchGetUsersRequest, "ids"), None),  # a list
-        (field(user_pb2.User, "id"), None),  # no rules
+        (field(user_pb2.User, "name"), None),  # no rules
     ],
 )
 def test_only_lengths_are_lengths(described: FieldDescriptor, read: tuple[int, int] | None) -> None:
     """A field with any rule but lengths is not for the shortcut to judge."""
     assert lengths(described) == read
+
+
+def test_values_of_enums_what_is_required_and_conditions() -> None:
+    """Rules of other kinds are read as declared, and are none where the field has others as well."""
+    content = notification_pb2.NotificationContent
+    assert enum_values(field(content, "type")) == frozenset({1, 2, 3})
+    assert enum_values(field(content, "urgency")) == frozenset(range(5))
+    assert enum_values(field(content, "channels")) is None
+    assert is_just_required(field(notifications_pb2.CreateNotificationRequest, "content"))
+    assert not is_just_required(field(content, "title"))
+    assert [text[:10] for text in expressions(content.DESCRIPTOR) or ()] == ["!has(this.", "!has(this.", "!has(this."]
+    assert expressions(user_pb2.User.DESCRIPTOR) == []
 
 
 def test_says_what_has_rules() -> None:

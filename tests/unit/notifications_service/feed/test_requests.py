@@ -48,7 +48,7 @@ def test_the_ends_of_the_calendar_are_bounds() -> None:
 )
 def test_whole_numbers_are_stored_as_such(number: float, stored: float) -> None:
     """As the source's own system does; what no integer holds exactly stays a float."""
-    content = service.NotificationContent(title="t", message="m", type=pb.NOTIFICATION_TYPE_PUSH)
+    content = pb.NotificationContent(title="t", message="m", type=pb.NOTIFICATION_TYPE_PUSH)
     content.data.update({"number": number})
     draft = requests.draft("user", content, stored_now)
     assert draft.type is Type.PUSH
@@ -60,7 +60,7 @@ def test_whole_numbers_are_stored_as_such(number: float, stored: float) -> None:
 
 async def test_contents_that_alone_exceed_an_answer_are_refused_before_it_is_built() -> None:
     """A fan-out of a large content to many users must not take their memory first."""
-    content = service.NotificationContent(title="t" * 255, message="m" * 4_096, type=pb.NOTIFICATION_TYPE_EMAIL)
+    content = pb.NotificationContent(title="t" * 255, message="m" * 4_096, type=pb.NOTIFICATION_TYPE_EMAIL)
     fan_out = service.BatchCreateNotificationsRequest.FanOut(user_ids=["u", "v"], content=content)
     batch = service.BatchCreateNotificationsRequest(fan_out=fan_out)
     with pytest.raises(InvalidFields):
@@ -72,6 +72,6 @@ def test_every_mark_and_type_of_the_contract_has_a_meaning() -> None:
     """No value of the enums is forgotten when one is added."""
     assert {requests.mark_of(number) for number in service.NotificationMark.values()[1:]} == set(Mark)
     for number in pb.NotificationType.values()[1:]:
-        content = service.NotificationContent(title="t", message="m")
+        content = pb.NotificationContent(title="t", message="m")
         content.type = number
         assert requests.draft("user", content, stored_now).type in Type

@@ -1,0 +1,23 @@
+"""Unbuilt fields of the users side: the contract has them, and a request that sets one is answered NOT_IMPLEMENTED.
+
+Whoever builds one takes it off the list.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vibework.users.v1.account_service_pb2 import SignInWithAccountRequest
+from vibework.users.v1.session_service_pb2 import ListSessionsRequest, SignInRequest
+from vibework.users.v1.user_service_pb2 import UserFilter
+from vibework.users.v1.verification_service_pb2 import CreateVerificationRequest
+
+from chassis.contract.unbuilt import UnbuiltFields
+
+FIELDS: Final[UnbuiltFields] = {
+    UserFilter: ("ids", "updated_after", "updated_before", "states"),
+    SignInRequest: ("request_id",),
+    SignInWithAccountRequest: ("request_id",),
+    ListSessionsRequest: ("include_ended",),
+    CreateVerificationRequest: ("locale", "user_id"),
+}
