@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,35 @@ def test_the_databases_are_published_by_nobody_unless_asked_for() -> None:
     """Of no profile, so that a plain `down -v` takes it down; and of no container, so that a plain `up` has none."""
     assert SERVICES["databases"]["scale"] == 0
     assert [service for service, described in SERVICES.items() if "databases" in described.get("depends_on", {})] == []
+
+
+DOCUMENTS = [ROOT / "docker-compose.yml", ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# The first words of a command, up to what ends it in prose, in a table or in a shell.
+TYPED = sorted({line for path in DOCUMENTS for line in re.findall(r"docker compose( [^`|<>()\n]*)", path.read_text())})
+
+
+def named(words: list[str]) -> tuple[set[str], set[str]]:
+    """Return the profiles and the services that the words of a command name."""
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    options.add_argument("--profile", action="append", default=[])
+    options.add_argument("--scale", action="append", default=[])
+    options.add_argument("subcommand", nargs="?")
+    given, others = options.parse_known_args(words)
+    services = [word for word in others if not word.startswith("-")]
+    if given.subcommand in ("exec", "run"):
+        services = services[:1]
+    known = given.subcommand in ("exec", "run", "up", "stop", "down")
+    scaled = {word.split("=")[0] for word in given.scale}
+    return set(given.profile) - {"*"}, scaled | (set(services) if known else set())
+
+
+@pytest.mark.parametrize("line", TYPED)
+def test_commands_of_the_documents_name_what_is_there(line: str) -> None:
+    """Whoever copies one is not told that there is no such service."""
+    # Spaces in a row come before a remark.
+    profiles, services = named([word.strip("'") for word in re.split(r" {2,}|#", line.strip())[0].split()])
+    assert profiles <= {profile for described in SERVICES.values() for profile in described.get("profiles", ())}
+    assert services <= SERVICES.keys()
 
 
 @pytest.mark.parametrize("service", SERVICES)
