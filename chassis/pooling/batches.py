@@ -20,6 +20,10 @@ from chassis.logs import logging
 ANSWER_SECONDS: Final = 0.5
 # A batch begins only where there is time for so many of the slowest one until then.
 _MARGIN: Final = 2
+# Rows of the first batch, and how long a batch takes that may grow, or must shrink.
+FIRST: Final = 250
+QUICK_SECONDS: Final = 0.25
+SLOW_SECONDS: Final = 1.0
 # Errors that pass: whoever calls again goes on where this call ended.
 _PASSING: Final = (Unavailable, DeadlineExceeded, ResourceExhausted, Aborted)
 
@@ -34,6 +38,26 @@ class Batch(NamedTuple):
 
 
 Batches = AsyncGenerator[Batch, None]
+
+
+class Pace:
+    """The size of the next batch: small at first, larger while batches are quick, and smaller where they are slow.
+
+    So the first batch ends in time also on a database that does much else.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.size = self._least = min(FIRST, most)
+        self._most = most
+        self._begun = monotonic()
+
+    def step(self) -> None:
+        """Choose the size anew, when a batch has ended and the next one is about to begin."""
+        took, self._begun = monotonic() - self._begun, monotonic()
+        if took < QUICK_SECONDS:
+            self.size = min(self._most, self.size * 2)
+        elif took > SLOW_SECONDS:
+            self.size = max(self._least, self.size // 2)
 
 
 @dataclass(frozen=True, slots=True)

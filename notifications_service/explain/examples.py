@@ -82,8 +82,12 @@ def _pages(*, later: bool) -> Send:
 
 def _mark_all(chosen: Filter, *, later: bool = False) -> Send:
     return lambda e, v: _feed(e, v).mark_all(
-        v.user_id, chosen, v.clock(), Mark.READ.value, v.position if later else None
+        v.user_id, chosen, v.clock(), Mark.READ.value, limit=2_000, after=v.position if later else None
     )
+
+
+def _delete_of_user(*, visible: bool) -> Send:
+    return lambda e, v: _feed(e, v).delete_of_user(v.user_id, visible=visible, limit=2_000)
 
 
 FEED: Final = (
@@ -106,8 +110,14 @@ FEED: Final = (
     Example("feed.mark_all", _mark_all(_TYPES), "types and category"),
     Example("feed.mark_all", _mark_all(filters.EVERYTHING, later=True), "later batch"),
     Example("feed.delete", lambda e, v: _feed(e, v).delete(v.key, {})),
-    Example("feed.delete_of_user", lambda e, v: _feed(e, v).delete_of_user(v.user_id, visible=True), finds=True),
-    Example("feed.delete_of_user", lambda e, v: _feed(e, v).delete_of_user(v.user_id, visible=False), "what is left"),
+    Example(
+        "feed.delete_of_user", lambda e, v: _feed(e, v).delete_of_user(v.user_id, visible=True, limit=2_000), finds=True
+    ),
+    Example(
+        "feed.delete_of_user",
+        lambda e, v: _feed(e, v).delete_of_user(v.user_id, visible=False, limit=2_000),
+        "what is left",
+    ),
 )
 
 

@@ -25,7 +25,7 @@ from notifications_service.notification.schema import FEED_INDEX, UNREADABLE_IND
 from notifications_service.notification.states import Transition
 
 NEWEST_FIRST: Final = {"createdAt": -1, "_id": -1}
-# Rows that one command marks or deletes: it ends well within the query timeout, also on a database that does much else.
+# Rows that one command marks or deletes at most: it ends well within the query timeout.
 MARK_BATCH: Final = 2_000
 DELETE_BATCH: Final = 2_000
 
@@ -228,9 +228,16 @@ class FeedRepository:
 
     @named
     async def mark_all(
-        self, user_id: str, chosen: Filter, up_to: datetime | None, change: Transition, after: PageKey | None = None
+        self,
+        user_id: str,
+        chosen: Filter,
+        up_to: datetime | None,
+        change: Transition,
+        *,
+        limit: int,
+        after: PageKey | None = None,
     ) -> tuple[int, PageKey | None]:
-        """Move a batch of a user's notifications that match to a state, newest first, after the key ``after``.
+        """Move up to ``limit`` of a user's notifications that match to a state, newest first, after the key ``after``.
 
         ``up_to``: only those created then or before. Returns how many moved, and the key after which the next batch
         begins; None: there is none.
@@ -238,10 +245,10 @@ class FeedRepository:
         query = self._query_beyond(user_id, chosen, after, up_to=up_to)
         query["$and"] = _standing_on(query, change)
         found = await self._database.find(
-            schema.COLLECTION, query, limit=MARK_BATCH, hint=FEED_INDEX, sort=NEWEST_FIRST, projection=_KEYS
+            schema.COLLECTION, query, limit=limit, hint=FEED_INDEX, sort=NEWEST_FIRST, projection=_KEYS
         )
         moved = await self.mark(user_id, [row["_id"] for row in found.rows], change) if found.rows else 0
-        return moved, page_key(found.rows[-1]) if len(found.rows) == MARK_BATCH or found.cut else None
+        return moved, page_key(found.rows[-1]) if len(found.rows) == limit or found.cut else None
 
     @named
     async def delete(self, key: ObjectId, conditions: Document) -> bool:
@@ -251,8 +258,8 @@ class FeedRepository:
         return result.deleted_count == 1
 
     @named
-    async def delete_of_user(self, user_id: str, *, visible: bool) -> tuple[int, bool]:
-        """Delete a batch of a user's notifications; return how many went, and whether more may be left.
+    async def delete_of_user(self, user_id: str, *, visible: bool, limit: int) -> tuple[int, bool]:
+        """Delete up to ``limit`` of a user's notifications; return how many went, and whether more may be left.
 
         ``visible``: only those that lists show; otherwise all, also expired and unreadable ones.
         """
@@ -260,8 +267,8 @@ class FeedRepository:
         query: Document = {"userId": user_id, "$nor": [_LIST_OF_USERS]}
         if visible:
             query = self._query(user_id, filters.EVERYTHING) | unreadable.PASSED_BY
-        found, gone = await self._database.run(lambda: self._delete_batch(query), query)
-        return gone, found == DELETE_BATCH
+        found, gone = await self._database.run(lambda: self._delete_batch(query, limit), query)
+        return gone, found == limit
 
     def _page(self, user_id: str, chosen: Filter, after: PageKey | None, limit: int) -> list[Document]:
         query = self._query_beyond(user_id, chosen, after)
@@ -280,9 +287,9 @@ class FeedRepository:
             lambda: self._rows.update_many(query, update, hint=hint, collation=BYTEWISE), query
         )
 
-    async def _delete_batch(self, query: Document) -> tuple[int, int]:
+    async def _delete_batch(self, query: Document, limit: int) -> tuple[int, int]:
         """Delete a batch; return how many rows were found, and how many were deleted."""
-        rows = self._rows.find(query, _IDS, limit=DELETE_BATCH, hint=FEED_INDEX, collation=BYTEWISE)
+        rows = self._rows.find(query, _IDS, limit=limit, hint=FEED_INDEX, collation=BYTEWISE)
         ids = [row["_id"] async for row in rows]
         gone = (await self._rows.delete_many({"_id": {"$in": ids}})).deleted_count if ids else 0
         return len(ids), gone

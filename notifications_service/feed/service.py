@@ -14,10 +14,11 @@ from pymongo.errors import PyMongoError
 from chassis.errors import EtagMismatch, ServiceError
 from chassis.logs import logging
 from chassis.pooling import batches
-from chassis.pooling.batches import Batch, Batches, Written
+from chassis.pooling.batches import Batch, Batches, Pace, Written
 from chassis.slices import Slices
 from notifications_service.clock import MillisecondClock
 from notifications_service.errors import NotificationNotFound, NotificationUnreadable
+from notifications_service.feed import repository
 from notifications_service.feed.batching import SharedCommands
 from notifications_service.feed.repository import FeedRepository, PageKey, page_key
 from notifications_service.idempotency import Created, IdempotencyKeys, RequestKey
@@ -234,11 +235,13 @@ class FeedService:
 
     async def _marking(self, user_id: str, chosen: Filter, as_of: datetime | None, mark: Mark) -> Batches:
         # No bound is drawn from this process's clock: another writer's may be ahead of it.
-        changed, after = await self._repository.mark_all(user_id, chosen, as_of, mark.value)
-        while after is not None:
-            yield Batch(changed, is_last=False)
-            changed, after = await self._repository.mark_all(user_id, chosen, as_of, mark.value, after)
-        yield Batch(changed, is_last=True)
+        pace, after = Pace(repository.MARK_BATCH), None
+        while True:
+            changed, after = await self._repository.mark_all(
+                user_id, chosen, as_of, mark.value, limit=pace.size, after=after
+            )
+            yield Batch(changed, is_last=after is None)
+            pace.step()
 
     async def delete_of_user(self, user_id: str) -> Written:
         """Delete all notifications of a user; return how many there were. May be repeated, and goes on then."""
@@ -246,10 +249,12 @@ class FeedService:
         return await batches.write(self._deleting(user_id), self._stopping)
 
     async def _deleting(self, user_id: str) -> Batches:
+        pace = Pace(repository.DELETE_BATCH)
         for visible in (True, False):
             more = True
             while more:
-                gone, more = await self._repository.delete_of_user(user_id, visible=visible)
+                gone, more = await self._repository.delete_of_user(user_id, visible=visible, limit=pace.size)
+                pace.step()
                 # Rows that nobody could see are not counted.
                 yield Batch(gone if visible else 0, is_last=not (visible or more))
 

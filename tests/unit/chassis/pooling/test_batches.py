@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 
@@ -49,15 +50,48 @@ async def test_all_batches_are_carried_out_and_their_rows_added_up() -> None:
     assert (rows.begun, rows.closed) == (4, True)
 
 
-async def test_time_that_is_nearly_up_ends_a_write_between_two_batches() -> None:
+class Time:
+    """A clock that moves with the batches alone, and the deadline of a call."""
+
+    def __init__(self, deadline: float) -> None:
+        self.now = 0.0
+        self._until = deadline
+
+    def remaining(self) -> float:
+        """Return the seconds left."""
+        return self._until - self.now
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Bring the deadline forward."""
+        self._until = self.now + seconds
+        yield
+
+
+@pytest.mark.parametrize(
+    ("took", "begun"),
+    [
+        # Half a second is for the answer, and twice the slowest batch must fit before it.
+        ([1.0] * 20, 8),
+        ([1.0, 3.0, *[1.0] * 20], 2),
+        ([0.25] * 100, 37),
+    ],
+)
+async def test_time_that_is_nearly_up_ends_a_write_between_two_batches(
+    monkeypatch: pytest.MonkeyPatch, took: Sequence[float], begun: int
+) -> None:
     """No batch begins that might not end in time: what was done is answered before the deadline, and counted whole."""
-    rows = Rows(*[10] * 1_000, seconds=0.02)
-    with deadline.within(0.4):
-        done = await batches.write(rows.batches())
-        assert not deadline.has_passed()
-    assert done == Written(10 * rows.begun, incomplete=True)
-    assert 0 < rows.begun < 1_000
-    assert rows.closed
+    time = Time(10.0)
+    monkeypatch.setattr(batches, "monotonic", lambda: time.now)
+    monkeypatch.setattr(batches, "deadline", time)
+
+    async def timed() -> Batches:
+        for seconds in took:
+            time.now += seconds
+            yield Batch(10, is_last=False)
+
+    assert await batches.write(timed()) == Written(10 * begun, incomplete=True)
+    assert time.now <= 9.5
 
 
 @pytest.mark.parametrize("error", [DatabaseUnavailable(), CallDeadlineExceeded(), PoolFull(), ConflictRetry()])
@@ -90,3 +124,16 @@ async def test_the_last_batch_is_complete_however_little_time_is_left() -> None:
     """Nobody is told to call again where nothing is left to do."""
     with deadline.within(0.2):
         assert await batches.write(Rows(5, seconds=0.1).batches()) == Written(5)
+
+
+def test_batches_grow_while_they_are_quick_and_shrink_where_they_are_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one is small, so that something is acknowledged in time; none is larger than allowed."""
+    time = Time(0.0)
+    monkeypatch.setattr(batches, "monotonic", lambda: time.now)
+    pace, sizes = batches.Pace(2_000), []
+    for seconds in (0.1, 0.1, 0.1, 0.1, 0.5, 3.0, 3.0, 3.0, 3.0, 3.0, 0.1):
+        sizes.append(pace.size)
+        time.now += seconds
+        pace.step()
+    assert sizes == [250, 500, 1_000, 2_000, 2_000, 2_000, 1_000, 500, 250, 250, 250]
+    assert batches.Pace(10).size == 10
