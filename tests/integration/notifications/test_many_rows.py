@@ -142,7 +142,7 @@ async def test_without_as_of_there_is_no_bound(notifications: Notifications, raw
     raw.notifications.insert_many([row(user_id), row(user_id, createdAt=ahead)])
     as_of = Timestamp()
     as_of.FromDatetime(datetime.now(UTC))
-    bounded = await notifications.feed.MarkAllNotifications(mark_all(user_id, as_of=as_of))
+    bounded = await notifications.feed.MarkAllNotifications(mark_all(user_id, as_of_time=as_of))
     assert bounded.changed_count == 1
     assert (await notifications.feed.MarkAllNotifications(mark_all(user_id))).changed_count == 1
 
@@ -165,7 +165,7 @@ async def test_200_000_are_marked_and_deleted_call_by_call(
     as_of.FromDatetime(at.replace(tzinfo=UTC))
     async with running_notifications(mongodb_database, mongodb_driver=driver) as running:
         calls: list[tuple[Any, Any]] = [
-            (running.feed.MarkAllNotifications, mark_all("user", as_of=as_of)),
+            (running.feed.MarkAllNotifications, mark_all("user", as_of_time=as_of)),
             (running.feed.DeleteUserNotifications, delete_all("user")),
         ]
         for call, request in calls:
