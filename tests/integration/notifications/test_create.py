@@ -203,3 +203,36 @@ async def test_a_batch_whose_answer_nobody_could_receive_is_refused(
         )
     assert (reason(caught.value), violations(caught.value)) == ("INVALID_FIELDS", ["fan_out"])
     assert await count(pymongo_notifications, f"{user_id}_0") == 0
+
+
+async def test_an_answer_of_ids_alone_holds_a_fan_out_of_large_rows(
+    pymongo_notifications: Notifications, user_id: str
+) -> None:
+    """What is refused for the size of its answer is created where ids will do, once, and a repeat answers the same."""
+    users = [f"{user_id}_{number}" for number in range(1_000)]
+    large = content(message="x" * 4_096, data=struct(text="y" * 8_000))
+    batch = service.BatchCreateNotificationsRequest(
+        fan_out=service.BatchCreateNotificationsRequest.FanOut(user_ids=users, content=large),
+        response_view=pb.NOTIFICATION_VIEW_IDS,
+        request_id=str(uuid.uuid4()),
+    )
+    feed = pymongo_notifications.feed
+    created = await feed.BatchCreateNotifications(batch)
+    assert [item.user_id for item in created.notifications] == users
+    assert {field.name for item in created.notifications for field, _ in item.ListFields()} == {"id", "user_id"}
+    assert await feed.BatchCreateNotifications(batch) == created
+    found = await feed.GetNotification(service.GetNotificationRequest(id=created.notifications[-1].id))
+    assert (found.notification.user_id, found.notification.data) == (users[-1], large.data)
+    assert await count(pymongo_notifications, users[0]) == 1
+
+
+@pytest.mark.parametrize("request_id", ["", "given"])
+async def test_a_single_creation_may_answer_its_ids_alone(
+    notifications: Notifications, user_id: str, request_id: str
+) -> None:
+    """With a request id and without."""
+    own = {"request_id": str(uuid.uuid4())} if request_id else {}
+    made = await notifications.feed.CreateNotification(create(user_id, response_view=pb.NOTIFICATION_VIEW_IDS, **own))
+    assert made.notification == pb.Notification(id=made.notification.id, user_id=user_id)
+    found = await notifications.feed.GetNotification(service.GetNotificationRequest(id=made.notification.id))
+    assert found.notification.title == "Welcome"

@@ -216,3 +216,31 @@ async def test_the_users_service_itself_is_asked(
         assert answer.notification.user_id == created.user.id
         error = await refusal(running.feed.CreateNotification(create("user_00000000000000000000000000")))
         assert reason(error) == "RECIPIENT_NOT_FOUND"
+
+
+@pytest.mark.parametrize("request_id", ["", "again"])
+async def test_a_batch_may_skip_whom_nobody_knows(
+    notifications: Notifications, users: Users, user_id: str, request_id: str
+) -> None:
+    """The others get theirs, and each stranger is named once, in the order of the request; a repeat says the same."""
+    known, strangers = [f"{user_id}_{n}" for n in range(3)], [f"{user_id}_x{n}" for n in range(2)]
+    users.known.update(known)
+    asked = [known[0], strangers[1], known[1], strangers[0], known[2]]
+    batch = items(*((who, content()) for who in (*asked, strangers[1])))
+    batch.skip_unknown, batch.request_id = True, str(uuid.uuid4()) if request_id else ""
+    created = await notifications.feed.BatchCreateNotifications(batch)
+    assert [item.user_id for item in created.notifications] == known
+    assert list(created.unknown_user_ids) == [strangers[1], strangers[0]]
+    if request_id:
+        assert await notifications.feed.BatchCreateNotifications(batch) == created
+    batch.skip_unknown, batch.request_id = False, ""
+    assert reason(await refusal(notifications.feed.BatchCreateNotifications(batch))) == "RECIPIENT_NOT_FOUND"
+
+
+async def test_a_batch_for_strangers_alone_creates_nothing(notifications: Notifications, user_id: str) -> None:
+    """It is no error where they may be skipped, and its repeat has the same answer."""
+    fan_out = service.BatchCreateNotificationsRequest.FanOut(user_ids=[user_id], content=content())
+    batch = service.BatchCreateNotificationsRequest(fan_out=fan_out, skip_unknown=True, request_id=str(uuid.uuid4()))
+    for _ in range(2):
+        answer = await notifications.feed.BatchCreateNotifications(batch)
+        assert (list(answer.notifications), list(answer.unknown_user_ids)) == ([], [user_id])

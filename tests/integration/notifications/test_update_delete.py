@@ -136,3 +136,57 @@ async def test_everything_of_a_user_goes_in_batches(
     assert (await notifications.feed.DeleteUserNotifications(request)).deleted_count == 35
     assert (await notifications.feed.DeleteUserNotifications(request)).deleted_count == 0
     assert raw.notifications.count_documents({"userId": f"{user_id}_other"}) == 1
+
+
+async def test_category_and_data_are_changed_and_removed(notifications: Notifications, user_id: str) -> None:
+    """What the mask names takes the value given, and one that is not given removes it."""
+    feed, first = notifications.feed, await created(notifications, user_id)
+    data = struct(step=2, **{"$ref": "a key like any other"})
+    changed = (
+        await feed.UpdateNotification(update(first.id, "category", "data", category="$news", data=data))
+    ).notification
+    assert (changed.category, changed.data, changed.title) == ("$news", data, first.title)
+    removed = (await feed.UpdateNotification(update(first.id, "category", "data"))).notification
+    assert (removed.category, removed.HasField("data")) == ("", False)
+    found = await feed.GetNotification(service.GetNotificationRequest(id=first.id))
+    assert found.notification == removed
+
+
+async def test_what_was_read_can_be_changed_and_sent_back(notifications: Notifications, user_id: str) -> None:
+    """AIP-134: the whole resource with its etag; what the mask does not name is not looked at."""
+    feed, first = notifications.feed, await created(notifications, user_id)
+    first.title = "Changed"
+    request = service.UpdateNotificationRequest(notification=first, update_mask=FieldMask(paths=["title"]))
+    assert (await feed.UpdateNotification(request)).notification.title == "Changed"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await feed.UpdateNotification(request)
+    assert reason(caught.value) == "ETAG_MISMATCH"
+
+
+async def test_a_field_that_cannot_be_changed_yet_is_refused_by_name(
+    notifications: Notifications, user_id: str
+) -> None:
+    """Also where the mask names it only to remove it."""
+    first = await created(notifications, user_id)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await notifications.feed.UpdateNotification(update(first.id, "title", "expires_at", title="x"))
+    assert (reason(caught.value), metadata(caught.value)) == ("NOT_IMPLEMENTED", {"field": "notification.expires_at"})
+
+
+async def test_a_deletion_may_be_of_what_is_missing(notifications: Notifications, user_id: str) -> None:
+    """`allow_missing` is for what is not there, or not the user's; it changes nothing about etags."""
+    feed, first = notifications.feed, await created(notifications, user_id)
+    delete = service.DeleteNotificationRequest(id=first.id, user_id=user_id, etag='"0-0"', allow_missing=True)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await feed.DeleteNotification(delete)
+    assert reason(caught.value) == "ETAG_MISMATCH"
+    strange = service.DeleteNotificationRequest(id=first.id, user_id="another", allow_missing=True)
+    await feed.DeleteNotification(strange)
+    assert (await feed.GetNotification(service.GetNotificationRequest(id=first.id))).notification == first
+    delete.etag = first.etag
+    for _ in range(2):
+        await feed.DeleteNotification(delete)
+        delete.etag = ""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await feed.GetNotification(service.GetNotificationRequest(id=first.id))
+    assert reason(caught.value) == "NOTIFICATION_NOT_FOUND"

@@ -113,3 +113,16 @@ async def test_sessions_created_meanwhile_do_not_outlive_the_user(users: Stubs, 
         assert rows_of(users_server, user) == dict.fromkeys(TABLES, 0) | {
             "verifications": rows_of(users_server, user)["verifications"]
         }
+
+
+async def test_a_deletion_may_be_of_a_user_who_is_missing(users: Stubs) -> None:
+    """`allow_missing` answers that nothing went; an etag still guards a user who is there."""
+    user, _ = await full_user(users)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await users.users.DeleteUser(pb.DeleteUserRequest(id=user.id, etag='"0"', allow_missing=True))
+    assert reason(caught.value) == "ETAG_MISMATCH"
+    first, second = [
+        await users.users.DeleteUser(pb.DeleteUserRequest(id=user.id, allow_missing=True)) for _ in range(2)
+    ]
+    assert first.deleted_sessions == 2
+    assert second == pb.DeleteUserResponse()
