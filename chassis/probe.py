@@ -91,18 +91,23 @@ def _trust(options: argparse.Namespace) -> Trust | None:
 def trust_of_settings() -> Trust | None:
     """Return the TLS that this environment's settings ask for; None for plain text.
 
-    Ends the process where a setting is wrong.
+    Ends the process where a setting is wrong. Raises ValueError where a file that one names cannot be read.
     """
     if not any(os.environ.get(name) for name in _TLS_SETTINGS):
         return None
-    from chassis.settings import ServerSettings, load
+    from chassis.settings import ServerSettings, load, unreadable
 
     settings = load(ServerSettings)
     if settings.tls_cert_file is None:
         return None
-    pair = (settings.probe_tls_cert_file, settings.probe_tls_key_file)
-    if settings.tls_client_ca_file is not None and None in pair:
-        pair = (settings.tls_cert_file, settings.tls_key_file)
+    used = ["tls_cert_file"]
+    if settings.tls_client_ca_file is not None or settings.probe_tls_cert_file is not None:
+        prefix = "" if settings.probe_tls_cert_file is None else "probe_"
+        used += [f"{prefix}tls_cert_file", f"{prefix}tls_key_file"]
+    for name in used:
+        if why := unreadable(getattr(settings, name)):
+            raise ValueError(f"{name.upper()}: {why}")
+    pair = [getattr(settings, name) for name in used[1:]] or [None, None]
     return Trust(settings.tls_cert_file, _name_in(settings.tls_cert_file), *pair)
 
 

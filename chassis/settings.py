@@ -13,6 +13,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 EXIT_BAD_SETTING = 2
 
+
+class WrongSetting(Exception):
+    """A setting is wrong in a way that shows only where it is used; the text is one line, ``VARIABLE: rule``."""
+
+
 Milliseconds = Annotated[int, Field(ge=0, le=86_400_000)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
@@ -152,6 +157,17 @@ def load(settings_class: type[S]) -> S:
         return settings_class(_secrets_dir=_secrets_folder())
     except ValidationError as error:
         _exit_naming(error.errors(include_url=False, include_context=False, include_input=False))
+
+
+def unreadable(path: str | Path) -> str:
+    """Return why a file that a setting names cannot be read, without naming it; empty where it can."""
+    try:
+        with Path(path).open("rb"):
+            return ""
+    except FileNotFoundError:
+        return "there is no such file"
+    except OSError as error:
+        return f"the file cannot be read: {error.strerror}"
 
 
 def _secrets_folder() -> Path | None:

@@ -18,9 +18,10 @@ from typing import Final
 import uvloop
 
 from chassis.logs import foreign_logs, logging
+from chassis.serving import tls
 from chassis.serving.guard import CLOSE_SECONDS, EXIT_DEAF, EXIT_STOPPED_AT_ONCE, Guard
 from chassis.serving.server import Server
-from chassis.settings import ServerSettings
+from chassis.settings import EXIT_BAD_SETTING, ServerSettings, WrongSetting
 
 EXIT_OK: Final = 0
 EXIT_START_FAILED: Final = 1
@@ -49,9 +50,10 @@ Build = Callable[[Scope], Awaitable[Server]]
 def run(settings: ServerSettings, build: Build) -> int:
     """Serve until SIGTERM or SIGINT and return the exit code.
 
-    0 after a drain; 1 when the start failed (one line on stderr), or when the server could accept no more calls; 3 when
-    the process was deaf: the database answered new connections, but not ours; 130 when a second signal cut the drain
-    short. A process that hangs is ended by force: with 3 if its event loop does not turn, with 4 or 130 after a signal.
+    0 after a drain; 1 when the start failed (one line on stderr), or when the server could accept no more calls; 2 when
+    a setting is wrong, which the line names; 3 when the process was deaf: the database answered new connections, but
+    not ours; 130 when a second signal cut the drain short. A process that hangs is ended by force: with 3 if its event
+    loop does not turn, with 4 or 130 after a signal.
     """
     patience = (settings.grpc_drain_ms + settings.grpc_grace_ms) / 1000 + CLOSE_SECONDS
     guard = Guard(patience, deaf=settings.health_deaf_ms / 1000)
@@ -60,7 +62,11 @@ def run(settings: ServerSettings, build: Build) -> int:
     guard.flush = sink.flush
     foreign_logs.capture_stderr_of_runtimes()
     try:
+        tls.check_files(settings)
         return uvloop.run(_serve(build, guard))
+    except WrongSetting as error:
+        sys.stderr.write(f"wrong setting: {error}\n")
+        return EXIT_BAD_SETTING
     except (StartFailed, OSError) as error:
         sys.stderr.write(f"cannot start: {str(error).replace(chr(10), ' ')}\n")
         return EXIT_START_FAILED

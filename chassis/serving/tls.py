@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import grpc
 
 from chassis.logs import logging
-from chassis.settings import ServerSettings
+from chassis.settings import ServerSettings, WrongSetting, unreadable
+
+_FILES: Final = ("tls_cert_file", "tls_key_file", "tls_client_ca_file", "peer_tls_ca_file")
+_AUTHORITIES: Final = ("tls_client_ca_file", "peer_tls_ca_file")
+
+
+def check_files(settings: ServerSettings) -> None:
+    """Raise WrongSetting where a file that a server uses cannot be read, or is not what its setting says.
+
+    Commands that serve nobody do without these files, so it is no matter of reading the settings.
+    """
+    for name in _FILES:
+        path = getattr(settings, name)
+        if path is not None and (why := unreadable(path)):
+            raise WrongSetting(f"{name.upper()}: {why}")
+    for name in _AUTHORITIES:
+        if (path := getattr(settings, name)) is not None:
+            _check_authority(name.upper(), path)
+    if settings.tls_cert_file is not None and settings.tls_key_file is not None:
+        _check_pair(settings.tls_cert_file, settings.tls_key_file)
+
+
+def _check_authority(variable: str, path: Path) -> None:
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        raise WrongSetting(f"{variable}: there is no certificate (PEM) in the file") from None
+
+
+def _check_pair(certificate: Path, key: Path) -> None:
+    try:
+        # Without a password: gRPC takes none, and Python would ask for one at the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=str)
+    except ssl.SSLError:
+        rule = "a certificate and its key, in PEM and without a password"
+        raise WrongSetting(f"TLS_CERT_FILE and TLS_KEY_FILE must name {rule}") from None
 
 
 def server_credentials(settings: ServerSettings) -> Callable[[], grpc.ServerCredentials] | None:

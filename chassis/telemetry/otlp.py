@@ -6,12 +6,13 @@ variables: endpoints, headers, certificates, samplers, limits, intervals, the re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chassis.contract.ids import new_id
 from chassis.serving.lifecycle import StartFailed
+from chassis.settings import unreadable
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -46,7 +47,16 @@ def _asked(variables: Mapping[str, str], signal: str) -> bool:
     own, common = f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
     if (variables.get(own) or variables.get(common) or "grpc") != "grpc":
         raise StartFailed(f"{own if variables.get(own) else common}: only grpc is offered")
+    for name in _file_variables(signal):
+        if (path := variables.get(name)) and (why := unreadable(path)):
+            raise StartFailed(f"{name}: {why}")
     return True
+
+
+def _file_variables(signal: str) -> Iterator[str]:
+    """Yield the variables that name files; the SDK would go on without such a file."""
+    for prefix in ("OTEL_EXPORTER_OTLP", f"OTEL_EXPORTER_OTLP_{signal}"):
+        yield from (f"{prefix}_{file}" for file in ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE"))
 
 
 def resource(variables: Mapping[str, str], service: str, version: str) -> Resource:

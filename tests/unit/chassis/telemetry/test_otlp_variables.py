@@ -47,3 +47,10 @@ def test_what_is_not_offered_stops_the_start(variable: str, value: str, problem:
     """Who asks for another protocol is told so, instead of waiting for traces that never come."""
     with pytest.raises(StartFailed, match=problem):
         wanted({"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, variable: value})
+
+
+@pytest.mark.parametrize("variable", ["OTEL_EXPORTER_OTLP_CERTIFICATE", "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY"])
+def test_a_file_that_is_not_there_stops_the_start(variable: str) -> None:
+    """The SDK would go on without it, and trust whom it was not told to."""
+    with pytest.raises(StartFailed, match=f"{variable}: there is no such file"):
+        wanted({"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, variable: "/absent.pem"})
