@@ -9,7 +9,7 @@ from vibework.notifications.v1 import delivery_service_pb2_grpc, preference_serv
 
 from chassis.clock import Clock, utc_now
 from chassis.context.statements import named
-from chassis.errors import DatabaseUnavailable
+from chassis.errors import CallDeadlineExceeded, DatabaseUnavailable
 from chassis.keyring import Keyring
 from chassis.logs import logging
 from chassis.schema import SchemaLacking
@@ -24,8 +24,8 @@ from notifications_service.feed import assembly as feed
 from notifications_service.feed.repository import FeedRepository
 from notifications_service.migrations import state, steps
 from notifications_service.migrations.steps import Step
-from notifications_service.mongodb.assembly import new_readers, open_databases
-from notifications_service.mongodb.database import Database
+from notifications_service.mongodb.assembly import new_readers, open_database
+from notifications_service.mongodb.database import MONITORING, Database
 from notifications_service.notification import schema, unbuilt
 from notifications_service.notification.answers import Answers
 from notifications_service.notification.retention import Retention
@@ -45,11 +45,11 @@ async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> 
     """
     telemetry = await start_telemetry(settings, "notifications-service", scope)
     now = in_milliseconds(clock)
-    database, watching = open_databases(settings, scope, telemetry, catch_ups=settings.watch_max_catch_ups)
+    database = open_database(settings, scope, telemetry)
     retention = Retention(database.collection(schema.COLLECTION), now)
     known = steps.load()
     await _check(database, retention, known)
-    services = await _services(settings, scope, telemetry, (database, watching), retention=retention, now=now)
+    services = await _services(settings, scope, telemetry, database, retention=retention, now=now)
     server = build_server(
         settings,
         services,
@@ -67,12 +67,11 @@ async def _services(
     settings: Settings,
     scope: Scope,
     telemetry: Telemetry,
-    databases: tuple[Database, Database],
+    database: Database,
     *,
     retention: Retention,
     now: MillisecondClock,
 ) -> tuple[Registration, ...]:
-    database, watching = databases
     keyring = Keyring.parse(settings.secret_keys.get_secret_value())
     recipients = await open_check(settings, scope, telemetry)
     lists, counts = new_readers(settings, database, telemetry.registry)
@@ -85,7 +84,7 @@ async def _services(
     made = Answers(min(settings.grpc_max_message_bytes, CLIENT_MESSAGE_BYTES))
     watches = await open_watches(
         settings,
-        watching,
+        database,
         retention,
         keyring=keyring,
         made=made,
@@ -111,7 +110,7 @@ async def _services(
 async def _check(database: Database, retention: Retention, known: Sequence[Step]) -> None:
     try:
         await _probe(database, retention, known)
-    except DatabaseUnavailable:
+    except (DatabaseUnavailable, CallDeadlineExceeded):
         logging.get(__name__).warning("MongoDB is away; serving begins when it is there")
     except SchemaLacking:
         # Health says so, and why, until it is migrated: the order of a rollout does not matter.
@@ -133,7 +132,7 @@ async def _probe(database: Database, retention: Retention, known: Sequence[Step]
 
 async def _probe_anew(settings: Settings, known: Sequence[Step], clock: MillisecondClock) -> None:
     """Probe over a client of its own, which shares nothing with that of the calls."""
-    database = Database(settings.model_copy(update={"mongodb_connection_pool_size": 1}), pool="fresh")
+    database = Database(settings.model_copy(update={"mongodb_connection_pool_size": MONITORING + 1}))
     try:
         await _probe(database, Retention(database.collection(schema.COLLECTION), clock), known)
     finally:

@@ -60,9 +60,10 @@ class IdempotencyKeys:
     @named
     async def answered(self, key: RequestKey) -> Created | None:
         """Return the first answer, or None if there is none yet. Raises RequestIdReused for another body."""
-        found = await self._database.run(lambda: self._keys.find_one({"_id": key.id}))
-        if found is None:
+        rows = (await self._database.find(schema.IDEMPOTENCY_KEYS, {"_id": key.id}, limit=1, hint="_id_")).rows
+        if not rows:
             return None
+        found = rows[0]
         if bytes(found["fingerprint"]) != key.fingerprint:
             raise RequestIdReused
         return Created(found["answer"], found.get("unknown", ()))

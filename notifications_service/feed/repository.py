@@ -16,6 +16,7 @@ from chassis.context.statements import named
 from notifications_service.clock import MillisecondClock
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database, QueryResult
+from notifications_service.mongodb.driver_errors import of_write
 from notifications_service.mongodb.drivers import ClientSession
 from notifications_service.mongodb.secondaries import Reader
 from notifications_service.notification import documents, filters, schema, states, unreadable
@@ -83,7 +84,8 @@ class FeedRepository:
         except WriteError as error:
             return {0: WriteError("refused", error.code)}
         except BulkWriteError as error:
-            return {item["index"]: WriteError("refused", item["code"]) for item in error.details["writeErrors"]}
+            refused = ((item["index"], item["code"]) for item in error.details["writeErrors"])
+            return {index: of_write(code) or WriteError("refused", code) for index, code in refused}
         return {}
 
     async def _insert(self, new: Sequence[Document]) -> None:

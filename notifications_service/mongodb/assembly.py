@@ -10,22 +10,16 @@ from notifications_service.mongodb.database import Database
 from notifications_service.mongodb.secondaries import Reader, Secondaries, reader
 from notifications_service.mongodb.settings import MongoDBSettings, SecondarySettings
 
-# Reads at the start of watches that run at once.
-_SNAPSHOT_CONNECTIONS = 5
+# The connection that the shared change stream of the watches holds.
+_STREAMS = 1
 
 
-def open_databases(
-    settings: MongoDBSettings, scope: Scope, telemetry: Telemetry, *, catch_ups: int
-) -> tuple[Database, Database]:
-    """Return the database of the calls and that of the watches, which read ``catch_ups`` histories at once."""
-    # Connections of its own: the shared stream and each history hold one, which the calls would lack.
-    streams = 1 + catch_ups
-    own = settings.model_copy(update={"mongodb_connection_pool_size": streams + _SNAPSHOT_CONNECTIONS})
-    databases = Database(settings, telemetry.tracing), Database(own, telemetry.tracing, pool="watches", streams=streams)
-    for database in databases:
-        scope.resources.push_async_callback(database.close)
-    metrics.of_databases(telemetry.registry, databases)
-    return databases
+def open_database(settings: MongoDBSettings, scope: Scope, telemetry: Telemetry) -> Database:
+    """Open the database of calls and watches, which keeps a connection for the stream that all watches share."""
+    database = Database(settings, telemetry.tracing, streams=_STREAMS)
+    scope.resources.push_async_callback(database.close)
+    metrics.of_database(telemetry.registry, database)
+    return database
 
 
 def new_readers(settings: SecondarySettings, database: Database, registry: Registry) -> tuple[Reader, Reader]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from functools import partial
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeVar
@@ -17,33 +16,25 @@ from typing import Any, Final, NamedTuple, TypeVar
 import pymongo
 from bson import Timestamp
 from bson.errors import InvalidBSON
-from pymongo.errors import (
-    AutoReconnect,
-    BulkWriteError,
-    ConnectionFailure,
-    DuplicateKeyError,
-    OperationFailure,
-    PyMongoError,
-    ServerSelectionTimeoutError,
-    WaitQueueTimeoutError,
-)
-from pymongo.uri_parser import parse_uri
+from pymongo.errors import DuplicateKeyError, PyMongoError, WaitQueueTimeoutError
 
+from chassis.batching.coalesce import Coalescer
 from chassis.context import deadline
 from chassis.context.statements import named
-from chassis.errors import CallDeadlineExceeded, ConflictRetry, DatabaseUnavailable
-from chassis.logs import logging
+from chassis.errors import CallDeadlineExceeded, DatabaseUnavailable
 from chassis.pooling.detached import Detached, proceed
 from chassis.pooling.gate import PoolGate
-from chassis.pooling.writability import Cause, Writability
+from chassis.pooling.writability import Writability
 from chassis.telemetry import shapes
 from chassis.telemetry.families import Family
 from chassis.telemetry.queries import Queries, Spans, Target
 from notifications_service.mongodb import codec, drivers, undecoded
 from notifications_service.mongodb.codec import Document
+from notifications_service.mongodb.driver_errors import REFUSING, TRANSIENT_TRANSACTION, codes, may_pass, translated
 from notifications_service.mongodb.drivers import ClientSession, Collection, Pipeline
-from notifications_service.mongodb.observing import CommandSpans, families, use_of
+from notifications_service.mongodb.observing import CommandSpans, PoolUse, families, use_of
 from notifications_service.mongodb.settings import MongoDBSettings
+from notifications_service.mongodb.url import SRV, address_of
 
 T = TypeVar("T")
 
@@ -52,18 +43,15 @@ ATTEMPTS: Final = 6
 # Seconds to end a transaction on the server, however little time the transaction itself has left.
 ABORT_SECONDS: Final = 2.0
 
-WRITE_CONFLICT: Final = 112
-# The server's text where a query names an index that does not exist; its code alone means any bad value.
-_NO_SUCH_INDEX: Final = "hint provided does not correspond to an existing index"
+# The name under which a server lists our connections.
+APPLICATION: Final = "notifications-service"
+# Connections to each server with which the driver watches it: one hears of changes, one measures how far it is.
+MONITORING: Final = 2
 # The size of the first batch of an answer. The server's default is 101 rows, and the rest takes another round trip.
 # Rows beyond the 16 MiB of an answer still come in a second one.
 _ONE_BATCH: Final = 10_000
 # Texts are compared byte for byte, also where the collection was made with another collation.
 BYTEWISE: Final[Document] = {"locale": "simple"}
-# The primary was told to refuse writes, or its disk is full (if it cannot write its own files, it stops).
-_REFUSING: Final[dict[int, Cause]] = {371: "read_only", 14031: "disk_full"}
-# Errors of a server that is away for now: shutting down, stepping down, no primary, no majority.
-_UNAVAILABLE: Final = frozenset({91, 100, 189, 10107, 11600, 11602, 13435, 13436, *_REFUSING})
 
 
 class CausalRead(NamedTuple):
@@ -83,37 +71,44 @@ class QueryResult(NamedTuple):
 class Database:
     """MongoDB as the services use it; calls access it inside ``run()``, everything else inside ``limits()``."""
 
-    def __init__(
-        self, settings: MongoDBSettings, spans: Spans | None = None, *, pool: str = "calls", streams: int = 0
-    ) -> None:
-        """``spans``: takes the commands of traced calls; ``pool``: what metrics call the pool.
+    def __init__(self, settings: MongoDBSettings, spans: Spans | None = None, *, streams: int = 0) -> None:
+        """``spans``: takes the commands of traced calls.
 
         ``streams``: connections that change streams hold all the time; the others are lent.
         """
         self._query_timeout = settings.mongodb_query_timeout_ms / 1000
         self._settings = settings
-        self._pool = pool
+        self._streams = streams
         self._pool_timeouts = 0
         self.writability = Writability()
         url = settings.mongodb_url.get_secret_value()
-        self.queries = Queries(_target(url), settings.slow_query_ms, spans)
+        self.queries = Queries(Target("mongodb", *address_of(url)), settings.slow_query_ms, spans)
         listeners = [CommandSpans(self.queries)] if self.queries.traced else []
         options = _options(settings) | {"event_listeners": listeners}
         self.driver = drivers.connect(settings.mongodb_driver, url, options)
         self.default = self.driver.client.get_default_database()
-        self._work = Detached(PoolGate(settings.mongodb_connection_pool_size - streams, self._query_timeout))
+        # Looks up the members, once for all who ask at a time; None where they are known.
+        self._members: Coalescer[None, None] | None = None
+        if url.startswith(SRV):
+            self._members = Coalescer(self._find_members, max_in_flight=1, timeout=self._query_timeout)
+        # Connections that are lent.
+        self.places: Final = settings.mongodb_connection_pool_size - MONITORING - streams
+        self._work = Detached(PoolGate(self.places, self._query_timeout))
 
     def collection(self, name: str) -> Collection:
         """Return a collection; its documents decode by ``codec.CODEC_OPTIONS``."""
         return self.default.get_collection(name, codec_options=codec.CODEC_OPTIONS)
 
     def pool_metrics(self) -> Iterator[Family]:
-        """Yield the metrics of the pool."""
-        labels = {"driver": self._settings.mongodb_driver, "pool": self._pool}
-        limit, gate = self._settings.mongodb_connection_pool_size, self._work.gate
-        use = use_of(self.driver.client)
-        use = replace(use, waiting=use.waiting + gate.waiting)
-        return families(use, labels, limit=limit, timeouts=self._pool_timeouts + gate.timeouts)
+        """Yield the metrics of the pool, as two: what is lent to calls, and what is kept for change streams."""
+        gate, use = self._work.gate, use_of(self.driver.client)
+        streaming = min(self._streams, max(0, use.in_use - gate.inside))
+        timeouts = self._pool_timeouts + gate.timeouts
+        size, waiting = max(0, use.size - streaming), use.waiting + gate.waiting
+        pools = [PoolUse("calls", self.places, size, gate.inside, waiting, timeouts)]
+        if self._streams:
+            pools.append(PoolUse("watches", self._streams, streaming, streaming))
+        return families(pools, self._settings.mongodb_driver)
 
     async def close(self) -> None:
         """Close every connection, once work without a caller has ended or is cancelled."""
@@ -123,7 +118,8 @@ class Database:
     @named
     async def hello(self) -> Document:
         """Ask the server who it is; also the cheapest ping. Raises DatabaseUnavailable."""
-        return await self.run(lambda: self.default.command("hello"))
+        found: Document = await self.run(lambda: self.command({"hello": 1}))
+        return found
 
     async def run(self, work: Callable[[], Awaitable[T]], parameters: Document | None = None) -> T:
         """Carry out ``work``, such as one command, to its end within ``limits``, even if its caller leaves meanwhile.
@@ -134,7 +130,21 @@ class Database:
 
     async def _limited(self, work: Callable[[], Awaitable[T]], parameters: Document | None) -> T:
         with self.limits(parameters):
+            await self._find()
             return await work()
+
+    async def _find(self) -> None:
+        if self._members is not None:
+            await self._members.get(None)
+
+    async def _find_members(self, _: list[None]) -> dict[None, None]:
+        await self.driver.look_up()
+        self._members = None
+        return {}
+
+    def place(self) -> AbstractAsyncContextManager[None]:
+        """Hold one of the ``places`` for as long as the context lasts; for those who use the driver by themselves."""
+        return self._work.gate.place()
 
     @contextmanager
     def limits(self, parameters: Document | None = None) -> Iterator[None]:
@@ -170,9 +180,8 @@ class Database:
             self.queries.timed(started, lambda: shapes.of_command(parameters), failure=failure)
 
     def _note(self, error: PyMongoError) -> None:
-        for code in _codes(error):
-            if code in _REFUSING:
-                self.writability.refused(_REFUSING[code], code)
+        for code in codes(error) & set(REFUSING):
+            self.writability.refused(REFUSING[code], code)
 
     async def find(
         self,
@@ -219,11 +228,11 @@ class Database:
 
     async def _batch(self, collection: str, command: Document, options: dict[str, Any]) -> QueryResult:
         try:
-            cursor = (await self._command(command, codec.CODEC_OPTIONS, options))["cursor"]
+            cursor = (await self.command(command, **options))["cursor"]
             rows = cursor["firstBatch"]
         except InvalidBSON:
             # A value that the driver cannot decode must make only its own row unreadable.
-            cursor = (await self._command(command, undecoded.CODEC_OPTIONS, options))["cursor"]
+            cursor = (await self.command(command, codec_options=undecoded.CODEC_OPTIONS, **options))["cursor"]
             rows = [undecoded.decoded(row) for row in cursor["firstBatch"]]
         if not cursor["id"]:
             return QueryResult(rows)
@@ -231,13 +240,18 @@ class Database:
         await self.default.command({"killCursors": collection, "cursors": [cursor["id"]]}, **options)
         return QueryResult(rows, cut=True)
 
-    async def _command(self, command: Document, codec: Any, options: dict[str, Any]) -> Any:
+    async def command(self, command: Document, **options: Any) -> Any:
+        """Send a command that only reads, within ``run`` or ``limits``, once more where its first error may pass.
+
+        The driver repeats its own reads so, but no plain commands. ``options``: of the driver's ``command``.
+        """
+        options.setdefault("codec_options", codec.CODEC_OPTIONS)
         try:
-            return await self.default.command(command, codec_options=codec, **options)
-        except AutoReconnect as error:
-            if error.timeout or isinstance(error, ServerSelectionTimeoutError):
+            return await self.default.command(command, **options)
+        except PyMongoError as error:
+            if not may_pass(error):
                 raise
-            return await self.default.command(command, codec_options=codec, **options)
+            return await self.default.command(command, **options)
 
     async def transaction(self, work: Callable[[ClientSession], Awaitable[T]]) -> T:
         """Carry out ``work`` in one transaction and commit it.
@@ -251,13 +265,14 @@ class Database:
     async def _transaction(self, work: Callable[[ClientSession], Awaitable[T]]) -> T:
         with self._told({}):
             until = monotonic() + self._seconds()
+            await self._find()
             for attempt in range(1, ATTEMPTS):
                 pause = random.uniform(0.5, 1.0) * 0.005 * 2**attempt  # noqa: S311
                 try:
                     return await self._attempt(work, until)
                 except PyMongoError as error:
                     # Timeouts have this label, too, but without time left the transaction must not run again.
-                    if not error.has_error_label("TransientTransactionError") or monotonic() + pause >= until:
+                    if not error.has_error_label(TRANSIENT_TRANSACTION) or monotonic() + pause >= until:
                         raise
                 await asyncio.sleep(pause)
             return await self._attempt(work, until)
@@ -287,55 +302,10 @@ class Database:
                 await self.driver.client.admin.command({"killSessions": [session.session_id]})
 
 
-def translated(error: PyMongoError) -> Exception:
-    """Return the error that a caller may see for a driver's error; a defect of ours is returned unchanged."""
-    if error.timeout and deadline.has_passed():
-        return CallDeadlineExceeded()
-    if isinstance(error, BulkWriteError):
-        return _of_bulk(error)
-    if isinstance(error, OperationFailure) and error.code == WRITE_CONFLICT:
-        return ConflictRetry()
-    if isinstance(error, OperationFailure) and _NO_SUCH_INDEX in str((error.details or {}).get("errmsg", "")):
-        logging.get(__name__).error("the schema is not migrated", code=error.code)
-        return DatabaseUnavailable()
-    if _means_unavailable(error):
-        code = error.code if isinstance(error, OperationFailure) else None
-        logging.get(__name__).warning("database unavailable", kind=type(error).__name__, code=code)
-        return DatabaseUnavailable()
-    return error
-
-
-def _of_bulk(error: BulkWriteError) -> Exception:
-    # Written, but not by a majority before the primary stepped down: it may be rolled back.
-    unknown = error.details.get("writeConcernErrors")
-    return DatabaseUnavailable() if unknown or _UNAVAILABLE.intersection(_codes(error)) else error
-
-
-def _codes(error: PyMongoError) -> set[int]:
-    """Return the server's error codes in an error; a bulk write has one for each failed write."""
-    details = getattr(error, "details", None)
-    if not isinstance(details, dict):
-        return set()
-    return {each.get("code") for each in (details, *details.get("writeErrors", ())) if each.get("code")}
-
-
-def _means_unavailable(error: PyMongoError) -> bool:
-    # A full wait queue, no primary in time, and a broken connection are all ConnectionFailures.
-    if isinstance(error, ConnectionFailure | AutoReconnect) or error.timeout:
-        return True
-    return isinstance(error, OperationFailure) and error.code in _UNAVAILABLE
-
-
-def _target(url: str) -> Target:
-    parsed = parse_uri(url, validate=False)
-    host, port = parsed["nodelist"][0]
-    return Target("mongodb", parsed["database"] or "", host, port or 0)
-
-
 def _options(settings: MongoDBSettings) -> dict[str, Any]:
     return {
-        "appname": "notifications-service",
-        "maxPoolSize": settings.mongodb_connection_pool_size,
+        "appname": APPLICATION,
+        "maxPoolSize": settings.mongodb_connection_pool_size - MONITORING,
         "serverSelectionTimeoutMS": settings.mongodb_server_selection_timeout_ms,
         "connectTimeoutMS": settings.mongodb_connect_timeout_ms,
         "w": "majority",

@@ -13,6 +13,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.change_stream import AsyncCollectionChangeStream
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.errors import ConfigurationError, PyMongoError
 
 from notifications_service.mongodb.codec import Document
 
@@ -40,6 +41,13 @@ class Driver(Protocol):
         """Begin a transaction of the session, of which the server hears with its first statement."""
         ...
 
+    async def look_up(self) -> None:
+        """Look up the members that ``mongodb+srv://`` stands for. Raises ConfigurationError where DNS has no answer.
+
+        Not twice at a time: the driver would begin to watch the members twice.
+        """
+        ...
+
     async def close(self) -> None:
         """Close every connection."""
         ...
@@ -62,6 +70,10 @@ class PyMongoDriver:
     async def begin(self, session: ClientSession) -> None:
         """Begin a transaction of the session."""
         await session.start_transaction()
+
+    async def look_up(self) -> None:
+        """Look up the members of the URL."""
+        await self.client.aconnect()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -88,6 +100,16 @@ class MotorDriver:
     async def begin(self, session: ClientSession) -> None:
         """Begin a transaction of the session."""
         cast("Any", session).start_transaction()
+
+    async def look_up(self) -> None:
+        """Look up the members of the URL, by the first command, since Motor has no other way."""
+        try:
+            await self._motor.admin.command("ping")
+        except ConfigurationError:
+            raise
+        except PyMongoError:
+            # The members are known, and none answers.
+            return
 
     async def close(self) -> None:
         """Close every connection."""

@@ -6,7 +6,7 @@ traced. Slow statements are timed where limits are set (``Database.limits``); po
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
@@ -88,14 +88,27 @@ def use_of(client: Any) -> ClientUse:
     )
 
 
-def families(use: ClientUse, labels: Mapping[str, str], *, limit: int, timeouts: int) -> Iterator[Family]:
-    """Yield the metrics of a client's pools. ``limit``: connections to one server at most."""
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """Connections for one purpose: open at most and now, and lent; callers that wait, or waited in vain so far."""
 
-    def family(name: str, kind: MetricType, help_: str, value: int) -> Family:
-        return Family(f"vibework_pool_{name}", kind, help_, [(tuple(labels.items()), value)])
+    pool: str
+    limit: int
+    size: int
+    in_use: int
+    waiting: int = 0
+    timeouts: int = 0
 
-    yield family("limit", "gauge", "Connections that a pool may open.", limit)
-    yield family("size", "gauge", "Connections that are open.", use.size)
-    yield family("in_use", "gauge", "Connections that are lent.", use.in_use)
-    yield family("waiting", "gauge", "Callers that wait for a connection.", use.waiting)
-    yield family("timeouts_total", "counter", "Callers that waited in vain.", timeouts)
+
+def families(uses: Sequence[PoolUse], driver: str) -> Iterator[Family]:
+    """Yield the metrics of pools, of which a client may have several in one."""
+
+    def family(name: str, kind: MetricType, help_: str, value: Callable[[PoolUse], int]) -> Family:
+        samples = [((("driver", driver), ("pool", use.pool)), value(use)) for use in uses]
+        return Family(f"vibework_pool_{name}", kind, help_, samples)
+
+    yield family("limit", "gauge", "Connections that a pool may open.", lambda use: use.limit)
+    yield family("size", "gauge", "Connections that are open.", lambda use: use.size)
+    yield family("in_use", "gauge", "Connections that are lent.", lambda use: use.in_use)
+    yield family("waiting", "gauge", "Callers that wait for a connection.", lambda use: use.waiting)
+    yield family("timeouts_total", "counter", "Callers that waited in vain.", lambda use: use.timeouts)

@@ -96,7 +96,7 @@ class Secondaries:
 
     async def _ask(self, _: list[None]) -> dict[None, Timestamp]:
         with naming("secondaries.now"):
-            answer = await self._database.run(lambda: self._database.default.command("ping"))
+            answer = await self._database.run(lambda: self._database.command({"ping": 1}))
         time = answer.get("operationTime")
         return {} if time is None else {None: time}
 

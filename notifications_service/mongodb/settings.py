@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
-from pymongo.errors import PyMongoError
-from pymongo.uri_parser import parse_uri
 
 from chassis.settings import FeatureSettings, Milliseconds, StatementSettings
+from notifications_service.mongodb.url import problem_of
 
 
 class MongoDBSettings(StatementSettings):
@@ -16,8 +15,8 @@ class MongoDBSettings(StatementSettings):
 
     mongodb_url: SecretStr
     """Connection string, with the database's name as its path: `mongodb://localhost:27017/vibe_notifications`."""
-    mongodb_connection_pool_size: Annotated[int, Field(ge=1, le=1_000)] = 10
-    """Connections of one process."""
+    mongodb_connection_pool_size: Annotated[int, Field(ge=4, le=1_000)] = 10
+    """Connections of one process to a server of MongoDB, of all kinds together."""
     mongodb_driver: Literal["pymongo", "motor"] = "pymongo"
     """`pymongo`: PyMongo's async API; `motor`: Motor."""
     mongodb_server_selection_timeout_ms: Annotated[Milliseconds, Field(ge=1)] = 2_000
@@ -29,14 +28,9 @@ class MongoDBSettings(StatementSettings):
 
     @field_validator("mongodb_url")
     @classmethod
-    def _names_a_database(cls, url: SecretStr) -> SecretStr:
-        try:
-            name = parse_uri(url.get_secret_value(), validate=False)["database"]
-        except (PyMongoError, ValueError):
-            # The driver's own text may repeat the URL, and with it the password.
-            raise ValueError("not a MongoDB connection string") from None
-        if not name:
-            raise ValueError("the connection string names no database (…/vibe_notifications)")
+    def _is_usable(cls, url: SecretStr) -> SecretStr:
+        if problem := problem_of(url.get_secret_value()):
+            raise ValueError(problem)
         return url
 
 

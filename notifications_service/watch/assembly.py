@@ -75,8 +75,8 @@ async def watch_service(
 ) -> AsyncIterator[WatchService]:
     """Run the watches of a process; every watch has ended when the context is left.
 
-    ``database``: should have connections of its own, since the shared stream holds one all the time, and each
-    history another. ``cutoff``: the time (naive UTC) up to which notifications are past their retention.
+    ``database``: must keep a connection for the shared stream; each history takes one of those that are lent.
+    ``cutoff``: the time (naive UTC) up to which notifications are past their retention.
     ``draining``: once set, every watch ends with SHUTTING_DOWN.
     """
     tokens = ResumeTokens(keyring)
@@ -84,7 +84,9 @@ async def watch_service(
     snapshots = Snapshots(database, cutoff)
     opened = partial(change_stream.opened, database, wait=_WAIT)
     hub = Hub(opened, snapshots.now, events.of, limits, draining, clock=clock)
-    sources = Sources(hub, History(database, limits.catch_ups, limits.chunk), snapshots, events)
+    # The calls keep half of the connections, however many watchers resume.
+    at_once = min(limits.catch_ups, max(1, database.places // 2))
+    sources = Sources(hub, History(database, at_once, limits.chunk), snapshots, events)
     try:
         yield WatchService(sources, tokens, limits)
     finally:

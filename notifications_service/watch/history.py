@@ -14,7 +14,8 @@ from pymongo.errors import PyMongoError
 
 from chassis.batching.coalesce import Coalescer
 from notifications_service.mongodb.codec import Document
-from notifications_service.mongodb.database import Database, translated
+from notifications_service.mongodb.database import Database
+from notifications_service.mongodb.driver_errors import translated
 from notifications_service.watch.change_stream import opened
 from notifications_service.watch.changes import ChangeEvent, HistoryLost, StreamPosition, time_of
 from notifications_service.watch.errors import ResumeTokenExpired, WatchInterrupted
@@ -90,7 +91,8 @@ class History:
         first, last = min(item.after for item in group), max(item.until for item in group)
         sorter = _Sorter(group)
         match = _concerning(sorter.users, last)
-        async with opened(self._database, first, wait=_WAIT, stall=_STALL, match=match) as stream:
+        reading = opened(self._database, first, wait=_WAIT, stall=_STALL, match=match)
+        async with self._database.place(), reading as stream:
             while stream.position < last and sorter.count < self._size:
                 for change in await stream.next() or ():
                     sorter.take(change)

@@ -17,7 +17,7 @@ from bson import Timestamp
 from pymongo.errors import PyMongoError
 
 from chassis import background
-from chassis.errors import DatabaseUnavailable, ServiceError, ShuttingDown, Unavailable
+from chassis.errors import DatabaseUnavailable, ServiceError, ShuttingDown
 from chassis.logs import logging
 from notifications_service.clock import MillisecondClock
 from notifications_service.notification import documents
@@ -183,7 +183,7 @@ class Hub:
                 self._log.warning("watch history lost", problem=str(error))
                 self._end_all(ResumeTokenExpired)
                 self._forget_position()
-            except (PyMongoError, OSError, TimeoutError, Unavailable) as error:
+            except (PyMongoError, OSError, TimeoutError, ServiceError) as error:
                 self._log.warning("watch stream interrupted", kind=type(error).__name__)
                 self._note_outage()
             failures = 0 if self._read_at != before else failures + 1

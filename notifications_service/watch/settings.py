@@ -21,6 +21,6 @@ class WatchSettings(FeatureSettings):
     watch_untaken_ms: Annotated[Milliseconds, Field(ge=1)] = 30_000
     """How long any other may: then it reads nothing at all."""
     watch_max_catch_ups: Annotated[int, Field(ge=1, le=100)] = 4
-    """Histories read at once for watchers that resume."""
+    """Histories read at once for watchers that resume; each takes a connection, together half of those for calls."""
     watch_outage_ms: Annotated[Milliseconds, Field(ge=1)] = 30_000
     """How long the database may be away before watchers are told to try elsewhere."""

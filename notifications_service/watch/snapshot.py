@@ -17,7 +17,6 @@ from pymongo.errors import OperationFailure
 
 from chassis.batching.coalesce import Coalescer
 from chassis.context.statements import named
-from notifications_service.mongodb import codec
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database, QueryResult
 from notifications_service.notification import filters, schema, unreadable
@@ -118,10 +117,7 @@ class Snapshots:
         return await _repeated(partial(self._run, command))
 
     async def _run(self, command: Document) -> Document:
-        database = self._database.default
-        answer: Any = await self._database.run(
-            lambda: database.command(command, codec_options=codec.CODEC_OPTIONS), command
-        )
+        answer: Any = await self._database.run(lambda: self._database.command(command), command)
         cursor: Document = answer["cursor"]
         return cursor
 

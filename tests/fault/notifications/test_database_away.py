@@ -112,7 +112,8 @@ async def test_a_pool_that_stays_full_is_told_as_our_limit(
     limits: dict[str, Any] = {
         "mongodb_driver": driver,
         "mongodb_query_timeout_ms": 400,
-        "mongodb_connection_pool_size": 1,
+        # Of which one is for calls.
+        "mongodb_connection_pool_size": 4,
     }
     async with running_notifications(database, **limits) as running:
         # So many that each is a command of its own.

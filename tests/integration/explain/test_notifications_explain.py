@@ -112,3 +112,9 @@ def test_what_cannot_be_explained_is_one_line(mongodb_database: MongoDatabase, n
     assert result.exit_code == 1
     assert len(result.output.splitlines()) == 1
     assert says in result.output
+
+
+def test_what_is_only_explained_is_no_slow_command(filled: Any, mongodb_module_database: MongoDatabase) -> None:
+    """However low the limit: the log tells of commands that took their time, and these were never carried out."""
+    assert filled is not None
+    assert "slow statement" not in explain(mongodb_module_database, "--analyze", SLOW_QUERY_MS="1").stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from typing import Any
 
 import bson
@@ -11,6 +12,7 @@ import pytest
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from vibework.notifications.v1 import notification_pb2 as pb
 from vibework.notifications.v1 import notification_service_pb2 as service
+from vibework.notifications.v1.notification_service_pb2_grpc import NotificationServiceStub
 
 from notifications_service.notification import answers
 from tests.harness.databases import MongoDatabase
@@ -116,6 +118,39 @@ async def test_what_could_not_be_read_back_is_not_created(mongodb_module_databas
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call
             assert reason(caught.value) == "INVALID_FIELDS"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("value", "fits", "too_many"),
+    [
+        # Large as they are in an answer, which ends below the limit of messages.
+        (Value(string_value="x" * 16_000), 740, 820),
+        # Three times as large where they are stored, as one document, under the request id.
+        (Value(list_value=ListValue(values=[Value(string_value="")] * 5_400)), 250, 320),
+    ],
+)
+async def test_the_largest_batches_are_kept_for_repeats_or_refused(
+    mongodb_module_database: MongoDatabase, user_id: str, value: Value, fits: int, too_many: int
+) -> None:
+    """With messages of 16 MiB, beyond what MongoDB keeps in a document: whatever is stored can be answered again."""
+    batch = service.BatchCreateNotificationsRequest(request_id=str(uuid.uuid4()))
+    batch.fan_out.content.CopyFrom(content(data=Struct(fields={"a": value})))
+    limits: dict[str, Any] = {"grpc_max_message_bytes": 16 * 1024 * 1024, "mongodb_query_timeout_ms": 60_000}
+    options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+    async with (
+        running_notifications(mongodb_module_database, **limits) as running,
+        grpc.aio.insecure_channel(running.server.address, options=options) as channel,
+    ):
+        feed: Any = NotificationServiceStub(channel)
+        batch.fan_out.user_ids.extend(f"{user_id}_{number}" for number in range(too_many))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await feed.BatchCreateNotifications(batch)
+        assert reason(caught.value) == "INVALID_FIELDS"
+        del batch.fan_out.user_ids[fits:]
+        answer = await feed.BatchCreateNotifications(batch)
+        assert len(answer.notifications) == fits
+        assert await feed.BatchCreateNotifications(batch) == answer
 
 
 def deep(levels: int, *, lists: bool) -> bytes:

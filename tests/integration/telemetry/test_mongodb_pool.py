@@ -9,12 +9,13 @@ from pymongo.errors import WaitQueueTimeoutError
 from vibework.notifications.v1 import notification_service_pb2
 
 from chassis.errors import DatabaseUnavailable
-from notifications_service.mongodb.database import Database
+from notifications_service.mongodb.database import MONITORING, Database
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import running_notifications, settings_for
 from tests.harness.proxy import proxy_to
 from tests.integration.telemetry.scraping import metrics_port, until
 
+# Connections for calls; one more is kept for watches.
 POOL = 2
 
 
@@ -30,7 +31,7 @@ async def test_connections_lent_and_callers_waiting_are_seen(
         url = mongodb_module_database.url.replace(address, f"127.0.0.1:{proxy.listens}")
         settings = {
             "mongodb_url": url + ("&" if "?" in url else "?") + "directConnection=true",
-            "mongodb_connection_pool_size": POOL,
+            "mongodb_connection_pool_size": MONITORING + 1 + POOL,
             "mongodb_driver": driver,
             **metrics,
         }

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 from pymongo.errors import (
     AutoReconnect,
+    BulkWriteError,
     ExecutionTimeout,
     NetworkTimeout,
     NotPrimaryError,
@@ -20,7 +21,7 @@ from pymongo.errors import (
 from chassis.context import deadline
 from chassis.errors import CallDeadlineExceeded, ConflictRetry, DatabaseUnavailable
 from chassis.settings import describe
-from notifications_service.mongodb.database import translated
+from notifications_service.mongodb.driver_errors import TRANSIENT, may_pass, of_write, translated
 from notifications_service.settings import Settings
 
 RIGHT: dict[str, Any] = {
@@ -39,6 +40,7 @@ RIGHT: dict[str, Any] = {
         (AutoReconnect("x"), DatabaseUnavailable),
         (NotPrimaryError("x"), DatabaseUnavailable),
         (ExecutionTimeout("x", 50), DatabaseUnavailable),
+        (ExecutionTimeout("x", 50, {"code": 50, "codeName": "MaxTimeMSExpired"}), CallDeadlineExceeded),
         (OperationFailure("x", 11600), DatabaseUnavailable),
         (OperationFailure("x", 112), ConflictRetry),
         (OperationFailure("x", 2), OperationFailure),
@@ -47,6 +49,36 @@ RIGHT: dict[str, Any] = {
 def test_each_kind_of_driver_error_has_one_meaning(error: PyMongoError, expected: type[Exception]) -> None:
     """Absence is UNAVAILABLE, a conflict is to be repeated, and a defect of ours stays one."""
     assert type(translated(error)) is expected
+
+
+@pytest.mark.parametrize("code", sorted(TRANSIENT))
+def test_whatever_passes_is_unavailable_and_read_once_more(code: int) -> None:
+    """Also the numbers that a server cannot be told to raise, as those of shards."""
+    error = OperationFailure("x", code, {"code": code})
+    assert isinstance(translated(error), DatabaseUnavailable)
+    assert may_pass(error)
+
+
+def test_what_timed_out_is_not_read_once_more() -> None:
+    """It took its time, and would again."""
+    for error in (
+        NetworkTimeout("x"),
+        ServerSelectionTimeoutError("x"),
+        ExecutionTimeout("x", 50),
+        OperationFailure("x", 11601),
+    ):
+        assert not may_pass(error)
+
+
+def test_a_refused_write_of_several_is_its_own() -> None:
+    """Others of the same command were stored; nobody of them is told to create a second time."""
+    details = {"nInserted": 1, "writeErrors": [{"index": 1, "code": 46}]}
+    error = BulkWriteError(details)
+    assert translated(error) is error
+    assert isinstance(of_write(46), DatabaseUnavailable)
+    assert of_write(121) is None
+    assert isinstance(translated(BulkWriteError(details | {"nInserted": 0})), DatabaseUnavailable)
+    assert isinstance(translated(BulkWriteError(details | {"writeConcernErrors": [{"code": 64}]})), DatabaseUnavailable)
 
 
 def test_a_timeout_at_the_end_of_the_call_is_the_calls() -> None:
