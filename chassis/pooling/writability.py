@@ -14,7 +14,7 @@ from typing import Final, Literal
 from chassis.logs import logging
 from chassis.telemetry.families import Family
 
-Cause = Literal["read_only", "disk_full"]
+Cause = Literal["read_only", "disk_full", "binlog_format"]
 
 # If no write was refused for so many seconds, writes are taken to succeed again.
 REFUSED_SECONDS: Final = 60.0

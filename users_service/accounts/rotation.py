@@ -111,4 +111,6 @@ class TokenRotation:
 
     async def _exchange(self, account: Account) -> bool:
         values = self._cipher.resealed(account)
-        return await self._database.query(lambda connection: repository.exchange_tokens(connection, account, values))
+        return await self._database.transaction(
+            lambda connection: repository.exchange_tokens(connection, account, values)
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, Self, TypeVar
@@ -18,6 +18,7 @@ import asyncmy.errors
 from sqlalchemy import exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from chassis.background import running
 from chassis.context import deadline
 from chassis.context.statements import named
 from chassis.errors import DatabaseUnavailable
@@ -28,11 +29,13 @@ from chassis.schema import SchemaState
 from chassis.telemetry.queries import Queries, Spans, Target
 from users_service.mysql import revisions, schema
 from users_service.mysql.compiled import commit
-from users_service.mysql.driver_errors import DEADLOCK, TextUnreadable, ends_connection, error_number, translated
+from users_service.mysql.driver_errors import DEADLOCK, TextUnreadable, error_number, finds_dead, translated
 from users_service.mysql.driver_text import marked
 from users_service.mysql.engines import limited_arguments, new_engine
+from users_service.mysql.idle import close_idle
 from users_service.mysql.observing import observe
 from users_service.mysql.pools import PointPool, PoolUse, use_of
+from users_service.mysql.server_settings import problems_of
 from users_service.mysql.settings import MySQLSettings
 from users_service.mysql.writability import QUESTION, PrimaryWritability
 
@@ -59,6 +62,8 @@ class Database:
     def __init__(self, settings: MySQLSettings, spans: Spans | None = None) -> None:
         """``spans``: takes the statements of traced calls."""
         self._settings = settings
+        # Whether the settings of the server were looked at, which is done once.
+        self._settings_known = False
         self._revisions = revisions.numbers()
         target = Target("mysql", settings.mysql_database, settings.mysql_host, settings.mysql_port)
         self.queries = Queries(target, settings.slow_query_ms, spans)
@@ -70,6 +75,8 @@ class Database:
         self._transacting = Detached(PoolGate(share - share // 3, patience))
         self._reading = Detached(PoolGate(reads, patience))
         self._pointing = Detached(PoolGate(POINT_CONNECTIONS, patience))
+        self._idle_seconds = settings.mysql_pool_idle_timeout_ms / 1000
+        self._open = AsyncExitStack()
         recycle = max(1, settings.mysql_pool_idle_timeout_ms // 1000)
         self._points = PointPool(POINT_CONNECTIONS, recycle, limited_arguments(settings), self.queries)
         self.writability = PrimaryWritability(self._points.leave)
@@ -89,9 +96,12 @@ class Database:
     async def open(self) -> None:
         """Open the pool of point reads. It connects at the first read, so an absent server does not stop the start."""
         await self._points.open()
+        pools: list[Any] = [self._points, self._reader.pool, self.engine.pool]
+        await self._open.enter_async_context(running(close_idle(self._idle_seconds, *pools)))
 
     async def close(self) -> None:
         """Close every connection, those in use too, once work without a caller has ended or is cancelled."""
+        await self._open.aclose()
         await asyncio.gather(self._pointing.close(), self._reading.close(), self._transacting.close())
         await self._points.close()
         await self._reader.dispose()
@@ -111,6 +121,10 @@ class Database:
         found.require(schema.SERVICE)
 
     async def _look(self, connection: AsyncConnection) -> SchemaState:
+        if not self._settings_known:
+            for problem in await problems_of(connection):
+                log.error("the database is set such that the service cannot work", problem=problem)
+            self._settings_known = True
         self.writability.looked(tuple((await connection.execute(text(QUESTION))).one()))
         return await schema.state(connection, self._revisions)
 
@@ -123,11 +137,11 @@ class Database:
                     yield connection
 
     async def query(self, work: Work[T]) -> T:
-        """Carry out single statements, reads above all, each committed by itself.
+        """Carry out statements that only read, outside of any transaction.
 
-        Raises DatabaseUnavailable, CallDeadlineExceeded, or Overloaded where all connections stay in use. If its caller
-        leaves, ``work`` ends before its next statement. Where text is no UTF-8, ``work`` is carried out once more, and
-        gets the text with marks (``driver_text``).
+        ``work`` runs once more where its connection turns out dead, or where text is no UTF-8: then it gets the text
+        with marks (``driver_text``). Raises DatabaseUnavailable, CallDeadlineExceeded, or Overloaded where all
+        connections stay in use. If its caller leaves, ``work`` ends before its next statement.
         """
         return await self._reading.run(partial(self._query, work))
 
@@ -140,14 +154,23 @@ class Database:
             return await self._query_until(until, work, marked)
 
     async def _query_until(self, until: float, work: Work[T], reading: Reading) -> T:
-        with translated():
-            connection = await _connected(self._reader, until)
+        with translated(reading=True):
             try:
-                with reading(connection):
-                    async with asyncio.timeout_at(until):
-                        return await work(connection)
-            finally:
-                await _give_back(connection)
+                return await self._query_once(until, work, reading)
+            except (exc.DBAPIError, OSError) as error:
+                if not finds_dead(error):
+                    raise
+            proceed()
+            return await self._query_once(until, work, reading)
+
+    async def _query_once(self, until: float, work: Work[T], reading: Reading) -> T:
+        connection = await _connected(self._reader, until)
+        try:
+            with reading(connection):
+                async with asyncio.timeout_at(until):
+                    return await work(connection)
+        finally:
+            await _give_back(connection)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncConnection]:
@@ -209,12 +232,12 @@ class Database:
         return await self._pointing.run(partial(self._read, statement, arguments))
 
     async def _read(self, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
-        with translated():
+        with translated(reading=True):
             async with asyncio.timeout_at(self._limit()):
                 try:
                     return await self._points.read(statement, arguments)
-                except (asyncmy.errors.MySQLError, OSError) as error:
-                    if not ends_connection(error):
+                except (asyncmy.errors.MySQLError, OSError, EOFError) as error:
+                    if not finds_dead(error):
                         raise
                     return await self._points.read(statement, arguments)
 

@@ -23,6 +23,8 @@ LOCK_WAIT_TIMEOUT = 1205
 DEADLOCK = 1213
 TOO_LONG = 1406
 STATEMENT_TIMEOUTS = frozenset({1969, 3024})  # MariaDB's and MySQL's own limit on a statement
+# The server ended the statement: its limit had passed, or somebody killed it (`KILL QUERY`).
+_OUT_OF_TIME = STATEMENT_TIMEOUTS | {1317}
 # The server takes no writes: it is not the primary (any more), or was started read-only.
 READ_ONLY = frozenset({1036, 1290, 1792, 1836, 1874, 1881, 3100})
 # There is no room to write: in a table, on the disk, for a temporary file, for the binary log.
@@ -33,6 +35,16 @@ GONE = frozenset({1040, 1047, 1053, 1077, 1079, 1080, 1129, 1203, 3032, 3168})
 BROKEN = frozenset({1043, *range(1152, 1162), 1184, 1927, 3169, 4031})
 # The driver found the connection broken.
 LOST = frozenset({2006, 2013, 2055})
+# The statement is larger than the server takes; it ends the connection, but the next one would fare no better.
+TOO_LARGE = 1153
+# The server is short of something for now: memory, threads, locks, files, what an account may use in an hour.
+_SHORT = frozenset({1015, 1016, 1023, 1024, 1028, 1037, 1038, 1041, 1042, 1135, 1180, 1181, 1206, 1226, 1296, 1297})
+# To a database, or to the server: the account or the database is not there (yet), or its password is another one.
+_NOT_LET_IN = frozenset({1044, 1045, 1049, 1130, 1251, 1524, 1698, 1820, 1862, 3118})
+# What proxies say where the server behind them is away, beside numbers of their own.
+_UNKNOWN = frozenset({1105})
+# Numbers of the servers themselves; proxies and other systems that speak their language have higher ones.
+_OF_THE_SERVERS = (range(1_000, 2_000), range(3_000, 6_000))
 # All of the driver's own numbers are about the connection.
 _OF_THE_CLIENT = range(2000, 3000)
 _ENDING_ALL = READ_ONLY | GONE | LOST
@@ -41,6 +53,9 @@ DENIED = frozenset({1044, 1142, 1143, 1227})  # to a database, table or column; 
 NO_SUCH_TABLE = 1146
 # A table, a column, or an index that a statement names is missing.
 NOT_MIGRATED = frozenset({NO_SUCH_TABLE, 1054, 1176})
+# The binary log is kept by statement, which no write of a READ COMMITTED transaction allows.
+BINLOG_FORMAT = 1665
+_PASSING = READ_ONLY | DISK_FULL | GONE | BROKEN | _SHORT | _NOT_LET_IN | _UNKNOWN
 
 # asyncmy's text where the server resets a connection before it is set up.
 RESET_WHILE_CONNECTING = "Transport does not expose socket instance"
@@ -86,6 +101,16 @@ def error_number(error: BaseException | None) -> int:
     return number if isinstance(number, int) else 0
 
 
+def finds_dead(error: BaseException | None) -> bool:
+    """Whether the connection turned out dead: the server had ended it, the way was cut, or both sides are out of step.
+
+    A read may then be sent once more, on a connection opened since: what ended this one may have ended others.
+    """
+    origin = error.orig if isinstance(error, exc.DBAPIError) else error
+    broken = isinstance(origin, asyncmy.errors.MySQLError | ConnectionError | EOFError)
+    return broken and ends_connection(error) and error_number(error) != TOO_LARGE
+
+
 def ends_all_connections(error: BaseException | None) -> bool:
     """Whether the error concerns the server itself, and with it every connection opened until now."""
     number = error_number(error)
@@ -102,8 +127,12 @@ def duplicate_key(error: exc.IntegrityError) -> str:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn errors of the driver and the pool into errors that callers may see; integrity errors pass."""
+def translated(*, reading: bool = False) -> Iterator[None]:
+    """Turn errors of the driver and the pool into errors that callers may see.
+
+    Integrity errors pass, and whatever would be the same the next time. ``reading``: outside of a transaction, where
+    nothing is waited for but a change of the schema.
+    """
     try:
         yield
     except exc.IntegrityError:
@@ -111,7 +140,7 @@ def translated() -> Iterator[None]:
     except TimeoutError as error:
         raise _timed_out() from error
     except (exc.SQLAlchemyError, asyncmy.errors.MySQLError, OSError) as error:
-        raise _translate(error) from error
+        raise _translate(error, reading) from error
     except UnicodeDecodeError as error:
         # Without the text of the error, which contains the bytes.
         log.warning("stored row unreadable", problem=type(error).__name__, statement=statements.current())
@@ -132,14 +161,25 @@ def _of_the_server(error: Exception) -> bool:
     return isinstance(error, asyncmy.errors.MySQLError) and ends_connection(error)
 
 
-def _translate(error: Exception) -> Exception:
+def _translate(error: Exception, reading: bool) -> Exception:
     number = error_number(error)
-    if number in (DEADLOCK, LOCK_WAIT_TIMEOUT):
+    if number in (DEADLOCK, LOCK_WAIT_TIMEOUT) and not reading:
         return ConflictRetry()
+    if number in _OUT_OF_TIME:
+        return CallDeadlineExceeded()
     if number in NOT_MIGRATED:
         log.error("the schema is not migrated", number=number)
         return DatabaseUnavailable()
+    if _is_permanent(number):
+        log.error("the database refuses a statement for good", number=number, statement=statements.current())
+        return error
     if isinstance(error, UNAVAILABLE) or _of_the_server(error):
         log.warning("database unavailable", number=number, kind=type(error).__name__)
         return DatabaseUnavailable()
     return error
+
+
+def _is_permanent(number: int) -> bool:
+    """Whether a person has to act before a statement can succeed: whoever tries again is refused again."""
+    known = any(number in numbers for numbers in _OF_THE_SERVERS)
+    return number == TOO_LARGE or (known and number not in _PASSING and number not in (DEADLOCK, LOCK_WAIT_TIMEOUT))

@@ -11,8 +11,8 @@ from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from users_service.mysql.driver_errors import ends_all_connections, ends_connection
-from users_service.mysql.pools import MeasuredPool
+from users_service.mysql.driver_errors import ends_all_connections, ends_connection, finds_dead
+from users_service.mysql.pools import IDLE_SINCE, MeasuredPool
 from users_service.mysql.session_state import SET_NAMES, init_command
 from users_service.mysql.settings import MySQLSettings
 from users_service.mysql.writability import PrimaryWritability
@@ -35,7 +35,7 @@ def connect_arguments(settings: MySQLSettings) -> dict[str, Any]:
 
 def limited_arguments(settings: MySQLSettings) -> dict[str, Any]:
     """Return the arguments for connections on which the server, too, gives up long statements, a second after us."""
-    return connect_arguments(settings) | {"init_command": init_command(settings.mysql_query_timeout_ms + 1_000)}
+    return connect_arguments(settings) | {"init_command": init_command(settings.mysql_query_timeout_ms)}
 
 
 def _tls(settings: MySQLSettings) -> ssl.SSLContext | None:
@@ -59,6 +59,8 @@ def new_engine(
         pool_size=size,
         max_overflow=0,
         pool_timeout=settings.mysql_pool_acquire_timeout_ms / 1000,
+        # The one used last comes first, so that those that are not needed lie idle, and are closed.
+        pool_use_lifo=True,
         # `_roll_back_what_is_open` does it.
         pool_reset_on_return=None,
         hide_parameters=True,
@@ -110,15 +112,18 @@ def _roll_back_what_is_open(engine: AsyncEngine) -> None:
 
 
 def _discard_idle(engine: AsyncEngine, seconds: float) -> None:
-    """Replace a connection that was idle for longer when it is next lent: servers and balancers cut idle ones."""
+    """Note since when a connection lies idle, and replace one that is lent before it was closed for that.
+
+    Servers and balancers cut idle ones.
+    """
 
     @event.listens_for(engine.sync_engine, "checkin")
     def remember(_connection: Any, record: Any) -> None:
-        record.info["idle_since"] = time.monotonic()
+        record.info[IDLE_SINCE] = time.monotonic()
 
     @event.listens_for(engine.sync_engine, "checkout")
     def check(_connection: Any, record: Any, _proxy: Any) -> None:
-        if time.monotonic() - record.info.pop("idle_since", time.monotonic()) > seconds:
+        if time.monotonic() - record.info.pop(IDLE_SINCE, time.monotonic()) > seconds:
             raise exc.DisconnectionError("idle for too long")
 
 
@@ -130,7 +135,8 @@ def _retire(engine: AsyncEngine) -> None:
         # Without a connection there is none to give up.
         if context.connection is not None and ends_connection(context.original_exception):
             context.is_disconnect = True
-            context.invalidate_pool_on_disconnect = ends_all_connections(context.original_exception)
+            error = context.original_exception
+            context.invalidate_pool_on_disconnect = ends_all_connections(error) or finds_dead(error)
 
 
 def _leave_old_primary(engine: AsyncEngine, writability: PrimaryWritability) -> None:

@@ -10,9 +10,10 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis.pooling.detached import proceed
+from chassis.pooling.detached import CallerLeft, proceed
 from chassis.telemetry import shapes
 from chassis.telemetry.queries import Queries
+from users_service.mysql.driver_errors import NothingSent
 
 # Keys of a pooled connection's ``info``: when its statement began, and the observer of its end.
 STARTED: Final = "statement_started"
@@ -39,8 +40,9 @@ def observe(engine: AsyncEngine, queries: Queries) -> None:
 
     @event.listens_for(pool, "handle_error")
     def failed(context: ExceptionContext) -> None:
-        # Errors of connecting have no statement.
-        if context.connection is not None and context.statement is not None:
+        # Errors of connecting have no statement, and some statements end before they are sent.
+        sent = not isinstance(context.original_exception, NothingSent | CallerLeft)
+        if sent and context.connection is not None and context.statement is not None:
             started = _started(context.connection)
             failure, parameters = type(context.original_exception).__name__, context.parameters
             queries.ended(started, context.statement, lambda: _shapes(parameters), failure=failure)

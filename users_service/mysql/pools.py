@@ -1,24 +1,32 @@
-"""Connection pools that count who waits for them, and their metrics."""
+"""Connection pools that count who waits for them and close what lies idle, and their metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 import asyncmy
+import asyncmy.errors
 from sqlalchemy import exc
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
+from sqlalchemy.util import greenlet_spawn
 
 from chassis.telemetry import shapes
 from chassis.telemetry.families import Family, Labels, MetricType
 from chassis.telemetry.queries import Queries
-from users_service.mysql.driver_errors import ends_connection
+from users_service.mysql.driver_errors import ends_connection, finds_dead
+
+# The key of a pooled connection's ``info``: when it was given back last (``time.monotonic``).
+IDLE_SINCE: Final = "idle_since"
 
 
 class MeasuredPool(AsyncAdaptedQueuePool):
-    """SQLAlchemy's pool for asyncio, which counts the callers that wait for a connection and those that gave up."""
+    """SQLAlchemy's pool for asyncio, which counts the callers that wait for a connection and those that gave up.
+
+    It also closes connections that nobody needs.
+    """
 
     waiting = 0
     timeouts = 0
@@ -32,6 +40,23 @@ class MeasuredPool(AsyncAdaptedQueuePool):
             raise
         finally:
             self.waiting -= 1
+
+    async def close_idle(self, seconds: float) -> None:
+        """Close the connections that have been idle for longer."""
+        for record in self._taken_idle(monotonic() - seconds):
+            await greenlet_spawn(record.close)
+
+    def _taken_idle(self, before: float) -> list[ConnectionPoolEntry]:
+        """Take out what has been idle since before a time; from now on others may be opened in its place."""
+        there = [self._pool.get(False) for _ in range(self.checkedin())]
+        idle = [record for record in there if record.info.get(IDLE_SINCE, before) < before]
+        # The one used last was taken first, and must be on top again.
+        for record in reversed(there):
+            if record in idle:
+                self._dec_overflow()
+            else:
+                self._pool.put(record, False)
+        return idle
 
 
 class PointPool:
@@ -96,6 +121,8 @@ class PointPool:
         except BaseException as error:
             if ends_connection(error):
                 connection.close()
+            if finds_dead(error):
+                self.leave()
             raise
 
     async def _observed(self, cursor: Any, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -109,11 +136,26 @@ class PointPool:
         self._queries.ended(started, statement, lambda: shapes.of(arguments), rows=len(rows))
         return rows
 
+    async def close_idle(self, seconds: float) -> None:
+        """Close the connections that have been idle for longer."""
+        free, before = self._pool._free, self._pool._loop.time() - seconds  # noqa: SLF001 - it closes none by itself
+        for connection in [each for each in free if each.last_usage < before]:
+            free.remove(connection)
+            await _goodbye(connection)
+
     async def close(self) -> None:
         """Close every connection, those in use too."""
         if self._pool is not None:
             self._pool.terminate()
             await self._pool.wait_closed()
+
+
+async def _goodbye(connection: Any) -> None:
+    try:
+        await connection.ensure_closed()
+    except (asyncmy.errors.MySQLError, OSError):
+        # The server has gone already.
+        connection.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from typing import Final
 # so texts that are compared with no column are compared byte by byte, too.
 SET_NAMES: Final = "SET NAMES utf8mb4 COLLATE utf8mb4_bin"
 _ALL_ROWS: Final = 2**64 - 1
+# Seconds that a statement of a command waits for a change of the schema; servers wait for a day, or a year.
+PATIENCE_SECONDS: Final = 60
 
 _VARIABLES: Final = {
     "time_zone": "'+00:00'",
@@ -32,16 +34,21 @@ _VARIABLES: Final = {
 
 
 def init_command(limit_ms: int = 0) -> str:
-    """Return the statement that sets the variables; ``limit_ms``: when the server gives a statement up, 0: never.
+    """Return the statement that sets the variables; ``limit_ms``: how long a statement may take, 0: for ever.
 
-    MariaDB limits every statement, MySQL only reads. Names that differ are in comments that the other server ignores.
+    The server gives a statement up a second later: MariaDB any, MySQL only one that reads. It gives up waiting for a
+    change of the schema (a metadata lock) within the limit, whatever the statement. Names that differ are in comments
+    that the other server ignores.
     """
     variables = ", ".join(f"{name} = {value}" for name, value in _VARIABLES.items())
+    patience = max(1, limit_ms // 1000) if limit_ms else PATIENCE_SECONDS
+    until = limit_ms + 1_000 if limit_ms else 0
     mariadb = (
-        f"@@SESSION.tx_isolation = 'READ-COMMITTED', @@SESSION.tx_read_only = 0, max_statement_time = {limit_ms / 1000}"
+        f"@@SESSION.tx_isolation = 'READ-COMMITTED', @@SESSION.tx_read_only = 0, max_statement_time = {until / 1000}"
     )
     mysql = (
         "@@SESSION.transaction_isolation = 'READ-COMMITTED', @@SESSION.transaction_read_only = 0, "
-        f"max_execution_time = {limit_ms}"
+        f"max_execution_time = {until}"
     )
-    return f"{SET_NAMES}, {variables} /*M!100100 , {mariadb} */ /*!80000 , {mysql} */"
+    limits = f"lock_wait_timeout = {patience} /*M!100100 , {mariadb} */ /*!80000 , {mysql} */"
+    return f"{SET_NAMES}, {variables}, {limits}"

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, Final
 
 from chassis.pooling import writability
-from users_service.mysql.driver_errors import DISK_FULL, READ_ONLY, error_number
+from users_service.mysql.driver_errors import BINLOG_FORMAT, DISK_FULL, READ_ONLY, error_number
 
 # What the health probe asks. Read-only mode is told by a number or a word, which depends on the server's version.
 QUESTION: Final = "SELECT @@GLOBAL.read_only, @@GLOBAL.innodb_read_only"
@@ -46,6 +46,8 @@ class PrimaryWritability(writability.Writability):
             self.refused("read_only", number)
         elif number in DISK_FULL:
             self.refused("disk_full", number)
+        elif number == BINLOG_FORMAT:
+            self.refused("binlog_format", number)
 
     def looked(self, answer: Sequence[Any]) -> None:
         """Note the answer to ``QUESTION``."""

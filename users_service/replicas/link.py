@@ -11,6 +11,7 @@ import asyncmy
 import asyncmy.errors
 
 from chassis.context.statements import naming
+from users_service.mysql.driver_errors import finds_dead
 from users_service.mysql.engines import limited_arguments
 from users_service.mysql.settings import MySQLSettings
 from users_service.replicas.errors import ReplicaFailed
@@ -47,10 +48,19 @@ class Link:
         try:
             with naming("replicas.look"):
                 async with asyncio.timeout(self._seconds):
-                    ((read_only, position),) = await self._rows(_STATE)
+                    ((read_only, position),) = await self._rows_anew(_STATE)
         except LINK_ERRORS as error:
             raise ReplicaFailed from error
         return ReplicaLook(read_only not in (0, "OFF"), parse(position))
+
+    async def _rows_anew(self, statement: str) -> Sequence[Any]:
+        """Return the rows; ask once more where the connection turns out dead, which says nothing of the replica."""
+        try:
+            return await self._rows(statement)
+        except (asyncmy.errors.MySQLError, OSError, EOFError) as error:
+            if not finds_dead(error):
+                raise
+        return await self._rows(statement)
 
     async def _rows(self, statement: str) -> Sequence[Any]:
         pool = await self._opened()

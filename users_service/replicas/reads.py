@@ -21,6 +21,7 @@ from chassis.errors import DatabaseUnavailable
 from chassis.logs import logging
 from users_service.mysql.database import Database, Work
 from users_service.mysql.driver_errors import TextUnreadable, translated
+from users_service.mysql.idle import close_idle
 from users_service.replicas import staleness
 from users_service.replicas.errors import NoneInUse, NotAnswered
 from users_service.replicas.gtid_sets import GtidSet, Log, parse
@@ -52,6 +53,7 @@ class ReplicaReads:
         self.fallbacks: Counter[str] = Counter()
         self._database = database
         self._query_timeout = settings.mysql_query_timeout_ms / 1000
+        self._idle = settings.mysql_pool_idle_timeout_ms / 1000
         self._max_lag = settings.mysql_replica_max_lag_ms / 1000
         self._wait = settings.mysql_replica_wait_ms / 1000
         self._interval = self._max_lag / LOOKS
@@ -68,7 +70,7 @@ class ReplicaReads:
     async def query(self, work: Work[T]) -> T:
         """Carry out a read as ``Query`` promises; if no replica answers, the primary does."""
         try:
-            with translated():
+            with translated(reading=True):
                 async with asyncio.timeout(deadline.timeout(self._query_timeout)):
                     return await self._on_replica(work)
         except NotAnswered as error:
@@ -104,9 +106,10 @@ class ReplicaReads:
         return {None: parse(text.decode())}
 
     def loops(self) -> list[Coroutine[Any, Any, NoReturn]]:
-        """Return the endless loops that track the primary and each replica."""
+        """Return the endless loops that track the primary and each replica, and close idle connections."""
         following = [repeat("replica", replica.look, partial(replica.due, self._interval)) for replica in self.replicas]
-        return [repeat("replicas", self._note, self._pause), *following]
+        closing = close_idle(self._idle, *(replica.pool for replica in self.replicas))
+        return [repeat("replicas", self._note, self._pause), closing, *following]
 
     async def _pause(self) -> None:
         # While the primary is away there is nothing to follow.

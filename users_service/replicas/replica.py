@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from sqlalchemy import exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -72,6 +72,11 @@ class Replica:
         self._work = Detached(PoolGate(size, settings.mysql_pool_acquire_timeout_ms / 1000))
         self._engine = new_engine(own, size=size, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
         observe(self._engine, queries.at(*endpoint))
+
+    @property
+    def pool(self) -> Any:
+        """The connections of its reads."""
+        return self._engine.pool
 
     @property
     def lag(self) -> float:

@@ -17,6 +17,7 @@ from chassis.schema import listed
 from users_service.migrations import runner
 from users_service.mysql.database import Database
 from users_service.mysql.driver_errors import DENIED, error_number
+from users_service.mysql.server_settings import problems_of
 from users_service.settings import DatabaseSettings, Settings
 from users_service.status import replication, server, slow_queries, storage
 
@@ -28,6 +29,7 @@ async def status(settings: DatabaseSettings) -> Report:
     report = Report(SERVICE)
     async with Database(settings) as database:
         await _migrations(settings, report)
+        await _server(database, report)
         await add_parts(report, _parts(settings), partial(_section, database))
     report.sections.append(await replication.replicas(settings))
     report.sections.append(await pools(settings, served_port(settings, Settings)))
@@ -65,6 +67,17 @@ async def _migrations(settings: DatabaseSettings, report: Report) -> None:
         report.problems.append(pending_problem(len(found.pending), SERVICE))
     elif problem := found.problem(SERVICE):
         report.problems.append(problem)
+
+
+async def _server(database: Database, report: Report) -> None:
+    if report.sections[0].reason:
+        # It did not answer a moment ago.
+        return
+    try:
+        async with database.connection() as connection:
+            report.problems.extend(await problems_of(connection))
+    except ServiceError as error:
+        report.problems.append(str(error))
 
 
 async def _section(database: Database, part: SectionReader[AsyncConnection]) -> Section:

@@ -147,3 +147,12 @@ def test_an_absent_server_is_one_line(mysql_empty_database: MySQLDatabase) -> No
     assert result.exit_code == 1
     assert result.output.splitlines()[-1] == "the database is not available"
     assert "Traceback" not in result.output
+
+
+def test_what_is_only_explained_is_no_slow_statement(filled: MySQLDatabase) -> None:
+    """However low the limit: the log tells of statements that took their time, and these were never carried out."""
+    environment = {**filled.environment(), "SECRET_KEYS": KEYS, "SLOW_QUERY_MS": "1"}
+    explained = CliRunner().invoke(main, ["explain"], env=environment)
+    assert explained.exit_code == 0, explained.output
+    slow = [line for line in explained.stderr.splitlines() if "slow statement" in line]
+    assert [line for line in slow if "failure" in line] == []

@@ -25,6 +25,7 @@ from users_service.backup.connection import connected
 from users_service.endpoints import Endpoint
 from users_service.migrations import runner
 from users_service.mysql.database import Database
+from users_service.mysql.session_state import PATIENCE_SECONDS
 from users_service.replicas.gtid_sets import Log
 from users_service.replicas.link import Link
 from users_service.replicas.replica import Replica
@@ -52,6 +53,7 @@ HOSTILE: Final = (
     "SET GLOBAL sql_safe_updates = 1",
     "SET GLOBAL sql_big_selects = 0",
     "SET GLOBAL innodb_lock_wait_timeout = 50",
+    "SET GLOBAL lock_wait_timeout = 77",
     "SET GLOBAL /*M!100100 tx_read_only */ /*!80000 transaction_read_only */ = 1",
     "SET GLOBAL /*M!100100 max_statement_time = 77 */ /*!80000 max_execution_time = 77000 */",
 )
@@ -62,6 +64,7 @@ STATE: Final = (
     " /*M!100100 @@tx_isolation, @@tx_read_only */ /*!80000 @@transaction_isolation, @@transaction_read_only */"
 )
 LIMIT: Final = "SELECT /*M!100100 @@max_statement_time */ /*!80000 @@max_execution_time / 1000 */, @@autocommit"
+PATIENCE: Final = "SELECT @@lock_wait_timeout"
 STRICT: Final = {
     "STRICT_ALL_TABLES",
     "NO_ZERO_DATE",
@@ -211,13 +214,15 @@ def test_every_way_has_the_same_session(way: Way, database: MySQLDatabase) -> No
     settings = settings_for(database, mysql_query_timeout_ms=20_000)
 
     async def look(ask: Ask) -> list[Row]:
-        return [await ask(STATE), await ask(LIMIT)]
+        return [await ask(STATE), await ask(LIMIT), await ask(PATIENCE)]
 
-    state, (limit, autocommit) = asyncio.run(way(settings, look))
+    state, (limit, autocommit), (patience,) = asyncio.run(way(settings, look))
     assert state[:5] == ("utf8mb4", "utf8mb4", "utf8mb4", "utf8mb4_bin", "+00:00")
     assert set(state[5].split(",")) == STRICT
     assert state[6:] == (1, 1, 2**64 - 1, 0, 0, 1, 2, "NO_CHAIN", "READ-COMMITTED", 0)
     assert float(limit) == (21 if way in LIMITED else 0)
+    # Behind a change of the schema, too, a statement waits no longer than it may take; a command waits a little.
+    assert patience == 20 if way in LIMITED else patience <= PATIENCE_SECONDS
     assert autocommit == (way is not transactions)
 
 
