@@ -32,7 +32,7 @@ from notifications_service.mongodb import codec, drivers, undecoded
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.driver_errors import REFUSING, TRANSIENT_TRANSACTION, codes, may_pass, translated
 from notifications_service.mongodb.drivers import ClientSession, Collection, Pipeline
-from notifications_service.mongodb.observing import CommandSpans, PoolUse, families, use_of
+from notifications_service.mongodb.observing import CommandSpans, PoolShare, families, use_of
 from notifications_service.mongodb.settings import MongoDBSettings
 from notifications_service.mongodb.url import SRV, address_of
 
@@ -105,9 +105,9 @@ class Database:
         streaming = min(self._streams, max(0, use.in_use - gate.inside))
         timeouts = self._pool_timeouts + gate.timeouts
         size, waiting = max(0, use.size - streaming), use.waiting + gate.waiting
-        pools = [PoolUse("calls", self.places, size, gate.inside, waiting, timeouts)]
+        pools = [PoolShare("calls", self.places, size, gate.inside, waiting, timeouts)]
         if self._streams:
-            pools.append(PoolUse("watches", self._streams, streaming, streaming))
+            pools.append(PoolShare("watches", self._streams, streaming, streaming))
         return families(pools, self._settings.mongodb_driver)
 
     async def close(self) -> None:

@@ -89,7 +89,7 @@ def use_of(client: Any) -> ClientUse:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolUse:
+class PoolShare:
     """Connections for one purpose: open at most and now, and lent; callers that wait, or waited in vain so far."""
 
     pool: str
@@ -100,10 +100,10 @@ class PoolUse:
     timeouts: int = 0
 
 
-def families(uses: Sequence[PoolUse], driver: str) -> Iterator[Family]:
+def families(uses: Sequence[PoolShare], driver: str) -> Iterator[Family]:
     """Yield the metrics of pools, of which a client may have several in one."""
 
-    def family(name: str, kind: MetricType, help_: str, value: Callable[[PoolUse], int]) -> Family:
+    def family(name: str, kind: MetricType, help_: str, value: Callable[[PoolShare], int]) -> Family:
         samples = [((("driver", driver), ("pool", use.pool)), value(use)) for use in uses]
         return Family(f"vibework_pool_{name}", kind, help_, samples)
 

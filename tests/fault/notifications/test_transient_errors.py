@@ -15,6 +15,7 @@ import grpc
 import pymongo
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
+from vibework.notifications.v1 import notification_pb2 as pb
 from vibework.notifications.v1 import notification_service_pb2 as service
 
 from notifications_service.mongodb.driver_errors import OUT_OF_TIME, TRANSIENT
@@ -73,7 +74,9 @@ CALLS: Final[dict[str, Call]] = {
     "create once": lambda running, _: running.feed.CreateNotification(create(USER, request_id=str(uuid.uuid4()))),
     "batch": lambda running, _: running.feed.BatchCreateNotifications(items((USER, content()), (USER, content()))),
     "update": lambda running, key: running.feed.UpdateNotification(
-        service.UpdateNotificationRequest(id=key, title="other", update_mask=FieldMask(paths=["title"]))
+        service.UpdateNotificationRequest(
+            notification=pb.Notification(id=key, title="other"), update_mask=FieldMask(paths=["title"])
+        )
     ),
     "mark": lambda running, key: running.feed.MarkNotifications(
         service.MarkNotificationsRequest(user_id=USER, ids=[key], mark=service.NOTIFICATION_MARK_READ)
