@@ -12,7 +12,8 @@ from google.protobuf.descriptor_pool import Default
 from google.rpc import error_details_pb2, status_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-TIMEOUT_SECONDS = 10
+from tests.harness.patience import PATIENCE_SECONDS
+
 DETAILS = "grpc-status-details-bin"
 
 # A channel to each server, by its proto package.
@@ -45,9 +46,9 @@ def call_raw(channel: Any, path: str, request: bytes, *, streaming: bool) -> Ans
     """Call a method by its path with a request's bytes, as ``call`` does."""
     try:
         if streaming:
-            response = next(channel.unary_stream(path)(request, timeout=TIMEOUT_SECONDS))
+            response = next(channel.unary_stream(path)(request, timeout=PATIENCE_SECONDS))
         else:
-            response = channel.unary_unary(path)(request, timeout=TIMEOUT_SECONDS)
+            response = channel.unary_unary(path)(request, timeout=PATIENCE_SECONDS)
     except grpc.RpcError as error:
         return _failure(error)
     return Answer("OK", status_pb2.Status(), error_details_pb2.ErrorInfo(), frozenset(), response=response)
@@ -73,5 +74,5 @@ def reflected(channel: grpc.Channel) -> set[str]:
     """Return the services that the server says it has."""
     stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
     request = reflection_pb2.ServerReflectionRequest(list_services="")
-    response = next(stub.ServerReflectionInfo(iter([request]), timeout=TIMEOUT_SECONDS))
+    response = next(stub.ServerReflectionInfo(iter([request]), timeout=PATIENCE_SECONDS))
     return {service.name for service in response.list_services_response.service}

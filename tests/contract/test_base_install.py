@@ -18,6 +18,7 @@ from typing import Final
 import pytest
 
 from tests.harness.foreign_rules import FOREIGN_RULES
+from tests.harness.patience import PATIENCE_SECONDS
 
 # In one process, so that each environment is made once; installing packages takes as long as the network does.
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("base-install")]
@@ -122,7 +123,7 @@ def copy_distribution(name: str, packages: str, folder: Path) -> None:
 def run(command: list[str], *code: str) -> str:
     """Run code after that of the command, and return what it prints."""
     whole = [*command[:-1], "\n".join((command[-1], *code))]
-    result = subprocess.run(whole, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(whole, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

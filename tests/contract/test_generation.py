@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.patience import PATIENCE_SECONDS
+
 ROOT = Path(__file__).resolve().parents[2]
 GENERATOR = ROOT / ".venv-generate"
 PROTO = Path("protos", "vibework", "errors", "v1", "error_reason.proto")
@@ -71,7 +73,7 @@ def test_generating_replaces_what_is_stale_and_removes_what_is_left_over(tree: P
 def git(folder: Path, *arguments: str) -> None:
     """Run git, as somebody."""
     author = ("-c", "user.name=Ann", "-c", "user.email=ann@example.com", "-c", "commit.gpgsign=false")
-    subprocess.run(["git", *author, *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
+    subprocess.run(["git", *author, *arguments], cwd=folder, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
 
 
 def commit(tree: Path, text: str) -> None:

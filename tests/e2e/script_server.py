@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.patience import PATIENCE_SECONDS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -53,14 +55,16 @@ class Run:
     def end(self, number: signal.Signals) -> tuple[int, str]:
         """Send the signal to the command alone; return its exit code and the rest of its output."""
         os.kill(self.process.pid, number)
-        output, _ = self.process.communicate(timeout=30)
+        output, _ = self.process.communicate(timeout=PATIENCE_SECONDS)
         return self.process.returncode, output
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a service's command by `script/run`."""
         command = [sys.executable, "-m", "script.local.command", "--directory", str(self.directory), *arguments]
         variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "client")])}
-        return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(
+            command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        )
 
     def child(self, command: str) -> int:
         """Return the id of the run's own child whose command line holds `command`."""

@@ -18,6 +18,7 @@ from vibework.users.v1 import CountUsersRequest, UserServiceStub
 from script.local import ports
 from tests.e2e.script_server import ROOT, Run, running
 from tests.harness.databases import MongoDatabase, MySQLDatabase
+from tests.harness.patience import PATIENCE_SECONDS
 
 MODULES = {"script/run": "script.local.command", "script/reset": "script.local.reset"}
 # The servers are shared with other tests, whose services are connected to them.
@@ -53,7 +54,11 @@ class Beside:
     def users(self) -> int:
         """Ask the service how many users there are; it is waited for where it is being started."""
         with grpc.insecure_channel(self.server.address) as channel:
-            return UserServiceStub(channel).CountUsers(CountUsersRequest(), timeout=30, wait_for_ready=True).count
+            return (
+                UserServiceStub(channel)
+                .CountUsers(CountUsersRequest(), timeout=PATIENCE_SECONDS, wait_for_ready=True)
+                .count
+            )
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from vibework.users.v1 import (
 
 from chassis.backup.reading import Archive
 from tests.e2e.compose_stack import ROOT, UP_SECONDS, Stack
-from tests.harness.workers import wait_for
+from tests.harness.patience import PATIENCE_SECONDS, wait_for
 
 HEALTH = "/usr/local/bin/health"
 
@@ -63,13 +63,15 @@ def test_readme_session(stack: Stack) -> None:
         grpc.insecure_channel(f"127.0.0.1:{stack.notifications_port}") as notifications,
     ):
         sessions, feed = SessionServiceStub(users), NotificationServiceStub(notifications)
-        user = sessions.SignUp(SignUpRequest(email=email, password=password, name="Ann"), timeout=10).user
-        token = sessions.SignIn(SignInRequest(email=email, password=password), timeout=10).session_token
-        validated = sessions.ValidateSession(ValidateSessionRequest(session_token=token), timeout=10)
+        user = sessions.SignUp(SignUpRequest(email=email, password=password, name="Ann"), timeout=PATIENCE_SECONDS).user
+        token = sessions.SignIn(SignInRequest(email=email, password=password), timeout=PATIENCE_SECONDS).session_token
+        validated = sessions.ValidateSession(ValidateSessionRequest(session_token=token), timeout=PATIENCE_SECONDS)
         assert validated.session.user_id == user.id
         create = CreateNotificationRequest(user_id=user.id, content=CONTENT)
-        created = feed.CreateNotification(create, timeout=10).notification
-        listed = feed.ListNotifications(ListNotificationsRequest(user_id=user.id), timeout=10).notifications
+        created = feed.CreateNotification(create, timeout=PATIENCE_SECONDS).notification
+        listed = feed.ListNotifications(
+            ListNotificationsRequest(user_id=user.id), timeout=PATIENCE_SECONDS
+        ).notifications
         assert [item.id for item in listed] == [created.id]
 
 
@@ -78,7 +80,7 @@ def test_services_reach_each_other(stack: Stack) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{stack.notifications_port}") as channel:
         create = CreateNotificationRequest(user_id="user_stranger", content=CONTENT)
         with pytest.raises(grpc.RpcError) as refused:
-            NotificationServiceStub(channel).CreateNotification(create, timeout=10)
+            NotificationServiceStub(channel).CreateNotification(create, timeout=PATIENCE_SECONDS)
     status = rpc_status.from_call(cast("grpc.Call", refused.value))
     info = error_details_pb2.ErrorInfo()
     assert status is not None
@@ -186,11 +188,13 @@ def test_second_start_keeps_data_and_secrets(stack: Stack) -> None:
     """A stack that was down and is up again knows its users, and its secrets are those of before."""
     email, password = "kept@example.com", "correct horse battery"
     with grpc.insecure_channel(f"127.0.0.1:{stack.users_port}") as channel:
-        SessionServiceStub(channel).SignUp(SignUpRequest(email=email, password=password), timeout=10)
+        SessionServiceStub(channel).SignUp(SignUpRequest(email=email, password=password), timeout=PATIENCE_SECONDS)
     stack.compose("down", "--timeout", "20")
     stack.compose("up", "--wait")
     with grpc.insecure_channel(f"127.0.0.1:{stack.users_port}") as channel:
-        signed_in = SessionServiceStub(channel).SignIn(SignInRequest(email=email, password=password), timeout=10)
+        signed_in = SessionServiceStub(channel).SignIn(
+            SignInRequest(email=email, password=password), timeout=PATIENCE_SECONDS
+        )
     assert signed_in.session_token
 
 
@@ -200,7 +204,9 @@ def test_a_backup_comes_back_into_new_databases_as_documented(stack: Stack, tmp_
     (typed,) = re.findall(r"<!-- tested: compose -->\n```sh\n(.*?)```", text, re.DOTALL)
     email = "back@example.com"
     with grpc.insecure_channel(f"127.0.0.1:{stack.users_port}") as channel:
-        SessionServiceStub(channel).SignUp(SignUpRequest(email=email, password="correct horse battery"), timeout=10)
+        SessionServiceStub(channel).SignUp(
+            SignUpRequest(email=email, password="correct horse battery"), timeout=PATIENCE_SECONDS
+        )
     done = subprocess.run(
         ["bash", "-e", "-c", typed.replace("vibework_", f"{stack.name}_")],
         cwd=tmp_path,
@@ -212,7 +218,9 @@ def test_a_backup_comes_back_into_new_databases_as_documented(stack: Stack, tmp_
     )
     assert done.returncode == 0, f"{done.stderr}\n{stack.logs()}"
     with grpc.insecure_channel(f"127.0.0.1:{stack.users_port}") as channel:
-        assert UserServiceStub(channel).GetUser(GetUserRequest(email=email), timeout=10).user.email == email
+        assert (
+            UserServiceStub(channel).GetUser(GetUserRequest(email=email), timeout=PATIENCE_SECONDS).user.email == email
+        )
 
 
 def test_sigterm_drains(stack: Stack) -> None:
@@ -252,7 +260,9 @@ def test_commands_beside_the_containers_use_the_published_databases(databases: S
     environment = {**os.environ, **settings, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "client")])}
     for package in ("users_service", "notifications_service"):
         command = [sys.executable, "-m", package, "migrate", "up"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        )
         assert done.returncode == 0, done.stderr
 
 

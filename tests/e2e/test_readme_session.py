@@ -18,7 +18,7 @@ import pytest
 from google.protobuf import descriptor_pool, json_format, message_factory
 
 from tests.harness.pair import Pair
-from tests.harness.workers import wait_for
+from tests.harness.patience import PATIENCE_SECONDS, wait_for
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 USERS, NOTIFICATIONS = "127.0.0.1:50051", "127.0.0.1:50052"
@@ -54,7 +54,7 @@ def call(address: str, method: str, data: str) -> dict[str, Any]:
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=answer.FromString,
         )
-        return json_format.MessageToDict(invoke(request, timeout=20), preserving_proto_field_name=True)
+        return json_format.MessageToDict(invoke(request, timeout=PATIENCE_SECONDS), preserving_proto_field_name=True)
 
 
 def test_the_session_of_the_readme_works_as_printed(here: dict[str, str]) -> None:
@@ -94,7 +94,12 @@ def run_example(example: str, here: Mapping[str, str]) -> str:
         example = example.replace(written, address)
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        [sys.executable, "-c", example], env=variables, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", example],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

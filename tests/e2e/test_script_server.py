@@ -16,6 +16,7 @@ from vibework.users.v1 import GetUserRequest, SessionServiceStub, SignUpRequest,
 
 from script.local import ports
 from tests.e2e.script_server import Run, running
+from tests.harness.patience import PATIENCE_SECONDS
 
 EMAIL = "ada@example.com"
 SEED = ("seed", "--notifications", "8")
@@ -36,7 +37,9 @@ def test_users_outlive_a_restart_and_processes_do_not(tmp_path: Path) -> None:
     with running(tmp_path, users_port, notifications_port) as run:
         run.wait_until_ready()
         with grpc.insecure_channel(run.address) as channel:
-            SessionServiceStub(channel).SignUp(SignUpRequest(email=EMAIL, password="correct horse battery"), timeout=10)
+            SessionServiceStub(channel).SignUp(
+                SignUpRequest(email=EMAIL, password="correct horse battery"), timeout=PATIENCE_SECONDS
+            )
         assert "8 notifications stored for 1 users" in run.command("notifications-service", *SEED).stdout
         for service in ("users-service", "notifications-service"):
             told = json.loads(run.command(service, "status", "--json").stdout)
@@ -51,7 +54,7 @@ def test_users_outlive_a_restart_and_processes_do_not(tmp_path: Path) -> None:
     with running(tmp_path, users_port, notifications_port) as run:
         run.wait_until_ready()
         with grpc.insecure_channel(run.address) as channel:
-            answer = UserServiceStub(channel).GetUser(GetUserRequest(email=EMAIL), timeout=10)
+            answer = UserServiceStub(channel).GetUser(GetUserRequest(email=EMAIL), timeout=PATIENCE_SECONDS)
         assert answer.user.email == EMAIL
         run.end(signal.SIGKILL)
         assert until_empty(run) == []
@@ -67,10 +70,10 @@ def test_only_one_run_on_a_folder_and_a_dead_service_ends_it(tmp_path: Path) -> 
     with running(tmp_path, ports.free_port(), ports.free_port()) as run:
         run.wait_until_ready()
         with running(tmp_path, ports.free_port(), ports.free_port()) as second:
-            output, _ = second.process.communicate(timeout=10)
+            output, _ = second.process.communicate(timeout=PATIENCE_SECONDS)
         assert (second.process.returncode, "another script/server runs on" in output) == (2, True)
         os.kill(run.child("users-service serve"), signal.SIGKILL)
-        output, _ = run.process.communicate(timeout=30)
+        output, _ = run.process.communicate(timeout=PATIENCE_SECONDS)
         assert "users-service serve ended with code -9" in output
         assert (run.process.returncode, run.left_behind()) == (1, [])
 
@@ -82,6 +85,6 @@ def test_taken_port_is_one_clear_line(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with running(tmp_path, port, ports.free_port()) as run:
-            output, _ = run.process.communicate(timeout=10)
+            output, _ = run.process.communicate(timeout=PATIENCE_SECONDS)
     assert re.fullmatch(rf"server: port {port} is taken, .* name another port in USERS_PORT\n", output)
     assert run.process.returncode == 2

@@ -11,10 +11,10 @@ import notifications_service.mongodb.assembly
 from notifications_service.mongodb.database import Database as MongoDB
 from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.notifications import serving
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import users_service as serving_users
 
 DEAF_MS = 1_200
-PATIENCE = 30.0
 
 
 def test_a_users_service_without_its_pool_is_deaf(mysql_database: MySQLDatabase) -> None:
@@ -34,7 +34,7 @@ async def _keep_all(database: Any) -> None:
 
 
 async def _until(event: asyncio.Event) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await event.wait()
 
 

@@ -13,6 +13,7 @@ from script.local import ports
 from script.local.mongodb import COMPRESSORS, REPLICA_SET, make_primary
 from script.local.problems import LocalProblem
 from tests.harness.database_servers import MongoServer, MySQLServer
+from tests.harness.patience import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
@@ -63,7 +64,7 @@ def _make_primary(container: DockerContainer, port: int) -> None:
     from pymongo.errors import PyMongoError
 
     try:
-        make_primary(port, timeout=30.0)
+        make_primary(port, timeout=PATIENCE_SECONDS)
     except PyMongoError:
         output, errors = container.get_logs()
         detail = (output + errors).decode(errors="replace")[-2000:]

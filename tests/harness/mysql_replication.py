@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -140,11 +139,3 @@ def another_replica(pair: Replication, directory: Path) -> Iterator[Replication]
 
 def _reached(server: LocalMySQL) -> MySQLServer:
     return MySQLServer("127.0.0.1", server.port, server.account.user, server.account.password)
-
-
-def within(seconds: float, happens: Any) -> None:
-    """Wait until ``happens()`` is true; fail after so many seconds."""
-    end = time.monotonic() + seconds
-    while not happens():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.02)

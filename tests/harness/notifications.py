@@ -21,6 +21,7 @@ from chassis.serving.server import Server
 from notifications_service.app import build
 from notifications_service.settings import Settings
 from tests.harness.databases import MongoDatabase
+from tests.harness.patience import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from vibework.notifications.v1.delivery_service_pb2_grpc import DeliveryServiceAsyncStub
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 # Not a secret: made up here, for servers that live as long as a test.
 SECRET_KEYS = "test:" + base64.b64encode(bytes(range(32))).decode()
-START_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def threaded_server(database: MongoDatabase, clock: Clock = utc_now, **settings:
     thread = threading.Thread(target=loop.run_until_complete, args=[serve()], name="notifications-service")
     thread.start()
     try:
-        assert ready.wait(START_SECONDS), "the notifications service did not start"
+        assert ready.wait(PATIENCE_SECONDS), "the notifications service did not start"
         yield address[0]
     finally:
         loop.call_soon_threadsafe(end.set)

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import pytest
 
 from tests.harness.databases import MongoDatabase, MySQLDatabase
+from tests.harness.patience import PATIENCE_SECONDS, wait_for
 from tests.harness.users import SECRET_KEYS
-from tests.harness.workers import LOOPBACK, PATIENCE_SECONDS, free_port, serving, wait_for
+from tests.harness.workers import LOOPBACK, free_port, serving
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-START_SECONDS = 30
+from tests.harness.patience import PATIENCE_SECONDS
+
 LOOPBACK = "127.0.0.1"
 
 
@@ -28,11 +29,11 @@ class Proxy:
 
     def cut(self) -> None:
         """Break every connection and refuse new ones: the server is down."""
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(START_SECONDS)
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(PATIENCE_SECONDS)
 
     def restore(self) -> None:
         """Accept connections again, on the same port."""
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(START_SECONDS)
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(PATIENCE_SECONDS)
 
     def freeze(self) -> None:
         """Let connections stand without passing anything on: the server hangs."""
@@ -99,7 +100,7 @@ def proxy_to(host: str, port: int) -> Iterator[Proxy]:
     thread = threading.Thread(target=proxy.run, args=[ready], name="proxy")
     thread.start()
     try:
-        assert ready.wait(START_SECONDS), "the proxy did not start"
+        assert ready.wait(PATIENCE_SECONDS), "the proxy did not start"
         yield proxy
     finally:
         proxy.end()

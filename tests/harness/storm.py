@@ -17,9 +17,9 @@ from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pool import Default
 
+from tests.harness.patience import PATIENCE_SECONDS
+
 IN_FLIGHT: Final = 32
-# What a caller has who waits for the answer, however busy the machine is.
-PATIENCE_SECONDS: Final = 60.0
 # Seconds after which the others leave.
 SHORTEST, LONGEST = 0.002, 0.060
 # How no call with time enough may end, whatever becomes of its neighbours.

@@ -38,6 +38,7 @@ from tests.harness.clocks import VirtualClock, in_database
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import MySQLDatabase, in_own_thread
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.statements import holding, query
 from users_service.app import build
 from users_service.settings import Settings
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SECRET_KEYS = f"test-key:{base64.b64encode(bytes(range(32))).decode()}"
-START_SECONDS = 30
 
 
 @dataclass
@@ -81,7 +81,7 @@ class UsersServer:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run something in the server's own loop, and wait for it."""
         assert self.loop is not None
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(START_SECONDS)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE_SECONDS)
 
     def rows(self, statement: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Run a statement on the server's database, past the server, and return the rows."""
@@ -147,7 +147,7 @@ def users_service(
     thread = threading.Thread(target=_serve, args=(served, ready, errors), name="users-service")
     thread.start()
     try:
-        if not ready.wait(START_SECONDS) or errors:
+        if not ready.wait(PATIENCE_SECONDS) or errors:
             raise AssertionError("the users service did not start") from (errors[0] if errors else None)
         yield served
     finally:

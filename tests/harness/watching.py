@@ -12,9 +12,8 @@ from vibework.notifications.v1 import notification_pb2
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from chassis.contract import etags
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import reason
-
-PATIENCE_SECONDS = 20.0
 
 
 class Watching:

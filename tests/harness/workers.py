@@ -6,8 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,12 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.harness.databases import MySQLDatabase
+from tests.harness.patience import PATIENCE_SECONDS, wait_for
 from tests.harness.users import SECRET_KEYS
 
 LOOPBACK = "127.0.0.1"
-PATIENCE_SECONDS = 50
+# After which another connection is tried, which another worker may take.
+LOOK_SECONDS = 10
 
 
 def free_port() -> int:
@@ -33,14 +34,6 @@ def environment(database: MySQLDatabase, port: int) -> dict[str, str]:
     shared = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **database.environment()}
     own = {"SECRET_KEYS": SECRET_KEYS, "GRPC_PORT": str(port), "NOTIFICATIONS_ADDRESS": "off", "GRPC_DRAIN_MS": "200"}
     return {**shared, **own}
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    """Wait until something holds; fail after a while."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.05)
 
 
 def children(pid: int) -> set[int]:
@@ -57,7 +50,7 @@ def healthy(channel: grpc.Channel) -> bool:
     """Ask for health."""
     stub: Any = health_pb2_grpc.HealthStub(channel)
     try:
-        answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=1)
+        answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=LOOK_SECONDS)
     except grpc.RpcError:
         return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

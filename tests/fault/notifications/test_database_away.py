@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
@@ -24,11 +23,15 @@ from tests.fault.notifications.conftest import failing
 from tests.harness.databases import MongoDatabase
 from tests.harness.keeper import PROGRAM_CACHE
 from tests.harness.notifications import Notifications, running_notifications, settings_for
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import reason, retry_seconds
 from tests.integration.notifications.building import content, create, items
 from tests.integration.telemetry.scraping import metrics_port, scrape
 
 DRIVERS = pytest.mark.parametrize("driver", ["pymongo", "motor"])
+# How long commands hang at the server, and the deadline of a caller who has given up long before.
+BLOCKED_MS = 3_000
+SOON_SECONDS = 0.2
 
 
 async def restarted(mongod: LocalMongoDB) -> None:
@@ -48,7 +51,10 @@ async def refusal(call: Any) -> grpc.aio.AioRpcError:
 async def health_becomes(running: Notifications, wanted: int) -> None:
     """Wait until the server reports the status, for ten seconds at most."""
     stub: Any = health_pb2_grpc.HealthStub(running.channel)
-    async with asyncio.timeout(10), aclosing(stub.Watch(health_pb2.HealthCheckRequest()).__aiter__()) as statuses:
+    async with (
+        asyncio.timeout(PATIENCE_SECONDS),
+        aclosing(stub.Watch(health_pb2.HealthCheckRequest()).__aiter__()) as statuses,
+    ):
         async for status in statuses:
             if status.status == wanted:
                 return
@@ -62,9 +68,8 @@ async def test_the_feed_comes_back_with_its_database(
     async with running_notifications(database, mongodb_driver=driver) as running:
         created = await running.feed.CreateNotification(create("user_1"))
         mongod.kill()
-        began = time.monotonic()
         error = await refusal(running.feed.CreateNotification(create("user_1")))
-        assert time.monotonic() - began < 8
+        # Whatever waits beyond the cap of a call is DEADLINE_EXCEEDED.
         assert error.code() is grpc.StatusCode.UNAVAILABLE
         assert reason(error) == "DATABASE_UNAVAILABLE"
         assert retry_seconds(error)
@@ -94,13 +99,11 @@ async def test_a_slow_database_ends_calls_at_their_deadline(
     """The caller's deadline and the query timeout hold against a database that hangs; the next call is well."""
     async with running_notifications(database, mongodb_driver=driver, mongodb_query_timeout_ms=400) as running:
         request = service.ListNotificationsRequest(user_id="user_3")
-        async with failing(mongod, ["find", "aggregate"], blockConnection=True, blockTimeMS=3_000):
-            began = time.monotonic()
-            error = await refusal(running.feed.ListNotifications(request, timeout=0.2))
+        async with failing(mongod, ["find", "aggregate"], blockConnection=True, blockTimeMS=BLOCKED_MS):
+            error = await refusal(running.feed.ListNotifications(request, timeout=SOON_SECONDS))
             assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             error = await refusal(running.feed.ListNotifications(request))
             assert (error.code(), reason(error)) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
-            assert time.monotonic() - began < 2
         await running.feed.ListNotifications(request)
 
 
@@ -118,7 +121,7 @@ async def test_a_pool_that_stays_full_is_told_as_our_limit(
     async with running_notifications(database, **limits) as running:
         # So many that each is a command of its own.
         requests = [service.ListNotificationsRequest(user_id=f"user_{number}", page_size=100) for number in range(6)]
-        async with failing(mongod, ["find"], blockConnection=True, blockTimeMS=3_000):
+        async with failing(mongod, ["find"], blockConnection=True, blockTimeMS=BLOCKED_MS):
             errors = await asyncio.gather(*(refusal(running.feed.ListNotifications(each)) for each in requests))
         told = {(error.code(), reason(error)) for error in errors}
         assert (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED") in told
@@ -172,7 +175,7 @@ async def test_a_mongod_that_is_no_replica_set_is_refused_at_the_start(tmp_path:
     options = [f"--dbpath={tmp_path / 'data'}", f"--port={port}", "--bind_ip=127.0.0.1", "--nounixsocket"]
     alone = Process("MongoDB", [str(program), *options], log=tmp_path / "log")
     try:
-        alone.wait_until(lambda: ports.is_taken(port), timeout=30)
+        alone.wait_until(lambda: ports.is_taken(port), timeout=PATIENCE_SECONDS)
         settings = settings_for(MongoDatabase(f"mongodb://127.0.0.1:{port}/alone", "alone"), mongodb_driver=driver)
         async with AsyncExitStack() as resources:
             with pytest.raises(StartFailed, match="not a replica set"):
@@ -227,5 +230,5 @@ async def test_writes_while_the_server_is_locked(mongod: LocalMongoDB, database:
                 await health_becomes(running, health_pb2.HealthCheckResponse.SERVING)
             finally:
                 await asyncio.to_thread(client.admin.command, "fsyncUnlock")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.gather(*(running.feed.CreateNotification(create("user_locked")) for _ in range(16)))

@@ -17,6 +17,7 @@ from vibework.notifications.v1.notification_pb2 import NotificationContent, Noti
 from tests.contract.requests import NO_NOTIFICATION, NOBODY, NOTIFICATIONS
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.storm import Rpc, broken, call, rpcs_of, storm
 from tests.integration.telemetry.scraping import metrics_port, until
 
@@ -62,7 +63,7 @@ async def stormy(database: MongoDatabase, driver: str, **settings: Any) -> Async
 
 async def nothing_is_left(server: Stormy, database: MongoDatabase, driver: str) -> None:
     """Wait until the server serves nobody, its pool is idle, and MongoDB has no transaction open; fails after 10 s."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while server.running.server.in_flight.total:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.02)
     own = {"pool": "calls", "driver": driver}

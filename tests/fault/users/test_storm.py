@@ -11,6 +11,7 @@ import pytest
 
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.rpcs_of_users import rpcs_of_users
 from tests.harness.storm import Rpc, broken, call, storm
 from tests.harness.users import UsersServer, users_service
@@ -64,11 +65,11 @@ def pools_are_idle(now: Scrape) -> bool:
 async def nothing_is_left(stormy: Stormy) -> None:
     """Wait until the server serves nobody, its pools are idle, and MySQL has no transaction open; fails after 10 s."""
     assert stormy.server.server is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while stormy.server.server.in_flight.total:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.02)
     await until(stormy.metrics, pools_are_idle)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await asyncio.to_thread(stormy.server.rows, OPEN) != [(0,)]:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(LOOK_SECONDS)
 

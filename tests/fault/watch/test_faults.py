@@ -15,6 +15,7 @@ from pymongo.errors import PyMongoError
 from script.local.mongodb import LocalMongoDB
 from tests.fault.watch.conftest import USER, Watched, migrated, watched
 from tests.harness.databases import MongoDatabase
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.watching import create, watching
 
 Fault = Callable[[LocalMongoDB, Watched], Awaitable[None]]
@@ -149,7 +150,7 @@ async def test_a_token_older_than_the_history_is_expired(forgetful_mongod: Local
         async with watched(database) as to:
             tokens = [watch.token for watch in to.watches]
             filler = to.client.get_default_database().filler
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 for feed, token in zip(to.feeds, tokens, strict=True):
                     while not await _expired(feed, token):
                         await filler.insert_many([{"text": "x" * 100_000} for _ in range(50)])

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine
+from operator import gt
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from chassis.backup.command import BackupOptions, RestoreOptions
 from chassis.backup.reading import Archive
 from chassis.clock import utc_now
 from notifications_service.backup.backup import backup as back_up_notifications
 from notifications_service.backup.restore import restore as restore_notifications
-from script.drill import verdict
-from script.drill.ledger import Ledger
+from script.drill import verdict, writers
+from script.drill.ledger import Kind, Ledger
 from script.drill.writers import write_until
 from tests.harness import notifications as notifications_harness
 from tests.harness import users as users_harness
 from tests.harness.databases import MongoDatabase, MySQLDatabase
+from tests.harness.patience import PATIENCE_SECONDS, until
 from users_service.backup.backup import backup as back_up_users
 from users_service.backup.restore import restore as restore_users
 
-# Of writing before the backup, and after it.
-SECONDS = 0.7
 OPTIONS = RestoreOptions(verify=True, start_over=False)
+
+
+@pytest.fixture(autouse=True)
+def patient_writers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each write time enough on any machine."""
+    monkeypatch.setattr(writers, "_TIMEOUT", PATIENCE_SECONDS)
 
 
 async def test_a_backup_under_load_holds_what_it_must(
@@ -58,15 +67,22 @@ async def _write_and_back_up(
     with users_harness.users_service(mysql) as users_server:
         async with notifications_harness.serving(mongodb) as notifications_server:
             writing = asyncio.create_task(write_until(stop, users_server.address, notifications_server.address, ledger))
-            await asyncio.sleep(SECONDS)
+            await until(lambda: all(of_each_kind(ledger)), "writes of each kind")
             settings = notifications_harness.settings_for(mongodb)
             await asyncio.gather(
                 _in_a_thread(back_up_users(users_server.settings, users, utc_now, BackupOptions())),
                 _in_a_thread(back_up_notifications(settings, notifications, utc_now, BackupOptions())),
             )
-            await asyncio.sleep(SECONDS)
+            written = of_each_kind(ledger)
+            await until(lambda: all(map(gt, of_each_kind(ledger), written)), "writes after the backup")
             stop.set()
             await writing
+
+
+def of_each_kind(ledger: Ledger) -> list[int]:
+    """Return how many writes of each kind were acknowledged."""
+    counted = Counter(write.kind for write in ledger.writes)
+    return [counted[kind] for kind in Kind]
 
 
 async def _in_a_thread(work: Coroutine[Any, Any, object]) -> None:

@@ -19,11 +19,14 @@ from notifications_service.notification import documents
 from tests.harness.clocks import stored_now
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import reason
 from tests.integration.notifications.building import row
 
 ROWS = 95
 MANY = 200_000
+# The deadline of a caller whose rows take longer.
+CALL_SECONDS = 6
 
 
 @pytest.fixture(autouse=True)
@@ -107,11 +110,11 @@ async def test_whatever_ends_a_call_early_it_says_what_was_done(
         monkeypatch.setattr(FeedRepository, what, failing)
         made: Any = running.feed.MarkAllNotifications if what == "mark_all" else running.feed.DeleteUserNotifications
         request: Any = mark_all("user") if what == "mark_all" else delete_all("user")
-        done = await made(request, timeout=6 if ends == "time" else 60)
+        done = await made(request, timeout=CALL_SECONDS if ends == "time" else PATIENCE_SECONDS)
         assert (_number(done), done.incomplete) == (30, True)
         assert raw_of_own.notifications.count_documents({"userId": "user", "read": False}) == ROWS - 30
         running.server.draining.clear()
-        done = await made(request, timeout=60)
+        done = await made(request, timeout=PATIENCE_SECONDS)
         assert (_number(done), done.incomplete) == (ROWS - 30, False)
         assert raw_of_own.notifications.count_documents({"userId": "user", "read": False}) == 0
 
@@ -171,7 +174,7 @@ async def test_200_000_are_marked_and_deleted_call_by_call(
         for call, request in calls:
             total, incomplete = 0, True
             while incomplete:
-                answer = await call(request, timeout=5)
+                answer = await call(request, timeout=CALL_SECONDS)
                 total, incomplete = total + _number(answer), answer.incomplete
             assert total == MANY
     assert raw_of_own.notifications.count_documents({}) == 0

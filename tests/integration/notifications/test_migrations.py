@@ -26,6 +26,7 @@ from tests.harness.clocks import stored_now
 from tests.harness.database_servers import ROOT
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import settings_for
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.integration.notifications.building import row
 
 Ended = subprocess.CompletedProcess[str]
@@ -171,14 +172,13 @@ async def test_a_lock_that_is_lost_ends_the_migration(
     mongodb_empty_database: MongoDatabase, empty: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where another process has taken it, because the lease could not be renewed, this one stops at once."""
-    monkeypatch.setattr(lock_module, "LEASE", 0.3)
+    monkeypatch.setattr(lock_module, "LEASE", 3.0)
     async with runner(mongodb_empty_database) as migrating:
 
         async def hold() -> None:
             async with lock(migrating._database, 0):
-                await asyncio.sleep(0.25)
                 assert empty.migration_lock.update_one({"_id": "lock"}, {"$set": {"owner": "other"}}).matched_count
-                await asyncio.sleep(5)
+                await asyncio.sleep(PATIENCE_SECONDS)
 
         with pytest.raises(LockLost):
             await hold()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -13,10 +13,17 @@ import pytest
 from vibework.notifications.v1 import notification_service_pb2 as service
 from vibework.users.v1 import user_pb2, user_service_pb2, user_service_pb2_grpc
 
+from chassis.peers import breaker
+from notifications_service.recipients import check
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
+from tests.harness.patience import PATIENCE_SECONDS, until
 from tests.harness.users import Stubs, UsersServer, metadata, reason, retry_seconds, violations
 from tests.integration.notifications.building import content, create, items
+
+PATIENCE_MS = int(PATIENCE_SECONDS * 1000)
+# How long a no is remembered.
+UNKNOWN_MS = 200
 
 
 class Users(user_service_pb2_grpc.UserServiceServicer):
@@ -54,12 +61,39 @@ async def users() -> AsyncIterator[Users]:
     await server.stop(0)
 
 
+class Clock:
+    """The time by which answers are remembered; it stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        """Return the time in seconds."""
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Stand in for the clock of what is remembered, and of how long a failing service is left alone."""
+    clock = Clock()
+    monkeypatch.setattr(check, "time", clock)
+    monkeypatch.setattr(breaker, "monotonic", clock.monotonic)
+    return clock
+
+
+@asynccontextmanager
+async def asking(users: Any, database: MongoDatabase, **settings: Any) -> AsyncIterator[Notifications]:
+    """Run a notifications server that asks the users service."""
+    asked: dict[str, Any] = {"recipient_check": "required", "users_address": users.address}
+    async with running_notifications(database, **(asked | settings)) as running:
+        yield running
+
+
 @pytest.fixture
 async def notifications(users: Any, mongodb_module_database: MongoDatabase) -> AsyncIterator[Notifications]:
-    """The notifications server that asks it."""
-    settings: dict[str, Any] = {"recipient_check": "required", "users_address": users.address}
-    settings |= {"recipient_check_timeout_ms": 300, "recipient_unknown_ms": 200}
-    async with running_notifications(mongodb_module_database, **settings) as running:
+    """The notifications server that asks it, with patience for an answer."""
+    patience = {"recipient_check_timeout_ms": PATIENCE_MS, "recipient_unknown_ms": UNKNOWN_MS}
+    async with asking(users, mongodb_module_database, **patience) as running:
         yield running
 
 
@@ -86,13 +120,15 @@ async def test_an_unknown_recipient_is_refused(notifications: Notifications, use
     assert users.masks == {"id"}
 
 
-async def test_answers_are_remembered_for_a_while(notifications: Notifications, users: Users, user_id: str) -> None:
+async def test_answers_are_remembered_for_a_while(
+    clock: Clock, notifications: Notifications, users: Users, user_id: str
+) -> None:
     """A yes serves later calls; a no is asked again soon, so that a new user can be written to."""
     await refusal(notifications.feed.CreateNotification(create(user_id)))
     users.known.add(user_id)
     await refusal(notifications.feed.CreateNotification(create(user_id)))
     assert len(users.asked) == 1
-    await asyncio.sleep(0.25)
+    clock.now += (UNKNOWN_MS + 1) / 1000
     for _ in range(5):
         await notifications.feed.CreateNotification(create(user_id))
     assert len(users.asked) == 2
@@ -101,7 +137,15 @@ async def test_answers_are_remembered_for_a_while(notifications: Notifications, 
 async def test_calls_at_once_are_asked_together(notifications: Notifications, users: Users, user_id: str) -> None:
     """Sixty recipients at the same time cost a few calls, not sixty."""
     users.known |= {f"{user_id}_{number}" for number in range(60)}
-    users.pause = lambda: asyncio.sleep(0.05)
+    arrived = asyncio.Event()
+
+    async def pause() -> None:
+        # Nobody is answered before all have come.
+        in_flight = notifications.server.in_flight
+        await until(lambda: arrived.is_set() or in_flight.total == 60, "all calls")
+        arrived.set()
+
+    users.pause = pause
     await asyncio.gather(*(notifications.feed.CreateNotification(create(key)) for key in users.known))
     assert sum(len(ids) for ids in users.asked) == 60
     assert len(users.asked) < 20
@@ -140,24 +184,24 @@ async def test_an_answer_on_its_way_while_a_user_is_deleted_is_not_remembered(
 
 @pytest.mark.parametrize("trouble", ["refuses", "hangs", "denies"])
 async def test_an_absent_users_service_is_unavailable(
-    notifications: Notifications, users: Users, user_id: str, trouble: str
+    users: Any, mongodb_module_database: MongoDatabase, user_id: str, trouble: str
 ) -> None:
     """Where it cannot say whether the recipient exists the caller is told to come again, and in time."""
     users.known.add(user_id)
+    timeout = PATIENCE_MS
     if trouble == "hangs":
-        users.pause = lambda: asyncio.sleep(5)
+        users.pause, timeout = asyncio.Event().wait, 300
     else:
         users.refuse = grpc.StatusCode.UNAVAILABLE if trouble == "refuses" else grpc.StatusCode.PERMISSION_DENIED
-    began = time.monotonic()
-    error = await refusal(notifications.feed.CreateNotification(create(user_id)))
-    assert time.monotonic() - began < 2
+    async with asking(users, mongodb_module_database, recipient_check_timeout_ms=timeout) as notifications:
+        error = await refusal(notifications.feed.CreateNotification(create(user_id)))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert reason(error) == "USERS_SERVICE_UNAVAILABLE"
     assert retry_seconds(error)
 
 
 async def test_a_failing_users_service_is_left_alone_for_a_while(
-    notifications: Notifications, users: Users, user_id: str
+    clock: Clock, notifications: Notifications, users: Users, user_id: str
 ) -> None:
     """After five failures in a row the circuit is open: calls end at once and none gets there."""
     users.refuse = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -193,13 +237,13 @@ async def test_a_repeat_needs_no_users_service(notifications: Notifications, use
 
 
 async def test_the_refusal_of_a_recipient_is_not_remembered_by_request_id(
-    notifications: Notifications, users: Users, user_id: str
+    clock: Clock, notifications: Notifications, users: Users, user_id: str
 ) -> None:
     """An id whose call failed can be used again once the reason is gone."""
     request = create(user_id, request_id=str(uuid.uuid4()))
     await refusal(notifications.feed.CreateNotification(request))
     users.known.add(user_id)
-    await asyncio.sleep(0.25)
+    clock.now += (UNKNOWN_MS + 1) / 1000
     assert (await notifications.feed.CreateNotification(request)).notification.user_id == user_id
 
 

@@ -19,6 +19,7 @@ from notifications_service.mongodb.database import Database
 from tests.harness.clocks import stored_now
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications, settings_for
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import reason
 from tests.integration.notifications.building import row
 
@@ -45,7 +46,7 @@ async def until(running: Notifications, wanted: int) -> None:
     """Wait until health says so; the probe comes ten times a second."""
     health: Any = health_pb2_grpc.HealthStub(running.channel)
     watch = health.Watch(health_pb2.HealthCheckRequest())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         async for answer in watch:
             if answer.status == wanted:
                 break
@@ -71,7 +72,7 @@ async def test_a_server_waits_for_its_schema(
     async with running_notifications(mongodb_empty_database, mongodb_driver=driver) as running:
         await until(running, NOT_SERVING)
         await migrate(mongodb_empty_database, 1)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while len(reasons(logged)) < 2:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.05)
         await until(running, NOT_SERVING)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.users.v1 import user_service_pb2 as pb
 
+from chassis.peers import breaker
 from script.local.ports import free_port
 from tests.harness.mysql_replication import Replication, another_replica
 from tests.harness.proxy import proxy_to
@@ -26,8 +27,6 @@ pytestmark = pytest.mark.xdist_group("replication")
 
 READERS = 16
 USERS = 5
-# Far more than the replica's timeout and the pause between two looks; far less than the query timeout.
-BOUND_SECONDS = 3.0
 # Reads that may fail in a row before a replica is left alone.
 TRIES = 5
 
@@ -38,71 +37,65 @@ async def fill(stubs: Stubs) -> None:
         await stubs.users.CreateUser(pb.CreateUserRequest(email=f"{number}@example.com"))
 
 
-async def read(stubs: Stubs) -> float:
-    """List the users; return how long it took."""
-    begun = monotonic()
+async def read(stubs: Stubs) -> None:
+    """List the users."""
     assert len((await stubs.users.ListUsers(pb.ListUsersRequest())).users) == USERS
-    return monotonic() - begun
 
 
 @asynccontextmanager
-async def reading(stubs: Stubs) -> AsyncIterator[list[float]]:
-    """Read all the time, with ``READERS`` calls in flight; yields the durations. Any failure fails the test."""
-    durations: list[float] = []
+async def reading(stubs: Stubs) -> AsyncIterator[Counter[int]]:
+    """Read all the time, with ``READERS`` calls in flight; yields how many each made. Any failure fails the test."""
+    made: Counter[int] = Counter()
     ended = asyncio.Event()
 
-    async def reader() -> None:
+    async def reader(number: int) -> None:
         while not ended.is_set():
-            durations.append(await read(stubs))
+            await read(stubs)
+            made[number] += 1
 
     async with asyncio.TaskGroup() as readers:
-        for _ in range(READERS):
-            readers.create_task(reader())
+        for number in range(READERS):
+            readers.create_task(reader(number))
         try:
-            yield durations
+            yield made
         finally:
             ended.set()
 
 
-async def more(durations: list[float], count: int) -> None:
-    """Wait until so many further reads have ended."""
-    goal = len(durations) + count
-    await until(lambda: len(durations) >= goal)
+async def more(made: Counter[int]) -> None:
+    """Wait until every reader has made some further reads: none is stuck."""
+    goal = {number: made[number] + 3 for number in range(READERS)}
+    await until(lambda: all(made[number] >= wanted for number, wanted in goal.items()))
 
 
-async def _disturbed(running: Replicated, disturb: Callable[[], None], repair: Callable[[], None]) -> list[float]:
-    """Read before, while and after something happens to the replica; return how long reads took until the repair."""
+async def _disturbed(running: Replicated, disturb: Callable[[], None], repair: Callable[[], None]) -> int:
+    """Read before, while and after something happens to the replica; return how many reads it failed meanwhile."""
     async with running.stubs() as stubs:
         await fill(stubs)
-        async with reading(stubs) as durations:
-            await more(durations, 50)
+        async with reading(stubs) as made:
+            await more(made)
             disturb()
             await until(lambda: not running.used())
-            await more(durations, 50)
-            # The repair stops this loop, and with it the reads' clock, for a moment.
-            measured = list(durations)
+            await more(made)
+            failed = running.reads.replicas[0].failures
             repair()
             await until(running.used)
             served = running.reads.replicas[0].reads
-            await more(durations, 50)
-            assert running.reads.replicas[0].reads > served
-    return measured
+            await until(lambda: running.reads.replicas[0].reads > served)
+    return failed
 
 
 async def test_a_replica_killed_under_load_fails_no_call(replicated: Replicated) -> None:
     """What it was asked is repeated on the primary, and it serves again once it is back."""
     pair = replicated.pair
-    durations = await _disturbed(replicated, pair.kill, pair.start)
+    assert await _disturbed(replicated, pair.kill, pair.start) > 0
     assert replicated.reads.fallbacks["failed"] > 0
-    assert max(durations) < BOUND_SECONDS
 
 
 async def test_a_replica_that_hangs_costs_each_caller_one_bounded_wait(replicated: Replicated) -> None:
     """Reads that hang are cut and repeated on the primary; later ones do not even try."""
     pair = replicated.pair
-    durations = await _disturbed(replicated, pair.hang, pair.resume)
-    assert max(durations) < BOUND_SECONDS
-    assert sum(duration > 0.4 for duration in durations) <= 2 * READERS
+    assert await _disturbed(replicated, pair.hang, pair.resume) <= 2 * READERS
 
 
 async def test_replicas_that_are_not_there_stop_neither_start_nor_reads(serve: Serve) -> None:
@@ -111,7 +104,7 @@ async def test_replicas_that_are_not_there_stop_neither_start_nor_reads(serve: S
         async with running.stubs() as stubs:
             await fill(stubs)
             await until(lambda: {replica.state for replica in running.reads.replicas} == {"unreachable"})
-            assert await read(stubs) < BOUND_SECONDS
+            await read(stubs)
             assert running.reads.fallbacks["none in use"] > 0
 
 
@@ -181,8 +174,12 @@ async def test_a_replica_whose_connections_are_all_in_use_is_not_taken_for_a_bro
         assert replica.failures == 0
 
 
-async def test_a_replica_on_which_reads_fail_is_left_alone(replicated: Replicated) -> None:
+async def test_a_replica_on_which_reads_fail_is_left_alone(
+    replicated: Replicated, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It follows and answers when looked at, and has lost a table: a few reads are repeated, not all."""
+    # The while for which it is left alone does not end.
+    monkeypatch.setattr(breaker, "monotonic", lambda: 0.0)
     replicated.pair.catch_up()
     replicated.mark("DROP TABLE verifications, rotated_session_tokens, sessions, accounts, users")
     async with replicated.stubs() as stubs:
@@ -190,7 +187,7 @@ async def test_a_replica_on_which_reads_fail_is_left_alone(replicated: Replicate
             assert (await stubs.users.CountUsers(pb.CountUsersRequest())).count == 0
             await asyncio.sleep(0.03)
     (replica,) = replicated.reads.replicas
-    assert replica.state == "in use"
+    await until(lambda: replica.state == "in use")
     assert not replica.in_use
     assert 0 < replica.failures <= TRIES
 

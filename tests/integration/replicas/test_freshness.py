@@ -7,14 +7,16 @@ import uuid
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 from vibework.users.v1 import account_service_pb2 as accounts_pb
 from vibework.users.v1 import session_service_pb2 as sessions_pb
 from vibework.users.v1 import user_service_pb2 as pb
 from vibework.users.v1.user_pb2 import ClientContext
 
 from script.local.ports import free_port
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import Stubs, users_service
-from tests.integration.replicas.conftest import MAX_LAG_MS, Replicated, Serve, until
+from tests.integration.replicas.conftest import AN_HOUR, MAX_LAG_MS, Replicated, Serve, until
 from tests.integration.telemetry.scraping import scrape
 from users_service.replicas.staleness import METADATA_KEY
 
@@ -22,6 +24,8 @@ pytestmark = pytest.mark.xdist_group("replication")
 
 WRITERS = 8
 ROUNDS = 15
+# So old may answers be that callers bear; time enough for a create and a read on any machine.
+TOLERATED_MS = 4_000
 SIGN_UP = sessions_pb.SignUpRequest(
     email="a@example.com", password="correct horse", client=ClientContext(user_agent="real")
 )
@@ -39,6 +43,18 @@ async def emails(stubs: Stubs, part: str = "", *, staleness: str | None = None) 
     metadata = () if staleness is None else ((METADATA_KEY, staleness),)
     wanted = pb.UserFilter(email_ends_with=part)
     return [user.email for user in (await stubs.users.ListUsers(_list(wanted), metadata=metadata)).users]
+
+
+def waits_for(replicated: Replicated) -> list[str]:
+    """Return a list to which every wait for the replica's transactions will be added."""
+    waited: list[str] = []
+
+    @event.listens_for(replicated.reads.replicas[0]._engine.sync_engine, "before_cursor_execute")
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "GTID_WAIT" in statement:
+            waited.append(statement)
+
+    return waited
 
 
 def _list(wanted: pb.UserFilter) -> pb.ListUsersRequest:
@@ -118,19 +134,16 @@ async def test_whoever_wrote_reads_it_while_the_replica_is_kept_busy(replicated:
     assert replicated.reads.replicas[0].reads > WRITERS * ROUNDS // 2
 
 
-async def test_whoever_wrote_reads_it_while_the_replica_is_a_second_behind(replicated: Replicated) -> None:
+async def test_whoever_wrote_reads_it_while_the_replica_is_far_behind(replicated: Replicated) -> None:
     """A replica that is always late is waited for once, not once per call, and the primary answers."""
-    replicated.pair.follow(delay=1)
-    waits = 0.0
+    replicated.pair.follow(delay=AN_HOUR)
+    waited = waits_for(replicated)
     async with replicated.stubs() as stubs:
         for _ in range(40):
             email = await create(stubs)
-            before = asyncio.get_running_loop().time()
             assert await emails(stubs, email) == [email]
-            waits = max(waits, asyncio.get_running_loop().time() - before)
-    assert sum(replicated.reads.fallbacks.values()) == 40
-    assert replicated.reads.fallbacks["behind"] > 0
-    assert waits < 1
+    assert replicated.reads.fallbacks == {"behind": 40}
+    assert len(waited) == 1
 
 
 async def test_a_replica_that_stops_goes_out_of_use_and_comes_back(replicated: Replicated) -> None:
@@ -141,27 +154,37 @@ async def test_a_replica_that_stops_goes_out_of_use_and_comes_back(replicated: R
         replicated.pair.stop_applying()
         await create(stubs)
         assert len(await emails(stubs)) == 2
-        await until(lambda: not replicated.used(), seconds=2 * MAX_LAG_MS / 1000)
+        replicated.bear(MAX_LAG_MS / 1000)
+        await until(lambda: not replicated.used())
         assert len(await emails(stubs)) == 2
+        replicated.bear(AN_HOUR)
         replicated.pair.follow()
+        replicated.pair.catch_up()
         await until(replicated.used)
         before = replicated.reads.replicas[0].reads
         assert len(await emails(stubs)) == 2
     assert replicated.reads.replicas[0].reads == before + 1
 
 
-async def test_who_says_so_gets_an_old_answer_but_never_beyond_the_limit(replicated: Replicated) -> None:
+async def test_who_says_so_gets_an_old_answer_but_never_beyond_the_limit(serve: Serve) -> None:
     """The metadata asks for no more than the operator allows, and what is no number is no permission."""
-    async with replicated.stubs() as stubs:
-        replicated.pair.catch_up()
-        replicated.pair.stop_applying()
-        await create(stubs)
-        assert await emails(stubs, staleness="60000") == []
-        assert len(await emails(stubs, staleness="0")) == 1
-        assert len(await emails(stubs, staleness="-5s")) == 1
-        assert len(await emails(stubs)) == 1
-        await asyncio.sleep(2 * MAX_LAG_MS / 1000)
-        assert len(await emails(stubs, staleness="60000")) == 1
+    with serve(mysql_replica_max_lag_ms=TOLERATED_MS) as replicated:
+        await until(replicated.used)
+        async with replicated.stubs() as stubs:
+            await _see_old_answers(replicated, stubs)
+
+
+async def _see_old_answers(replicated: Replicated, stubs: Stubs) -> None:
+    replicated.pair.catch_up()
+    replicated.pair.stop_applying()
+    await create(stubs)
+    assert await emails(stubs, staleness="60000") == []
+    assert len(await emails(stubs, staleness="0")) == 1
+    assert len(await emails(stubs, staleness="-5s")) == 1
+    assert len(await emails(stubs)) == 1
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await emails(stubs, staleness="60000") == []:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.1)
 
 
 async def test_a_writable_server_is_no_replica(replicated: Replicated) -> None:
@@ -186,5 +209,5 @@ async def test_metrics_tell_what_replicas_do(serve: Serve) -> None:
         found = await scrape(port)
     (replica,) = running.reads.replicas
     assert found.value("vibework_replica_in_use", replica=replica.address) == 1
-    assert 0 <= found.value("vibework_replica_lag_seconds", replica=replica.address) < 2 * MAX_LAG_MS / 1000
+    assert 0 <= found.value("vibework_replica_lag_seconds", replica=replica.address) < AN_HOUR
     assert found.value("vibework_replica_reads_total", replica=replica.address) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -190,10 +189,8 @@ def test_pending_migrations_and_an_absent_server_are_problems(mysql_empty_databa
     pending = status(mysql_empty_database)
     assert pending.exit_code == 1
     assert pending.output.splitlines()[-1].endswith("migrations are pending: run `users-service migrate up`")
-    began = time.monotonic()
     away = status(mysql_empty_database, "--json", MYSQL_HOST="127.0.0.1", MYSQL_PORT="1", METRICS_PORT="0")
     assert away.exit_code == 1
-    assert time.monotonic() - began < 3
     told = json.loads(away.stdout)
     assert "127.0.0.1:1" in told["problems"][0]
     assert told["sections"].pop("replicas")["notes"] == ["MYSQL_REPLICA_HOSTS names none"]

@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metric
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
-PATIENCE_SECONDS = 20
+from tests.harness.patience import PATIENCE_SECONDS
 
 
 def attributes(pairs: Any) -> dict[str, str | int]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.workers import LOOPBACK
 
 
@@ -61,7 +62,7 @@ async def request(port: int, target: str = "/metrics", method: str = "GET") -> t
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
     try:
         writer.write(f"{method} {target} HTTP/1.1\r\nHost: {LOOPBACK}\r\n\r\n".encode())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             answer = await reader.read()
     finally:
         writer.close()
@@ -82,7 +83,7 @@ async def scrape(port: int) -> Scrape:
 
 async def until(port: int, holds: Callable[[Scrape], bool]) -> Scrape:
     """Read all metrics again and again until something holds for them; return those; fails after 10 s."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not holds(found := await scrape(port)):  # noqa: ASYNC110 - it is another process in production
             await asyncio.sleep(0.02)
     return found

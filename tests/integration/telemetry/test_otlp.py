@@ -7,7 +7,6 @@ import itertools
 import time
 from collections.abc import Iterator
 from io import BytesIO
-from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -21,6 +20,7 @@ from chassis.context.statements import UNNAMED
 from chassis.logs import logging
 from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.notifications import running_notifications
+from tests.harness.patience import PATIENCE_SECONDS, until
 from tests.harness.statements import holding
 from tests.harness.users import BlockingStubs, Stubs, users_service
 from tests.harness.workers import LOOPBACK, free_port
@@ -178,7 +178,9 @@ async def test_a_statement_that_serves_several_calls_links_to_all_of_them(
                 calls = [
                     asyncio.ensure_future(stubs.users.GetUser(user_service_pb2.GetUserRequest(id=id_))) for id_ in ids
                 ]
-                await asyncio.sleep(0.3)
+                server = served.server
+                assert server is not None
+                await until(lambda: server.in_flight.total == len(ids), "all calls")
             await asyncio.gather(*calls, return_exceptions=True)
     served_calls = {span.id for span in collector.named("vibework.users.v1.UserService/GetUser")}
     reads = collector.named("users.read_by_id")
@@ -224,8 +226,12 @@ async def test_the_access_log_names_the_trace(collector: Collector, mysql_module
         async with served.aio_channel() as channel:
             request = user_service_pb2.ListUsersRequest()
             await Stubs.on(channel).users.ListUsers(request, metadata=(("traceparent", TRACEPARENT),))
-        await asyncio.sleep(0.2)
-    sink.flush()
+
+        def logged() -> bool:
+            sink.flush()
+            return b'"rpc"' in stream.getvalue()
+
+        await until(logged, "the line of the call")
     lines = [orjson.loads(line) for line in stream.getvalue().splitlines()]
     (line,) = [line for line in lines if line["event"] == "rpc"]
     assert line["trace_id"] == TRACE
@@ -238,14 +244,12 @@ async def test_a_dead_collector_slows_neither_calls_nor_the_stop(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{LOOPBACK}:{free_port()}")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
     monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
-    told = SimpleNamespace(slowest=0.0, stopping=0.0)
+    # Whoever waited for it would wait so long each time.
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "600")
     with users_service(mysql_module_database) as served:
-        async with served.aio_channel() as channel:
+        async with served.aio_channel() as channel, asyncio.timeout(PATIENCE_SECONDS):
             stubs = Stubs.on(channel)
             for _ in range(50):
-                began = time.monotonic()
                 await stubs.users.ListUsers(user_service_pb2.ListUsersRequest())
-                told.slowest = max(told.slowest, time.monotonic() - began)
-        told.stopping = time.monotonic()
-    assert told.slowest < 1
-    assert time.monotonic() - told.stopping < 7
+        stopping = time.monotonic()
+    assert time.monotonic() - stopping < PATIENCE_SECONDS

@@ -8,6 +8,7 @@ import grpc
 import pytest
 from vibework.notifications.v1 import notification_service_pb2
 
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import users_service
 from tests.harness.workers import LOOPBACK, free_port
 from tests.integration.telemetry.conftest import Measured, load
@@ -143,7 +144,7 @@ async def test_refused_calls_are_told_apart_from_other_errors(measured: Measured
 
                 stubs = Stubs.on(channel)
                 create = user_service_pb2.CreateUserRequest(email="shed@example.com")
-                first = asyncio.ensure_future(stubs.users.CreateUser(create, timeout=5))
+                first = asyncio.ensure_future(stubs.users.CreateUser(create, timeout=PATIENCE_SECONDS))
                 await until(port, lambda now: now.value("grpc_server_in_flight", kind="unary") == 1)
                 with pytest.raises(grpc.aio.AioRpcError):
                     await stubs.users.ListUsers(user_service_pb2.ListUsersRequest())

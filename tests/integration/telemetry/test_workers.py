@@ -11,15 +11,8 @@ import sys
 import pytest
 
 from tests.harness.databases import MySQLDatabase
-from tests.harness.workers import (
-    LOOPBACK,
-    PATIENCE_SECONDS,
-    children,
-    environment,
-    free_port,
-    wait_for,
-    workers,
-)
+from tests.harness.patience import PATIENCE_SECONDS, wait_for
+from tests.harness.workers import LOOPBACK, children, environment, free_port, workers
 from tests.integration.telemetry.scraping import Scrape, scrape
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncmy
 
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import UsersServer
 
 # Not information_schema.innodb_trx: MySQL fails on it when a waiting statement holds binary values.
@@ -30,6 +31,6 @@ async def uncommitted(server: UsersServer, change: str, values: Mapping[str, Any
 
 async def wait_for_lock(server: UsersServer) -> None:
     """Wait until a transaction waits for a row."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while int((await asyncio.to_thread(server.rows, WAITING))[0][1]) == 0:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.02)

@@ -193,4 +193,4 @@ def test_an_index_is_added_while_others_write(
         writer.join()
     assert result.output == "0002 applied\n"
     building_began, building_ended = map(float, (tmp_path / "times").read_text().split())
-    assert len([True for began, ended in writes if building_began < began and ended < building_ended]) > 5
+    assert len([True for began, ended in writes if building_began < began and ended < building_ended]) > 0

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import migrations.mysql
 from tests.harness.database_servers import ROOT
 from tests.harness.databases import MySQLDatabase, in_own_thread
+from tests.harness.patience import PATIENCE_SECONDS
 from users_service.cli import main
 from users_service.migrations import runner
 from users_service.mysql import locks
@@ -113,7 +114,7 @@ def start_up(database: MySQLDatabase) -> subprocess.Popen[str]:
 def test_processes_that_migrate_at_once_do_not_collide(mysql_empty_database: MySQLDatabase) -> None:
     """Of three at once one does the work, the others wait for it and find nothing to do."""
     processes = [start_up(mysql_empty_database) for _ in range(3)]
-    said = [process.communicate(timeout=60)[0] for process in processes]
+    said = [process.communicate(timeout=PATIENCE_SECONDS)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], said
     assert sum("0001 applied" in each for each in said) == 1
     assert sum("nothing to do" in each for each in said) == 2
@@ -142,7 +143,7 @@ def test_who_waits_says_so(mysql_empty_database: MySQLDatabase) -> None:
             first = await asyncio.to_thread(process.stdout.readline)
             await locks.release(connection, name)
         await engine.dispose()
-        rest, _ = await asyncio.to_thread(process.communicate, timeout=60)
+        rest, _ = await asyncio.to_thread(process.communicate, timeout=PATIENCE_SECONDS)
         assert process.returncode == 0
         return first + rest
 

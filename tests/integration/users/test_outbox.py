@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -18,6 +17,7 @@ from vibework.users.v1 import user_service_pb2 as pb
 from tests.harness.clocks import FrozenClock, VirtualClock
 from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.notifications import threaded_notifications
+from tests.harness.patience import wait_for
 from tests.harness.users import BlockingStubs, UsersServer, settings_for, users_service
 from users_service.mysql.database import Database
 from users_service.outbox import relay as relaying
@@ -37,11 +37,8 @@ def free_port() -> int:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    """Wait for something to become true; 20 s at most."""
-    ends = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < ends, "it did not come true"
-        time.sleep(0.05)
+    """Wait for something to become true."""
+    wait_for(holds, "what the relay does")
 
 
 def waiting(server: UsersServer) -> int:

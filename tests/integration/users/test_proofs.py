@@ -19,6 +19,7 @@ from vibework.users.v1 import verification_service_pb2 as pb
 
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import Stubs, UsersServer, users_service
 from tests.integration.users.ways_to_sign_in import (
     PASSWORD,
@@ -45,6 +46,9 @@ EMAIL_CHANGE: Final = pb.VERIFICATION_PURPOSE_EMAIL_CHANGE
 CODE, TOKEN = pb.VERIFICATION_KIND_CODE, pb.VERIFICATION_KIND_TOKEN
 # Both forms of the secret, whatever order the purposes come in.
 PURPOSES: Final = {VERIFY: TOKEN, RESET: TOKEN, SIGN_IN: CODE, EMAIL_CHANGE: CODE}
+
+# In which what does not wait would be done.
+MEANWHILE_SECONDS = 0.3
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +284,7 @@ async def test_an_upgraded_hash_is_the_same_password(users: Stubs) -> None:
 async def locked(server: UsersServer, user_id: str) -> None:
     """Wait until a transaction holds the user's row."""
     free = "SELECT id FROM users WHERE id = %s FOR UPDATE SKIP LOCKED"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await asyncio.to_thread(server.rows, free, user_id):  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.02)
 
@@ -297,7 +301,7 @@ async def test_nothing_is_made_or_consumed_in_the_middle_of_a_change(users: Stub
         await locked(users_server, some.user.id)
         consuming = asyncio.create_task(outcome(next(ways_to_use(users, old))))
         creating = asyncio.create_task(verification(users, RESET, some.email, TOKEN))
-        done, _ = await asyncio.wait([consuming, creating], timeout=0.3)
+        done, _ = await asyncio.wait([consuming, creating], timeout=MEANWHILE_SECONDS)
         assert not done
     assert await change == "OK"
     assert await consuming == "VERIFICATION_INVALID"

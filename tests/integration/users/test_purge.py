@@ -16,6 +16,7 @@ from vibework.users.v1 import session_service_pb2, user_service_pb2
 from tests.harness.clocks import FrozenClock
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MySQLDatabase, run_mysql
+from tests.harness.patience import wait_for
 from tests.harness.statements import holding, query
 from tests.harness.users import BlockingStubs, UsersServer, settings_for, users_service
 from users_service.cli import main
@@ -155,10 +156,8 @@ async def test_rows_in_use_are_waited_for_and_hold_nobody_up(
     with holding(mysql_database, held):
         task = asyncio.create_task(Purge(database, keep=NO_TIME).run(clock()))
         await asyncio.sleep(0.3)
-        started = time.monotonic()
         for number in range(10):
             await query(mysql_database, f"UPDATE sessions SET last_seen_at = NOW() WHERE id = 'future_{number}'")
-        assert time.monotonic() - started < 1
         assert not task.done()
     assert (await task)["sessions"] == 10
 
@@ -226,10 +225,7 @@ def test_a_purge_whose_clock_is_ahead_removes_nothing_that_lives(mysql_database:
 
 def waits_until_gone(server: UsersServer, session_id: str) -> None:
     """Wait until a purge has removed a session."""
-    ends = time.monotonic() + 30
-    while server.rows("SELECT 1 FROM sessions WHERE id = %s", session_id):
-        assert time.monotonic() < ends
-        time.sleep(0.05)
+    wait_for(lambda: not server.rows("SELECT 1 FROM sessions WHERE id = %s", session_id), "the purge")
 
 
 def test_the_server_purges_by_itself(mysql_database: MySQLDatabase) -> None:
@@ -251,7 +247,4 @@ def test_the_server_purges_by_itself(mysql_database: MySQLDatabase) -> None:
         time.sleep(0.3)
         assert sessions() == 1
         clock.advance(timedelta(seconds=2))
-        ends = time.monotonic() + 10
-        while sessions() and time.monotonic() < ends:
-            time.sleep(0.05)
-        assert sessions() == 0
+        wait_for(lambda: sessions() == 0, "the purge")

@@ -16,6 +16,7 @@ from chassis.commands.left import NAMED
 from chassis.keyring import Keyring
 from tests.harness.database_servers import ROOT, MySQLServer
 from tests.harness.databases import run_mysql
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import SECRET_KEYS, Stubs, UsersServer, users_service
 from tests.integration.users.ways_to_sign_in import NEW_KEY, link, new_user, provider_account, tokens_of
 from users_service.accounts import rotation
@@ -33,7 +34,9 @@ async def rotate(server: UsersServer, secret_keys: str) -> tuple[int, str, str]:
         environment = {**os.environ, **server.database.environment(), "SECRET_KEYS": secret_keys}
         environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "client")])
         command = [sys.executable, "-m", "users_service", "rotate-keys"]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        )
 
     done = await asyncio.to_thread(run)
     return done.returncode, done.stdout, done.stderr

@@ -18,6 +18,7 @@ from vibework.users.v1 import user_service_pb2 as pb
 import users_service
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MySQLDatabase, run_mysql
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import Stubs, UsersServer
 from tests.harness.users import users_service as serving
 from tests.integration.users.other_systems import SOURCE
@@ -50,14 +51,14 @@ def reasons(logged: LogCapture) -> list[str]:
 
 async def until_logged(logged: LogCapture) -> None:
     """Wait for a reason: a server that starts without being able to serve logs it with its second probe."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not reasons(logged):  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.05)
 
 
 async def until(served: UsersServer, wanted: bool) -> None:
     """Wait until health says so; the probe comes ten times a second."""
-    async with served.aio_channel() as channel, asyncio.timeout(20):
+    async with served.aio_channel() as channel, asyncio.timeout(PATIENCE_SECONDS):
         check: Any = health_pb2_grpc.HealthStub(channel)
         while True:
             answer = await check.Check(health_pb2.HealthCheckRequest())

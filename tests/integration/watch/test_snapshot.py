@@ -75,8 +75,10 @@ async def test_snapshot_and_stream_fit_while_everything_changes(
     chance = random.Random(seed)
     ended = asyncio.Event()
     writers = [asyncio.create_task(_write(feed, user_id, random.Random(seed * 10 + n), ended)) for n in range(4)]
-    watches = [asyncio.create_task(_follow(feed, user_id, chance.random() * 0.6)) for _ in range(25)]
-    await asyncio.sleep(0.8)
+    begun = asyncio.Semaphore(0)
+    watches = [asyncio.create_task(_follow(feed, user_id, chance.random() * 0.6, begun)) for _ in range(25)]
+    for _ in watches:
+        await begun.acquire()
     ended.set()
     await asyncio.gather(*writers)
     await create(feed, user_id, "the end")
@@ -94,7 +96,8 @@ async def _write(feed: Any, user_id: str, chance: random.Random, ended: asyncio.
     ids: list[str] = []
     while not ended.is_set():
         await asyncio.sleep(chance.random() * 0.01)
-        if len(ids) < 8 or chance.random() < 0.2:
+        # However long it takes until all watch, what is unread fits into one page.
+        if len(ids) < 8 or (len(ids) < 20 and chance.random() < 0.2):
             ids.append((await create(feed, user_id)).id)
         elif chance.random() < 0.2:
             await feed.DeleteNotification(pb.DeleteNotificationRequest(id=ids.pop(chance.randrange(len(ids)))))
@@ -102,11 +105,14 @@ async def _write(feed: Any, user_id: str, chance: random.Random, ended: asyncio.
             await mark(feed, user_id, chance.choice(marks), *chance.sample(ids, 3))
 
 
-async def _follow(feed: Any, user_id: str, delay: float) -> dict[str, notification_pb2.Notification]:
+async def _follow(
+    feed: Any, user_id: str, delay: float, begun: asyncio.Semaphore
+) -> dict[str, notification_pb2.Notification]:
     """Watch from a snapshot to the end; return the notifications as they were last told."""
     await asyncio.sleep(delay)
     async with watching(feed, user_id, snapshot={"limit": 1_000}) as watch:
         unread, _ = await drawn(watch)
+        begun.release()
         found = {item.id: item for item in unread}
         for event in await watch.until("the end"):
             _apply(found, event)

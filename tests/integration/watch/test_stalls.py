@@ -13,6 +13,7 @@ from vibework.notifications.v1 import notification_service_pb2 as pb
 from tests.bench import http2
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.watching import create, watching
 from tests.unit.chassis.raw_connection import WATCH, RawConnection, connected
 
@@ -22,7 +23,7 @@ REQUEST = pb.WatchNotificationsRequest(user_id="user").SerializeToString()
 
 async def until(true: Callable[[], bool]) -> None:
     """Wait until something is so."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not true():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.02)
 
@@ -63,7 +64,7 @@ async def test_one_that_reads_nothing_is_ended_and_frees_its_place(
             assert await watch.change() == ("created", made.id)
         # Once it reads again it learns how it ended.
         connection.send(http2.window_update(stream, http2.DEFAULT_WINDOW))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while "ended" not in (answer := connection.answered(stream)):  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.02)
         assert answer["grpc-status"] == RESOURCE_EXHAUSTED
@@ -94,5 +95,5 @@ async def test_one_that_takes_nothing_does_not_hold_up_the_end(mongodb_database:
         for _ in range(3):
             connection.call(WATCH, message=REQUEST)
         await until(lambda: placed(running) == 3)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await running.server.stop()

@@ -15,7 +15,8 @@ from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MySQLDatabase, run_mysql
-from tests.harness.workers import LOOPBACK, wait_for, workers
+from tests.harness.patience import wait_for
+from tests.harness.workers import LOOPBACK, workers
 from users_service.outbox.relay import BATCH
 
 WORKERS = 3

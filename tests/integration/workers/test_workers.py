@@ -19,18 +19,8 @@ import pytest
 from vibework.users.v1 import SessionServiceStub, SignUpRequest
 
 from tests.harness.databases import MySQLDatabase
-from tests.harness.workers import (
-    LOOPBACK,
-    PATIENCE_SECONDS,
-    children,
-    environment,
-    free_port,
-    healthy,
-    own_channel,
-    serving,
-    wait_for,
-    workers,
-)
+from tests.harness.patience import PATIENCE_SECONDS, wait_for
+from tests.harness.workers import LOOPBACK, children, environment, free_port, healthy, own_channel, serving, workers
 from tests.unit.chassis.serving.test_rolling_restart import Load
 
 ESTABLISHED, LISTENING = "01", "0A"
@@ -86,7 +76,7 @@ def test_a_drain_loses_no_call(mysql_database: MySQLDatabase) -> None:
 
         def sign_up(number: int) -> bool:
             request = SignUpRequest(email=f"user{number}@example.com", password="correct horse battery")
-            return bool(stubs[number % 8].SignUp(request, timeout=30).session_token)
+            return bool(stubs[number % 8].SignUp(request, timeout=PATIENCE_SECONDS).session_token)
 
         with ThreadPoolExecutor(24) as pool:
             answers = [pool.submit(sign_up, number) for number in range(24)]
@@ -132,7 +122,7 @@ async def test_a_second_service_takes_over_beside_the_first(mysql_database: MySQ
 def metrics_of(port: int) -> str:
     """Read the metrics of a port; nothing where nobody listens."""
     try:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/metrics", timeout=PATIENCE_SECONDS) as answer:
             return str(answer.read().decode())
     except OSError:
         return ""
@@ -157,7 +147,9 @@ def test_what_stops_the_start_is_one_line(mysql_database: MySQLDatabase, change:
         port = str(taken.getsockname()[1])
         variables = environment(mysql_database, 0) | {name: value or port for name, value in change.items()}
         command = [sys.executable, "-m", "users_service", "serve", "--workers", "2"]
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=50, check=False)
+        done = subprocess.run(
+            command, env=variables, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        )
     assert done.returncode == code
     assert len(done.stderr.splitlines()) == 1
     assert next(iter(change)) in done.stderr or "port is taken" in done.stderr

@@ -17,6 +17,7 @@ from tests.bench.connection import RECEIVE_WINDOW, CallFailed
 from tests.bench.http2 import Kind
 from tests.bench.load import Job, run
 from tests.bench.unary import Client, GrpcCaller, message
+from tests.harness.patience import PATIENCE_SECONDS
 
 Handler = Callable[[bytes, Any], Awaitable[bytes]]
 METHOD = "/bench.Test/Call"
@@ -53,7 +54,7 @@ async def scripted(*answers: bytes) -> AsyncIterator[str]:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             for _ in answers:
                 await connections.acquire()
 
@@ -125,7 +126,7 @@ async def test_the_server_hears_of_the_deadline() -> None:
         assert await client.call(message(b"0")) in {b"0.5", b"0.4"}
         late = client.call(message(b"30"))
         with pytest.raises(CallFailed, match="DEADLINE_EXCEEDED"):
-            await asyncio.wait_for(late, 3)
+            await asyncio.wait_for(late, PATIENCE_SECONDS)
         assert await client.call(message(b"0"))
 
 
@@ -133,7 +134,7 @@ async def test_a_server_that_says_nothing_is_given_up() -> None:
     """The deadline holds without the server's help."""
     async with scripted(b"") as address, calling(address, seconds=0.2) as client:
         with pytest.raises(CallFailed, match="DEADLINE_EXCEEDED: no answer in time"):
-            await asyncio.wait_for(client.call(message(b"wanted")), 3)
+            await asyncio.wait_for(client.call(message(b"wanted")), PATIENCE_SECONDS)
 
 
 async def test_answers_larger_than_the_window() -> None:
@@ -214,9 +215,9 @@ async def test_a_server_that_goes_away_and_comes_back() -> None:
         await asyncio.sleep(0.05)
         await server.stop(0)
         with pytest.raises(CallFailed, match=r"UNAVAILABLE|CANCELLED"):
-            await asyncio.wait_for(lost, 3)
+            await asyncio.wait_for(lost, PATIENCE_SECONDS)
         with pytest.raises(CallFailed, match="UNAVAILABLE: cannot connect"):
-            await asyncio.wait_for(client.call(message(b"")), 3)
+            await asyncio.wait_for(client.call(message(b"")), PATIENCE_SECONDS)
         again = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         method: Any = grpc.unary_unary_rpc_method_handler(echo)
         again.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Test", {"Call": method}),))
@@ -240,7 +241,7 @@ async def test_an_answer_that_is_cut_short_is_no_success(body: bytes) -> None:
     """A status of OK behind half a message, or none, does not count."""
     async with scripted(answered(1, body, prefix=b"")) as address, calling(address) as client:
         with pytest.raises(CallFailed, match="not one whole message"):
-            await asyncio.wait_for(client.call(message(b"wanted")), 3)
+            await asyncio.wait_for(client.call(message(b"wanted")), PATIENCE_SECONDS)
 
 
 async def test_calls_that_the_server_has_not_begun_with() -> None:
@@ -248,7 +249,7 @@ async def test_calls_that_the_server_has_not_begun_with() -> None:
     refused = http2.frame(Kind.RST_STREAM, 0, 1, http2.number(http2.Code.REFUSED_STREAM)) + answered(3, b"again")
     for answers in ((refused,), (http2.frame(Kind.GOAWAY, 0, 0, bytes(8)), answered(1, b"again"))):
         async with scripted(*answers) as address, calling(address) as client:
-            assert await asyncio.wait_for(client.call(message(b"wanted")), 3) == b"again"
+            assert await asyncio.wait_for(client.call(message(b"wanted")), PATIENCE_SECONDS) == b"again"
 
 
 async def test_trailers_in_several_frames() -> None:
@@ -258,7 +259,7 @@ async def test_trailers_in_several_frames() -> None:
     answer += http2.frame(Kind.CONTINUATION, http2.END_HEADERS, 1, block[9:])
     async with scripted(answer) as address, calling(address) as client:
         with pytest.raises(CallFailed, match="NOT_FOUND: none"):
-            await asyncio.wait_for(client.call(message(b"wanted")), 3)
+            await asyncio.wait_for(client.call(message(b"wanted")), PATIENCE_SECONDS)
 
 
 def test_a_request_that_is_too_long_is_refused() -> None:

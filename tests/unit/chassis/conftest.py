@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from io import BytesIO
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -19,11 +20,13 @@ from vibework.notifications.v1 import notification_service_pb2_grpc as notificat
 from vibework.users.v1 import session_service_pb2 as sessions_pb2
 from vibework.users.v1 import session_service_pb2_grpc as sessions_grpc
 
+from chassis.interceptors import in_flight
 from chassis.interceptors.gates import Gate
 from chassis.logs import logging
 from chassis.serving.registration import Registration
 from chassis.serving.server import Server, build_server
 from chassis.settings import ServerSettings
+from tests.harness.patience import PATIENCE_SECONDS
 
 Unary = Callable[[Any, Any], Awaitable[Any]]
 Stream = Callable[[Any, Any], AsyncIterator[Any]]
@@ -107,6 +110,29 @@ def _build(
     return build_server(ServerSettings(**settings), services, probe=probe, gates=gates), problems
 
 
+@pytest.fixture
+def past_the_cap(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Awaitable[None]]:
+    """Return what lets so much time pass for the server that it ends whatever is older than the cap."""
+    ahead = 0.0
+    swept = asyncio.Event()
+
+    def now() -> float:
+        if ahead:
+            swept.set()
+        return monotonic() + ahead
+
+    async def move() -> None:
+        nonlocal ahead
+        ahead = 2 * ServerSettings.model_fields["grpc_max_deadline_ms"].default / 1000
+        for _ in range(2):
+            # The second time, what the first sweep ended has been told so.
+            swept.clear()
+            await swept.wait()
+
+    monkeypatch.setattr(in_flight, "monotonic", now)
+    return move
+
+
 @dataclass
 class Log:
     """What was logged so far, as the JSON lines say it."""
@@ -127,7 +153,7 @@ class Log:
 
     async def wait_for(self, event: str) -> list[dict[str, Any]]:
         """Return the lines of an event once there are any; access lines come 0.1 s after their call."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 if found := [line for line in self.lines if line["event"] == event]:
                     return found

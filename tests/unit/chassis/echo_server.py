@@ -85,6 +85,8 @@ async def _block(server: Server, how: Callable[[], object]) -> None:
     while not server.port:  # noqa: ASYNC110 - a server has no event for it
         await asyncio.sleep(0.01)
     await asyncio.sleep(SOON)
+    sys.stdout.write("hangs\n")
+    sys.stdout.flush()
     how()
 
 

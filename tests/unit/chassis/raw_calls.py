@@ -9,6 +9,7 @@ from hpack import Encoder
 
 from tests.bench import http2
 from tests.bench.http2 import Kind
+from tests.harness.patience import PATIENCE_SECONDS
 
 # An index of HPACK's table (RFC 7541, 2.3.3): the newest entry of the dynamic one, in one byte.
 NEWEST = b"\xbe"
@@ -34,7 +35,7 @@ def send(address: str, blocks: Sequence[bytes]) -> socket.socket:
     The connection has said that it takes all that comes.
     """
     host, _, port = address.rpartition(":")
-    connection = socket.create_connection((host, int(port)), timeout=20)
+    connection = socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS)
     connection.sendall(http2.PREFACE + http2.settings({}))
     for number, block in enumerate(blocks):
         connection.sendall(_call(2 * number + 1, block))

@@ -20,9 +20,12 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class RawConnection:
-    """A connection that sends what it is told to, and answers nothing but the server's settings, and pings if told."""
+    """A connection that sends what it is told to, and of itself answers only the server's settings, and pings.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, pings: bool = False) -> None:
+    Whoever answers no ping is gone to the server, which then ends the connection.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, pings: bool = True) -> None:
         self._pings = pings
         self._reader, self._writer = reader, writer
         self._frames, self._decoder, self._encoder = FrameReader(), Decoder(), Encoder()
@@ -87,7 +90,7 @@ class RawConnection:
 
 @asynccontextmanager
 async def connected(
-    port: int, *, acknowledging: bool = True, pings: bool = False, window: int = http2.DEFAULT_WINDOW
+    port: int, *, acknowledging: bool = True, pings: bool = True, window: int = http2.DEFAULT_WINDOW
 ) -> AsyncIterator[RawConnection]:
     """Connect to a server on this machine.
 

@@ -10,6 +10,7 @@ import pytest
 
 from chassis.background import end, repeat, running
 from chassis.errors import DatabaseUnavailable
+from tests.harness.patience import PATIENCE_SECONDS
 
 
 @pytest.mark.parametrize("error", [DatabaseUnavailable(), RuntimeError("a defect"), TimeoutError()])
@@ -24,7 +25,7 @@ async def test_a_failed_round_does_not_end_the_work(error: Exception) -> None:
         enough.set()
 
     async with running(repeat("test", work, lambda: asyncio.sleep(0))):
-        await asyncio.wait_for(enough.wait(), 5)
+        await asyncio.wait_for(enough.wait(), PATIENCE_SECONDS)
     assert rounds[:2] == [0, 1]
 
 
@@ -60,7 +61,7 @@ async def test_it_pauses_first() -> None:
             enough.set()
 
     async with running(repeat("test", work, pause)):
-        await asyncio.wait_for(enough.wait(), 5)
+        await asyncio.wait_for(enough.wait(), PATIENCE_SECONDS)
     assert told[:4] == ["pause", "work", "pause", "work"]
 
 
@@ -74,7 +75,7 @@ async def test_a_task_that_loses_a_cancellation_ends_all_the_same() -> None:
 
     task = asyncio.create_task(deaf())
     await asyncio.sleep(0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await end([task])
     assert task.cancelled()
 

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from chassis import probe
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.unit.chassis.conftest import Serve
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -129,7 +130,7 @@ async def _probed(address: str, **settings: Path) -> tuple[int, str]:
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     return done.returncode, done.stdout.strip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import io
@@ -15,6 +14,7 @@ from vibework.users.v1 import verification_service_pb2 as verifications_pb
 
 from chassis.logs import logging
 from tests.harness.databases import MySQLDatabase
+from tests.harness.patience import until
 from tests.harness.users import Stubs, UsersServer, users_service
 from tests.integration.users.ways_to_sign_in import (
     link,
@@ -94,8 +94,8 @@ async def test_no_secret_is_in_a_table_or_in_the_log(users: Stubs, logged_server
     assert await outcome(tokens_of(users, signed_in.account)) == "INTERNAL"
 
     secrets = [OLD, NEW, NEWEST, *TOKENS.values(), signed_in.session_token, token.secret.partition(".")[2]]
-    # The log is written in batches, a tenth of a second apart.
-    await asyncio.sleep(0.3)
+    # The log is written in batches; the line of the last call is the last one.
+    await until(lambda: b"AccountService/GetAccountTokens" in log.getvalue(), "the log")
     stored, logged = everything_in(logged_server), log.getvalue().decode()
     assert user_id in stored
     assert "unexpected error" in logged

@@ -15,11 +15,14 @@ from vibework.users.v1 import user_service_pb2
 from chassis.errors import DatabaseUnavailable
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import run_mysql
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import Stubs, UsersServer, reason
 from users_service.sessions import repository, revocation
 
 SESSIONS = 95
 MANY = 100_000
+# The deadline of a caller whose sessions take longer.
+CALL_SECONDS = 6
 # Several are of one moment.
 FILL = """
 INSERT INTO sessions (id, user_id, token_hash, created_at, expires_at, absolute_expires_at, extended_at, last_seen_at)
@@ -91,10 +94,10 @@ async def test_whatever_ends_a_call_early_it_says_what_was_done(
     monkeypatch.setattr(repository, "revoke_next", failing)
     request = pb.RevokeAllSessionsRequest(user_id=user_id)
     for left in (SESSIONS - 30, SESSIONS - 60):
-        done = await users.sessions.RevokeAllSessions(request, timeout=6)
+        done = await users.sessions.RevokeAllSessions(request, timeout=CALL_SECONDS)
         assert (done.revoked_count, done.incomplete) == (30, True)
         assert await live(users_server, user_id) == left
-    done = await users.sessions.RevokeAllSessions(request, timeout=60)
+    done = await users.sessions.RevokeAllSessions(request, timeout=PATIENCE_SECONDS)
     assert (done.revoked_count, done.incomplete) == (SESSIONS - 60, False)
 
 
@@ -131,7 +134,9 @@ async def test_100_000_end_call_by_call(users: Stubs, users_server: UsersServer,
     await fill(users_server, user_id, MANY)
     total, incomplete = 0, True
     while incomplete:
-        done = await users.sessions.RevokeAllSessions(pb.RevokeAllSessionsRequest(user_id=user_id), timeout=5)
+        done = await users.sessions.RevokeAllSessions(
+            pb.RevokeAllSessionsRequest(user_id=user_id), timeout=CALL_SECONDS
+        )
         total, incomplete = total + done.revoked_count, done.incomplete
     assert total == MANY
     assert await live(users_server, user_id) == 0

@@ -13,6 +13,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from vibework.users.v1 import user_service_pb2 as pb
 from vibework.users.v1.user_pb2 import User
 
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import Stubs, metadata, reason, violations
 
 
@@ -109,7 +110,7 @@ async def test_a_storm_of_cancelled_calls_gives_nobody_anothers_row(users: Stubs
     everybody = await create(users, 50)
 
     async def read(user: User) -> bool:
-        call = users.users.GetUser(pb.GetUserRequest(id=user.id), timeout=5)
+        call = users.users.GetUser(pb.GetUserRequest(id=user.id), timeout=PATIENCE_SECONDS)
         if random.random() < 0.6:
             await asyncio.sleep(random.random() * 0.01)
             call.cancel()

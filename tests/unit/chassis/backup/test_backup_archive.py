@@ -21,6 +21,7 @@ from chassis.backup.manifest import Source
 from chassis.backup.reading import Archive
 from chassis.commands.cli import CommandFailed
 from tests.harness.database_servers import ROOT
+from tests.harness.patience import PATIENCE_SECONDS
 
 TAKEN_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SOURCE = Source(
@@ -194,7 +195,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     assert "could not be written: File too large" in done.stdout
     assert list(tmp_path.iterdir()) == []

@@ -13,6 +13,7 @@ from chassis.batching.coalesce import CROWD, Coalescer
 from chassis.batching.lull import Lull
 from chassis.context import calls, deadline
 from chassis.errors import DatabaseUnavailable
+from tests.harness.patience import PATIENCE_SECONDS
 
 
 class Table:
@@ -269,7 +270,7 @@ async def test_a_storm_of_cancellations_loses_no_answer() -> None:
         if number % 20 == 0:
             await asyncio.sleep(0)
         tasks[number].cancel()
-    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
+    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), PATIENCE_SECONDS)
     for number, (key, result) in enumerate(zip(keys, results, strict=True)):
         assert result == str(key) or (number in doomed and isinstance(result, asyncio.CancelledError))
     assert await coalescer.get(2) == "2"

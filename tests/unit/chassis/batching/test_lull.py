@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from chassis.batching import lull
+from tests.harness.patience import PATIENCE_SECONDS
 
 QUIET = 0.001
 FAR: ContextVar[str] = ContextVar("FAR", default="elsewhere")
@@ -127,6 +128,6 @@ async def test_a_real_loop_calls_back_once_and_in_the_context_given() -> None:
     context = Context()
     context.run(FAR.set, "here")
     lull.Lull(asyncio.get_running_loop(), callback, context, QUIET)
-    await asyncio.wait_for(called.wait(), 5)
+    await asyncio.wait_for(called.wait(), PATIENCE_SECONDS)
     await asyncio.sleep(0.01)
     assert found == ["here"]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.patience import PATIENCE_SECONDS
+
 ROOT = Path(__file__).parents[4]
 # Each says when it is at work; the first cleans up, the others do not let themselves be ended.
 CLEANS_UP = """
@@ -51,7 +53,7 @@ def test_an_interrupted_command_cleans_up() -> None:
     """What it has begun, such as half a backup, it takes away."""
     with _begun(CLEANS_UP) as process:
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert output == "cleaned up\n"
     assert process.returncode != 0
 
@@ -63,7 +65,7 @@ def test_two_interrupts_end_a_command_at_once(work: str) -> None:
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        assert process.wait(PATIENCE_SECONDS) == 130
 
 
 @pytest.mark.long
@@ -72,4 +74,4 @@ def test_one_interrupt_ends_a_command_in_the_end(work: str) -> None:
     """One Ctrl-C is enough, five seconds later."""
     with _begun(work) as process:
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == -signal.SIGALRM
+        assert process.wait(PATIENCE_SECONDS) == -signal.SIGALRM

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from vibework.users.v1 import session_service_pb2 as sessions_pb2
 
 from chassis.context import calls, deadline
 from chassis.errors import AlreadyExists, EtagMismatch, RateLimited
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.unit.chassis.conftest import Log, Serve, failure_of
 
 
@@ -173,17 +174,17 @@ async def test_the_cap_ends_a_call_without_a_deadline(serve: Serve) -> None:
     running = await serve(_wait, grpc_max_deadline_ms=100)
     failure = await failure_of(running.validate())
     assert (failure.code, failure.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
-    assert await running.server.in_flight.wait_idle(5)
+    assert await running.server.in_flight.wait_idle(PATIENCE_SECONDS)
 
 
-async def test_the_cap_does_not_touch_streams(serve: Serve) -> None:
+async def test_the_cap_does_not_touch_streams(serve: Serve, past_the_cap: Callable[[], Awaitable[None]]) -> None:
     """A watch lives as long as its caller wants."""
 
     async def stream(_: Any, __: Any) -> AsyncIterator[Any]:
-        await asyncio.sleep(0.3)
+        await past_the_cap()
         yield notifications_pb2.WatchNotificationsResponse(resume_token="late")
 
-    watch = (await serve(stream=stream, grpc_max_deadline_ms=50)).watch()
+    watch = (await serve(stream=stream)).watch()
     assert (await watch.read()).resume_token == "late"
 
 
@@ -218,10 +219,10 @@ async def test_a_cancelled_call_cancels_its_handler(log: Log, serve: Serve) -> N
 
     running = await serve(handler)
     call = running.validate()
-    await asyncio.wait_for(started.wait(), 5)
+    await asyncio.wait_for(started.wait(), PATIENCE_SECONDS)
     call.cancel()
-    await asyncio.wait_for(ended.wait(), 5)
-    assert await running.server.in_flight.wait_idle(5)
+    await asyncio.wait_for(ended.wait(), PATIENCE_SECONDS)
+    assert await running.server.in_flight.wait_idle(PATIENCE_SECONDS)
     assert [line["code"] for line in await log.wait_for("rpc")] == ["CANCELLED"]
 
 
@@ -236,7 +237,7 @@ async def test_work_beyond_the_limit_is_refused_and_health_is_not(serve: Serve) 
 
     running = await serve(hold, grpc_max_in_flight=2)
     held = [running.validate() for _ in range(2)]
-    await asyncio.wait_for(both.wait(), 5)
+    await asyncio.wait_for(both.wait(), PATIENCE_SECONDS)
     failure = await failure_of(running.validate())
     assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
     assert failure.retry_after
@@ -244,7 +245,7 @@ async def test_work_beyond_the_limit_is_refused_and_health_is_not(serve: Serve) 
     assert (await health.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
     for call in held:
         call.cancel()
-    assert await running.server.in_flight.wait_idle(5)
+    assert await running.server.in_flight.wait_idle(PATIENCE_SECONDS)
 
 
 async def test_streams_have_a_limit_of_their_own(serve: Serve) -> None:
@@ -294,7 +295,7 @@ async def test_a_storm_of_cancelled_calls_leaves_nothing_behind(serve: Serve) ->
                 await asyncio.sleep(0.0001)
                 call.cancel()
         await asyncio.gather(*storm, return_exceptions=True)
-    assert await running.server.in_flight.wait_idle(5)
+    assert await running.server.in_flight.wait_idle(PATIENCE_SECONDS)
     await running.validate()
 
 
@@ -307,7 +308,7 @@ async def test_a_finished_call_needs_no_garbage_collector(log: Log, serve: Serve
     try:
         for _ in range(50):
             await running.validate()
-        await running.server.in_flight.wait_idle(5)
+        await running.server.in_flight.wait_idle(PATIENCE_SECONDS)
         alive = sum(type(thing) is calls.Call for thing in gc.get_objects())
     finally:
         gc.enable()
@@ -329,8 +330,8 @@ async def test_work_that_outlives_its_call_has_no_deadline(serve: Serve) -> None
 
     tasks: list[asyncio.Task[None]] = []
     running = await serve(handler)
-    await running.validate(timeout=5)
-    await running.server.in_flight.wait_idle(5)
+    await running.validate(timeout=PATIENCE_SECONDS)
+    await running.server.in_flight.wait_idle(PATIENCE_SECONDS)
     ended.set()
     await tasks[0]
     assert left == [None]

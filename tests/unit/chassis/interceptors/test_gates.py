@@ -18,6 +18,7 @@ from chassis.interceptors import Method
 from chassis.interceptors.gates import GateCheck
 from chassis.interceptors.validation import Validation
 from chassis.serving.registration import Composer
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.unit.chassis.conftest import Log, Running, Serve, failure_of
 from tests.unit.chassis.raw_connection import VALIDATE, WATCH, connected
 
@@ -118,7 +119,7 @@ async def test_a_refused_call_frees_its_place(serve: Serve, method: str, call: M
     running = await serve(gates=(lambda _: check,), grpc_max_in_flight=1, grpc_max_streams=1)
     for _ in range(5):
         assert (await failure_of(call(running))).reason == "CALLER_FORBIDDEN"
-        assert await running.server.in_flight.wait_idle(5)
+        assert await running.server.in_flight.wait_idle(PATIENCE_SECONDS)
     await call(running)
 
 
@@ -127,9 +128,9 @@ async def test_a_call_is_refused_before_its_message_has_come(serve: Serve, path:
     """A gate needs the headers alone: whoever may not call is told at once, and holds no place by saying nothing."""
     running = await serve(gates=(refusing,))
     async with connected(running.server.port) as connection:
-        answer = await asyncio.wait_for(connection.answer(connection.call(path)), 30)
+        answer = await asyncio.wait_for(connection.answer(connection.call(path)), PATIENCE_SECONDS)
     assert answer["grpc-status"] == str(grpc.StatusCode.PERMISSION_DENIED.value[0])
-    assert await running.server.in_flight.wait_idle(5)
+    assert await running.server.in_flight.wait_idle(PATIENCE_SECONDS)
 
 
 async def test_a_gate_is_asked_once_for_each_method(serve: Serve) -> None:
@@ -167,7 +168,7 @@ async def test_gates_stand_in_order_behind_admission(serve: Serve) -> None:
     gates = (lambda _: knowing, lambda _: lambda call: seen.append(call.caller))
     running = await serve(hold, gates=gates, grpc_max_in_flight=1)
     held = running.validate()
-    await asyncio.wait_for(inside.wait(), 30)
+    await asyncio.wait_for(inside.wait(), PATIENCE_SECONDS)
     assert (await failure_of(running.validate())).reason == "OVERLOADED"
     assert seen == ["ada", "ada"]
     held.cancel()

@@ -18,6 +18,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from chassis.logs import foreign_logs
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.unit.chassis import raw_calls
 from tests.unit.chassis.conftest import Log
 
@@ -138,11 +139,11 @@ async def test_headers_that_are_no_text_reach_no_log(served: subprocess.Popen[by
         health: Any = health_pb2_grpc.HealthStub(channel)
         for blocks in (many, [raw_calls.metadata(b"authorization", value, REFERENCES)], _unparsable()):
             with await asyncio.to_thread(raw_calls.send, address, blocks):
-                await health.Check(health_pb2.HealthCheckRequest(), timeout=20)
+                await health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS)
         before = await asyncio.to_thread(_read_until, served.stdout, b"lines of this logger were left out")
-    seconds = monotonic() - started
     served.terminate()
     rest, errors = await asyncio.to_thread(served.communicate)
+    seconds = monotonic() - started
     lines = [json.loads(line) for line in (before + rest).splitlines() if line.startswith(b"{")]
     written = [line for line in lines if line.get("logger_name", "").startswith(("grpc", "root"))]
     assert errors == b""

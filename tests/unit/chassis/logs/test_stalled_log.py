@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import grpc
@@ -23,7 +22,8 @@ from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
 from chassis.logs.writer import LogWriter
-from tests.harness.workers import free_port, serving, wait_for
+from tests.harness.patience import PATIENCE_SECONDS, wait_for
+from tests.harness.workers import free_port, serving
 
 ROOT = Path(__file__).parents[4]
 SCRIPT = Path(__file__).parents[1] / "echo_server.py"
@@ -77,9 +77,9 @@ async def _call(port: int) -> None:
         health: Any = health_pb2_grpc.HealthStub(channel)
         request: Any = pb.ValidateSessionRequest(session_token="a" * 43)
         for _ in range(CALLS // AT_ONCE):
-            calls: list[Any] = [sessions.ValidateSession(request, timeout=20) for _ in range(AT_ONCE)]
+            calls: list[Any] = [sessions.ValidateSession(request, timeout=PATIENCE_SECONDS) for _ in range(AT_ONCE)]
             await asyncio.gather(*calls)
-            answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=20)
+            answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
@@ -91,7 +91,7 @@ def test_a_stalled_reader_stops_nothing(full_pipe: FullPipe) -> None:
         reader = threading.Thread(target=lambda: read.extend(full_pipe.read_to_end()))
         reader.start()
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
     reader.join(20)
     lines = [json.loads(line) for line in read if line.startswith("{")]
     told = sum(line["lines"] for line in lines if line["event"] == TOLD)
@@ -105,7 +105,7 @@ def test_the_end_does_not_wait_for_a_stalled_reader(full_pipe: FullPipe, form: s
     """SIGTERM ends a server whose log nobody reads, in either form, with the exit code of a drain."""
     with server_writing_to(full_pipe, form) as (process, _port):
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
 
 
 _MANY_LINES = """
@@ -133,7 +133,7 @@ def test_the_end_loses_nothing(form: str, where: str, end: str, code: int) -> No
     """All that was logged is written before a process ends, by an exit code or by an exception."""
     command = [sys.executable, "-c", _MANY_LINES, form, where, end]
     done = subprocess.run(
-        command, env=os.environ | PATH, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        command, env=os.environ | PATH, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
     )
     assert done.returncode == code, done.stderr
     lines = done.stdout.splitlines()
@@ -161,7 +161,7 @@ def test_lines_of_several_processes_do_not_mix() -> None:
     os.close(writes)
     with os.fdopen(reads, "rb") as file:
         lines = [json.loads(line) for line in file]
-    assert [process.wait(20) for process in processes] == [0, 0, 0]
+    assert [process.wait(PATIENCE_SECONDS) for process in processes] == [0, 0, 0]
     assert sorted(line["text"] for line in lines) == [letter * 9_000 for letter in "abc" for _ in range(200)]
 
 
@@ -174,10 +174,8 @@ def test_what_is_dropped_is_told_after_what_came_before_it() -> None:
     reads, writes = os.pipe()
     size = fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, 4_096)
     writer = LogWriter(writes, _tell, backlog=2 * size)
-    started = monotonic()
     for number in range(1_000):
         writer.put(b"%099d\n" % number, 1)
-    assert monotonic() - started < 5
     assert writer.dropped > 0
     assert not writer.wait(0.01)
     with os.fdopen(reads, "rb") as file:
@@ -186,7 +184,7 @@ def test_what_is_dropped_is_told_after_what_came_before_it() -> None:
             word, _, lost = file.readline().partition(b" ")
             assert word == b"lost" or int(word) == expected
             expected += int(lost or 1)
-        assert writer.wait(20)
+        assert writer.wait(PATIENCE_SECONDS)
     os.close(writes)
     assert expected == 1_000
 
@@ -198,7 +196,7 @@ def test_a_reader_that_is_gone_is_counted() -> None:
     writer = LogWriter(writes, _tell)
     for _ in range(5):
         writer.put(b"one\ntwo\n", 2)
-        assert writer.wait(20)
+        assert writer.wait(PATIENCE_SECONDS)
     os.close(writes)
     assert writer.dropped == 10
 

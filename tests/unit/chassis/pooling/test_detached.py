@@ -12,6 +12,7 @@ from chassis.context import calls, deadline
 from chassis.errors import CallDeadlineExceeded, Overloaded
 from chassis.pooling.detached import CallerLeft, Detached, proceed
 from chassis.pooling.gate import PoolGate
+from tests.harness.patience import PATIENCE_SECONDS
 
 name: ContextVar[str] = ContextVar("name")
 
@@ -49,7 +50,7 @@ def work() -> Detached:
 
 async def ended(work: Detached) -> None:
     """Wait until nothing runs."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while work.running:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0)
 
@@ -71,7 +72,7 @@ async def test_a_cancelled_caller_leaves_work_that_ends_by_itself(work: Detached
     caller = asyncio.create_task(work.run(step))
     await step.begun.wait()
     caller.cancel()
-    await asyncio.wait([caller], timeout=5)
+    await asyncio.wait([caller], timeout=PATIENCE_SECONDS)
     assert caller.cancelled()
     with pytest.raises(Overloaded):
         await work.run(step)
@@ -136,7 +137,7 @@ async def test_an_error_that_nobody_waits_for_is_nobodys(work: Detached) -> None
     caller = asyncio.create_task(work.run(step))
     await step.begun.wait()
     caller.cancel()
-    await asyncio.wait([caller], timeout=5)
+    await asyncio.wait([caller], timeout=PATIENCE_SECONDS)
     step.go.set()
     await ended(work)
     gc.collect()
@@ -152,5 +153,5 @@ async def test_closing_ends_what_hangs(work: Detached, monkeypatch: pytest.Monke
     caller = asyncio.create_task(work.run(step))
     await step.begun.wait()
     await work.close()
-    await asyncio.wait([caller], timeout=5)
+    await asyncio.wait([caller], timeout=PATIENCE_SECONDS)
     assert (step.ended, caller.cancelled()) == ("CancelledError", True)

@@ -9,6 +9,7 @@ import pytest
 from chassis.context import deadline
 from chassis.errors import CallDeadlineExceeded, Overloaded
 from chassis.pooling.gate import PoolGate
+from tests.harness.patience import PATIENCE_SECONDS
 
 
 async def test_places_are_handed_on_in_order() -> None:
@@ -64,7 +65,7 @@ async def test_a_place_given_to_one_who_leaves_at_that_moment_goes_on_to_the_nex
     await asyncio.sleep(0)
     gate.leave()
     leaving.cancel()
-    await asyncio.wait([leaving, next_one], timeout=5)
+    await asyncio.wait([leaving, next_one], timeout=PATIENCE_SECONDS)
     assert leaving.cancelled()
     assert next_one.done()
     gate.leave()

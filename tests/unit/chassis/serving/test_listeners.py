@@ -18,6 +18,7 @@ from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
 from chassis.serving import ports
 from chassis.serving.listeners import LISTENERS, PortTaken
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.unit.chassis.conftest import TOKEN, Serve
 
 CALLERS = 2 * LISTENERS
@@ -50,12 +51,12 @@ class Callers:
     async def connect(self) -> None:
         """Wait until all are connected."""
         ready = [grpc.channel_ready_future(channel) for channel in self._channels]
-        await asyncio.gather(*(asyncio.to_thread(future.result, 10) for future in ready))
+        await asyncio.gather(*(asyncio.to_thread(future.result, PATIENCE_SECONDS) for future in ready))
 
     def call(self) -> list[Future[Any]]:
         """Have each make a call."""
         stubs = [pb_grpc.SessionServiceStub(channel) for channel in self._channels]
-        return [self._threads.submit(stub.ValidateSession, REQUEST, timeout=10) for stub in stubs]
+        return [self._threads.submit(stub.ValidateSession, REQUEST, timeout=PATIENCE_SECONDS) for stub in stubs]
 
 
 @pytest.fixture
@@ -84,14 +85,16 @@ async def test_calls_of_several_connections_are_accepted_together(serve: Serve, 
     callers = Callers(running.server.address, resources)
     await callers.connect()
     counting = asyncio.create_task(count_turns())
-    calls = callers.call()
-    # The event loop is busy while all of them arrive.
-    time.sleep(0.5)  # noqa: ASYNC251
-    await asyncio.gather(*map(asyncio.wrap_future, calls))
+    # As many as there are listeners with connections: of 32 connections to 16, seldom fewer than 11. A busy machine may
+    # not have sent them all by then; where each takes a turn of its own, they never come together.
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while max(Counter(begun).values(), default=0) <= LISTENERS // 4:
+            begun.clear()
+            calls = callers.call()
+            # The event loop is busy while all of them arrive.
+            time.sleep(0.5)  # noqa: ASYNC251
+            await asyncio.gather(*map(asyncio.wrap_future, calls))
     counting.cancel()
-    together = Counter(begun).most_common(1)[0][1]
-    # As many as there are listeners with connections: of 32 connections to 16, seldom fewer than 11.
-    assert together > LISTENERS // 4, begun
 
 
 async def test_the_stop_waits_for_the_calls_of_all_connections(serve: Serve, resources: ExitStack) -> None:
@@ -108,7 +111,7 @@ async def test_the_stop_waits_for_the_calls_of_all_connections(serve: Serve, res
     await callers.connect()
     calls = callers.call()
     for _ in calls:
-        await asyncio.wait_for(begun.acquire(), 10)
+        await asyncio.wait_for(begun.acquire(), PATIENCE_SECONDS)
     stopping = asyncio.create_task(running.server.stop(10.0))
     await asyncio.sleep(0.05)
     proceed.set()
@@ -135,7 +138,7 @@ async def test_every_form_of_an_address_can_be_served(serve: Serve, host: str, d
     """A host name, all addresses and IPv6 work as gRPC has them."""
     running = await serve(grpc_host=host)
     async with grpc.aio.insecure_channel(f"{dialled}:{running.server.port}") as channel:
-        await pb_grpc.SessionServiceStub(channel).ValidateSession(REQUEST, timeout=10)
+        await pb_grpc.SessionServiceStub(channel).ValidateSession(REQUEST, timeout=PATIENCE_SECONDS)
 
 
 def test_a_port_that_others_share_is_not_ours() -> None:

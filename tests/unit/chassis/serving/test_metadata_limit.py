@@ -8,6 +8,7 @@ from time import thread_time
 import pytest
 from vibework.users.v1 import session_service_pb2 as pb
 
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.unit.chassis.conftest import TOKEN, Log, Running, Serve
 from tests.unit.chassis.raw_connection import CHECK, REFLECT, VALIDATE, WATCH, connected
 
@@ -23,7 +24,7 @@ async def _call(
     """Send a header once in full and then by references to it; return the answer."""
     async with connected(running.server.port, acknowledging=acknowledging) as connection:
         stream = connection.call(path, [(b"authorization", value)], AGAIN * (times - 1), message=REQUEST)
-        return await asyncio.wait_for(connection.answer(stream), 30)
+        return await asyncio.wait_for(connection.answer(stream), PATIENCE_SECONDS)
 
 
 # A peer that has not acknowledged the server's settings is not held to them by gRPC's core.
@@ -45,7 +46,7 @@ async def test_metadata_of_any_call_is_limited(serve: Serve, path: bytes) -> Non
     running = await serve()
     answer = await _call(running, b"x" * 200, 70, path, acknowledging=False)
     assert answer["grpc-status"] in (RESOURCE_EXHAUSTED, "12")
-    assert await running.server.in_flight.wait_idle(5)
+    assert await running.server.in_flight.wait_idle(PATIENCE_SECONDS)
 
 
 async def test_metadata_beyond_the_limit_costs_little(log: Log, serve: Serve) -> None:

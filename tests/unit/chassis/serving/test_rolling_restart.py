@@ -15,6 +15,7 @@ from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
 from chassis.peers.clients import open_channel
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.workers import free_port
 from tests.unit.chassis.serving.test_lifecycle import Served, serving
 
@@ -34,7 +35,7 @@ class Load:
 
     async def call(self, channel: grpc.aio.Channel) -> None:
         """Make one call."""
-        call = pb_grpc.SessionServiceStub(channel).ValidateSession(REQUEST, timeout=10)
+        call = pb_grpc.SessionServiceStub(channel).ValidateSession(REQUEST, timeout=PATIENCE_SECONDS)
         code = await call.code()
         self.codes[code.name if code is grpc.StatusCode.OK else f"{code.name}: {await call.details()}"] += 1
 
@@ -114,10 +115,11 @@ async def test_restarts_in_turn_fail_no_call() -> None:
 
 async def test_what_the_grace_cuts_off_is_unavailable() -> None:
     """A call that outlives GRPC_GRACE_MS is told to go elsewhere, by a code and a reason that callers repeat."""
-    async with serving(GRPC_DRAIN_MS="0", GRPC_GRACE_MS="400", PAUSE="30") as served:
+    # Calls that come in the drain are served.
+    async with serving(GRPC_DRAIN_MS="2000", GRPC_GRACE_MS="400", PAUSE="3600") as served:
         async with grpc.aio.insecure_channel(served.address) as channel:
+            await channel.channel_ready()
             call = served.validate(channel)
-            await asyncio.sleep(0.3)
             served.process.terminate()
             assert await call.code() is grpc.StatusCode.UNAVAILABLE
             assert await call.details() == "the server is shutting down"

@@ -9,12 +9,13 @@ import pytest
 from chassis.serving import connections
 from tests.bench import http2
 from tests.bench.http2 import Kind
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.unit.chassis.conftest import Serve
 from tests.unit.chassis.raw_connection import VALIDATE, connected
 
 
 async def _closed(reader: asyncio.StreamReader) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await reader.read(65_536):
             pass
 
@@ -37,7 +38,7 @@ async def test_a_connection_without_calls_ends(serve: Serve) -> None:
     running = await serve(grpc_max_connection_idle_ms=300)
     async with connected(running.server.port) as connection:
         await connection.answer(connection.call(b"/nobody/knows"))
-        await asyncio.wait_for(connection.closed(), 20)
+        await asyncio.wait_for(connection.closed(), PATIENCE_SECONDS)
     await running.validate()
     await asyncio.sleep(0.6)
     await running.validate()
@@ -48,13 +49,13 @@ async def test_a_connection_with_a_call_that_never_says_what_it_wants_ends(serve
     running = await serve(grpc_max_connection_idle_ms=300, grpc_max_deadline_ms=300)
     async with connected(running.server.port) as connection:
         connection.call(VALIDATE)
-        await asyncio.wait_for(connection.closed(), 20)
+        await asyncio.wait_for(connection.closed(), PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize("said", [b"", http2.frame(Kind.HEADERS, 0, 1, b"\x83")])
 async def test_a_connection_that_answers_no_ping_ends(serve: Serve, said: bytes) -> None:
     """A peer that is gone is let go in the time of the settings, and one whose headers never end can answer no ping."""
     running = await serve(grpc_keepalive_ms=1_000, grpc_keepalive_timeout_ms=300, grpc_max_connection_idle_ms=0)
-    async with connected(running.server.port) as connection:
+    async with connected(running.server.port, pings=False) as connection:
         connection.send(said)
-        await asyncio.wait_for(connection.closed(), 20)
+        await asyncio.wait_for(connection.closed(), PATIENCE_SECONDS)

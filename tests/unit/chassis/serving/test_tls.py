@@ -20,6 +20,7 @@ from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 from chassis.peers.clients import open_channel, open_peer_channel
 from chassis.serving import listeners
 from chassis.settings import ServerSettings
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.unit.chassis.conftest import Serve
 from tests.unit.chassis.deaths import die_at_the_next_call
 
@@ -60,7 +61,7 @@ async def _call(address: str, authority: Path, own: Pair | None = None) -> grpc.
     pair = (None, None) if own is None else (own.certificate, own.key)
     async with open_channel(address, authority=authority, certificate=pair[0], key=pair[1]) as channel:
         call = pb_grpc.SessionServiceStub(channel).ValidateSession(
-            pb.ValidateSessionRequest(session_token="a" * 43), timeout=5
+            pb.ValidateSessionRequest(session_token="a" * 43), timeout=PATIENCE_SECONDS
         )
         return await call.code()
 
@@ -95,7 +96,10 @@ async def test_one_service_calls_the_other_with_its_own_certificate(serve: Serve
         settings = ServerSettings(tls_cert_file=client.certificate, tls_key_file=client.key, peer_tls_ca_file=authority)
         async with open_peer_channel(settings, running.server.address) as channel:
             request = pb.ValidateSessionRequest(session_token="a" * 43)
-            assert await pb_grpc.SessionServiceStub(channel).ValidateSession(request, timeout=5).code() is code
+            assert (
+                await pb_grpc.SessionServiceStub(channel).ValidateSession(request, timeout=PATIENCE_SECONDS).code()
+                is code
+            )
 
 
 async def test_a_renewed_certificate_is_used_without_a_restart(serve: Serve, tmp_path: Path) -> None:
@@ -133,7 +137,7 @@ async def test_a_listener_that_took_the_place_of_another_speaks_tls(
     for deaths in range(1, 6):
         die_at_the_next_call()
         await _call(running.server.address, new.certificate)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while running.server.listener_restarts < deaths:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.01)
     for _ in range(5):

@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2
 from vibework.notifications.v1 import notification_service_pb2 as notifications_pb2
 from vibework.users.v1 import session_service_pb2 as pb
 
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.unit.chassis.conftest import TOKEN, Serve
 from tests.unit.chassis.raw_connection import VALIDATE, WATCH, WATCH_HEALTH, connected
 
@@ -42,7 +43,7 @@ async def test_who_takes_nothing_does_not_hold_up_the_end(serve: Serve, path: by
         connection.call(path, message=REQUESTS[path])
         # A call behind it on the same connection: the server has dealt with the first one by then.
         connection.call(b"/unknown", message=b"")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while "grpc-status" not in connection.answered(3):  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.01)
             await running.server.stop(GRACE_SECONDS)
@@ -61,7 +62,7 @@ async def test_a_call_that_works_keeps_its_grace(serve: Serve) -> None:
         reading = asyncio.create_task(connection.closed())
         connection.call(WATCH, message=REQUESTS[WATCH])
         call = asyncio.ensure_future(running.validate())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while running.server.in_flight.total < 2:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.01)
             await running.server.stop(GRACE_SECONDS)

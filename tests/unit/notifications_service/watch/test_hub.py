@@ -20,6 +20,7 @@ from notifications_service.watch.hub import Hub
 from notifications_service.watch.limits import WatchLimits
 from notifications_service.watch.watcher import Event, Watcher
 from tests.harness.clocks import stored_now
+from tests.harness.patience import until
 
 START = Timestamp(1, 0)
 
@@ -197,7 +198,7 @@ async def test_the_stream_closes_after_the_last_watcher_and_opens_for_the_next(s
     watcher = await joined(hub)
     await asyncio.sleep(0)
     hub.leave(watcher)
-    await asyncio.sleep(0.05)
+    await until(lambda: script.closed == 1, "the end of the stream")
     assert (script.closed, hub.position) == (1, None)
     again = await joined(hub)
     script.items.put_nowait(change(1))
@@ -206,11 +207,11 @@ async def test_the_stream_closes_after_the_last_watcher_and_opens_for_the_next(s
 
 async def test_a_watcher_in_time_keeps_the_stream_open(script: Script, make: Any) -> None:
     """Who comes back soon finds the stream as it was."""
-    hub = make(WatchLimits(linger=0.05))
+    hub = make(WatchLimits(linger=0.5))
     watcher = await joined(hub)
     hub.leave(watcher)
     again = await joined(hub)
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.6)
     assert script.closed == 0
     script.items.put_nowait(change(1))
     assert await position(again) == change(1).position

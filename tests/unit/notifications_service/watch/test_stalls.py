@@ -13,6 +13,7 @@ from notifications_service.watch.errors import WatcherTooSlow
 from notifications_service.watch.limits import WatchLimits
 from notifications_service.watch.stalls import Stalls
 from notifications_service.watch.watcher import Watcher
+from tests.harness.patience import PATIENCE_SECONDS
 
 RESPONSE = pb.WatchNotificationsResponse()
 FOR_EVER = 3_600.0
@@ -49,7 +50,7 @@ async def test_who_takes_nothing_is_given_up_once(limits: WatchLimits, behind: b
     """The patience is that with one that is behind, or the longer one; the watch ends when it takes the response."""
     caller = Caller(limits, behind=behind, settled=settled)
     writing = asyncio.ensure_future(caller.write(RESPONSE))
-    await asyncio.wait_for(caller.gave_up.wait(), 30)
+    await asyncio.wait_for(caller.gave_up.wait(), PATIENCE_SECONDS)
     with pytest.raises(WatcherTooSlow):
         caller.watcher.check()
     assert not writing.done()
@@ -96,6 +97,6 @@ async def test_a_watch_that_has_ended_otherwise_keeps_its_reason() -> None:
     caller = Caller(WatchLimits(patience=0.05, untaken=FOR_EVER))
     writing = asyncio.ensure_future(caller.write(RESPONSE))
     caller.watcher.end(ShuttingDown)
-    await asyncio.wait_for(caller.gave_up.wait(), 30)
+    await asyncio.wait_for(caller.gave_up.wait(), PATIENCE_SECONDS)
     assert caller.given_up == [ShuttingDown]
     writing.cancel()

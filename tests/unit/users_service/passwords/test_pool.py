@@ -16,6 +16,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from chassis.errors import ShuttingDown
+from tests.harness.patience import until
 from users_service.errors import PasswordHashingBusy
 from users_service.passwords import frames, pool
 from users_service.passwords.cores import MOST, processes_for
@@ -62,13 +63,6 @@ async def settle() -> None:
     """Let the tasks that are ready run."""
     for _ in range(5):
         await asyncio.sleep(0)
-
-
-async def wait_for(of: HashingPool, processes: int) -> None:
-    """Wait until there are so many processes."""
-    async with asyncio.timeout(20):
-        while len(of.pids) != processes:  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.01)
 
 
 async def test_more_than_may_wait_are_refused(hashing: HashingPool) -> None:
@@ -151,7 +145,7 @@ async def test_a_cancelled_caller_does_not_free_a_busy_process(hashing: HashingP
 async def test_callers_who_come_and_go_leave_nothing_behind() -> None:
     """After many callers, most of them cancelled at any time, the pool is empty and answers."""
     hashing, choose = HashingPool(processes=2, queue=1_000), random.Random(1)
-    tasks = [asyncio.create_task(hashing.run(*QUICK, patience=100.0)) for _ in range(400)]
+    tasks = [asyncio.create_task(hashing.run(*QUICK)) for _ in range(400)]
     for task in choose.sample(tasks, 300):
         await asyncio.sleep(choose.choice((0, 0, 0.0005)))
         task.cancel()
@@ -160,8 +154,7 @@ async def test_callers_who_come_and_go_leave_nothing_behind() -> None:
     assert sum(isinstance(each, bytes) for each in done) >= 100
     assert (await hashing.run(*QUICK)).startswith(b"$argon2id$")
     # A hash that has begun goes on without its caller, beside the last one.
-    while hashing.running:  # noqa: ASYNC110 - nothing tells
-        await asyncio.sleep(0.01)
+    await until(lambda: not hashing.running, "the hash that has begun")
     assert hashing.waiting == 0
     hashing.close()
 
@@ -194,10 +187,13 @@ async def test_processes_that_are_not_needed_end(monkeypatch: pytest.MonkeyPatch
     """After a rush all but one process end, and that one answers."""
     monkeypatch.setattr(pool, "IDLE_SECONDS", 0.1)
     hashing = HashingPool(processes=3, queue=8)
-    await asyncio.gather(*(hashing.run(*QUICK) for _ in range(3)))
+    tasks = [asyncio.create_task(hashing.run(*QUICK)) for _ in range(3)]
+    # All ask in one turn of the loop; from the next on processes may answer, and then end.
+    await asyncio.sleep(0)
     rush = hashing.pids
     assert len(rush) == 3
-    await wait_for(hashing, 1)
+    await asyncio.gather(*tasks)
+    await until(lambda: len(hashing.pids) == 1, "the end of the others")
     await hashing.run(*QUICK)
     assert set(hashing.pids) < set(rush)
     hashing.close()

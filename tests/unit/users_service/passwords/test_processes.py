@@ -10,11 +10,13 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.harness.patience import PATIENCE_SECONDS, until
 from users_service.errors import PasswordHashingUnavailable
-from users_service.passwords import child, frames
+from users_service.passwords import child, frames, pool
 from users_service.passwords.pool import HashingPool
 
 QUICK = (frames.HASH, b"8", b"1", b"correct horse")
@@ -41,28 +43,27 @@ def exists(pid: int) -> bool:
 
 async def end_of(pid: int) -> None:
     """Wait until a process is gone."""
-    async with asyncio.timeout(20):
-        while exists(pid):  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.01)
+    await until(lambda: not exists(pid), "the end of a process")
 
 
-async def others_than(of: HashingPool, pids: list[int]) -> list[int]:
-    """Wait until there are processes that were not there before, and return them."""
-    async with asyncio.timeout(20):
-        while not (others := sorted(set(of.pids) - set(pids))):  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.001)
-    return others
+class Resting(child.Child):
+    """A process that rests from its start, so that what it is asked takes until somebody kills it."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        os.kill(self.pid, signal.SIGSTOP)
 
 
 async def test_a_process_that_is_killed_fails_nobody(hashing: HashingPool) -> None:
     """Of many hashes under way none fails when processes are killed in their midst, and no process is left dead."""
     tasks = [asyncio.create_task(hashing.run(*USUAL)) for _ in range(40)]
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0)
     killed = hashing.pids
     assert len(killed) == 3
-    for pid in killed:
+    for number, pid in enumerate(killed, 1):
+        # All of them have work then, and more of it waits.
+        await until(lambda: sum(task.done() for task in tasks) >= 5 * number, "answers")  # noqa: B023 - waits here
         os.kill(pid, signal.SIGKILL)
-        await asyncio.sleep(0.02)
     assert all(answer.startswith(b"$argon2id$") for answer in await asyncio.gather(*tasks))
     for pid in killed:
         await end_of(pid)
@@ -77,18 +78,20 @@ async def test_an_idle_process_that_is_killed_fails_nobody(hashing: HashingPool)
         assert (await hashing.run(*QUICK)).startswith(b"$argon2id$")
 
 
-async def test_a_hash_that_kills_two_processes_is_given_up(hashing: HashingPool) -> None:
+async def test_a_hash_that_kills_two_processes_is_given_up(
+    hashing: HashingPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The caller is told to come back, and others are served."""
-    await hashing.run(*QUICK)
-    (first,) = hashing.pids
-    os.kill(first, signal.SIGSTOP)
-    call = asyncio.create_task(hashing.run(*USUAL))
-    await asyncio.sleep(0)
-    os.kill(first, signal.SIGKILL)
-    (second,) = await others_than(hashing, [first])
-    os.kill(second, signal.SIGKILL)
-    with pytest.raises(PasswordHashingUnavailable) as failed:
-        await call
+    with monkeypatch.context() as resting:
+        resting.setattr(pool, "Child", Resting)
+        call = asyncio.create_task(hashing.run(*USUAL))
+        await asyncio.sleep(0)
+        (first,) = hashing.pids
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: hashing.pids not in ([], [first]), "the second process")
+        os.kill(hashing.pids[0], signal.SIGKILL)
+        with pytest.raises(PasswordHashingUnavailable) as failed:
+            await call
     assert failed.value.retry_after is not None
     assert hashing.running == 0
     assert (await hashing.run(*QUICK)).startswith(b"$argon2id$")
@@ -100,7 +103,12 @@ async def test_a_process_that_hangs_is_replaced() -> None:
     await hashing.run(*QUICK)
     (stuck,) = hashing.pids
     os.kill(stuck, signal.SIGSTOP)
-    assert (await hashing.run(*QUICK, patience=2)).startswith(b"$argon2id$")
+    call = asyncio.create_task(hashing.run(*QUICK, patience=0.1))
+    await asyncio.sleep(0)
+    # Little patience is for the one that never answers: the other may take its time to start.
+    (job,) = hashing._busy.values()
+    job.patience = PATIENCE_SECONDS
+    assert (await call).startswith(b"$argon2id$")
     await end_of(stuck)
     hashing.close()
 

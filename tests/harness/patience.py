@@ -1,0 +1,31 @@
+"""How long a test waits for what must come. Only a fault uses it up: no machine is so busy that it takes that long.
+
+A deadline that a test is about has a name of its own, which says what it stands for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+# Below the time limit of a test (pyproject.toml), so that the test itself can say what it waited for in vain.
+PATIENCE_SECONDS: Final = 60.0
+LOOK_SECONDS: Final = 0.01
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Wait until something holds; fail when patience is at its end."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(LOOK_SECONDS)
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait until something holds, while the event loop goes on; fail when patience is at its end."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        await asyncio.sleep(LOOK_SECONDS)
