@@ -24,12 +24,14 @@ from vibework.users.v1 import session_service_pb2 as sessions_pb
 from vibework.users.v1 import user_service_pb2 as users_pb
 from vibework.users.v1 import verification_service_pb2 as pb
 
+from tests.contract.requests import USERS
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import run_mysql
 from tests.harness.users import BlockingStubs, UsersServer, reason, users_service
 from tests.integration.users.ways_to_sign_in import PASSWORD
 from users_service.tables import metadata
+from users_service.unbuilt import FIELDS
 from users_service.users.email import folded
 
 KEYS: Final = frozenset(
@@ -304,6 +306,16 @@ def without(answer: str, text: str) -> str:
     return answer.replace(json.dumps(text, ensure_ascii=False)[1:-1], "…")
 
 
+def is_unbuilt(name: str, path: str) -> bool:
+    """Say whether no request with this key is taken yet, because the RPC or the field is not built."""
+    message: Any = METHODS[name].input_type
+    *above, last = path.split(".")
+    for part in above:
+        message = message.fields_by_name[part.partition("[")[0]].message_type
+    fields = {kind.DESCRIPTOR.full_name: names for kind, names in FIELDS.items()}
+    return USERS[name][1] == "NOT_IMPLEMENTED" or last.partition("[")[0] in fields.get(message.full_name, ())
+
+
 def check(calls: Calls, world: World, label: str, request: Message, path: str) -> None:
     """Assert that whatever looks like the key at a path is answered as a key that nothing has."""
     makes = path in MAY_MAKE or (path.rpartition(".")[2] in EMAILS and label in {CHANGES_EMAIL, *MAY_MAKE_BY_EMAIL})
@@ -332,7 +344,7 @@ def test_what_only_looks_like_a_key_is_none(users_server: UsersServer, channel: 
         before -= changed
         assert not strays(users_server), label
     named = {(name, path) for name, method in METHODS.items() for path in key_paths(method.input_type)}
-    left = {(name, path) for name, path in named - tried if name not in NAME_NOTHING}
+    left = {(name, path) for name, path in named - tried if name not in NAME_NOTHING and not is_unbuilt(name, path)}
     assert not left, "give it a request that succeeds in requests_of"
     # With ids of their own for what they make: some of it was made under keys that this database takes for the same.
     for label, body in requests_of(world).items():
