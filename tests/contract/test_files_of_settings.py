@@ -14,6 +14,7 @@ from chassis import probe
 from chassis.settings import ServerSettings
 from notifications_service.settings import Settings as NotificationsSettings
 from tests.harness.database_servers import ROOT
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.unit.chassis.serving.test_tls import Pair, _make
 from users_service.settings import Settings as UsersSettings
 
@@ -62,7 +63,13 @@ def start(package: str, pair: Pair, **changed: str) -> subprocess.CompletedProce
     environment = {**os.environ, **REQUIRED[package], "SECRET_KEYS": KEYS, "GRPC_PORT": "0", "METRICS_PORT": "0"}
     command = [sys.executable, "-m", package, "serve"]
     return subprocess.run(
-        command, env=environment | there | changed, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        command,
+        env=environment | there | changed,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
     )
 
 

@@ -15,6 +15,7 @@ from vibework.users.v1 import CreateUserRequest, GetUserRequest, ListUsersReques
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import MySQLDatabase
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.statements import query
 from tests.harness.users import Stubs, UsersServer, reason, retry_seconds, users_service
 
@@ -49,7 +50,7 @@ async def changing(database: MySQLDatabase) -> AsyncIterator[None]:
 
 async def nobody_waits(database: MySQLDatabase) -> None:
     """Wait until no statement waits for the lock at the server, though it is still held."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (await query(database, WAITING))[0][0]:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.05)
 
