@@ -17,7 +17,7 @@ from chassis.errors import Aborted, DeadlineExceeded, ResourceExhausted, Service
 from chassis.logs import logging
 
 # The part of a call's time that is left for its answer to arrive: so many seconds, or a quarter if that is less.
-ANSWER_SECONDS: Final = 0.5
+ANSWER_SECONDS: Final = 1.0
 # A batch begins only where there is time for so many of the slowest one until then.
 _MARGIN: Final = 2
 # Rows of the first batch, and how long a batch takes that may grow, or must shrink.

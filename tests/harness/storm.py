@@ -17,13 +17,22 @@ from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pool import Default
 
+from notifications_service.notification import unbuilt
 from tests.harness.patience import PATIENCE_SECONDS
+from users_service import unbuilt as users_unbuilt
 
 IN_FLIGHT: Final = 32
 # Seconds after which the others leave.
 SHORTEST, LONGEST = 0.002, 0.060
 # How no call with time enough may end, whatever becomes of its neighbours.
 BROKEN: Final = frozenset({"CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "UNKNOWN"})
+
+# Requests whose id is refused so far.
+WITHOUT_IDS: Final = {
+    kind.DESCRIPTOR.name
+    for kind, fields in {**users_unbuilt.FIELDS, **unbuilt.FIELDS}.items()
+    if "request_id" in fields
+}
 
 Requests = Mapping[str, tuple[dict[str, Any], str]]
 
@@ -45,7 +54,7 @@ class Rpc:
     def fresh(self) -> bytes:
         """Return the request with an id, and an address, that no request had before."""
         values = dict(self.request)
-        if "request_id" in self.method.input_type.fields_by_name:
+        if "request_id" in self.method.input_type.fields_by_name and self.method.input_type.name not in WITHOUT_IDS:
             values["requestId"] = str(uuid.uuid4())
         if "email" in values:
             values["email"] = f"{next(_numbers)}-{values['email']}"
