@@ -154,7 +154,8 @@ async def _read_part(explainer: Explainer, values: Values) -> None:
 
 WATCH: Final = (
     Example("watch.read_moment", lambda e, v: _snapshots(e, v).now()),
-    Example("watch.draw", lambda e, v: _snapshots(e, v).draw(v.user_id, 100, None)),
+    Example("watch.draw", lambda e, v: _snapshots(e, v).draw(v.user_id, filters.EVERYTHING, 100, None)),
+    Example("watch.draw", lambda e, v: _snapshots(e, v).draw(v.user_id, _TYPES, 100, None), "types and category"),
     Example("watch.read_part", _read_part),
 )
 

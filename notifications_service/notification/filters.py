@@ -101,12 +101,18 @@ def _tested_flags(chosen: tuple[Filter, ...]) -> list[str]:
     return [flag for state, flag, _ in states.FIELDS if state >= min(tested)]
 
 
+def is_of_kind(chosen: Filter, row: Mapping[str, Any]) -> bool:
+    """Whether a row has one of the types, and one of the categories, of a filter."""
+    return (not chosen.types or row.get("type") in chosen.types) and (
+        not chosen.categories or row.get("category") in chosen.categories
+    )
+
+
 def matches(number: int, chosen: Filter, group: Mapping[str, Any]) -> bool:
     """Whether the group with this key matches the filter, the ``number``-th of those given to ``group_key``."""
     return (
         chosen.lowest <= states.state_of(group) <= chosen.highest
-        and (not chosen.types or group.get("type") in chosen.types)
-        and (not chosen.categories or group.get("category") in chosen.categories)
+        and is_of_kind(chosen, group)
         and group.get(f"from{number}", True)
         and group.get(f"before{number}", True)
     )

@@ -25,5 +25,5 @@ FIELDS: Final[UnbuiltFields] = {
     Notification: CONTENT,
     NotificationFilter: ("thread_keys",),
     MarkAllNotificationsRequest: ("as_of",),
-    WatchNotificationsRequest: ("include_counts", "filter"),
+    WatchNotificationsRequest: ("include_counts",),
 }

@@ -42,6 +42,23 @@ _SHOWN: Final[Document] = {
         "$fullDocument",
     ]
 }
+# Bytes of a row, as it was before a change, of which no more is read than whose it was: both images of a change are in
+# one event, of 16 MiB at most.
+_TOO_LARGE_BEFORE: Final = 3 * 1024 * 1024
+_BEFORE: Final = "$fullDocumentBeforeChange"
+# Whose it was, and what a watch's filter tests.
+_SHOWN_BEFORE: Final[Document] = {
+    "$switch": {
+        "branches": [
+            {"case": {"$not": [_BEFORE]}, "then": _BEFORE},
+            {
+                "case": {"$gt": [{"$bsonSize": _BEFORE}, _TOO_LARGE_BEFORE]},
+                "then": {"userId": f"{_BEFORE}.userId", TOO_LARGE: {"$literal": True}},
+            },
+        ],
+        "default": {name: f"{_BEFORE}.{name}" for name in ("userId", "type", "category")},
+    }
+}
 # Seconds beyond the server's own waiting after which a read counts as failed.
 _STALLED: Final = 5.0
 
@@ -146,8 +163,8 @@ def _history_errors() -> Iterator[None]:
 
 def _pipeline(match: Document | None) -> list[Document]:
     operations: Document = {"operationType": {"$in": list(OPERATIONS)}}
-    kept = ("operationType", "clusterTime", "documentKey", "fullDocumentBeforeChange.userId")
-    shown: Document = dict.fromkeys(kept, 1) | {"fullDocument": _SHOWN}
+    kept = ("operationType", "clusterTime", "documentKey")
+    shown: Document = dict.fromkeys(kept, 1) | {"fullDocument": _SHOWN, "fullDocumentBeforeChange": _SHOWN_BEFORE}
     stages: list[Document] = [{"$match": operations}, {"$project": shown}]
     # Behind the projection, because the server matches documents of 16 MiB at most, and a change may have two images
     # that together are larger. It is a computed one, so that the server does not change the order.

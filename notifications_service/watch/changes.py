@@ -28,6 +28,8 @@ class ChangeKind(Enum):
 class ChangeEvent:
     """One change to a user's notification; ``document`` is the notification right after it, None when it was deleted.
 
+    ``before``: what a watch's filter tests of the notification right before it; None where that is not known, or when
+    the notification was created.
     ``at`` is the cluster time of its commit; events of one transaction share it.
     """
 
@@ -37,6 +39,7 @@ class ChangeEvent:
     id: ObjectId
     user_id: str
     document: Document | None
+    before: Document | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,21 +117,21 @@ def parse(event: Mapping[str, Any]) -> tuple[ChangeEvent, ...]:
     if position is None or not isinstance(identity, ObjectId):
         return ()
     return tuple(
-        ChangeEvent(position, event["clusterTime"], kind, identity, user_id, found)
-        for user_id, kind, found in _concerned(kind, before, document)
+        ChangeEvent(position, event["clusterTime"], kind, identity, user_id, *images)
+        for user_id, kind, *images in _concerned(kind, before, document)
         if isinstance(user_id, str)
     )
 
 
 def _concerned(
     kind: ChangeKind, before: Document | None, document: Document | None
-) -> Iterator[tuple[Any, ChangeKind, Document | None]]:
-    """Yield whom a change concerns, as what, and the notification after it."""
+) -> Iterator[tuple[Any, ChangeKind, Document | None, Document | None]]:
+    """Yield whom a change concerns, as what, and the notification after it and before it."""
     old, new = (None if row is None else row.get("userId") for row in (before, document))
     if kind is ChangeKind.UPDATED and before is not None and old != new:
-        yield old, ChangeKind.DELETED, None
-        yield new, ChangeKind.CREATED, document
+        yield old, ChangeKind.DELETED, None, before
+        yield new, ChangeKind.CREATED, document, None
     elif kind is ChangeKind.DELETED:
-        yield old, kind, None
+        yield old, kind, None, before
     else:
-        yield new, kind, document
+        yield new, kind, document, before

@@ -15,7 +15,7 @@ class ResumeTokenExpired(FailedPrecondition):
 
 
 class ResumeTokenInvalid(InvalidArgument):
-    """The token was not issued here, was changed, or belongs to another user's watch."""
+    """The token was not issued here, was changed, or belongs to a watch of another user or with another filter."""
 
     reason = "RESUME_TOKEN_INVALID"
     template = "resume_token is not a token of this watch"

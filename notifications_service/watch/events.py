@@ -10,8 +10,9 @@ from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from chassis.logs import logging
 from notifications_service.mongodb.codec import Document
-from notifications_service.notification import messages
+from notifications_service.notification import filters, messages
 from notifications_service.notification.answers import Answers
+from notifications_service.notification.filters import Filter
 from notifications_service.watch.changes import TOO_LARGE, ChangeEvent, ChangeKind, ResumePoint
 from notifications_service.watch.tokens import ResumeTokens
 from notifications_service.watch.watcher import Event
@@ -20,7 +21,7 @@ from notifications_service.watch.watcher import Event
 class Events:
     """Makes responses; expired and unreadable notifications are left out, and unreadable ones logged.
 
-    To a watcher a notification that becomes unreadable is deleted, as it is to lists and counts.
+    To a watcher a notification that becomes unreadable, or that a change moves out of the filter, is deleted.
     """
 
     def __init__(self, tokens: ResumeTokens, cutoff: Callable[[], datetime], made: Answers) -> None:
@@ -30,20 +31,24 @@ class Events:
         self._cutoff = cutoff
         self._log = logging.get(__name__)
 
-    def of(self, change: ChangeEvent) -> Event | None:
-        """Return the event of a change; None for a new notification that is unreadable, or one past its retention."""
+    def of(self, change: ChangeEvent, chosen: Filter) -> Event | None:
+        """Return the event of a change for the watches with a filter.
+
+        None where it changes nothing for them: the notification passes the filter, or can be read, neither before nor
+        after, or it is past its retention.
+        """
         response = pb.WatchNotificationsResponse()
         document = change.document or {}
         if self._is_expired(document):
             return None
-        shown = None if change.kind is ChangeKind.DELETED else self._readable(document)
+        shown = self._readable(document) if document and filters.is_of_kind(chosen, document) else None
         if shown is not None:
             getattr(response, change.kind.value).CopyFrom(shown)
-        elif change.kind is ChangeKind.CREATED:
-            return None
-        else:
+        elif _may_have_passed(change, chosen):
             response.deleted.id = str(change.id)
-        response.resume_token = self._tokens.issue(change.user_id, ResumePoint(change.position))
+        else:
+            return None
+        response.resume_token = self._tokens.issue(change.user_id, ResumePoint(change.position), chosen)
         return Event(change.position, change.at, response)
 
     def snapshot(self, document: Document) -> pb.WatchNotificationsResponse | None:
@@ -52,15 +57,15 @@ class Events:
         return None if notification is None else pb.WatchNotificationsResponse(snapshot=notification)
 
     def snapshot_end(
-        self, user_id: str, place: ResumePoint, count: int, *, truncated: bool
+        self, user_id: str, place: ResumePoint, count: int, *, truncated: bool, chosen: Filter
     ) -> pb.WatchNotificationsResponse:
         """Return the end of a snapshot of ``count`` notifications."""
         end = pb.WatchNotificationsResponse.SnapshotEnd(count=count, truncated=truncated)
-        return pb.WatchNotificationsResponse(snapshot_end=end, resume_token=self._tokens.issue(user_id, place))
+        return pb.WatchNotificationsResponse(snapshot_end=end, resume_token=self._tokens.issue(user_id, place, chosen))
 
-    def heartbeat(self, user_id: str, place: ResumePoint | None) -> pb.WatchNotificationsResponse:
+    def heartbeat(self, user_id: str, place: ResumePoint | None, chosen: Filter) -> pb.WatchNotificationsResponse:
         """Return a heartbeat at a resume point; None: within a snapshot, where a watch cannot resume."""
-        token = "" if place is None else self._tokens.issue(user_id, place)
+        token = "" if place is None else self._tokens.issue(user_id, place, chosen)
         return pb.WatchNotificationsResponse(heartbeat=pb.WatchNotificationsResponse.Heartbeat(), resume_token=token)
 
     def notification(self, document: Document) -> notification_pb2.Notification | None:
@@ -79,3 +84,10 @@ class Events:
         except messages.Unreadable as error:
             self._log.warning("notification unreadable", problem=str(error))
             return None
+
+
+def _may_have_passed(change: ChangeEvent, chosen: Filter) -> bool:
+    """Whether the notification may have passed the filter before: where that is not known, one deletion too many."""
+    if change.kind is ChangeKind.CREATED:
+        return False
+    return change.before is None or TOO_LARGE in change.before or filters.is_of_kind(chosen, change.before)

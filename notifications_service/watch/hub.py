@@ -21,6 +21,7 @@ from chassis.errors import DatabaseUnavailable, ServiceError, ShuttingDown
 from chassis.logs import logging
 from notifications_service.clock import MillisecondClock
 from notifications_service.notification import documents
+from notifications_service.notification.filters import Filter
 from notifications_service.watch import changes
 from notifications_service.watch.change_stream import ChangeStream
 from notifications_service.watch.changes import ChangeEvent, HistoryLost, StreamPosition
@@ -30,7 +31,7 @@ from notifications_service.watch.watcher import Event, Watcher
 
 Open = Callable[[StreamPosition], AbstractAsyncContextManager[ChangeStream]]
 Now = Callable[[], Awaitable[Timestamp]]
-ToEvent = Callable[[ChangeEvent], Event | None]
+ToEvent = Callable[[ChangeEvent, Filter], Event | None]
 
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
@@ -217,12 +218,14 @@ class Hub:
 
     def _hand_on(self, change: ChangeEvent) -> None:
         self.changed_at = change.at
-        watchers = self._watchers.get(change.user_id)
-        event = self._convert(change) if watchers else None
-        if event is None or watchers is None:
-            return
-        for watcher in [watcher for watcher in watchers if not watcher.offer(event)]:
-            self.leave(watcher)
+        # Converted once for each filter, which costs less than to write the event to the watcher that has it.
+        events: dict[Filter, Event | None] = {}
+        for watcher in tuple(self._watchers.get(change.user_id, ())):
+            if watcher.chosen not in events:
+                events[watcher.chosen] = self._convert(change, watcher.chosen)
+            event = events[watcher.chosen]
+            if event is not None and not watcher.offer(event):
+                self.leave(watcher)
 
 
 def _pause(failures: int) -> float:

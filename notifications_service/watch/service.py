@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
 
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
@@ -12,12 +11,11 @@ from chassis.context import calls
 from chassis.errors import ServiceError
 from notifications_service.watch.errors import TooManyWatchers
 from notifications_service.watch.limits import WatchLimits
+from notifications_service.watch.requests import filter_of, interval_of
 from notifications_service.watch.session import Sources, WatchSession, WriteResponse
 from notifications_service.watch.stalls import Stalls
 from notifications_service.watch.tokens import ResumeTokens
 from notifications_service.watch.watcher import Watcher
-
-DEFAULT_HEARTBEAT: Final = 30.0
 
 
 class WatchService:
@@ -52,10 +50,11 @@ class WatchService:
         ShuttingDown, DatabaseUnavailable.
         """
         start = request.WhichOneof("start")
-        place = self._tokens.read(request.user_id, request.resume_token) if start == "resume_token" else None
-        watcher = Watcher(request.user_id, self._limits.queue)
+        chosen = filter_of(request.filter)
+        place = self._tokens.read(request.user_id, request.resume_token, chosen) if start == "resume_token" else None
+        watcher = Watcher(request.user_id, self._limits.queue, chosen)
         write = self._stalls.guarded(calls.noting_writes(write), watcher, self._giving_up(watcher))
-        session = WatchSession(self._sources, watcher, _interval(request), write)
+        session = WatchSession(self._sources, watcher, interval_of(request), write)
         with self._admitted(watcher):
             await self._sources.hub.join(watcher)
             if place is not None:
@@ -90,9 +89,3 @@ class WatchService:
                 call.ending(error)
 
         return give_up
-
-
-def _interval(request: pb.WatchNotificationsRequest) -> float:
-    if not request.HasField("heartbeat_interval"):
-        return DEFAULT_HEARTBEAT
-    return request.heartbeat_interval.seconds + request.heartbeat_interval.nanos / 1e9

@@ -45,6 +45,7 @@ class WatchSession:
         self._sources = sources
         self._watcher = watcher
         self._user_id = watcher.user_id
+        self._chosen = watcher.chosen
         self._interval = interval
         self._write = write
         self._place: ResumePoint | None = None
@@ -60,14 +61,16 @@ class WatchSession:
         """Begin with at most ``limit`` unread notifications, and go on with events committed after them."""
         await self._beat()
         snapshots, events = self._sources.snapshots, self._sources.events
-        snapshot = await snapshots.draw(self._user_id, limit or DEFAULT_SNAPSHOT, self._sources.hub.changed_at)
+        after = self._sources.hub.changed_at
+        snapshot = await snapshots.draw(self._user_id, self._chosen, limit or DEFAULT_SNAPSHOT, after)
         count = 0
         async for part in snapshots.read(snapshot):
             for response in filter(None, map(events.snapshot, part)):
                 await self._send(response)
                 count += 1
         self._place = ResumePoint(self._watcher.joined_at, snapshot.at)
-        await self._send(events.snapshot_end(self._user_id, self._place, count, truncated=snapshot.truncated))
+        end = events.snapshot_end(self._user_id, self._place, count, truncated=snapshot.truncated, chosen=self._chosen)
+        await self._send(end)
 
     def start_after(self, place: ResumePoint) -> None:
         """Begin after the resume point of an earlier watch. Raises ResumeTokenExpired for one of another database."""
@@ -118,7 +121,7 @@ class WatchSession:
             self._place = ResumePoint(position, place.floor)
 
     async def _send_change(self, change: ChangeEvent) -> None:
-        event = self._sources.events.of(change)
+        event = self._sources.events.of(change, self._chosen)
         if event is not None:
             await self._send_event(event)
 
@@ -134,7 +137,7 @@ class WatchSession:
 
     async def _beat(self) -> None:
         self._greeted = True
-        await self._send(self._sources.events.heartbeat(self._user_id, self._place))
+        await self._send(self._sources.events.heartbeat(self._user_id, self._place, self._chosen))
 
     async def _send(self, response: pb.WatchNotificationsResponse) -> None:
         await self._write(response)

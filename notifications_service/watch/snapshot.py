@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -26,7 +26,6 @@ from notifications_service.watch.errors import WatchInterrupted
 
 T = TypeVar("T")
 
-_UNREAD: Final = Filter(highest=State.SEEN)
 # Documents fetched at a time.
 _PART: Final = 100
 # The database no longer keeps that cluster time: drawing the snapshot took minutes.
@@ -72,10 +71,11 @@ class Snapshots:
         return dict.fromkeys(after, _at(await self._find(query, _concern(after=max(after)))))
 
     @named
-    async def draw(self, user_id: str, limit: int, after: Timestamp | None) -> FeedSnapshot:
-        """Choose the newest unread notifications of a user, at most ``limit``."""
+    async def draw(self, user_id: str, chosen: Filter, limit: int, after: Timestamp | None) -> FeedSnapshot:
+        """Choose the newest unread notifications of a user that match, at most ``limit``."""
         query = {
-            "filter": filters.query(user_id, _UNREAD, self._cutoff()) | unreadable.PASSED_BY,
+            "filter": filters.query(user_id, replace(chosen, highest=State.SEEN), self._cutoff())
+            | unreadable.PASSED_BY,
             "projection": {"_id": 1},
             "sort": {"createdAt": -1, "_id": -1},
             "hint": schema.FEED_INDEX,

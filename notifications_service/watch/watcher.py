@@ -10,13 +10,14 @@ from bson import Timestamp
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from chassis.errors import ServiceError
+from notifications_service.notification.filters import EVERYTHING, Filter
 from notifications_service.watch.changes import StreamPosition
 from notifications_service.watch.errors import WatchInterrupted
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A change as it goes over the wire; all watchers of the user share it."""
+    """A change as it goes over the wire; all watchers of the user with the same filter share it."""
 
     position: StreamPosition
     at: Timestamp
@@ -37,14 +38,17 @@ class Watcher:
         "_queue",
         "_waiter",
         "behind",
+        "chosen",
         "ended",
         "joined_at",
         "settled",
         "user_id",
     )
 
-    def __init__(self, user_id: str, limit: int) -> None:
+    def __init__(self, user_id: str, limit: int, chosen: Filter = EVERYTHING) -> None:
+        """``limit``: events that wait in memory; ``chosen``: of what kinds of notifications to tell."""
         self.user_id = user_id
+        self.chosen = chosen
         self.joined_at = StreamPosition("")
         self.behind = False
         # Whether it has been up to date once: a snapshot, or a long history, may take its time.

@@ -1073,7 +1073,8 @@ class WatchNotificationsRequest(_message.Message):
     @_typing.final
     class WatchFilter(_message.Message):
         """Which notifications: all given conditions hold together. Empty: all of them. One that a change moves out of the
-        filter is told as deleted, one that it moves in as updated.
+        filter is told as deleted, one that it moves in as updated, though it was not told as created. The watch's
+        snapshot holds only what the filter lets pass.
         """
 
         DESCRIPTOR: _descriptor.Descriptor
@@ -1142,7 +1143,9 @@ class WatchNotificationsRequest(_message.Message):
 
     @_builtins.property
     def filter(self) -> Global___WatchNotificationsRequest.WatchFilter:
-        """Of which notifications to tell. A watch that resumes may have another filter than the one before."""
+        """Of which notifications to tell. A resume token is good only with the filter, in any order of its values, of the
+        watch that it is from: with another, what that lets pass and happened before would be missed without a word.
+        """
 
     def __init__(
         self,

@@ -64,6 +64,7 @@ def test_deletions_are_routed_by_the_image_before_them() -> None:
     """A deleted notification's user is known from its image."""
     (change,) = changes.parse(event("delete", fullDocumentBeforeChange={"userId": "u"}))
     assert (change.kind, change.user_id, change.document) == (ChangeKind.DELETED, "u", None)
+    assert change.before == {"userId": "u"}
 
 
 @pytest.mark.parametrize("lost", [event("delete"), event("update", fullDocument=None), event("invalidate")])

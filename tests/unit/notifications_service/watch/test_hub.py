@@ -13,6 +13,7 @@ from pymongo.errors import AutoReconnect
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from chassis.errors import DatabaseUnavailable, ServiceError, ShuttingDown
+from notifications_service.notification.filters import Filter
 from notifications_service.watch import changes
 from notifications_service.watch.changes import ChangeEvent, ChangeKind, HistoryLost, StreamPosition
 from notifications_service.watch.errors import ResumeTokenExpired, WatchInterrupted
@@ -57,7 +58,7 @@ class Script:
         self.position = item.position
         return (item,)
 
-    def convert(self, change: ChangeEvent) -> Event:
+    def convert(self, change: ChangeEvent, _: Filter) -> Event:
         """Note what was converted."""
         self.converted.append(change)
         return Event(change.position, change.at, pb.WatchNotificationsResponse())
@@ -155,7 +156,7 @@ async def test_lost_history_ends_every_watch_and_a_new_one_begins_now(script: Sc
 async def test_a_defect_ends_every_watch_instead_of_leaving_it_waiting(script: Script, make: Any) -> None:
     """An error that nobody foresaw is not swallowed: watchers are told to watch again, and the next ones can."""
 
-    def defective(_: ChangeEvent) -> Event:
+    def defective(_: ChangeEvent, __: Filter) -> Event:
         raise ZeroDivisionError
 
     hub = make(convert=defective)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.keyring import Keyring
+from notifications_service.notification.filters import EVERYTHING, Filter
 from notifications_service.watch.changes import ResumePoint, StreamPosition
 from notifications_service.watch.errors import ResumeTokenInvalid
 from notifications_service.watch.tokens import ResumeTokens
@@ -52,3 +53,27 @@ def test_tokens_of_a_retired_key_hold_while_it_is_on_the_ring() -> None:
         ResumeTokens(Keyring.parse(NEW)).read("user", token)
     with pytest.raises(ResumeTokenInvalid):
         TOKENS.read("someone else", token)
+
+
+conditions = st.lists(st.text(max_size=5), max_size=3, unique=True).map(tuple)
+chosen_filters = st.builds(Filter, types=conditions, categories=conditions)
+
+
+@given(st.text(max_size=20), st.text(max_size=20), chosen_filters, chosen_filters)
+def test_a_token_is_read_only_for_its_user_and_its_filter(user: str, other: str, mine: Filter, theirs: Filter) -> None:
+    """Whatever the ids and the values are, none is taken for another; the order of the values says nothing."""
+    place = ResumePoint(StreamPosition("82" + "AB" * 40))
+    token = TOKENS.issue(user, place, mine)
+    turned = Filter(types=mine.types[::-1], categories=mine.categories[::-1])
+    assert TOKENS.read(user, token, turned) == place
+    same = {frozenset(mine.types): frozenset(mine.categories)} == {
+        frozenset(theirs.types): frozenset(theirs.categories)
+    }
+    if user == other and same:
+        assert TOKENS.read(other, token, theirs) == place
+    else:
+        with pytest.raises(ResumeTokenInvalid):
+            TOKENS.read(other, token, theirs)
+    if mine != EVERYTHING:
+        with pytest.raises(ResumeTokenInvalid):
+            TOKENS.read(user, token)
