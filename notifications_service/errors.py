@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from chassis.errors import DataLoss, FieldViolation, NotFound, Unavailable
+from chassis.errors import DataLoss, FieldViolation, InvalidArgument, NotFound, Unavailable
 
 
 class NotificationNotFound(NotFound):
@@ -19,6 +19,13 @@ class NotificationUnreadable(DataLoss):
 
     reason = "NOTIFICATION_UNREADABLE"
     template = "the stored notification cannot be read"
+
+
+class AsOfInvalid(InvalidArgument):
+    """The `as_of` was not issued here, was altered, or is of another user."""
+
+    reason = "AS_OF_INVALID"
+    template = "as_of is not from an answer for this user"
 
 
 class RecipientNotFound(NotFound):

@@ -16,6 +16,7 @@ from notifications_service.feed.repository import FeedRepository
 from notifications_service.idempotency import Created, IdempotencyKeys, RequestKey
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification import documents, filters
+from notifications_service.notification.as_of import AsOf
 from notifications_service.notification.documents import Draft, Type
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.retention import Retention
@@ -81,8 +82,9 @@ def _pages(*, later: bool) -> Send:
 
 
 def _mark_all(chosen: Filter, *, later: bool = False) -> Send:
+    bound = AsOf(Timestamp(1_000, 1), (ObjectId(),)).condition()
     return lambda e, v: _feed(e, v).mark_all(
-        v.user_id, chosen, v.clock(), Mark.READ.value, limit=2_000, after=v.position if later else None
+        v.user_id, chosen, bound, Mark.READ.value, limit=2_000, after=v.position if later else None
     )
 
 
@@ -109,6 +111,7 @@ FEED: Final = (
     Example("feed.mark_all", _mark_all(filters.EVERYTHING)),
     Example("feed.mark_all", _mark_all(_TYPES), "types and category"),
     Example("feed.mark_all", _mark_all(filters.EVERYTHING, later=True), "later batch"),
+    Example("feed.seen_lately", lambda e, v: _feed(e, v).seen_lately(v.user_id, AsOf(Timestamp(1_000, 1)))),
     Example("feed.delete", lambda e, v: _feed(e, v).delete(v.key, {})),
     Example(
         "feed.delete_of_user", lambda e, v: _feed(e, v).delete_of_user(v.user_id, visible=True, limit=2_000), finds=True
@@ -148,7 +151,9 @@ def _snapshots(explainer: Explainer, values: Values) -> Snapshots:
 
 
 async def _read_part(explainer: Explainer, values: Values) -> None:
-    async for _ in _snapshots(explainer, values).read(FeedSnapshot(Timestamp(1, 1), [values.key], truncated=False)):
+    async for _ in _snapshots(explainer, values).read(
+        FeedSnapshot([values.key], AsOf(Timestamp(1, 1)), truncated=False)
+    ):
         pass
 
 

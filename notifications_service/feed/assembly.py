@@ -19,6 +19,7 @@ from notifications_service.feed.servicer import NotificationServicer, Watch
 from notifications_service.idempotency import IdempotencyKeys
 from notifications_service.mongodb.database import Database
 from notifications_service.notification.answers import Answers
+from notifications_service.notification.as_of import AsOfTokens
 
 # What a document of the first answers to a batch may take, whatever GRPC_MAX_MESSAGE_BYTES says: MongoDB's limit
 # is 16 MiB, and a stored notification is a little larger than one in an answer.
@@ -55,5 +56,6 @@ def assemble(
     limit = min(max_message_bytes, MAX_BATCH_BYTES)
     pages = pages_of_the_feed(PageTokens(keyring))
     make = partly_built(NotificationServicer)
-    servicer = make(feed, pages, watches, made=made, max_batch_bytes=limit, clock=clock, slices=slices)
+    as_of = AsOfTokens(keyring)
+    servicer = make(feed, pages, watches, as_of, made=made, max_batch_bytes=limit, clock=clock, slices=slices)
     return add_NotificationServiceServicer_to_server, servicer

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
-from bson import ObjectId
+from bson import ObjectId, Timestamp
 
 from chassis.batching.coalesce import Coalescer
 from notifications_service.feed.repository import FeedRepository, PageKey, PageStart
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import QueryResult
 from notifications_service.notification import filters
+from notifications_service.notification.as_of import AsOf
 from notifications_service.notification.filters import Filter
 
 T = TypeVar("T")
@@ -35,6 +36,18 @@ IN_FLIGHT: Final = 1
 # Seconds that a command may take longer than its own limit before it is given up.
 _MARGIN: Final = 0.5
 _NONE: Final = QueryResult([])
+
+
+class Counted(NamedTuple):
+    """How many notifications match each of several filters; ``at``: the cluster time, where it is known."""
+
+    counts: list[int]
+    at: Timestamp | None = None
+
+    @property
+    def seen(self) -> AsOf | None:
+        """What the counts have seen; None where that is not known."""
+        return None if self.at is None else AsOf(self.at)
 
 
 class Pending:
@@ -59,7 +72,7 @@ class SharedCommands:
             self._read_pages, max_batch=PAGE_BATCH, max_in_flight=IN_FLIGHT, timeout=limit
         )
         self._inserts: Coalescer[Pending, Exception] = Coalescer(self._insert, max_in_flight=IN_FLIGHT, timeout=limit)
-        self._counts: Coalescer[tuple[str, Filters], list[int]] = Coalescer(
+        self._counts: Coalescer[tuple[str, Filters], Counted] = Coalescer(
             self._count, max_batch=COUNT_BATCH, max_in_flight=COUNTS_IN_FLIGHT, timeout=limit
         )
 
@@ -77,17 +90,17 @@ class SharedCommands:
         """
         if projection is not None or limit > PAGE_ROWS or not chosen.is_any_state:
             return await self._repository.page(user_id, chosen, after, limit, projection)
-        rows, cut = await self._pages.get((user_id, (chosen, after))) or _NONE
-        return QueryResult(rows[:limit], cut and len(rows) < limit)
+        rows, cut, at = await self._pages.get((user_id, (chosen, after))) or _NONE
+        return QueryResult(rows[:limit], cut and len(rows) < limit, at)
 
     async def insert(self, document: Document) -> None:
         """Store a notification."""
         if (error := await self._inserts.get(Pending(document))) is not None:
             raise error
 
-    async def count(self, user_id: str, asked: Filters) -> list[int]:
+    async def count(self, user_id: str, asked: Filters) -> Counted:
         """Return how many of a user's notifications match each filter."""
-        return await self._counts.get((user_id, asked)) or [0] * len(asked)
+        return await self._counts.get((user_id, asked)) or Counted([0] * len(asked))
 
     async def _read_pages(self, keys: list[tuple[str, PageStart]]) -> dict[tuple[str, PageStart], QueryResult]:
         # Rows are assigned to calls by their user, so a command has each user once.
@@ -109,17 +122,17 @@ class SharedCommands:
         errors = await self._repository.insert_each([item.document for item in pending])
         return {pending[index]: error for index, error in errors.items()}
 
-    async def _count(self, keys: list[tuple[str, Filters]]) -> dict[tuple[str, Filters], list[int]]:
+    async def _count(self, keys: list[tuple[str, Filters]]) -> dict[tuple[str, Filters], Counted]:
         users: dict[Filters, list[str]] = {}
         for user_id, asked in keys:
             users.setdefault(asked, []).append(user_id)
         counted = await _all([self._count_alike(names, asked) for asked, names in users.items()])
         return {key: counts for part in counted for key, counts in part.items()}
 
-    async def _count_alike(self, users: Sequence[str], asked: Filters) -> dict[tuple[str, Filters], list[int]]:
+    async def _count_alike(self, users: Sequence[str], asked: Filters) -> dict[tuple[str, Filters], Counted]:
         groups = await self._repository.group(users, filters.group_key(asked))
         counts = {user_id: [0] * len(asked) for user_id in users}
-        for group in groups:
+        for group in groups.rows:
             user_id = group["_id"]["userId"]
             if not isinstance(user_id, str):
                 # Another system wrote a list of users, so the row belongs to nobody.
@@ -129,7 +142,10 @@ class SharedCommands:
                 if filters.matches(number, item, group["_id"]):
                     mine[number] += group["n"]
         # Rows written between the two counts may have been subtracted without having been added.
-        return {(user_id, asked): [max(0, number) for number in found] for user_id, found in counts.items()}
+        return {
+            (user_id, asked): Counted([max(0, number) for number in found], groups.at)
+            for user_id, found in counts.items()
+        }
 
 
 async def _all(commands: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

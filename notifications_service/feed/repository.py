@@ -9,17 +9,19 @@ from typing import Any, Final
 from bson import Int64, MaxKey, MinKey, ObjectId
 from bson.datetime_ms import DatetimeMS
 from pymongo import ReturnDocument
-from pymongo.errors import BulkWriteError, WriteError
+from pymongo.errors import BulkWriteError, OperationFailure, WriteError
 from pymongo.results import UpdateResult
 
 from chassis.context.statements import named
 from notifications_service.clock import MillisecondClock
+from notifications_service.errors import AsOfInvalid
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database, QueryResult
-from notifications_service.mongodb.driver_errors import of_write
+from notifications_service.mongodb.driver_errors import NO_SNAPSHOT, of_write
 from notifications_service.mongodb.drivers import ClientSession
 from notifications_service.mongodb.secondaries import Reader
 from notifications_service.notification import documents, filters, schema, states, unreadable
+from notifications_service.notification.as_of import AsOf
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.retention import Retention
 from notifications_service.notification.schema import FEED_INDEX, UNREADABLE_INDEX
@@ -29,12 +31,17 @@ NEWEST_FIRST: Final = {"createdAt": -1, "_id": -1}
 # Rows that one command marks or deletes at most: it ends well within the query timeout.
 MARK_BATCH: Final = 2_000
 DELETE_BATCH: Final = 2_000
+# Notifications of the last minutes that a mark of all looks for by the time of its `as_of`.
+LATELY: Final = 1_000
 
 # Unreadable rows that one command looks for: among all users of a count, and then of one user; and how many of them
 # one command subtracts.
 UNREADABLE_LOOK: Final = 100
 UNREADABLE_BATCH: Final = 10_000
 OFF_BATCH: Final = 10_000
+
+# The server's code for a cluster time that it has not reached (InvalidOptions).
+_NOT_COME: Final = 72
 
 _IDS: Final = {"_id": 1}
 _KEYS: Final = {"_id": 1, "createdAt": 1}
@@ -125,7 +132,13 @@ class FeedRepository:
         if projection is not None:
             query["$nor"] += unreadable.CONDITIONS
         return await self._lists.find(
-            schema.COLLECTION, query, limit=limit, hint=FEED_INDEX, sort=NEWEST_FIRST, projection=projection
+            schema.COLLECTION,
+            query,
+            limit=limit,
+            hint=FEED_INDEX,
+            sort=NEWEST_FIRST,
+            projection=projection,
+            snapshot=True,
         )
 
     @named
@@ -144,16 +157,16 @@ class FeedRepository:
         """Return the pages; None where rows are missing."""
         parts = [self._page(user_id, *beginning, limit) for user_id, beginning in asked.items()]
         rest = [{"$unionWith": {"coll": schema.COLLECTION, "pipeline": part}} for part in parts[1:]]
-        found = await self._lists.aggregate(schema.COLLECTION, parts[0] + rest, hint=FEED_INDEX)
+        found = await self._lists.aggregate(schema.COLLECTION, parts[0] + rest, hint=FEED_INDEX, snapshot=True)
         if found.cut:
             return None
-        pages = {user_id: QueryResult([]) for user_id in asked}
+        pages = {user_id: QueryResult([], at=found.at) for user_id in asked}
         for row in found.rows:
             pages[row["userId"]].rows.append(row)
         return pages
 
     @named
-    async def group(self, users: Sequence[str], by: Document, chosen: Filter = filters.EVERYTHING) -> list[Document]:
+    async def group(self, users: Sequence[str], by: Document, chosen: Filter = filters.EVERYTHING) -> QueryResult:
         """Count users' notifications that match by user and ``by``: rows of ``_id`` (their values) and ``n``.
 
         Unreadable rows are first counted with the rest, from the keys of the index alone, and then subtracted by rows
@@ -163,15 +176,15 @@ class FeedRepository:
         off = await self._unreadable(users)
         counted = await self._grouped(query, by, FEED_INDEX)
         for part, hint in _taken_off(off):
-            counted += [row | {"n": -row["n"]} for row in await self._grouped(query | part, by, hint)]
+            counted.rows.extend(row | {"n": -row["n"]} for row in (await self._grouped(query | part, by, hint)).rows)
         return counted
 
-    async def _grouped(self, query: Document, by: Document, hint: str) -> list[Document]:
+    async def _grouped(self, query: Document, by: Document, hint: str) -> QueryResult:
         pipeline = [{"$match": query}, {"$group": {"_id": {"userId": "$userId", **by}, "n": {"$sum": 1}}}]
-        found = await self._counts.aggregate(schema.COLLECTION, pipeline, hint=hint)
+        found = await self._counts.aggregate(schema.COLLECTION, pipeline, hint=hint, snapshot=True)
         if found.cut:
             raise RuntimeError("groups have few values each")
-        return found.rows
+        return found
 
     async def _unreadable(self, users: Sequence[str]) -> list[Any]:
         """Return the ids, of whatever type, of users' unreadable rows, from the keys of the index alone."""
@@ -229,11 +242,38 @@ class FeedRepository:
         return await self._mark(query, change, hint="_id_")
 
     @named
+    async def seen_lately(self, user_id: str, as_of: AsOf) -> list[ObjectId]:
+        """Return a user's newest notifications that were there at ``as_of``, of those whose stamps may not tell.
+
+        Returns none where the database no longer keeps that time, after some minutes. Raises AsOfInvalid where it has
+        not come yet: it is another database's.
+        """
+        query = {"userId": user_id, "createdAt": {"$gt": as_of.unsettled_since}, "$nor": [*_PLACELESS]}
+        concern = {"level": "snapshot", "atClusterTime": as_of.at}
+        try:
+            found = await self._database.find(
+                schema.COLLECTION,
+                query,
+                limit=LATELY,
+                hint=FEED_INDEX,
+                sort=NEWEST_FIRST,
+                projection=_IDS,
+                readConcern=concern,
+            )
+        except OperationFailure as error:
+            if error.code == _NOT_COME:
+                raise AsOfInvalid from None
+            if error.code not in NO_SNAPSHOT:
+                raise
+            return []
+        return [row["_id"] for row in found.rows]
+
+    @named
     async def mark_all(
         self,
         user_id: str,
         chosen: Filter,
-        up_to: datetime | None,
+        bound: Document,
         change: Transition,
         *,
         limit: int,
@@ -241,11 +281,11 @@ class FeedRepository:
     ) -> tuple[int, PageKey | None]:
         """Move up to ``limit`` of a user's notifications that match to a state, newest first, after the key ``after``.
 
-        ``up_to``: only those created then or before. Returns how many moved, and the key after which the next batch
-        begins; None: there is none.
+        ``bound``: one more condition on them. Returns how many moved, and the key after which the next batch begins;
+        None: there is none.
         """
-        query = self._query_beyond(user_id, chosen, after, up_to=up_to)
-        query["$and"] = _standing_on(query, change)
+        query = self._query_beyond(user_id, chosen, after)
+        query["$and"] = [*_standing_on(query, change), bound]
         found = await self._database.find(
             schema.COLLECTION, query, limit=limit, hint=FEED_INDEX, sort=NEWEST_FIRST, projection=_KEYS
         )
@@ -296,10 +336,8 @@ class FeedRepository:
         gone = (await self._rows.delete_many({"_id": {"$in": ids}})).deleted_count if ids else 0
         return len(ids), gone
 
-    def _query_beyond(
-        self, user_id: str, chosen: Filter, after: PageKey | None, *, up_to: datetime | None = None
-    ) -> Document:
-        query = filters.query(user_id, chosen, self._retention.cutoff(), up_to=up_to)
+    def _query_beyond(self, user_id: str, chosen: Filter, after: PageKey | None) -> Document:
+        query = filters.query(user_id, chosen, self._retention.cutoff())
         query["$nor"] = [*_PLACELESS]
         if after is not None:
             time, key = DatetimeMS(after[0]), after[1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NoReturn, Protocol
 
-from bson import ObjectId
+from bson import ObjectId, Timestamp
 from bson.errors import InvalidBSON
 from pymongo.errors import PyMongoError
 
@@ -19,13 +19,14 @@ from chassis.slices import Slices
 from notifications_service.clock import MillisecondClock
 from notifications_service.errors import NotificationNotFound, NotificationUnreadable
 from notifications_service.feed import repository
-from notifications_service.feed.batching import SharedCommands
+from notifications_service.feed.batching import Counted, SharedCommands
 from notifications_service.feed.repository import FeedRepository, PageKey, page_key
 from notifications_service.idempotency import Created, IdempotencyKeys, RequestKey
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database
 from notifications_service.mongodb.drivers import ClientSession
-from notifications_service.notification import documents, filters
+from notifications_service.notification import as_of, documents, filters
+from notifications_service.notification.as_of import AsOf
 from notifications_service.notification.documents import Draft
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.states import Mark
@@ -61,10 +62,16 @@ async def _accept_batch(_: Sequence[Document]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows in order; ``is_last``: none come after them."""
+    """Rows in order; ``is_last``: none come after them; ``at``: the cluster time of reading, where it is known."""
 
     rows: list[Document]
     is_last: bool
+    at: Timestamp | None = None
+
+    @property
+    def seen(self) -> AsOf | None:
+        """What the read of this page has seen; None where that is not known."""
+        return None if self.at is None else as_of.seen_by(self.at, self.rows)
 
     def end(self, taken: int) -> PageKey | None:
         """Return the key after which the next page begins if this one shows ``taken`` rows; None: there is none."""
@@ -173,10 +180,10 @@ class FeedService:
             return Page([], is_last=True)
         fields = projection and projection | {"createdAt": 1, "userId": 1}
         # One row more tells whether there is a next page.
-        rows, cut = await self._shared.page(user_id, chosen, after, size + 1, fields)
-        return Page(rows[:size], is_last=len(rows) <= size and not cut)
+        rows, cut, at = await self._shared.page(user_id, chosen, after, size + 1, fields)
+        return Page(rows[:size], is_last=len(rows) <= size and not cut, at=at)
 
-    async def count(self, user_id: str, chosen: Sequence[Filter]) -> list[int]:
+    async def count(self, user_id: str, chosen: Sequence[Filter]) -> Counted:
         """Return how many of a user's notifications match each filter, all counted at the same time."""
         return await self._shared.count(user_id, tuple(chosen) or (filters.EVERYTHING,))
 
@@ -185,7 +192,7 @@ class FeedService:
         if chosen.is_contradiction:
             return []
         key = {"type": "$type", "archived": "$archived", "read": "$read", "seen": "$seen"}
-        return await self._repository.group([user_id], key, chosen)
+        return (await self._repository.group([user_id], key, chosen)).rows
 
     async def note(self, hidden: Sequence[ObjectId], restored: Sequence[ObjectId]) -> None:
         """Flag rows that turned out unreadable, and unflag readable ones, so that counts agree with lists.
@@ -224,24 +231,33 @@ class FeedService:
         """Put notifications of a user into a state; return how many were not in it."""
         return await self._repository.mark(user_id, ids, mark.value)
 
-    async def mark_all(self, user_id: str, chosen: Filter, as_of: datetime | None, mark: Mark) -> Written:
+    async def mark_all(self, user_id: str, chosen: Filter, bound: AsOf | datetime | None, mark: Mark) -> Written:
         """Put all that match into a state; return how many were not in it, and whether time was up before the end.
 
-        ``as_of``: only those created then or before. May be repeated, and goes on then.
+        ``bound``: only those that a read has seen, or that were created then or before. May be repeated, and goes on
+        then.
         """
         if chosen.is_contradiction:
             return Written(0)
-        return await batches.write(self._marking(user_id, chosen, as_of, mark), self._stopping)
+        return await batches.write(self._marking(user_id, chosen, bound, mark), self._stopping)
 
-    async def _marking(self, user_id: str, chosen: Filter, as_of: datetime | None, mark: Mark) -> Batches:
-        # No bound is drawn from this process's clock: another writer's may be ahead of it.
+    async def _marking(self, user_id: str, chosen: Filter, bound: AsOf | datetime | None, mark: Mark) -> Batches:
+        condition = await self._condition(user_id, bound)
         pace, after = Pace(repository.MARK_BATCH), None
         while True:
             changed, after = await self._repository.mark_all(
-                user_id, chosen, as_of, mark.value, limit=pace.size, after=after
+                user_id, chosen, condition, mark.value, limit=pace.size, after=after
             )
             yield Batch(changed, is_last=after is None)
             pace.step()
+
+    async def _condition(self, user_id: str, bound: AsOf | datetime | None) -> Document:
+        if bound is None:
+            # No bound is drawn from this process's clock: another writer's may be ahead of it.
+            return {}
+        if isinstance(bound, datetime):
+            return {"createdAt": {"$lte": bound}}
+        return bound.condition(await self._repository.seen_lately(user_id, bound))
 
     async def delete_of_user(self, user_id: str) -> Written:
         """Delete all notifications of a user; return how many there were. May be repeated, and goes on then."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Protocol
 
 from bson import ObjectId
@@ -26,6 +27,7 @@ from notifications_service.feed.updates import Updates
 from notifications_service.idempotency import RequestKey
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification import answers
+from notifications_service.notification.as_of import AsOf, AsOfTokens
 from notifications_service.notification.messages import Unreadable
 from notifications_service.notification.unreadable import FLAG
 
@@ -51,6 +53,7 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         service: FeedService,
         pages: Pages[PageKey],
         watch: Watch,
+        as_of: AsOfTokens,
         *,
         made: answers.Answers,
         max_batch_bytes: int,
@@ -60,6 +63,7 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         self._service = service
         self._pages = pages
         self._watch = watch
+        self._as_of = as_of
         self._answers = made
         self._max_batch_bytes = max_batch_bytes
         self._clock = clock
@@ -111,8 +115,9 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         response.next_page_token = self._pages.token(request, page.end(filled.taken))
         if filled.hidden or filled.restored:
             await self._service.note(filled.hidden, filled.restored)
+        response.as_of = self._as_of.issue(request.user_id, page.seen)
         if request.include_total:
-            [response.total_size] = await self._service.count(request.user_id, [chosen])
+            [response.total_size] = (await self._service.count(request.user_id, [chosen])).counts
         return response
 
     async def CountNotifications(
@@ -120,7 +125,9 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
     ) -> pb.CountNotificationsResponse:
         """Count a user's notifications for several filters."""
         chosen = [requests.filter_of(item) for item in request.filters]
-        return pb.CountNotificationsResponse(counts=await self._service.count(request.user_id, chosen))
+        counted = await self._service.count(request.user_id, chosen)
+        as_of = self._as_of.issue(request.user_id, counted.seen)
+        return pb.CountNotificationsResponse(counts=counted.counts, as_of=as_of)
 
     async def GetNotificationStats(
         self, request: pb.GetNotificationStatsRequest, context: Context
@@ -151,8 +158,7 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
     ) -> pb.MarkAllNotificationsResponse:
         """Mark all notifications of a user that match."""
         chosen, mark = requests.filter_of(request.filter), requests.mark_of(request.mark)
-        as_of = requests.floor(request.as_of_time) if request.HasField("as_of_time") else None
-        done = await self._service.mark_all(request.user_id, chosen, as_of, mark)
+        done = await self._service.mark_all(request.user_id, chosen, self._bound(request), mark)
         return pb.MarkAllNotificationsResponse(changed_count=done.changed, incomplete=done.incomplete)
 
     async def DeleteNotification(
@@ -175,6 +181,11 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
     ) -> None:
         """Stream what happens to a user's notifications."""
         await self._watch.watch(request, context.write)
+
+    def _bound(self, request: pb.MarkAllNotificationsRequest) -> AsOf | datetime | None:
+        if request.HasField("as_of"):
+            return self._as_of.read(request.user_id, request.as_of)
+        return requests.floor(request.as_of_time) if request.HasField("as_of_time") else None
 
     async def _shown(self, document: Document, mask: answers.ReadMask = answers.EVERYTHING) -> Notification:
         try:

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import pymongo
 from bson import Timestamp
 from bson.errors import InvalidBSON
-from pymongo.errors import DuplicateKeyError, PyMongoError, WaitQueueTimeoutError
+from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError, WaitQueueTimeoutError
 
 from chassis.batching.coalesce import Coalescer
 from chassis.context import deadline
@@ -30,7 +30,14 @@ from chassis.telemetry.families import Family
 from chassis.telemetry.queries import Queries, Spans, Target
 from notifications_service.mongodb import codec, drivers, undecoded
 from notifications_service.mongodb.codec import Document
-from notifications_service.mongodb.driver_errors import REFUSING, TRANSIENT_TRANSACTION, codes, may_pass, translated
+from notifications_service.mongodb.driver_errors import (
+    NO_SNAPSHOT,
+    REFUSING,
+    TRANSIENT_TRANSACTION,
+    codes,
+    may_pass,
+    translated,
+)
 from notifications_service.mongodb.drivers import ClientSession, Collection, Pipeline
 from notifications_service.mongodb.observing import CommandSpans, PoolShare, families, use_of
 from notifications_service.mongodb.settings import MongoDBSettings
@@ -62,10 +69,14 @@ class CausalRead(NamedTuple):
 
 
 class QueryResult(NamedTuple):
-    """The rows of a query; ``cut``: they filled 16 MiB, and more rows may match."""
+    """The rows of a query; ``cut``: they filled 16 MiB, and more rows may match.
+
+    ``at``: the cluster time of which they are all that there was, where one was asked for and the database has one.
+    """
 
     rows: list[Document]
     cut: bool = False
+    at: Timestamp | None = None
 
 
 class Database:
@@ -193,13 +204,14 @@ class Database:
         sort: Document | None = None,
         projection: Document | None = None,
         place: CausalRead | None = None,
+        snapshot: bool = False,
         **options: Any,
     ) -> QueryResult:
         """Run a query and return what fits into one batch of 16 MiB; repeat it once where the connection broke.
 
         It is sent as a plain command, since the driver's cursors take a third longer. Without ``place`` the primary
-        answers. ``options``: of the command. Rows of other systems may be so large that the batch is cut: see
-        ``QueryResult``.
+        answers. ``snapshot``: read what a majority had at one cluster time, and say which. ``options``: of the
+        command. Rows of other systems may be so large that the batch is cut: see ``QueryResult``.
         """
         command: Document = {"find": collection, "filter": query, "limit": limit, "hint": hint, "collation": BYTEWISE}
         # The server begins with 101 rows unless told otherwise.
@@ -209,21 +221,40 @@ class Database:
         if projection is not None:
             command["projection"] = projection
         command.update(options)
-        return await self._first_batch(collection, command, place)
+        return await self._first_batch(collection, command, place, snapshot=snapshot)
 
     async def aggregate(
-        self, collection: str, pipeline: Pipeline, *, hint: str, place: CausalRead | None = None
+        self,
+        collection: str,
+        pipeline: Pipeline,
+        *,
+        hint: str,
+        place: CausalRead | None = None,
+        snapshot: bool = False,
     ) -> QueryResult:
         """Run an aggregation as ``find`` does a query."""
         command: Document = {"aggregate": collection, "pipeline": pipeline, "hint": hint, "collation": BYTEWISE}
         command["cursor"] = {"batchSize": _ONE_BATCH}
-        return await self._first_batch(collection, command, place)
+        return await self._first_batch(collection, command, place, snapshot=snapshot)
 
-    async def _first_batch(self, collection: str, command: Document, place: CausalRead | None) -> QueryResult:
-        options: dict[str, Any] = {}
-        if place is not None:
-            command["readConcern"] = {"afterClusterTime": place.after}
-            options["read_preference"] = place.preference
+    async def _first_batch(
+        self, collection: str, command: Document, place: CausalRead | None, *, snapshot: bool
+    ) -> QueryResult:
+        options: dict[str, Any] = {} if place is None else {"read_preference": place.preference}
+        after = {} if place is None else {"afterClusterTime": place.after}
+        if snapshot:
+            try:
+                return await self._concerned(collection, command, {"level": "snapshot", **after}, options)
+            except OperationFailure as error:
+                if error.code not in NO_SNAPSHOT:
+                    raise
+        return await self._concerned(collection, command, after, options)
+
+    async def _concerned(
+        self, collection: str, command: Document, concern: Document, options: dict[str, Any]
+    ) -> QueryResult:
+        if concern:
+            command = command | {"readConcern": concern}
         return await self.run(partial(self._batch, collection, command, options), command)
 
     async def _batch(self, collection: str, command: Document, options: dict[str, Any]) -> QueryResult:
@@ -234,11 +265,12 @@ class Database:
             # A value that the driver cannot decode must make only its own row unreadable.
             cursor = (await self.command(command, codec_options=undecoded.CODEC_OPTIONS, **options))["cursor"]
             rows = [undecoded.decoded(row) for row in cursor["firstBatch"]]
+        at = cursor.get("atClusterTime")
         if not cursor["id"]:
-            return QueryResult(rows)
+            return QueryResult(rows, at=at)
         # The rest could be read only in the session of this command, which the driver does not expose.
         await self.default.command({"killCursors": collection, "cursors": [cursor["id"]]}, **options)
-        return QueryResult(rows, cut=True)
+        return QueryResult(rows, cut=True, at=at)
 
     async def command(self, command: Document, **options: Any) -> Any:
         """Send a command that only reads, within ``run`` or ``limits``, once more where its first error may pass.

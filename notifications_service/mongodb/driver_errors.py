@@ -24,6 +24,8 @@ from chassis.pooling.writability import Cause
 WRITE_CONFLICT: Final = 112
 # The server ended the command: the limit that was sent with it had passed, or somebody killed it (`killOp`).
 OUT_OF_TIME: Final = frozenset({50, 11601})
+# What was at a cluster time is no longer kept, or not yet: the collection was just altered, or a majority is not known.
+NO_SNAPSHOT: Final = frozenset({239, 246})
 # The primary was told to refuse writes, or its disk is full (if it cannot write its own files, it stops).
 REFUSING: Final[dict[int, Cause]] = {371: "read_only", 14031: "disk_full"}
 # The member is starting, shutting down, stepping down or no primary, or closes its connections.

@@ -45,12 +45,13 @@ class Reader(Protocol):
         hint: str,
         sort: Document | None = None,
         projection: Document | None = None,
+        snapshot: bool = False,
         **options: Any,
     ) -> QueryResult:
         """Run a query as ``Database.find``."""
         ...
 
-    async def aggregate(self, collection: str, pipeline: Pipeline, *, hint: str) -> QueryResult:
+    async def aggregate(self, collection: str, pipeline: Pipeline, *, hint: str, snapshot: bool = False) -> QueryResult:
         """Run an aggregation as ``Database.aggregate``."""
         ...
 
@@ -122,10 +123,11 @@ class SecondaryReader:
             self._preference, lambda place: self._database.find(collection, query, place=place, **options)
         )
 
-    async def aggregate(self, collection: str, pipeline: Pipeline, *, hint: str) -> QueryResult:
+    async def aggregate(self, collection: str, pipeline: Pipeline, *, hint: str, snapshot: bool = False) -> QueryResult:
         """Run an aggregation as ``Database.aggregate``."""
         return await self._secondaries.read(
-            self._preference, lambda place: self._database.aggregate(collection, pipeline, hint=hint, place=place)
+            self._preference,
+            lambda place: self._database.aggregate(collection, pipeline, hint=hint, place=place, snapshot=snapshot),
         )
 
 

@@ -17,6 +17,7 @@ from bson.datetime_ms import DatetimeMS
 
 from chassis.contract import etags
 from notifications_service.mongodb.codec import Document
+from notifications_service.notification.as_of import STAMP, UNSTAMPED
 
 # Fields that a change of state may touch, beside `rev` and `updatedAt`.
 STATE_FIELDS: Final = ("seen", "seenAt", "read", "readAt", "archived", "archivedAt")
@@ -76,6 +77,7 @@ def new(draft: Draft, at: datetime) -> Document:
         "archived": False,
         "createdAt": at,
         "updatedAt": at,
+        STAMP: UNSTAMPED,
         "rev": 1,
         "delivery": _delivery(draft, at),
     }

@@ -53,18 +53,13 @@ def of_states(read: bool | None, seen: bool | None, archived: bool | None) -> tu
     return lowest, highest
 
 
-def query(user_id: str, chosen: Filter, cutoff: datetime, *, up_to: datetime | None = None) -> Document:
-    """Return the MongoDB query for a user's visible rows that match, created at ``up_to`` or before if given.
-
-    The filter must not be a contradiction.
-    """
+def query(user_id: str, chosen: Filter, cutoff: datetime) -> Document:
+    """Return the MongoDB query for a user's visible rows that match. The filter must not be a contradiction."""
     created: Document = {"$gt": cutoff}
     if chosen.created_from is not None:
         created["$gte"] = chosen.created_from
     if chosen.created_before is not None:
         created["$lt"] = chosen.created_before
-    if up_to is not None:
-        created["$lte"] = up_to
     found: Document = {"userId": user_id, "createdAt": created}
     if chosen.types:
         found["type"] = {"$in": list(chosen.types)}

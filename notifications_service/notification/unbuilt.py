@@ -9,7 +9,6 @@ from typing import Final
 
 from vibework.notifications.v1.notification_pb2 import Notification, NotificationContent
 from vibework.notifications.v1.notification_service_pb2 import (
-    MarkAllNotificationsRequest,
     NotificationFilter,
     WatchNotificationsRequest,
 )
@@ -24,6 +23,5 @@ FIELDS: Final[UnbuiltFields] = {
     # In an update; no answer has them yet.
     Notification: CONTENT,
     NotificationFilter: ("thread_keys",),
-    MarkAllNotificationsRequest: ("as_of",),
     WatchNotificationsRequest: ("include_counts",),
 }

@@ -15,6 +15,7 @@ from chassis.telemetry.registry import Registry
 from notifications_service.clock import MillisecondClock
 from notifications_service.mongodb.database import Database
 from notifications_service.notification.answers import Answers
+from notifications_service.notification.as_of import AsOfTokens
 from notifications_service.notification.retention import Retention
 from notifications_service.watch import change_stream, metrics
 from notifications_service.watch.events import Events
@@ -80,7 +81,7 @@ async def watch_service(
     ``draining``: once set, every watch ends with SHUTTING_DOWN.
     """
     tokens = ResumeTokens(keyring)
-    events = Events(tokens, cutoff, made)
+    events = Events(tokens, AsOfTokens(keyring), cutoff, made)
     snapshots = Snapshots(database, cutoff)
     opened = partial(change_stream.opened, database, wait=_WAIT)
     hub = Hub(opened, snapshots.now, events.of, limits, draining, clock=clock)

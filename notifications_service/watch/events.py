@@ -12,6 +12,7 @@ from chassis.logs import logging
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification import filters, messages
 from notifications_service.notification.answers import Answers
+from notifications_service.notification.as_of import AsOf, AsOfTokens
 from notifications_service.notification.filters import Filter
 from notifications_service.watch.changes import TOO_LARGE, ChangeEvent, ChangeKind, ResumePoint
 from notifications_service.watch.tokens import ResumeTokens
@@ -24,10 +25,11 @@ class Events:
     To a watcher a notification that becomes unreadable, or that a change moves out of the filter, is deleted.
     """
 
-    def __init__(self, tokens: ResumeTokens, cutoff: Callable[[], datetime], made: Answers) -> None:
+    def __init__(self, tokens: ResumeTokens, as_of: AsOfTokens, cutoff: Callable[[], datetime], made: Answers) -> None:
         """``cutoff``: the time (naive UTC) up to which notifications are past their retention."""
         self._made = made
         self._tokens = tokens
+        self._as_of = as_of
         self._cutoff = cutoff
         self._log = logging.get(__name__)
 
@@ -57,10 +59,11 @@ class Events:
         return None if notification is None else pb.WatchNotificationsResponse(snapshot=notification)
 
     def snapshot_end(
-        self, user_id: str, place: ResumePoint, count: int, *, truncated: bool, chosen: Filter
+        self, user_id: str, place: ResumePoint, count: int, seen: AsOf, *, truncated: bool, chosen: Filter
     ) -> pb.WatchNotificationsResponse:
-        """Return the end of a snapshot of ``count`` notifications."""
-        end = pb.WatchNotificationsResponse.SnapshotEnd(count=count, truncated=truncated)
+        """Return the end of a snapshot of ``count`` notifications, which has ``seen`` so much."""
+        as_of = self._as_of.issue(user_id, seen)
+        end = pb.WatchNotificationsResponse.SnapshotEnd(count=count, truncated=truncated, as_of=as_of)
         return pb.WatchNotificationsResponse(snapshot_end=end, resume_token=self._tokens.issue(user_id, place, chosen))
 
     def heartbeat(self, user_id: str, place: ResumePoint | None, chosen: Filter) -> pb.WatchNotificationsResponse:

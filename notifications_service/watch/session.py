@@ -69,7 +69,9 @@ class WatchSession:
                 await self._send(response)
                 count += 1
         self._place = ResumePoint(self._watcher.joined_at, snapshot.at)
-        end = events.snapshot_end(self._user_id, self._place, count, truncated=snapshot.truncated, chosen=self._chosen)
+        end = events.snapshot_end(
+            self._user_id, self._place, count, snapshot.seen, truncated=snapshot.truncated, chosen=self._chosen
+        )
         await self._send(end)
 
     def start_after(self, place: ResumePoint) -> None:

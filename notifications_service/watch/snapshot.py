@@ -19,7 +19,8 @@ from chassis.batching.coalesce import Coalescer
 from chassis.context.statements import named
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database, QueryResult
-from notifications_service.notification import filters, schema, unreadable
+from notifications_service.notification import as_of, filters, schema, unreadable
+from notifications_service.notification.as_of import AsOf
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.states import State
 from notifications_service.watch.errors import WatchInterrupted
@@ -39,11 +40,19 @@ _PAUSE: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class FeedSnapshot:
-    """The ids of notifications, oldest first, at a cluster time; ``truncated``: older ones were left out."""
+    """The ids of notifications, oldest first, at a cluster time; ``truncated``: older ones were left out.
 
-    at: Timestamp
+    ``seen``: what the snapshot has seen.
+    """
+
     ids: list[ObjectId]
+    seen: AsOf
     truncated: bool
+
+    @property
+    def at(self) -> Timestamp:
+        """The cluster time."""
+        return self.seen.at
 
 
 class Snapshots:
@@ -76,14 +85,15 @@ class Snapshots:
         query = {
             "filter": filters.query(user_id, replace(chosen, highest=State.SEEN), self._cutoff())
             | unreadable.PASSED_BY,
-            "projection": {"_id": 1},
+            "projection": {"_id": 1, "createdAt": 1},
             "sort": {"createdAt": -1, "_id": -1},
             "hint": schema.FEED_INDEX,
             "limit": limit + 1,
         }
         cursor = await self._find(query, _concern(after=after))
-        ids = [document["_id"] for document in cursor["firstBatch"]]
-        return FeedSnapshot(_at(cursor), ids[:limit][::-1], truncated=len(ids) > limit)
+        rows = cursor["firstBatch"]
+        ids = [row["_id"] for row in rows[:limit]]
+        return FeedSnapshot(ids[::-1], as_of.seen_by(_at(cursor), rows), truncated=len(rows) > limit)
 
     async def read(self, snapshot: FeedSnapshot) -> AsyncIterator[list[Document]]:
         """Yield the documents of a snapshot, oldest first, in parts."""
@@ -95,7 +105,7 @@ class Snapshots:
         found: dict[ObjectId, Document] = {}
         left = ids
         while left:
-            rows, cut = await _repeated(partial(self._read, left, at))
+            rows, cut, _ = await _repeated(partial(self._read, left, at))
             found |= {row["_id"]: row for row in rows}
             left = [identity for identity in left if identity not in found] if cut else []
         return [found[identity] for identity in ids if identity in found]
@@ -105,7 +115,7 @@ class Snapshots:
         return await self._database.find(schema.COLLECTION, query, limit=len(ids), hint="_id_", readConcern=concern)
 
     async def _find(self, query: Document, concern: Document) -> Document:
-        """Find rows of which only the id is asked for: they fit into one batch."""
+        """Find rows of which little is asked for: they fit into one batch."""
         command = {
             "find": schema.COLLECTION,
             **query,

@@ -29,7 +29,6 @@ VALUES: dict[str, dict[str, Any]] = {
     "collapse_key": {"collapseKey": "k"},
     "thread_key": {"threadKey": "t"},
     "thread_keys": {"threadKeys": ["t"]},
-    "as_of": {"asOf": "x"},
     "include_counts": {"includeCounts": True},
     "filter": {"filter": {"categories": ["news"]}},
     "ids": {"ids": [NOBODY]},

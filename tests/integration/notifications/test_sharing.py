@@ -38,6 +38,9 @@ async def test_answers_at_once_are_those_one_by_one(notifications: Notifications
             # Sealed anew each time.
             assert bool(found.next_page_token) == bool(expected.next_page_token)
             found.next_page_token = expected.next_page_token
+        if not isinstance(found, service.GetNotificationResponse):
+            assert bool(found.as_of) == bool(expected.as_of)
+            found.as_of = expected.as_of
         assert found == expected
 
 

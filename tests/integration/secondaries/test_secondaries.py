@@ -115,6 +115,41 @@ async def test_whoever_created_reads_it_from_the_secondary(served: Notifications
     assert pair.queries() - before >= ROUNDS * 3
 
 
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("driver", ["pymongo", "motor"])
+async def test_an_as_of_is_right_whoever_answered(
+    database: MongoDatabase, pair: Members, user_id: str, driver: str, *, late: bool
+) -> None:
+    """What the answer had seen is marked, and nothing later, by an `as_of` of a secondary or of the primary for it."""
+    timeout = HASTY_MS if late else PATIENT_MS
+    settings: dict[str, Any] = {**PREFERENCES, "mongodb_secondary_timeout_ms": timeout, "mongodb_driver": driver}
+    async with running_notifications(database, **settings) as served:
+        if late:
+            pair.hold_back()
+        page = await filled(served, user_id)
+        listed = await served.feed.ListNotifications(page)
+        await served.feed.CreateNotification(create(user_id))
+        assert await marked(served, user_id, listed.as_of) == (ROUNDS, 1)
+        await filled(served, user_id)
+        counted = await served.feed.CountNotifications(pb.CountNotificationsRequest(user_id=user_id))
+        await served.feed.CreateNotification(create(user_id))
+        assert await marked(served, user_id, counted.as_of) == (ROUNDS + 1, 1)
+
+
+async def filled(served: Notifications, user_id: str) -> pb.ListNotificationsRequest:
+    """Create some notifications, and return the request that lists them."""
+    await asyncio.gather(*(served.feed.CreateNotification(create(user_id)) for _ in range(ROUNDS)))
+    return pb.ListNotificationsRequest(user_id=user_id)
+
+
+async def marked(served: Notifications, user_id: str, as_of: str) -> tuple[int, int]:
+    """Archive what was seen; return how many changed, and how many are left."""
+    archive = pb.MarkAllNotificationsRequest(user_id=user_id, mark=pb.NOTIFICATION_MARK_ARCHIVED, as_of=as_of)
+    changed = (await served.feed.MarkAllNotifications(archive)).changed_count
+    left = pb.CountNotificationsRequest(user_id=user_id, filters=[pb.NotificationFilter(archived=False)])
+    return changed, (await served.feed.CountNotifications(left)).counts[0]
+
+
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 async def test_a_secondary_that_falls_behind_costs_a_few_bounded_waits(
     database: MongoDatabase,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pymongo
 import pytest
+from bson import Timestamp
 from vibework.notifications.v1 import notification_service_pb2 as pb
 from vibework.notifications.v1.notification_service_pb2_grpc import NotificationServiceStub
 
@@ -83,6 +84,8 @@ def test_a_few_users_are_heavy_and_many_are_not(rows: list[Any]) -> None:
     heaviest = sum(number for _, number in owners.most_common(12))
     assert 0.2 < heaviest / NUMBER < 0.6
     assert {row["type"] for row in rows} == {"email", "push", "in-app"}
+    # The database stamps what is made up, too: no `as_of` from before covers it.
+    assert min(row["insertedAt"] for row in rows) > Timestamp(0, 0)
     assert len({row.get("category", "") for row in rows}) == 6
 
 

@@ -907,7 +907,9 @@ class MarkAllNotificationsRequest(_message.Message):
     """Which state to give them."""
     as_of: _builtins.str
     """Only what the answer with this `as_of` had seen (ListNotifications, CountNotifications, the end of a snapshot):
-    never one that became visible after it; at worst, while transactions are open, a few too little.
+    never one that became visible after it, whatever clocks and transactions there were. Once it is some minutes old,
+    what was created in the ten minutes before that answer and is not on its page may be left out. Best effort for
+    what others than this service have written.
     """
     @_builtins.property
     def filter(self) -> Global___NotificationFilter:
