@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from sqlalchemy import BINARY, BinaryExpression, ColumnElement, String, and_, type_coerce
@@ -27,6 +28,12 @@ class Key(String):
                 return compared
             value = cast("BinaryExpression[Any]", compared).right
             return and_(compared, as_binary(self.expr, BINARY) == as_binary(value, BINARY))
+
+
+def among(column: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
+    """Say that a key is one of these, byte for byte: as for ``==``, the collation's comparison uses the index."""
+    exactly = as_binary(column, BINARY).in_([value.encode() for value in values])
+    return and_(column.in_(values), exactly)
 
 
 def as_foreign_key(column: ColumnElement[str], id_: str) -> ColumnElement[bool]:

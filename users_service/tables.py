@@ -33,7 +33,15 @@ metadata = MetaData()
 OPTIONS: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 NOW = "CURRENT_TIMESTAMP(6)"
 # Indexes that statements name (FORCE INDEX): without them these fail.
-NAMED = frozenset({("users", "idx_created_at"), ("users", "idx_email_verified"), ("outbox", "idx_available_at")})
+NAMED = frozenset(
+    {
+        ("users", "idx_created_at"),
+        ("users", "idx_email_verified"),
+        ("users", "idx_updated_at"),
+        ("sessions", "idx_user_id"),
+        ("outbox", "idx_available_at"),
+    }
+)
 
 
 def _id() -> Column[Any]:
@@ -78,6 +86,7 @@ users = Table(
     Index("idx_email", "email", unique=True),
     Index("idx_created_at", "created_at", "id"),
     Index("idx_email_verified", "email_verified", "created_at", "id"),
+    Index("idx_updated_at", "updated_at", "id"),
     **OPTIONS,
 )
 

@@ -15,7 +15,7 @@ from vibework.users.v1.verification_service_pb2 import CreateVerificationRequest
 from chassis.contract.unbuilt import UnbuiltFields
 
 FIELDS: Final[UnbuiltFields] = {
-    UserFilter: ("ids", "updated_after", "updated_before", "states"),
+    UserFilter: ("states",),
     SignInRequest: ("request_id",),
     SignInWithAccountRequest: ("request_id",),
     ListSessionsRequest: ("include_ended",),

@@ -23,7 +23,7 @@ from users_service.sessions.reads import BY_REPLACED_TOKEN, BY_TOKEN
 from users_service.tables import users as users_table
 from users_service.users import deletion
 from users_service.users import repository as users
-from users_service.users.model import UserChanges, UserFilter
+from users_service.users.model import UserChanges, UserFilter, UserOrder
 from users_service.users.reads import UserReads
 from users_service.verifications import repository as verifications
 
@@ -45,13 +45,23 @@ def _reads(database: Database) -> UserReads:
     return UserReads(database, Slices())
 
 
-def _list(wanted: Callable[[Values], UserFilter], *, later: bool, descending: bool = True) -> Send:
+def _list(wanted: Callable[[Values], UserFilter], *, later: bool, order: UserOrder = UserOrder.NEWEST_FIRST) -> Send:
     def call(connection: AsyncConnection, _database: Database, values: Values) -> Awaitable[Any]:
         after = (values.user.created_at, values.user.id) if later else None
-        return users.list_users(connection, wanted(values), 20, after=after, descending=descending)
+        return users.list_users(connection, wanted(values), 20, after=after, order=order)
 
     return call
 
+
+def _changed(values: Values) -> UserFilter:
+    return UserFilter(updated_after=values.now)
+
+
+def _some(values: Values) -> UserFilter:
+    return UserFilter(ids=[values.user.id, "a", "b"])
+
+
+_BY_CHANGE: Final = UserOrder.EARLIEST_CHANGE_FIRST
 
 USERS: Final = (
     Example("users.read_by_id", lambda _, d, v: _reads(d).get(v.user.id)),
@@ -64,13 +74,20 @@ USERS: Final = (
     Example("users.lock_by_email", lambda c, _, v: users.lock_by_email(c, v.email)),
     Example("users.list_users", _list(lambda _: UserFilter(), later=False), "first page"),
     Example("users.list_users", _list(lambda _: UserFilter(), later=True), "later page"),
-    Example("users.list_users", _list(lambda _: UserFilter(), later=True, descending=False), "oldest first"),
+    Example(
+        "users.list_users", _list(lambda _: UserFilter(), later=True, order=UserOrder.OLDEST_FIRST), "oldest first"
+    ),
+    Example("users.list_users", _list(_changed, later=False, order=_BY_CHANGE), "changed since"),
+    Example("users.list_users", _list(_changed, later=True, order=_BY_CHANGE), "changed since, later page"),
+    Example("users.list_users", _list(_some, later=True), "some ids"),
     Example("users.list_users", _list(lambda _: UserFilter(email_verified=True), later=True), "verified"),
     Example("users.list_users", _list(lambda v: UserFilter(created_before=v.now), later=True), "created before"),
     Example("users.list_users", _list(lambda _: UserFilter(email_contains="x"), later=False), "part of address"),
     Example("users.count_users", lambda c, *_: users.count_users(c, UserFilter()), "all"),
     Example("users.count_users", lambda c, *_: users.count_users(c, UserFilter(email_verified=True)), "verified"),
     Example("users.count_users", lambda c, *_: users.count_users(c, UserFilter(email_contains="x")), "part of address"),
+    Example("users.count_users", lambda c, _, v: users.count_users(c, _changed(v)), "changed since"),
+    Example("users.count_users", lambda c, _, v: users.count_users(c, _some(v)), "some ids"),
     Example(
         "users.change_user",
         lambda c, _, v: users.change_user(c, v.user.id, UserChanges(name="n", email="e"), v.now, revision=1),

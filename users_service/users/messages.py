@@ -12,11 +12,17 @@ from chassis.contract.fieldmask import prune, update_paths
 from chassis.contract.rules import MaskedRules
 from chassis.contract.timestamps import assign, from_proto
 from chassis.errors import InvalidFields
-from users_service.users.model import User, UserChanges, UserFilter
+from users_service.users.model import User, UserChanges, UserFilter, UserOrder
 
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 CHANGEABLE: Final = ("email", "name", "image", "email_verified")
 RESOURCE: Final = "user"
+ORDERS: Final = {
+    user_service_pb2.USER_ORDER_UNSPECIFIED: UserOrder.NEWEST_FIRST,
+    user_service_pb2.USER_ORDER_CREATED_AT_DESC: UserOrder.NEWEST_FIRST,
+    user_service_pb2.USER_ORDER_CREATED_AT_ASC: UserOrder.OLDEST_FIRST,
+    user_service_pb2.USER_ORDER_UPDATED_AT_ASC: UserOrder.EARLIEST_CHANGE_FIRST,
+}
 
 
 def fill(target: user_pb2.User, user: User, paths: frozenset[str] = frozenset()) -> None:
@@ -40,10 +46,17 @@ def filter_of(message: user_service_pb2.UserFilter) -> UserFilter:
     return UserFilter(
         email_contains=message.email_contains.casefold(),
         email_ends_with=message.email_ends_with.casefold(),
-        created_after=_ceiling(message.created_after) if message.HasField("created_after") else None,
-        created_before=_ceiling(message.created_before) if message.HasField("created_before") else None,
+        created_after=_bound(message, "created_after"),
+        created_before=_bound(message, "created_before"),
         email_verified=message.email_verified if message.HasField("email_verified") else None,
+        ids=tuple(message.ids),
+        updated_after=_bound(message, "updated_after"),
+        updated_before=_bound(message, "updated_before"),
     )
+
+
+def _bound(message: user_service_pb2.UserFilter, name: str) -> datetime | None:
+    return _ceiling(getattr(message, name)) if message.HasField(name) else None  # type: ignore[arg-type]
 
 
 def _ceiling(timestamp: Timestamp) -> datetime:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 
 from chassis.contract import etags
 from chassis.contract.ids import new_id
@@ -54,6 +56,23 @@ class UserFilter:
     # Before this time.
     created_before: datetime | None = None
     email_verified: bool | None = None
+    # One of these; each once.
+    ids: Sequence[str] = ()
+    # Of the last change: from this time on, and before this time.
+    updated_after: datetime | None = None
+    updated_before: datetime | None = None
+
+
+class UserOrder(Enum):
+    """An order of a list of users: by the time in a column, and at equal times by id."""
+
+    NEWEST_FIRST = "created_at", True
+    OLDEST_FIRST = "created_at", False
+    EARLIEST_CHANGE_FIRST = "updated_at", False
+
+    def __init__(self, by: str, descending: bool) -> None:
+        self.by = by
+        self.descending = descending
 
 
 @dataclass(frozen=True, slots=True)

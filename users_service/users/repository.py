@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -15,11 +16,12 @@ from chassis.context.statements import named
 from chassis.contract.keyset import TimeAndId
 from chassis.errors import ConflictRetry
 from users_service.errors import EmailTaken
+from users_service.keys import among
 from users_service.mysql.driver_errors import duplicate_key
 from users_service.mysql.rows import UNFIT, as_integer, as_text, unreadable
 from users_service.tables import users
 from users_service.users.email import normalize
-from users_service.users.model import User, UserChanges, UserFilter
+from users_service.users.model import User, UserChanges, UserFilter, UserOrder
 
 COLUMNS = tuple(users.c[name] for name in User.__dataclass_fields__)
 EMAIL_KEYS = frozenset({"idx_email", "uniq_email_normalized"})
@@ -83,30 +85,40 @@ async def _one(connection: AsyncConnection, statement: Select[Any], **values: st
 
 @named
 async def list_users(
-    connection: AsyncConnection, wanted: UserFilter, limit: int, *, after: TimeAndId | None, descending: bool
+    connection: AsyncConnection, wanted: UserFilter, limit: int, *, after: TimeAndId | None, order: UserOrder
 ) -> list[Row[Any]]:
-    """Read at most ``limit`` rows, for ``user_of``, by time of creation, beginning after a key."""
-    return list(await connection.execute(page_of_users(wanted, limit, after=after, descending=descending)))
+    """Read at most ``limit`` rows, for ``user_of``, in an order, beginning after a key."""
+    return list(await connection.execute(page_of_users(wanted, limit, after=after, order=order)))
 
 
-def page_of_users(wanted: UserFilter, limit: int, *, after: TimeAndId | None, descending: bool) -> Select[Any]:
+def page_of_users(wanted: UserFilter, limit: int, *, after: TimeAndId | None, order: UserOrder) -> Select[Any]:
     """Return the statement that reads a page."""
     statement = select(*COLUMNS).where(*_conditions(wanted))
     if after is not None:
-        statement = statement.where(_beyond(after, descending=descending))
-    return _along_index(_ordered(statement, descending=descending), wanted).limit(limit)
+        statement = statement.where(_beyond(after, order))
+    return _along(_index_of(wanted, order), _ordered(statement, order).limit(limit))
 
 
-def _along_index(statement: Select[Any], wanted: UserFilter) -> Select[Any]:
-    """Name the index that has the rows in order, beginning at the key.
+def _along(index: str, statement: Select[Any]) -> Select[Any]:
+    return statement.with_hint(users, f"FORCE INDEX ({index})", "mysql") if index else statement
+
+
+def _index_of(wanted: UserFilter, order: UserOrder) -> str:
+    """Name the index that has the rows in order, beginning at the key; empty where the server is to decide.
 
     Without the hint, MariaDB reads some pages from the beginning of the index, and both servers sort small tables. No
-    index helps to find a part of an address, so there the server decides.
+    index helps to find a part of an address, nor has one the users of a span of changes in order of creation.
     """
+    if wanted.ids:
+        # At most as many rows as the contract allows ids, which are sorted.
+        return "PRIMARY"
     if wanted.email_contains or wanted.email_ends_with:
-        return statement
-    index = "idx_created_at" if wanted.email_verified is None else "idx_email_verified"
-    return statement.with_hint(users, f"FORCE INDEX ({index})", "mysql")
+        return ""
+    if order is UserOrder.EARLIEST_CHANGE_FIRST:
+        return "idx_updated_at"
+    if wanted.updated_after is not None or wanted.updated_before is not None:
+        return ""
+    return "idx_created_at" if wanted.email_verified is None else "idx_email_verified"
 
 
 @named
@@ -117,37 +129,47 @@ async def count_users(connection: AsyncConnection, wanted: UserFilter) -> int:
 
 def number_of_users(wanted: UserFilter) -> Select[int]:
     """Return the statement that counts."""
-    return select(func.count()).select_from(users).where(*_conditions(wanted))
+    # Of many ids in a small table, the server would rather read all of it.
+    return _along("PRIMARY" if wanted.ids else "", select(func.count()).select_from(users).where(*_conditions(wanted)))
 
 
 def _conditions(wanted: UserFilter) -> list[ColumnElement[bool]]:
-    conditions = []
+    conditions = _spans(wanted)
     if wanted.email_contains:
         conditions.append(users.c.email_normalized.contains(wanted.email_contains.casefold(), autoescape=True))
     if wanted.email_ends_with:
         conditions.append(users.c.email_normalized.endswith(wanted.email_ends_with.casefold(), autoescape=True))
-    if wanted.created_after is not None:
-        conditions.append(users.c.created_at >= wanted.created_after)
-    if wanted.created_before is not None:
-        conditions.append(users.c.created_at < wanted.created_before)
     if wanted.email_verified is not None:
         conditions.append(users.c.email_verified == wanted.email_verified)
+    if wanted.ids:
+        conditions.append(among(users.c.id, wanted.ids))
     return conditions
 
 
-def _beyond(position: TimeAndId, *, descending: bool) -> ColumnElement[bool]:
-    # Not (created_at, id) < (…): MySQL reads no index range for a comparison of rows.
-    created_at, id_ = position
-    if descending:
-        nearer = or_(users.c.created_at < created_at, users.c.id < id_)
-        return and_(users.c.created_at <= created_at, nearer)
-    return and_(users.c.created_at >= created_at, or_(users.c.created_at > created_at, users.c.id > id_))
+def _spans(wanted: UserFilter) -> list[ColumnElement[bool]]:
+    bounds = (
+        (users.c.created_at, operator.ge, wanted.created_after),
+        (users.c.created_at, operator.lt, wanted.created_before),
+        (users.c.updated_at, operator.ge, wanted.updated_after),
+        (users.c.updated_at, operator.lt, wanted.updated_before),
+    )
+    return [compare(column, time) for column, compare, time in bounds if time is not None]
 
 
-def _ordered(statement: Select[Any], *, descending: bool) -> Select[Any]:
-    if descending:
-        return statement.order_by(users.c.created_at.desc(), users.c.id.desc())
-    return statement.order_by(users.c.created_at, users.c.id)
+def _beyond(position: TimeAndId, order: UserOrder) -> ColumnElement[bool]:
+    # Not (time, id) < (…): MySQL reads no index range for a comparison of rows.
+    time, id_ = position
+    column = users.c[order.by]
+    if order.descending:
+        return and_(column <= time, or_(column < time, users.c.id < id_))
+    return and_(column >= time, or_(column > time, users.c.id > id_))
+
+
+def _ordered(statement: Select[Any], order: UserOrder) -> Select[Any]:
+    column = users.c[order.by]
+    if order.descending:
+        return statement.order_by(column.desc(), users.c.id.desc())
+    return statement.order_by(column, users.c.id)
 
 
 @named

@@ -27,7 +27,7 @@ from users_service.users import repository
 from users_service.users.deletion import delete_everything
 from users_service.users.email import folded, normalize
 from users_service.users.messages import fill
-from users_service.users.model import Deleted, User, UserChanges, UserFilter, new_user
+from users_service.users.model import Deleted, User, UserChanges, UserFilter, UserOrder, new_user
 from users_service.users.proofs import VoidProofs
 from users_service.users.reads import UserReads
 
@@ -129,17 +129,17 @@ class UserService:
         return UserBatch(users, list(missing), list(unreadable))
 
     async def list_users(
-        self, wanted: UserFilter, *, descending: bool, after: TimeAndId | None, size: int, with_total: bool
+        self, wanted: UserFilter, *, order: UserOrder, after: TimeAndId | None, size: int, with_total: bool
     ) -> Page:
         """Return a page of users, beginning after the key ``after``."""
 
         async def work(connection: AsyncConnection) -> tuple[list[Row[Any]], int | None]:
             # One more than asked for tells whether there is another page.
-            rows = await repository.list_users(connection, wanted, size + 1, after=after, descending=descending)
+            rows = await repository.list_users(connection, wanted, size + 1, after=after, order=order)
             return rows, await repository.count_users(connection, wanted) if with_total else None
 
         rows, total = await self.query(work)
-        rows, last = cut(rows, size, partial(key_of, descending=descending))
+        rows, last = cut(rows, size, partial(key_of, descending=order.descending, by=order.by))
         return Page(readable(repository.user_of, rows), last, total)
 
     async def count_users(self, wanted: UserFilter) -> int:

@@ -8,7 +8,6 @@ from vibework.users.v1 import user_service_pb2 as pb
 from chassis.contract.fieldmask import read_paths
 from chassis.contract.keyset import Pages, TimeAndId
 from chassis.contract.pagetokens import page_size
-from chassis.errors import NotImplementedYet
 from chassis.interceptors import Context
 from chassis.slices import Slices
 from users_service.users import messages
@@ -52,11 +51,9 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
     async def ListUsers(self, request: pb.ListUsersRequest, context: Context) -> pb.ListUsersResponse:
         """Read a page of users."""
         paths = read_paths(request.read_mask, USER)
-        if request.order == pb.USER_ORDER_UPDATED_AT_ASC:
-            raise NotImplementedYet("order")
         page = await self._users.list_users(
             messages.filter_of(request.filter),
-            descending=request.order != pb.USER_ORDER_CREATED_AT_ASC,
+            order=messages.ORDERS[request.order],
             after=self._pages.after(request),
             size=page_size(request.page_size),
             with_total=request.include_total,

@@ -95,6 +95,7 @@ async def test_a_replica_that_caught_up_answers_every_read_alike(replicated: Rep
             await create(stubs, name=f"user {number}", email_verified=number % 3 == 0)
         signed_up = await stubs.sessions.SignUp(SIGN_UP)
         id_ = signed_up.user.id
+        changed = pb.UserFilter(ids=[id_, "nobody"], updated_after=signed_up.user.created_at)
         with users_service(database) as plain:
             async with plain.aio_channel() as channel:
                 for which in (stubs, Stubs.on(channel)):
@@ -109,6 +110,8 @@ async def test_a_replica_that_caught_up_answers_every_read_alike(replicated: Rep
                         ),
                     ),
                     ("users", "CountUsers", pb.CountUsersRequest(filter=pb.UserFilter(email_ends_with="example.com"))),
+                    ("users", "ListUsers", pb.ListUsersRequest(filter=changed, order=pb.USER_ORDER_UPDATED_AT_ASC)),
+                    ("users", "CountUsers", pb.CountUsersRequest(filter=changed)),
                     ("accounts", "ListAccounts", accounts_pb.ListAccountsRequest(user_id=id_)),
                     ("sessions", "ListSessions", sessions_pb.ListSessionsRequest(user_id=id_)),
                 ]

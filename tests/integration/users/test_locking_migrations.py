@@ -20,10 +20,13 @@ from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import MySQLDatabase, in_own_thread, run_mysql
 from tests.harness.statements import query
 from users_service.cli import main
+from users_service.mysql import revisions
 
 ROWS = 2_000
 DIGITS = "(SELECT 0 d UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9)"  # noqa: E501
 Write = Callable[..., None]
+# The number of the revision that a test writes.
+NEXT = f"{int(revisions.numbers()[-1]) + 1:04}"
 
 
 def fill(server: MySQLServer, database: MySQLDatabase, rows: int) -> None:
@@ -101,11 +104,11 @@ def test_what_locks_a_big_table_is_refused_and_changes_nothing(
     result = migrate(filled, "up", "--big-table", "1500")
     assert result.exit_code == 1, result.output
     assert len(result.output.splitlines()) == 1
-    for part in ("revision 0002", "users (about ", says, "--allow-locking", "docs/operations.md#"):
+    for part in (f"revision {NEXT}", "users (about ", says, "--allow-locking", "docs/operations.md#"):
         assert part in result.output
     assert "all of them" not in result.output
     assert content(filled) == before
-    assert "0002  missing" in migrate(filled, "status").output
+    assert f"{NEXT}  missing" in migrate(filled, "status").output
 
 
 def test_it_goes_through_when_the_operator_says_so(filled: MySQLDatabase, revision: Write) -> None:
@@ -114,11 +117,11 @@ def test_it_goes_through_when_the_operator_says_so(filled: MySQLDatabase, revisi
         'op.execute("ALTER TABLE users MODIFY revision BIGINT NOT NULL DEFAULT 1")',
         downgrade='op.execute("ALTER TABLE users MODIFY revision INTEGER NOT NULL DEFAULT 1")',
     )
-    assert migrate(filled, "up", "--big-table", "1500", "--allow-locking").output == "0002 applied\n"
+    assert migrate(filled, "up", "--big-table", "1500", "--allow-locking").output == f"{NEXT} applied\n"
     refused = migrate(filled, "down", "--big-table", "1500")
     assert refused.exit_code == 1
-    assert "revision 0002 is refused on users" in refused.output
-    assert migrate(filled, "down").output == "0002 undone\n"
+    assert f"revision {NEXT} is refused on users" in refused.output
+    assert migrate(filled, "down").output == f"{NEXT} undone\n"
 
 
 def test_small_tables_and_online_changes_pass(filled: MySQLDatabase, revision: Write) -> None:
@@ -140,9 +143,9 @@ def test_small_tables_and_online_changes_pass(filled: MySQLDatabase, revision: W
         ' op.execute("ALTER TABLE outbox MODIFY attempts INTEGER NOT NULL DEFAULT 0")',
     )
     done = migrate(filled, "up", "--big-table", "1500")
-    assert done.output == "0002 applied\n"
+    assert done.output == f"{NEXT} applied\n"
     assert rows(filled, "SELECT COUNT(*) FROM users WHERE nick = name") == [(ROWS,)]
-    assert migrate(filled, "down", "--big-table", "1500").output == "0002 undone\n"
+    assert migrate(filled, "down", "--big-table", "1500").output == f"{NEXT} undone\n"
 
 
 def test_a_backfill_goes_on_where_it_was_cut_off(
@@ -157,8 +160,8 @@ def test_a_backfill_goes_on_where_it_was_cut_off(
         'assert backfill(op.get_bind(), "users", "image = NULL", "image IS NOT NULL") == 2000',
     )
     done = migrate(filled, "up", "--big-table", "1500")
-    assert done.output == "0002 applied\n", done.exception
-    assert migrate(filled, "down").output == "0002 undone\n"
+    assert done.output == f"{NEXT} applied\n", done.exception
+    assert migrate(filled, "down").output == f"{NEXT} undone\n"
 
 
 def test_an_index_is_added_while_others_write(
@@ -191,6 +194,6 @@ def test_an_index_is_added_while_others_write(
     finally:
         done.set()
         writer.join()
-    assert result.output == "0002 applied\n"
+    assert result.output == f"{NEXT} applied\n"
     building_began, building_ended = map(float, (tmp_path / "times").read_text().split())
     assert len([True for began, ended in writes if building_began < began and ended < building_ended]) > 0

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,26 @@ def test_a_migration_cut_off_in_its_middle_is_finished_by_the_next(mysql_empty_d
         connection.commit()
 
     on(mysql_empty_database, forget)
+    run(mysql_empty_database, "up")
+    assert on(mysql_empty_database, differences) == []
+
+
+def test_an_index_that_was_built_before_the_cut_is_kept(mysql_empty_database: MySQLDatabase) -> None:
+    """A revision of an index dies between the index and its record: the next run, up or down, takes what it finds."""
+
+    def record(number: str) -> Callable[[Connection], None]:
+        def write(connection: Connection) -> None:
+            connection.execute(text(f"UPDATE {RECORD} SET version_num = '{number}'"))
+            connection.commit()
+
+        return write
+
+    run(mysql_empty_database, "up", "0002")
+    on(mysql_empty_database, record("0001"))
+    assert "0002 applied" in run(mysql_empty_database, "up", "0002")
+    assert run(mysql_empty_database, "down") == "0002 undone\n"
+    on(mysql_empty_database, record("0002"))
+    assert run(mysql_empty_database, "down") == "0002 undone\n"
     run(mysql_empty_database, "up")
     assert on(mysql_empty_database, differences) == []
 

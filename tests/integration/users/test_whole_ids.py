@@ -88,6 +88,8 @@ def requests_of(world: World) -> dict[str, dict[str, Any]]:
         "UserService/GetUser by id": {"id": world.user_id},
         "UserService/GetUser by email": {"email": world.email},
         "UserService/BatchGetUsers": {"ids": [world.user_id]},
+        "UserService/ListUsers": {"filter": {"ids": [world.user_id]}},
+        "UserService/CountUsers": {"filter": {"ids": [world.user_id]}},
         "SessionService/SignIn": {"email": world.email, "password": PASSWORD},
         "SessionService/CreateSession": {**user, "requestId": str(uuid4())},
         "SessionService/ValidateSession": {**token, "includeUser": True},

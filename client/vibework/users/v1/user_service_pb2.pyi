@@ -170,7 +170,12 @@ class UserFilter(_message.Message):
 
     @_builtins.property
     def updated_after(self) -> _timestamp_pb2.Timestamp:
-        """Changed last, or created, at this time or later."""
+        """Changed last, or created, at this time or later. `updated_at` is taken before a change becomes visible, by the clock
+        of the process that makes it, so a later one may be visible first. Whoever follows changes by this filter therefore
+        asks for two minutes more, from the newest `updated_at` seen on: nothing is missed while the clocks of the processes
+        are within a minute of each other. To be used with USER_ORDER_UPDATED_AT_ASC, whose pages cost what is on them; in
+        another order each page may cost a sort of all that has changed.
+        """
 
     @_builtins.property
     def updated_before(self) -> _timestamp_pb2.Timestamp:

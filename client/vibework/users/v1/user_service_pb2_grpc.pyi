@@ -61,7 +61,8 @@ class UserServiceStub:
     ListUsers: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.ListUsersRequest, _user_service_pb2.ListUsersResponse]
     """Lists users by time of creation or of their last change, a page at a time (AIP-158). The pages hold while users come
     and go. Whoever keeps a copy without a watch lists from time to time what was updated since the newest `updated_at`
-    seen, less two minutes, by USER_ORDER_UPDATED_AT_ASC, and asks by `ids` (BatchGetUsers) which are gone.
+    seen, less two minutes, by USER_ORDER_UPDATED_AT_ASC, drops what it knows (by `id` and `etag`), and asks by `ids`
+    (BatchGetUsers) which are gone. Of several states of a user, the last one is listed.
 
     INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
     """
@@ -144,7 +145,8 @@ class UserServiceAsyncStub(UserServiceStub):
     ListUsers: _aio.UnaryUnaryMultiCallable[_user_service_pb2.ListUsersRequest, _user_service_pb2.ListUsersResponse]  # type: ignore[assignment]
     """Lists users by time of creation or of their last change, a page at a time (AIP-158). The pages hold while users come
     and go. Whoever keeps a copy without a watch lists from time to time what was updated since the newest `updated_at`
-    seen, less two minutes, by USER_ORDER_UPDATED_AT_ASC, and asks by `ids` (BatchGetUsers) which are gone.
+    seen, less two minutes, by USER_ORDER_UPDATED_AT_ASC, drops what it knows (by `id` and `etag`), and asks by `ids`
+    (BatchGetUsers) which are gone. Of several states of a user, the last one is listed.
 
     INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
     """
@@ -248,7 +250,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_user_service_pb2.ListUsersResponse, _abc.Awaitable[_user_service_pb2.ListUsersResponse]]:
         """Lists users by time of creation or of their last change, a page at a time (AIP-158). The pages hold while users come
         and go. Whoever keeps a copy without a watch lists from time to time what was updated since the newest `updated_at`
-        seen, less two minutes, by USER_ORDER_UPDATED_AT_ASC, and asks by `ids` (BatchGetUsers) which are gone.
+        seen, less two minutes, by USER_ORDER_UPDATED_AT_ASC, drops what it knows (by `id` and `etag`), and asks by `ids`
+        (BatchGetUsers) which are gone. Of several states of a user, the last one is listed.
 
         INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH, FIELD_MASK_INVALID).
         """

@@ -21,7 +21,7 @@ from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import run_mysql
 from tests.harness.users import Stubs, UsersServer, reason, users_service, violations
 from users_service.users import repository
-from users_service.users.model import UserFilter
+from users_service.users.model import UserFilter, UserOrder
 
 ASC, DESC = pb.USER_ORDER_CREATED_AT_ASC, pb.USER_ORDER_CREATED_AT_DESC
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -248,9 +248,9 @@ def plain(statement: Any) -> str:
     return str(compiled).replace("%%", "%").replace("+00:00", "")
 
 
-@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("order", [UserOrder.OLDEST_FIRST, UserOrder.NEWEST_FIRST])
 def test_a_page_reads_its_own_rows_only(
-    users_server: UsersServer, mysql_server: MySQLServer, insert: Callable[..., list[str]], descending: bool
+    users_server: UsersServer, mysql_server: MySQLServer, insert: Callable[..., list[str]], order: UserOrder
 ) -> None:
     """No page sorts, or reads what lies before it: page 1,000 costs what page 1 costs, whoever else is in the table."""
     insert(2000)
@@ -258,7 +258,7 @@ def test_a_page_reads_its_own_rows_only(
     users_server.rows("ANALYZE TABLE users")
     for wanted, part in PAGES:
         after = (START + timedelta(seconds=2000 / TIES * part), "user_") if part else None
-        page = plain(repository.page_of_users(wanted, 21, after=after, descending=descending))
+        page = plain(repository.page_of_users(wanted, 21, after=after, order=order))
         counters = ["FLUSH STATUS", page, "SHOW SESSION STATUS LIKE 'Handler_read%'"]
         reads = run_mysql(mysql_server, counters, database=users_server.database.name)
         assert sum(int(value) for _, value in reads) <= 21 + 2 * TIES, (wanted, part)
