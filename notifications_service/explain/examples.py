@@ -23,6 +23,7 @@ from notifications_service.notification.retention import Retention
 from notifications_service.notification.states import Mark, State
 from notifications_service.purge import purge
 from notifications_service.seed.repository import SeedRepository
+from notifications_service.watch.counts import Counts
 from notifications_service.watch.snapshot import FeedSnapshot, Snapshots
 
 
@@ -157,11 +158,18 @@ async def _read_part(explainer: Explainer, values: Values) -> None:
         pass
 
 
+def _count(chosen: Filter) -> Send:
+    return lambda explainer, values: Counts(explainer, values.retention.cutoff, 0).after(values.user_id, chosen, None)
+
+
 WATCH: Final = (
     Example("watch.read_moment", lambda e, v: _snapshots(e, v).now()),
     Example("watch.draw", lambda e, v: _snapshots(e, v).draw(v.user_id, filters.EVERYTHING, 100, None)),
     Example("watch.draw", lambda e, v: _snapshots(e, v).draw(v.user_id, _TYPES, 100, None), "types and category"),
     Example("watch.read_part", _read_part),
+    Example("watch.group", _count(filters.EVERYTHING)),
+    Example("watch.group", _count(_TYPES), "types and category"),
+    Example("watch.unreadable", _count(filters.EVERYTHING)),
 )
 
 EXAMPLES: Final = (*FEED, *REST, *WATCH)

@@ -10,7 +10,6 @@ from typing import Final
 from vibework.notifications.v1.notification_pb2 import Notification, NotificationContent
 from vibework.notifications.v1.notification_service_pb2 import (
     NotificationFilter,
-    WatchNotificationsRequest,
 )
 
 from chassis.contract.unbuilt import UnbuiltFields
@@ -23,5 +22,4 @@ FIELDS: Final[UnbuiltFields] = {
     # In an update; no answer has them yet.
     Notification: CONTENT,
     NotificationFilter: ("thread_keys",),
-    WatchNotificationsRequest: ("include_counts",),
 }

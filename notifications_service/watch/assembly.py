@@ -18,6 +18,7 @@ from notifications_service.notification.answers import Answers
 from notifications_service.notification.as_of import AsOfTokens
 from notifications_service.notification.retention import Retention
 from notifications_service.watch import change_stream, metrics
+from notifications_service.watch.counts import Counts
 from notifications_service.watch.events import Events
 from notifications_service.watch.history import History
 from notifications_service.watch.hub import Hub
@@ -82,12 +83,12 @@ async def watch_service(
     """
     tokens = ResumeTokens(keyring)
     events = Events(tokens, AsOfTokens(keyring), cutoff, made)
-    snapshots = Snapshots(database, cutoff)
+    snapshots, counts = Snapshots(database, cutoff), Counts(database, cutoff, limits.outage)
     opened = partial(change_stream.opened, database, wait=_WAIT)
     hub = Hub(opened, snapshots.now, events.of, limits, draining, clock=clock)
     # The calls keep half of the connections, however many watchers resume.
     at_once = min(limits.catch_ups, max(1, database.places // 2))
-    sources = Sources(hub, History(database, at_once, limits.chunk), snapshots, events)
+    sources = Sources(hub, History(database, at_once, limits.chunk), snapshots, events, counts)
     try:
         yield WatchService(sources, tokens, limits)
     finally:

@@ -54,7 +54,7 @@ class WatchService:
         place = self._tokens.read(request.user_id, request.resume_token, chosen) if start == "resume_token" else None
         watcher = Watcher(request.user_id, self._limits.queue, chosen)
         write = self._stalls.guarded(calls.noting_writes(write), watcher, self._giving_up(watcher))
-        session = WatchSession(self._sources, watcher, interval_of(request), write)
+        session = WatchSession(self._sources, watcher, interval_of(request), write, counting=request.include_counts)
         with self._admitted(watcher):
             await self._sources.hub.join(watcher)
             if place is not None:

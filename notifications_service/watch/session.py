@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from bson import Timestamp
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from chassis import background
 from notifications_service.watch.changes import ChangeEvent, ResumePoint, time_of
+from notifications_service.watch.counts import Badges, Counts
 from notifications_service.watch.errors import ResumeTokenExpired
 from notifications_service.watch.events import Events
 from notifications_service.watch.history import History, HistoryRange
@@ -35,13 +37,16 @@ class Sources:
     history: History
     snapshots: Snapshots
     events: Events
+    counts: Counts
 
 
 class WatchSession:
     """Writes the events of one watch, in order, and keeps the resume point up to which they are written."""
 
-    def __init__(self, sources: Sources, watcher: Watcher, interval: float, write: WriteResponse) -> None:
-        """``interval``: seconds without an event after which a heartbeat is due."""
+    def __init__(
+        self, sources: Sources, watcher: Watcher, interval: float, write: WriteResponse, *, counting: bool
+    ) -> None:
+        """``interval``: seconds without an event after which a heartbeat is due; ``counting``: tell counts."""
         self._sources = sources
         self._watcher = watcher
         self._user_id = watcher.user_id
@@ -50,6 +55,9 @@ class WatchSession:
         self._write = write
         self._place: ResumePoint | None = None
         self._greeted = False
+        self._counting = counting
+        # The latest counts told, which also serve what was committed by their time.
+        self._counted: Badges | None = None
 
     async def start_now(self) -> None:
         """Begin with events that are committed from now on."""
@@ -72,7 +80,7 @@ class WatchSession:
         end = events.snapshot_end(
             self._user_id, self._place, count, snapshot.seen, truncated=snapshot.truncated, chosen=self._chosen
         )
-        await self._send(end)
+        await self._tell(end, snapshot.at)
 
     def start_after(self, place: ResumePoint) -> None:
         """Begin after the resume point of an earlier watch. Raises ResumeTokenExpired for one of another database."""
@@ -129,7 +137,7 @@ class WatchSession:
 
     async def _send_event(self, event: Event) -> None:
         if not self._reached().covers(event.position, event.at):
-            await self._send(event.response)
+            await self._tell(event.response, event.at)
             self._place = ResumePoint(event.position)
 
     async def _greet(self) -> None:
@@ -139,7 +147,32 @@ class WatchSession:
 
     async def _beat(self) -> None:
         self._greeted = True
-        await self._send(self._sources.events.heartbeat(self._user_id, self._place, self._chosen))
+        await self._tell(self._sources.events.heartbeat(self._user_id, self._place, self._chosen), None)
+
+    async def _tell(self, response: pb.WatchNotificationsResponse, at: Timestamp | None) -> None:
+        """Write a response, with counts if they were asked for; ``at``: when it happened, None: now."""
+        if self._counting:
+            # A copy, since others share the response.
+            response = pb.WatchNotificationsResponse.FromString(response.SerializeToString())
+            counted = await self._count(at)
+            response.counts.unread, response.counts.unseen = counted.unread, counted.unseen
+        await self._send(response)
+
+    async def _count(self, at: Timestamp | None) -> Badges:
+        if at is None or self._counted is None or self._counted.at < at:
+            counting = self._sources.counts.after(self._user_id, self._chosen, at)
+            self._counted = await self._unless_ended(counting)
+        return self._counted
+
+    async def _unless_ended(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for ``work``, and end with the watch."""
+        task = asyncio.create_task(work)
+        try:
+            await asyncio.wait((task, self._watcher.ended), return_when="FIRST_COMPLETED")
+            self._watcher.check()
+            return task.result()
+        finally:
+            await background.end([task])
 
     async def _send(self, response: pb.WatchNotificationsResponse) -> None:
         await self._write(response)

@@ -5,15 +5,13 @@ A snapshot contains exactly what was committed by that time, so a stream from th
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from bson import ObjectId, Timestamp
-from pymongo.errors import OperationFailure
 
 from chassis.batching.coalesce import Coalescer
 from chassis.context.statements import named
@@ -23,19 +21,10 @@ from notifications_service.notification import as_of, filters, schema, unreadabl
 from notifications_service.notification.as_of import AsOf
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.states import State
-from notifications_service.watch.errors import WatchInterrupted
-
-T = TypeVar("T")
+from notifications_service.watch.moments import BEGINNING, at_of, concern, repeated
 
 # Documents fetched at a time.
 _PART: Final = 100
-# The database no longer keeps that cluster time: drawing the snapshot took minutes.
-_TOO_OLD: Final = 239
-# The collection was just altered by a migration, so there is no cluster time to read at yet.
-_NOT_YET: Final = 246
-_ATTEMPTS: Final = 20
-_BEGINNING: Final = Timestamp(0, 0)
-_PAUSE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +58,7 @@ class Snapshots:
 
         ``after``: the time is not before this one, which a new primary might be. Calls at the same time share a read.
         """
-        moment = await self._moments.get(after or _BEGINNING)
+        moment = await self._moments.get(after or BEGINNING)
         if moment is None:
             raise RuntimeError("a read has a moment")
         return moment
@@ -77,7 +66,7 @@ class Snapshots:
     @named
     async def _read_moment(self, after: list[Timestamp]) -> dict[Timestamp, Timestamp]:
         query = {"filter": {"_id": 0}, "projection": {"_id": 1}, "limit": 1}
-        return dict.fromkeys(after, _at(await self._find(query, _concern(after=max(after)))))
+        return dict.fromkeys(after, at_of(await self._find(query, concern(after=max(after)))))
 
     @named
     async def draw(self, user_id: str, chosen: Filter, limit: int, after: Timestamp | None) -> FeedSnapshot:
@@ -90,10 +79,10 @@ class Snapshots:
             "hint": schema.FEED_INDEX,
             "limit": limit + 1,
         }
-        cursor = await self._find(query, _concern(after=after))
+        cursor = await self._find(query, concern(after=after))
         rows = cursor["firstBatch"]
         ids = [row["_id"] for row in rows[:limit]]
-        return FeedSnapshot(ids[::-1], as_of.seen_by(_at(cursor), rows), truncated=len(rows) > limit)
+        return FeedSnapshot(ids[::-1], as_of.seen_by(at_of(cursor), rows), truncated=len(rows) > limit)
 
     async def read(self, snapshot: FeedSnapshot) -> AsyncIterator[list[Document]]:
         """Yield the documents of a snapshot, oldest first, in parts."""
@@ -105,55 +94,30 @@ class Snapshots:
         found: dict[ObjectId, Document] = {}
         left = ids
         while left:
-            rows, cut, _ = await _repeated(partial(self._read, left, at))
+            rows, cut, _ = await repeated(partial(self._read, left, at))
             found |= {row["_id"]: row for row in rows}
             left = [identity for identity in left if identity not in found] if cut else []
         return [found[identity] for identity in ids if identity in found]
 
     async def _read(self, ids: list[ObjectId], at: Timestamp) -> QueryResult:
-        query, concern = {"_id": {"$in": ids}}, _concern(at=at)
-        return await self._database.find(schema.COLLECTION, query, limit=len(ids), hint="_id_", readConcern=concern)
+        query = {"_id": {"$in": ids}}
+        return await self._database.find(
+            schema.COLLECTION, query, limit=len(ids), hint="_id_", readConcern=concern(at=at)
+        )
 
-    async def _find(self, query: Document, concern: Document) -> Document:
+    async def _find(self, query: Document, read_concern: Document) -> Document:
         """Find rows of which little is asked for: they fit into one batch."""
         command = {
             "find": schema.COLLECTION,
             **query,
             "batchSize": query["limit"],
             "singleBatch": True,
-            "readConcern": concern,
+            "readConcern": read_concern,
             "collation": BYTEWISE,
         }
-        return await _repeated(partial(self._run, command))
+        return await repeated(partial(self._run, command))
 
     async def _run(self, command: Document) -> Document:
         answer: Any = await self._database.run(lambda: self._database.command(command), command)
         cursor: Document = answer["cursor"]
         return cursor
-
-
-async def _repeated(read: Callable[[], Awaitable[T]]) -> T:
-    for _ in range(_ATTEMPTS):
-        try:
-            return await read()
-        except OperationFailure as error:
-            if error.code == _TOO_OLD:
-                raise WatchInterrupted from None
-            if error.code != _NOT_YET:
-                raise
-        await asyncio.sleep(_PAUSE)
-    raise WatchInterrupted
-
-
-def _concern(*, after: Timestamp | None = None, at: Timestamp | None = None) -> Document:
-    concern: Document = {"level": "snapshot"}
-    if after is not None and after != _BEGINNING:
-        concern["afterClusterTime"] = after
-    if at is not None:
-        concern["atClusterTime"] = at
-    return concern
-
-
-def _at(cursor: Document) -> Timestamp:
-    at: Timestamp = cursor["atClusterTime"]
-    return at

@@ -1299,7 +1299,9 @@ class WatchNotificationsResponse(_message.Message):
     @_builtins.property
     def counts(self) -> Global___WatchNotificationsResponse.Counts:
         """How many there are after this event, of those that the filter lets pass; set when asked for, with every event but
-        those of a snapshot, heartbeats included.
+        those of a snapshot, its end and heartbeats included. They are exact at one moment, which is that of this event or
+        a later one: what has happened by then is in them though its own event is still to come. The moments never go back,
+        so what a client shows last is right; a heartbeat counts anew, since notifications expire without an event.
         """
 
     def __init__(
