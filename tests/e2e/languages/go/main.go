@@ -82,7 +82,10 @@ func create(
 	ctx context.Context, notifications notificationsv1.NotificationServiceClient, user, title string,
 ) (string, error) {
 	response, err := notifications.CreateNotification(ctx, &notificationsv1.CreateNotificationRequest{
-		UserId: user, Title: title, Message: "from Go", Type: notificationsv1.NotificationType_NOTIFICATION_TYPE_IN_APP,
+		UserId: user,
+		Content: &notificationsv1.NotificationContent{
+			Title: title, Message: "from Go", Type: notificationsv1.NotificationType_NOTIFICATION_TYPE_IN_APP,
+		},
 	})
 	return response.GetNotification().GetTitle(), err
 }

@@ -24,8 +24,8 @@ console.log(JSON.stringify({ created, listed, reason, watched: await watch() }))
 process.exit(0);
 
 async function create(title: string): Promise<string> {
-  const type = NotificationType.IN_APP;
-  const response = await notifications.createNotification({ userId: user.id, title, message: "from TypeScript", type });
+  const content = { title, message: "from TypeScript", type: NotificationType.IN_APP };
+  const response = await notifications.createNotification({ userId: user.id, content });
   return response.notification!.title;
 }
 
