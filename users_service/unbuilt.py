@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from vibework.users.v1.account_service_pb2 import SignInWithAccountRequest
-from vibework.users.v1.session_service_pb2 import ListSessionsRequest, SignInRequest
+from vibework.users.v1.session_service_pb2 import ListSessionsRequest
 from vibework.users.v1.user_service_pb2 import UserFilter
 from vibework.users.v1.verification_service_pb2 import CreateVerificationRequest
 
@@ -16,8 +15,6 @@ from chassis.contract.unbuilt import UnbuiltFields
 
 FIELDS: Final[UnbuiltFields] = {
     UserFilter: ("states",),
-    SignInRequest: ("request_id",),
-    SignInWithAccountRequest: ("request_id",),
     ListSessionsRequest: ("include_ended",),
     CreateVerificationRequest: ("locale", "user_id"),
 }

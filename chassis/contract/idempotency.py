@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Final
 
 from google.protobuf.message import Message
 
 from chassis.contract.fingerprint import fingerprint
 from chassis.errors import Aborted, InvalidArgument
+
+# What may differ between repeats: where the end user calls from is another place when a browser repeats it.
+NOT_COMPARED: Final = ("request_id", "client")
 
 
 class RequestIdReused(InvalidArgument):
@@ -27,7 +31,7 @@ class RequestInFlight(Aborted):
 
 def request_fingerprint(request: Message) -> bytes:
     """Return what must be equal (32 bytes) for two requests with one ``request_id`` to be repeats."""
-    return fingerprint(request, without=("request_id",))
+    return fingerprint(request, without=NOT_COMPARED)
 
 
 def check_repeat(stored: bytes, request: Message) -> None:

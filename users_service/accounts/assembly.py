@@ -25,9 +25,10 @@ def assemble(parts: Parts, sessions: SessionService, attempts: Attempts, void_pr
     database, clock = parts.database, parts.clock
     cipher = TokenCipher(parts.keyring)
     rotation = TokenRotation(database, cipher)
+    profiles = ProfileRules(Validation().check(CreateUserRequest))
     servicer = AccountServicer(
         AccountService(database, parts.query, parts.idempotency, cipher, rotation, clock, void_proofs),
-        AccountSignIn(database, cipher, attempts, clock, profiles=ProfileRules(Validation().check(CreateUserRequest))),
+        AccountSignIn(parts.idempotency, cipher, attempts, clock, profiles=profiles),
         Credentials(database, parts.passwords, attempts, sessions.validate, clock, void_proofs=void_proofs),
         parts.pages,
     )

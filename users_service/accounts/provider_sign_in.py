@@ -1,4 +1,7 @@
-"""Sign-in with a provider account: finding its user, linking it by email, or creating a user."""
+"""Sign-in with a provider account: finding its user, linking it by email, or creating a user.
+
+It takes and returns messages of the contract, because the first answer is kept for repeats.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ from functools import partial
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
+from vibework.users.v1 import account_service_pb2 as pb
 
 from chassis.clock import Clock
 from chassis.errors import ConflictRetry
-from users_service.accounts import repository
+from users_service.accounts import messages, repository
 from users_service.accounts.linking import insert_linked, store_tokens
 from users_service.accounts.model import (
     Account,
@@ -33,7 +37,7 @@ from users_service.errors import (
     RecordUnreadable,
     UserNotFound,
 )
-from users_service.mysql.database import Database
+from users_service.idempotency import Idempotency
 from users_service.sessions.issuing import issue
 from users_service.users import repository as users
 from users_service.users.email import normalize
@@ -43,45 +47,51 @@ from users_service.users.model import new_user
 READINGS: Final = 4
 
 
+class _Unknown(Exception):
+    """Nobody has the account or its address, and no user may be created yet."""
+
+
 class AccountSignIn:
     """Signs in with provider accounts."""
 
     def __init__(
-        self, database: Database, cipher: TokenCipher, attempts: Attempts, clock: Clock, *, profiles: ProfileRules
+        self, idempotency: Idempotency, cipher: TokenCipher, attempts: Attempts, clock: Clock, *, profiles: ProfileRules
     ) -> None:
-        self._database = database
+        self._idempotency = idempotency
         self._profiles = profiles
         self._cipher = cipher
         self._attempts = attempts
         self._clock = clock
 
-    async def sign_in_with_account(self, request: SignInRequest) -> ProviderSignedIn:
+    async def sign_in_with_account(self, request: pb.SignInWithAccountRequest) -> pb.SignInWithAccountResponse:
         """Find or create the user, link the account where the rules allow it, and issue a session.
 
-        Raises LinkingNotAllowed, RateLimited where the address created too many users, or InvalidFields where the
-        account is not linked and the profile has no address.
+        Raises LinkingNotAllowed, RateLimited where the address created too many users, RequestIdReused,
+        RequestInFlight, or InvalidFields where the account is not linked and the profile has no address.
         """
-        signed_in = await self._signed_in(request, may_create=False)
-        if signed_in is None:
+        wanted = messages.sign_in_of(request)
+        try:
+            return await self._signed_in(request, wanted, may_create=False)
+        except _Unknown:
             # Counted with the sign-ups: one limit holds for new users, however they are created.
-            await self._attempts.claim([address(actions.SIGN_UP, request.client.ip_address)], self._clock())
-            signed_in = await self._signed_in(request, may_create=True)
-        if signed_in is None:
-            raise ConflictRetry
-        return signed_in
+            await self._attempts.claim([address(actions.SIGN_UP, wanted.client.ip_address)], self._clock())
+        return await self._signed_in(request, wanted, may_create=True)
 
-    async def _signed_in(self, request: SignInRequest, *, may_create: bool) -> ProviderSignedIn | None:
-        """Sign in within one transaction; return None where it must begin anew because a row has changed."""
+    async def _signed_in(
+        self, request: pb.SignInWithAccountRequest, wanted: SignInRequest, *, may_create: bool
+    ) -> pb.SignInWithAccountResponse:
+        """Sign in within one transaction, which begins anew where a row has changed. Raises _Unknown, ConflictRetry."""
+        work = partial(self._attempt, wanted, may_create)
         for _ in range(READINGS):
             try:
-                return await self._database.transaction(partial(self._attempt, request, may_create))
+                return await self._idempotency.run(request, pb.SignInWithAccountResponse, work)
             except (AccountAlreadyLinked, AccountNotFound, EmailTaken, UserNotFound):
                 continue
         raise ConflictRetry
 
     async def _attempt(
         self, request: SignInRequest, may_create: bool, connection: AsyncConnection
-    ) -> ProviderSignedIn | None:
+    ) -> pb.SignInWithAccountResponse:
         now = self._clock()
         found = await self._known(connection, request.account, now)
         if found is None:
@@ -90,9 +100,12 @@ class AccountSignIn:
             if found is None and may_create:
                 found = await self._created(connection, request.account, profile, now)
         if found is None:
-            return None
+            # Not an answer: what is to be kept for repeats is that of the transaction which creates the user.
+            raise _Unknown
         session, token = await issue(connection, found.user.id, request.client, request.do_not_remember, now)
-        return ProviderSignedIn(found, session, token, now)
+        response = pb.SignInWithAccountResponse()
+        messages.fill_signed_in(response, ProviderSignedIn(found, session, token, now))
+        return response
 
     async def _known(self, connection: AsyncConnection, new: NewAccount, now: datetime) -> MatchedAccount | None:
         known = await repository.get_by_provider(connection, new.provider, new.account_id)

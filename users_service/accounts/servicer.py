@@ -33,9 +33,7 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
         self, request: pb.SignInWithAccountRequest, context: Context
     ) -> pb.SignInWithAccountResponse:
         """Sign in with a provider account."""
-        response = pb.SignInWithAccountResponse()
-        messages.fill_signed_in(response, await self._sign_in.sign_in_with_account(messages.sign_in_of(request)))
-        return response
+        return await self._sign_in.sign_in_with_account(request)
 
     async def UnlinkAccount(self, request: pb.UnlinkAccountRequest, context: Context) -> pb.UnlinkAccountResponse:
         """Remove a way to sign in."""

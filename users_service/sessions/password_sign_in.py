@@ -1,4 +1,7 @@
-"""Sign-in with a password."""
+"""Sign-in with a password.
+
+It takes and returns messages of the contract, because the first answer is kept for repeats.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from datetime import datetime
 from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
+from vibework.users.v1 import session_service_pb2 as pb
 
 from chassis.clock import Clock
 from chassis.errors import ConflictRetry
@@ -18,13 +22,16 @@ from users_service.credentials import repository as credentials
 from users_service.credentials.model import Credential
 from users_service.credentials.replacing import replace
 from users_service.errors import NOT_HASHED, CredentialsInvalid
+from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
 from users_service.passwords.hasher import Passwords
 from users_service.sessions import repository
 from users_service.sessions.issuing import new_session
+from users_service.sessions.messages import client_details, fill
 from users_service.sessions.model import ClientDetails, Session
 from users_service.users import repository as users
 from users_service.users.email import normalize
+from users_service.users.messages import fill as fill_user
 from users_service.users.model import User
 
 # How often a sign-in verifies anew because the hash changed between verification and transaction.
@@ -32,16 +39,6 @@ ROUNDS = 3
 
 # The user with the address, and the hash to verify; None: no user has it.
 Holder = tuple[User, Credential] | None
-
-
-@dataclass(frozen=True, slots=True)
-class SignedIn:
-    """The outcome of a sign-in: the user, the new session, and its token."""
-
-    user: User
-    session: Session
-    token: str = field(repr=False)
-    now: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +55,33 @@ class _Verified:
     now: datetime
 
 
+class _HashChanged(Exception):
+    """The hash that was verified is no longer the stored one: another sign-in upgraded it, or it was changed."""
+
+
 class PasswordSignIn:
     """Sign-in by email and password, within the limits on attempts."""
 
-    def __init__(self, database: Database, passwords: Passwords, attempts: Attempts, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, idempotency: Idempotency, passwords: Passwords, attempts: Attempts, clock: Clock
+    ) -> None:
         self._database = database
+        self._idempotency = idempotency
         self._passwords = passwords
         self._attempts = attempts
         self._clock = clock
 
-    async def sign_in(self, email: str, password: str, client: ClientDetails, *, do_not_remember: bool) -> SignedIn:
+    async def sign_in(self, request: pb.SignInRequest) -> pb.SignInResponse:
         """Check email and password and issue a session.
 
         Raises CredentialsInvalid, after the same time for an unknown email and for a wrong password; RateLimited,
-        whether or not the password is right; PasswordHashingBusy, PasswordHashingUnavailable.
+        whether or not the password is right; PasswordHashingBusy, PasswordHashingUnavailable, RequestIdReused,
+        RequestInFlight.
         """
-        now, normalized = self._clock(), normalize(email)
+        # A repeat is not counted as an attempt, and nothing is verified for it.
+        if answer := await self._idempotency.remembered(request, pb.SignInResponse):
+            return answer
+        now, normalized, client = self._clock(), normalize(request.email), client_details(request.client)
         counters = self._attempts.counters(
             (account(actions.SIGN_IN, normalized), address(actions.SIGN_IN, client.ip_address))
         )
@@ -82,12 +90,12 @@ class PasswordSignIn:
         found = await self._database.transaction(partial(self._begin, normalized, counters, now))
         for _ in range(ROUNDS):
             async with self._attempts.making(counters):
-                user, credential, replacement = await self._verify(found, password)
-            verified = _Verified(user, credential, replacement, counters, client, do_not_remember, now)
-            done = await self._database.transaction(partial(self._finish, verified))
-            if done is not None:
-                return done
-            found = await self._database.query(partial(_read, normalized))
+                user, credential, replacement = await self._verify(found, request.password)
+            verified = _Verified(user, credential, replacement, counters, client, request.do_not_remember, now)
+            try:
+                return await self._finish(request, verified)
+            except _HashChanged:
+                found = await self._database.query(partial(_read, normalized))
         raise ConflictRetry
 
     async def _begin(
@@ -113,14 +121,30 @@ class PasswordSignIn:
             # The next sign-in upgrades it.
             return None
 
-    async def _finish(self, verified: _Verified, connection: AsyncConnection) -> SignedIn | None:
-        """Issue the session; None where another sign-in upgraded the hash, or the password was changed."""
-        now = verified.now
-        session, token = new_session(verified.user.id, verified.client, verified.do_not_remember, now)
+    async def _finish(self, request: pb.SignInRequest, verified: _Verified) -> pb.SignInResponse:
+        """Issue the session, or return that of the same request, which came first. Raises _HashChanged."""
+        made: pb.SignInResponse | None = None
+
+        async def work(connection: AsyncConnection) -> pb.SignInResponse:
+            nonlocal made
+            made = await self._issue(connection, verified)
+            return made
+
+        answer = await self._idempotency.run(request, pb.SignInResponse, work)
+        if answer is not made:
+            # The password was right here, too, so this attempt is taken back like that of the first.
+            await self._database.transaction(lambda connection: self._attempts.settle(connection, verified.counters))
+        return answer
+
+    async def _issue(self, connection: AsyncConnection, verified: _Verified) -> pb.SignInResponse:
+        session, token = new_session(verified.user.id, verified.client, verified.do_not_remember, verified.now)
         if not await _store(connection, session, verified):
-            return None
+            raise _HashChanged
         await self._attempts.settle(connection, verified.counters)
-        return SignedIn(verified.user, session, token, now)
+        response = pb.SignInResponse(session_token=token)
+        fill_user(response.user, verified.user)
+        fill(response.session, session, verified.now)
+        return response
 
 
 async def _read(normalized: str, connection: AsyncConnection) -> Holder:

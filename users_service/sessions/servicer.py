@@ -10,7 +10,7 @@ from chassis.contract.pagetokens import page_size
 from chassis.interceptors import Context
 from users_service.sessions import lifetime
 from users_service.sessions.creation import SessionCreation
-from users_service.sessions.messages import client_details, fill
+from users_service.sessions.messages import fill
 from users_service.sessions.password_sign_in import PasswordSignIn
 from users_service.sessions.refreshing import SessionRefresh
 from users_service.sessions.service import SessionService
@@ -40,16 +40,7 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
 
     async def SignIn(self, request: pb.SignInRequest, context: Context) -> pb.SignInResponse:
         """Check a password and create a session."""
-        done = await self._sign_in.sign_in(
-            request.email,
-            request.password,
-            client_details(request.client),
-            do_not_remember=request.do_not_remember,
-        )
-        response = pb.SignInResponse(session_token=done.token)
-        fill_user(response.user, done.user)
-        fill(response.session, done.session, done.now)
-        return response
+        return await self._sign_in.sign_in(request)
 
     async def CreateSession(self, request: pb.CreateSessionRequest, context: Context) -> pb.CreateSessionResponse:
         """Create a session for a user whom the caller vouches for."""

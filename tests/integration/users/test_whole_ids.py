@@ -90,7 +90,7 @@ def requests_of(world: World) -> dict[str, dict[str, Any]]:
         "UserService/BatchGetUsers": {"ids": [world.user_id]},
         "UserService/ListUsers": {"filter": {"ids": [world.user_id]}},
         "UserService/CountUsers": {"filter": {"ids": [world.user_id]}},
-        "SessionService/SignIn": {"email": world.email, "password": PASSWORD},
+        "SessionService/SignIn": {"email": world.email, "password": PASSWORD, "requestId": str(uuid4())},
         "SessionService/CreateSession": {**user, "requestId": str(uuid4())},
         "SessionService/ValidateSession": {**token, "includeUser": True},
         "SessionService/ListSessions": {**user, "currentSessionToken": world.session.session_token},
@@ -98,7 +98,11 @@ def requests_of(world: World) -> dict[str, dict[str, Any]]:
         "AccountService/GetAccountTokens": account,
         "AccountService/UpdateAccountTokens": {**account, "tokens": {"accessToken": "new"}, "etag": '"1"'},
         "AccountService/LinkAccount": {**user, "account": unknown, "requestId": str(uuid4())},
-        "AccountService/SignInWithAccount": {"account": known, "email": f"{uuid4().hex}@example.com"},
+        "AccountService/SignInWithAccount": {
+            "account": known,
+            "email": f"{uuid4().hex}@example.com",
+            "requestId": str(uuid4()),
+        },
         "UserService/UpdateUser": {
             "user": {"id": world.user_id, "name": "New", "etag": '"1"'},
             "updateMask": "name",

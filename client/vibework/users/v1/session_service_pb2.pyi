@@ -203,7 +203,9 @@ class SignUpRequest(_message.Message):
     do_not_remember: _builtins.bool
     """The session ends after 1 day and is not extended."""
     request_id: _builtins.str
-    """UUID that makes the call idempotent for 24 hours (AIP-155): a repeat returns the first answer, token included."""
+    """UUID that makes the call idempotent for 24 hours (AIP-155): a repeat returns the first answer, token included. Where
+    the end user calls from (`client`) may differ.
+    """
     @_builtins.property
     def client(self) -> _user_pb2.ClientContext:
         """Where the end user calls from."""
@@ -352,7 +354,9 @@ class CreateSessionRequest(_message.Message):
     do_not_remember: _builtins.bool
     """The session ends after 1 day and is not extended."""
     request_id: _builtins.str
-    """UUID that makes the call idempotent for 24 hours (AIP-155): a repeat returns the first answer, token included."""
+    """UUID that makes the call idempotent for 24 hours (AIP-155): a repeat returns the first answer, token included. Where
+    the end user calls from (`client`) may differ.
+    """
     @_builtins.property
     def client(self) -> _user_pb2.ClientContext:
         """Where the end user calls from."""

@@ -221,7 +221,9 @@ class CreateVerificationRequest(_message.Message):
     delivery: Global___VerificationDelivery.ValueType
     """Who brings the secret to the end user."""
     request_id: _builtins.str
-    """UUID that makes the call idempotent for 24 hours (AIP-155): a repeat returns the first answer, secret included."""
+    """UUID that makes the call idempotent for 24 hours (AIP-155): a repeat returns the first answer, secret included. Where
+    the end user calls from (`client`) may differ.
+    """
     locale: _builtins.str
     """With `send_code`: language of the mail (BCP 47, for example `pt-BR`), at most 35 characters. Empty: that of the
     user's preferences, else that of the server's settings.

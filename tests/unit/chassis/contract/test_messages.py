@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
+from vibework.users.v1 import account_service_pb2 as accounts_pb2
 from vibework.users.v1 import session_service_pb2 as sessions_pb2
+from vibework.users.v1 import verification_service_pb2 as verifications_pb2
+from vibework.users.v1.user_pb2 import ClientContext
 
 from chassis.contract import fieldmask, timestamps
 from chassis.contract.fingerprint import fingerprint
@@ -79,6 +83,27 @@ def test_a_repeat_is_known_by_its_body() -> None:
     check_repeat(stored, _sign_up(email="ada@example.com", request_id="2"))
     with pytest.raises(RequestIdReused):
         check_repeat(stored, _sign_up(email="bob@example.com", request_id="1"))
+
+
+REPEATABLE = [
+    message
+    for file in (accounts_pb2, sessions_pb2, verifications_pb2)
+    for name, message in vars(file).items()
+    if name.endswith("Request") and {"request_id", "client"} <= set(message.DESCRIPTOR.fields_by_name)
+]
+
+
+@pytest.mark.parametrize("message", REPEATABLE, ids=lambda message: message.DESCRIPTOR.name)
+def test_a_repeat_may_come_from_another_browser(message: Any) -> None:
+    """Where the end user calls from is not compared, by any RPC that takes a request id."""
+    stored = request_fingerprint(message(request_id="1"))
+    check_repeat(stored, message(request_id="1", client=ClientContext(ip_address="::1", user_agent="another")))
+
+
+def test_every_repeatable_request_of_an_end_user_is_tried() -> None:
+    """The list is made from the contract, and holds sign-ins and sign-ups."""
+    names = {message.DESCRIPTOR.name for message in REPEATABLE}
+    assert names >= {"SignUpRequest", "SignInRequest", "CreateSessionRequest", "SignInWithAccountRequest"}
 
 
 def test_fingerprints_of_different_types_differ() -> None:

@@ -6,14 +6,15 @@ from datetime import timedelta
 from typing import cast
 
 import pytest
+from vibework.users.v1.session_service_pb2 import SignInRequest
 
 from chassis.clock import utc_now
 from chassis.keyring import Keyring
 from users_service.attempts.limiter import Attempts
 from users_service.errors import PasswordHashingBusy
+from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
 from users_service.passwords.hasher import Passwords
-from users_service.sessions.model import ClientDetails
 from users_service.sessions.password_sign_in import PasswordSignIn
 
 # Whoever asks it anything fails otherwise than expected.
@@ -30,13 +31,15 @@ class Full:
 
 async def test_a_sign_in_that_would_be_refused_asks_no_database() -> None:
     """In a rush, who cannot be served costs nothing, and no attempt is counted."""
+    keyring = Keyring.parse(f"k1:{'A' * 43}=")
     attempts = Attempts(
         NO_DATABASE,
-        Keyring.parse(f"k1:{'A' * 43}=").mac("attempts"),
+        keyring.mac("attempts"),
         window=timedelta(minutes=1),
         per_account=1,
         per_address=1,
     )
-    signing_in = PasswordSignIn(NO_DATABASE, cast("Passwords", Full()), attempts, utc_now)
+    idempotency = Idempotency(NO_DATABASE, keyring, utc_now)
+    signing_in = PasswordSignIn(NO_DATABASE, idempotency, cast("Passwords", Full()), attempts, utc_now)
     with pytest.raises(PasswordHashingBusy):
-        await signing_in.sign_in("user@example.com", "correct horse", ClientDetails(), do_not_remember=False)
+        await signing_in.sign_in(SignInRequest(email="user@example.com", password="correct horse"))
