@@ -6,8 +6,8 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,9 +37,21 @@ class Target:
         """Return what the settings of the services name."""
         wanted = {name.upper() for kind in (UsersSettings, NotificationsSettings) for name in kind.model_fields}
         given = [item for service in self.pair for item in service.settings.items()]
-        os.environ.update({name: value for name, value in given if name in wanted})
-        url = load(NotificationsSettings).mongodb_url.get_secret_value()
-        return MySQLContents(load(UsersSettings)), MongoContents(url)
+        with _environment({name: value for name, value in given if name in wanted}):
+            url = load(NotificationsSettings).mongodb_url.get_secret_value()
+            return MySQLContents(load(UsersSettings)), MongoContents(url)
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Have these settings in the environment for as long as the context lasts."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,6 +19,7 @@ from pymongo.errors import OperationFailure
 
 import migrations.mongodb
 import notifications_service
+from chassis.settings import EXIT_BAD_SETTING
 from notifications_service.cli import main
 from notifications_service.migrations import steps
 from notifications_service.notification import schema
@@ -372,9 +373,13 @@ print(json.dumps(told))
 """
 
 
-@pytest.mark.parametrize("environment", [AWAY, REFUSED_BY_THE_DRIVER], ids=["away", "refused"])
-def test_no_command_ends_in_a_traceback(environment: dict[str, str]) -> None:
-    """A database that is away, or settings that only the driver refuses: one line, exit code 1, and no password."""
+@pytest.mark.parametrize(
+    ("environment", "exit_code"),
+    [pytest.param(AWAY, 1, marks=pytest.mark.long), (REFUSED_BY_THE_DRIVER, EXIT_BAD_SETTING)],
+    ids=["away", "refused"],
+)
+def test_no_command_ends_in_a_traceback(environment: dict[str, str], exit_code: int) -> None:
+    """A database that is away, or settings that only the driver refuses: one line, an exit code, and no password."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "client")])
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM, json.dumps(COMMANDS)],
@@ -386,7 +391,7 @@ def test_no_command_ends_in_a_traceback(environment: dict[str, str]) -> None:
         timeout=120,
     )
     for command, (code, ended, output) in zip(COMMANDS, json.loads(done.stdout.splitlines()[-1]), strict=True):
-        assert (code, ended) == (1, True), (command, output)
+        assert (code, ended) == (exit_code, True), (command, output)
         assert "hidden" not in output
         # `status` goes on with its other parts; lines of the log have their level in brackets.
         lines = [each for each in output.splitlines() if "[warning" not in each]

@@ -13,6 +13,7 @@ from vibework.users.v1 import account_service_pb2 as accounts_pb
 from vibework.users.v1 import session_service_pb2 as sessions_pb
 from vibework.users.v1 import user_pb2
 from vibework.users.v1 import verification_service_pb2 as pb
+from vibework.users.v1.verification_service_pb2_grpc import VerificationServiceServicer
 
 from tests.harness.clocks import FrozenClock
 from tests.harness.database_fixtures import migrated_mysql
@@ -32,10 +33,17 @@ from tests.integration.users.ways_to_sign_in import (
     wrong,
 )
 from users_service.verifications.model import MAX_ATTEMPTS
+from users_service.verifications.servicer import VerificationServicer
 
 LIMIT = 2
 MANY = 1_000
 PURPOSES = [value for value in pb.VerificationPurpose.values() if value]
+# RPCs of verifications that are not built yet.
+UNBUILT = {
+    name
+    for name, method in vars(VerificationServiceServicer).items()
+    if getattr(VerificationServicer, name, None) is method
+}
 RPC = re.compile(r"((?: *//[^\n]*\n)+) *rpc (\w+)\(")
 
 
@@ -245,4 +253,5 @@ def test_every_limited_rpc_is_a_door_here() -> None:
         for comment, rpc in RPC.findall(path.read_text()):
             if "RATE_LIMITED" in comment or "As ConsumeVerification" in comment:
                 limited.add(rpc)
+    limited -= UNBUILT
     assert limited == {door.rpc for door in DOORS}

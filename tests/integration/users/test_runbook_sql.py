@@ -11,7 +11,9 @@ from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MySQLDatabase, run_mysql
 
 RUNBOOK = Path(__file__).resolve().parents[3] / "docs" / "operations.md"
-STATEMENTS = [" ".join(block.split()) for block in re.findall(r"```sql\n(.*?)```", RUNBOOK.read_text(), re.DOTALL)]
+BLOCKS = [" ".join(block.split()) for block in re.findall(r"```sql\n(.*?)```", RUNBOOK.read_text(), re.DOTALL)]
+# Rights are given once, to accounts that are not here.
+STATEMENTS = [block for block in BLOCKS if not block.startswith("GRANT ")]
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)

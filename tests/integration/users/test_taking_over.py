@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import migrations.mysql
+from chassis.settings import EXIT_BAD_SETTING
 from tests.harness.database_servers import ROOT, MySQLServer
 from tests.harness.databases import MySQLDatabase, in_own_thread, run_mysql
 from tests.harness.statements import query
@@ -297,16 +298,20 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize(
-    "environment",
-    [{"MYSQL_PORT": "1"}, {"MYSQL_PASSWORD": "wrong"}, {"MYSQL_TLS": "verify", "MYSQL_TLS_CA_FILE": "/nowhere/ca.pem"}],
+    ("environment", "code"),
+    [
+        ({"MYSQL_PORT": "1"}, 1),
+        ({"MYSQL_PASSWORD": "wrong"}, 1),
+        ({"MYSQL_TLS": "verify", "MYSQL_TLS_CA_FILE": "/nowhere/ca.pem"}, EXIT_BAD_SETTING),
+    ],
     ids=["away", "wrong password", "no such file"],
 )
-def test_no_command_ends_in_a_traceback(mysql_database: MySQLDatabase, environment: dict[str, str]) -> None:
-    """Exit code 1 and no traceback, whatever the command; one line beside those of the log."""
+def test_no_command_ends_in_a_traceback(mysql_database: MySQLDatabase, environment: dict[str, str], code: int) -> None:
+    """An exit code and no traceback, whatever the command; one line beside those of the log."""
     settings = {"MYSQL_HOST": "127.0.0.1", **environment}
     for command in COMMANDS:
         done = run(mysql_database, *command, **settings)
-        assert done.exit_code == 1, (command, done.output)
+        assert done.exit_code == code, (command, done.output)
         assert isinstance(done.exception, SystemExit), (command, done.exception)
         lines = [each for each in done.output.splitlines() if "[warning" not in each]
         assert len(lines) == 1 or command == ["status"], (command, done.output)
