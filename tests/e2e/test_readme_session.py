@@ -85,7 +85,10 @@ def test_the_session_of_the_readme_works_as_printed(here: dict[str, str]) -> Non
     assert deleted == {"deleted_sessions": "1", "deleted_accounts": "1"}
     feed = "vibework.notifications.v1.NotificationService/ListNotifications"
     listing = json.dumps({"user_id": known["USER_ID"]})
-    wait_for(lambda: "notifications" not in call(here[NOTIFICATIONS], feed, listing), "the deletion of the user's notifications")
+    wait_for(
+        lambda: "notifications" not in call(here[NOTIFICATIONS], feed, listing),
+        "the deletion of the user's notifications",
+    )
 
 
 def run_example(example: str, here: Mapping[str, str]) -> str:
