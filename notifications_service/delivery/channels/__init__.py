@@ -1,0 +1,1 @@
+"""The channels by which messages leave: email over SMTP, Web Push."""

@@ -1,0 +1,121 @@
+"""The stored form of a delivery: names and values of the collection `deliveries`.
+
+Values are those of the contract's enums in small letters. Times are those of ``notifications_service.clock``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum, auto
+from typing import Any, Final
+
+from bson import ObjectId
+
+from chassis.contract.ids import new_id
+from notifications_service.mongodb.codec import Document
+from notifications_service.notification.delivery_states import DeliveryState
+
+ID_PREFIX: Final = "dlv"
+# Attempts that a row keeps, the last ones.
+KEPT_ATTEMPTS: Final = 10
+
+
+class Kind(StrEnum):
+    """What a delivery carries."""
+
+    NOTIFICATION = auto()
+    DIGEST = auto()
+    DIRECT = auto()
+
+
+class Deferral(StrEnum):
+    """What a delivery waits for."""
+
+    SCHEDULE = auto()
+    DELAY = auto()
+    QUIET_HOURS = auto()
+    DIGEST = auto()
+    RETRY = auto()
+    RATE = auto()
+    PROVIDER_DOWN = auto()
+    USERS_SERVICE_DOWN = auto()
+
+
+class Reason(StrEnum):
+    """Why a delivery, or an attempt, did not succeed; ``DeliveryFailureReason`` of the contract says what each is."""
+
+    NO_ADDRESS = auto()
+    ADDRESS_UNVERIFIED = auto()
+    NO_SUBSCRIPTION = auto()
+    USER_GONE = auto()
+    USER_DISABLED = auto()
+    REJECTED_PERMANENT = auto()
+    REJECTED_TEMPORARY = auto()
+    TIMEOUT = auto()
+    TLS = auto()
+    AUTH = auto()
+    PAYLOAD_TOO_LARGE = auto()
+    SUBSCRIPTION_GONE = auto()
+    RATE_LIMITED = auto()
+    CONNECTION = auto()
+    ENDPOINT_REFUSED = auto()
+    BOUNCED = auto()
+    COMPLAINED = auto()
+    SUPPRESSED_ADDRESS = auto()
+    SUPPRESSED_PREFERENCE = auto()
+    EXPIRED = auto()
+    CANCELLED = auto()
+    SUPERSEDED = auto()
+    NOTIFICATION_GONE = auto()
+    READ = auto()
+    PREDATES_DELIVERY = auto()
+    KEY_GONE = auto()
+    TEMPLATE = auto()
+    OUTCOME_UNKNOWN = auto()
+    CHANNEL_NOT_CONFIGURED = auto()
+    INTERNAL = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """A delivery to be stored: of a notification, by one channel (`email` or `push`)."""
+
+    notification_id: ObjectId
+    user_id: str
+    channel: str
+    category: str = ""
+    due_at: datetime | None = None
+    deferral: Deferral | None = None
+    expires_at: datetime | None = None
+    collapse_key: str = ""
+    critical: bool = False
+
+
+def document(new: New, at: datetime) -> Document:
+    """Return the row of a delivery created at ``at``.
+
+    `dueAt` is when somebody has to look at the row next: while it is pending, when it may be sent; while it is being
+    sent, when its lease ends. A row in a final state has none, so one index serves all claims.
+    """
+    row: dict[str, Any] = {
+        "_id": new_id(ID_PREFIX),
+        "kind": Kind.NOTIFICATION.value,
+        "notificationId": new.notification_id,
+        "userId": new.user_id,
+        "channel": new.channel,
+        "state": DeliveryState.PENDING.value,
+        "dueAt": new.due_at or at,
+        "attempts": 0,
+        "createdAt": at,
+        "updatedAt": at,
+        "rev": 1,
+    }
+    optional = {
+        "category": new.category,
+        "deferral": new.deferral and new.deferral.value,
+        "expiresAt": new.expires_at,
+        "collapseKey": new.collapse_key,
+        "critical": new.critical,
+    }
+    return row | {name: value for name, value in optional.items() if value}

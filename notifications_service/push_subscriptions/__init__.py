@@ -1,0 +1,1 @@
+"""Push subscriptions: the places that receive users' push messages."""

@@ -1,0 +1,1 @@
+"""Suppressions: email addresses to which nothing is sent, whoever's they are."""
