@@ -2,11 +2,14 @@
 
 The fields of the source's own system keep their names and types; what this service adds is optional, so
 that documents written by that system read right. Times are those of ``notifications_service.clock``.
+
+What a caller says of a channel is stored as given: `email` as {subject, text, html, replyTo, delay (milliseconds),
+unlessRead}, `push` as {title, body, url, icon, ttl (seconds)}, each field only where it was set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -44,9 +47,21 @@ class DeliveryState(StrEnum):
     SUPPRESSED = "suppressed"
 
 
+class Urgency(StrEnum):
+    """How soon a push service is to wake the device, as stored, and as RFC 8030 writes it."""
+
+    VERY_LOW = "very-low"
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The part of a new notification that the caller gives."""
+    """The part of a new notification that the caller gives.
+
+    ``email``, ``push``: as they are stored; empty where a caller named them and said nothing, None where not even that.
+    """
 
     user_id: str
     title: str
@@ -55,6 +70,20 @@ class Draft:
     category: str = ""
     data: Mapping[str, Any] | None = None
     scheduled_at: datetime | None = None
+    channels: Sequence[Type] = ()
+    email: Mapping[str, Any] | None = None
+    push: Mapping[str, Any] | None = None
+    urgency: Urgency | None = None
+    critical: bool = False
+    expires_at: datetime | None = None
+    collapse_key: str = ""
+    thread_key: str = ""
+    locale: str = ""
+
+    @property
+    def goes_out(self) -> bool:
+        """Whether it is sent by a channel beside the feed."""
+        return self.type is not Type.IN_APP or any(channel is not Type.IN_APP for channel in self.channels)
 
 
 def milliseconds(time: datetime) -> int:
@@ -81,14 +110,43 @@ def new(draft: Draft, at: datetime) -> Document:
         "rev": 1,
         "delivery": _delivery(draft, at),
     }
-    if draft.type is Type.IN_APP:
+    if not draft.goes_out:
         # A notification of the feed is delivered by being stored.
         document["sentAt"] = at
     if draft.category:
         document["category"] = draft.category
     if draft.data is not None:
         document["data"] = draft.data
+    _put_further(document, draft)
     return document
+
+
+def _put_further(document: Document, draft: Draft) -> None:
+    """Put in what only some notifications have: a field that was not given is not stored."""
+    if draft.channels:
+        document["channels"] = [channel.value for channel in draft.channels]
+    if draft.email is not None:
+        document["email"] = draft.email
+    if draft.push is not None:
+        document["push"] = draft.push
+    if draft.urgency is not None:
+        document["urgency"] = draft.urgency.value
+    if draft.critical:
+        document["critical"] = True
+    if draft.expires_at is not None:
+        document["expiresAt"] = draft.expires_at
+    if draft.collapse_key:
+        document["collapseKey"] = draft.collapse_key
+    if draft.thread_key:
+        document["threadKey"] = draft.thread_key
+    if draft.locale:
+        document["locale"] = draft.locale
+
+
+def outgoing(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the channels by which a notification goes out, each once: its type and its channels, but the feed."""
+    named = dict.fromkeys((document["type"], *document.get("channels", ())))
+    return tuple(channel for channel in named if channel != Type.IN_APP)
 
 
 def ids_of(document: Document) -> Document:
@@ -97,7 +155,7 @@ def ids_of(document: Document) -> Document:
 
 
 def _delivery(draft: Draft, at: datetime) -> Document:
-    if draft.type is Type.IN_APP:
+    if not draft.goes_out:
         delivery: Document = {"state": DeliveryState.SENT.value}
     else:
         due = max(at, draft.scheduled_at or at)
