@@ -117,30 +117,25 @@ def new(draft: Draft, at: datetime) -> Document:
         document["category"] = draft.category
     if draft.data is not None:
         document["data"] = draft.data
-    _put_further(document, draft)
-    return document
-
-
-def _put_further(document: Document, draft: Draft) -> None:
-    """Put in what only some notifications have: a field that was not given is not stored."""
-    if draft.channels:
-        document["channels"] = [channel.value for channel in draft.channels]
+    document.update((name, value) for name, value in _further(draft) if value)
     if draft.email is not None:
         document["email"] = draft.email
     if draft.push is not None:
         document["push"] = draft.push
-    if draft.urgency is not None:
-        document["urgency"] = draft.urgency.value
-    if draft.critical:
-        document["critical"] = True
-    if draft.expires_at is not None:
-        document["expiresAt"] = draft.expires_at
-    if draft.collapse_key:
-        document["collapseKey"] = draft.collapse_key
-    if draft.thread_key:
-        document["threadKey"] = draft.thread_key
-    if draft.locale:
-        document["locale"] = draft.locale
+    return document
+
+
+def _further(draft: Draft) -> tuple[tuple[str, Any], ...]:
+    """Return what only some notifications have; what was not given is not stored."""
+    return (
+        ("channels", [channel.value for channel in draft.channels]),
+        ("urgency", draft.urgency and draft.urgency.value),
+        ("critical", draft.critical),
+        ("expiresAt", draft.expires_at),
+        ("collapseKey", draft.collapse_key),
+        ("threadKey", draft.thread_key),
+        ("locale", draft.locale),
+    )
 
 
 def outgoing(document: Mapping[str, Any]) -> tuple[str, ...]:
