@@ -4,12 +4,13 @@ The fields of the source's own system keep their names and types; what this serv
 that documents written by that system read right. Times are those of ``notifications_service.clock``.
 
 What a caller says of a channel is stored as given: `email` as {subject, text, html, replyTo, delay (milliseconds),
-unlessRead}, `push` as {title, body, url, icon, ttl (seconds)}, each field only where it was set.
+unlessRead}, `push` as {title, body, url, icon, ttl (seconds)}, each field only where it was set; `channels` as values
+of ``Type``, `urgency` as one of ``Urgency``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -60,7 +61,8 @@ class Urgency(StrEnum):
 class Draft:
     """The part of a new notification that the caller gives.
 
-    ``email``, ``push``: as they are stored; empty where a caller named them and said nothing, None where not even that.
+    ``further``: what only some notifications have, by its stored name and as it is stored: `channels`, `email`, `push`,
+    `urgency`, `critical`, `expiresAt`, `collapseKey`, `threadKey`, `locale`. What was not given is not in it.
     """
 
     user_id: str
@@ -70,20 +72,14 @@ class Draft:
     category: str = ""
     data: Mapping[str, Any] | None = None
     scheduled_at: datetime | None = None
-    channels: Sequence[Type] = ()
-    email: Mapping[str, Any] | None = None
-    push: Mapping[str, Any] | None = None
-    urgency: Urgency | None = None
-    critical: bool = False
-    expires_at: datetime | None = None
-    collapse_key: str = ""
-    thread_key: str = ""
-    locale: str = ""
+    further: Mapping[str, Any] | None = None
 
     @property
     def goes_out(self) -> bool:
         """Whether it is sent by a channel beside the feed."""
-        return self.type is not Type.IN_APP or any(channel is not Type.IN_APP for channel in self.channels)
+        return self.type is not Type.IN_APP or (
+            self.further is not None and any(channel != Type.IN_APP for channel in self.further.get("channels", ()))
+        )
 
 
 def milliseconds(time: datetime) -> int:
@@ -117,25 +113,9 @@ def new(draft: Draft, at: datetime) -> Document:
         document["category"] = draft.category
     if draft.data is not None:
         document["data"] = draft.data
-    document.update((name, value) for name, value in _further(draft) if value)
-    if draft.email is not None:
-        document["email"] = draft.email
-    if draft.push is not None:
-        document["push"] = draft.push
+    if draft.further:
+        document.update(draft.further)
     return document
-
-
-def _further(draft: Draft) -> tuple[tuple[str, Any], ...]:
-    """Return what only some notifications have; what was not given is not stored."""
-    return (
-        ("channels", [channel.value for channel in draft.channels]),
-        ("urgency", draft.urgency and draft.urgency.value),
-        ("critical", draft.critical),
-        ("expiresAt", draft.expires_at),
-        ("collapseKey", draft.collapse_key),
-        ("threadKey", draft.thread_key),
-        ("locale", draft.locale),
-    )
 
 
 def outgoing(document: Mapping[str, Any]) -> tuple[str, ...]:
