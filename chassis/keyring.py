@@ -120,6 +120,10 @@ class Mac:
         """Return the 32-byte tag under the newest key."""
         return hmac.digest(next(iter(self.keys.values())), data, "sha256")
 
+    def tags(self, data: bytes) -> list[bytes]:
+        """Return the tags under each key of the ring, newest first: for looking up what any of them made."""
+        return [hmac.digest(key, data, "sha256") for key in self.keys.values()]
+
     def verify(self, data: bytes, tag: bytes) -> bool:
         """Say whether any key of the ring made ``tag``, in constant time for each key."""
         found = [hmac.compare_digest(hmac.digest(key, data, "sha256"), tag) for key in self.keys.values()]

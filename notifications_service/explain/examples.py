@@ -10,6 +10,7 @@ from typing import Any, Final
 from bson import ObjectId, Timestamp
 
 from chassis.commands.explain import Catalog
+from chassis.keyring import KEY_BYTES, Keyring
 from notifications_service.clock import MillisecondClock
 from notifications_service.explain.explainer import Explainer
 from notifications_service.feed.repository import FeedRepository
@@ -23,6 +24,8 @@ from notifications_service.notification.retention import Retention
 from notifications_service.notification.states import Mark, State
 from notifications_service.purge import purge
 from notifications_service.seed.repository import SeedRepository
+from notifications_service.suppressions.model import Suppression, SuppressionReason
+from notifications_service.suppressions.repository import SuppressionRepository
 from notifications_service.watch.counts import Counts
 from notifications_service.watch.snapshot import FeedSnapshot, Snapshots
 
@@ -172,7 +175,32 @@ WATCH: Final = (
     Example("watch.unreadable", _count(filters.EVERYTHING)),
 )
 
-EXAMPLES: Final = (*FEED, *REST, *WATCH)
+# A key for as long as the example takes: what it makes is only looked for, or only explained.
+_KEYRING: Final = Keyring({"example": bytes(KEY_BYTES)})
+_ADDRESS: Final = "nobody@example.com"
+
+
+def _suppressed(explainer: Explainer) -> SuppressionRepository:
+    return SuppressionRepository(explainer, _KEYRING)
+
+
+def _suppression(values: Values) -> Suppression:
+    return Suppression(_ADDRESS, SuppressionReason.BOUNCE, values.clock())
+
+
+_COMPLAINTS: Final[Document] = {"reason": {"$in": [SuppressionReason.COMPLAINT.value]}}
+
+SUPPRESSIONS: Final = (
+    Example("suppressions.active", lambda e, v: _suppressed(e).active([_ADDRESS], v.clock())),
+    Example("suppressions.of_address", lambda e, v: _suppressed(e).of_address(_ADDRESS, v.clock())),
+    Example("suppressions.page", lambda e, v: _suppressed(e).page({}, v.clock(), 21)),
+    Example("suppressions.page", lambda e, v: _suppressed(e).page(_COMPLAINTS, v.clock(), 21), "complaints"),
+    Example("suppressions.count", lambda e, v: _suppressed(e).count(_COMPLAINTS, v.clock())),
+    Example("suppressions.put_in", lambda e, v: _suppressed(e).put_in(None, _suppression(v))),  # type: ignore[arg-type]
+    Example("suppressions.delete", lambda e, v: _suppressed(e).delete(_ADDRESS, list(SuppressionReason), v.clock())),
+)
+
+EXAMPLES: Final = (*FEED, *REST, *WATCH, *SUPPRESSIONS)
 
 WITHOUT_PLAN: Final = {
     "app.probe": "reads no collection",

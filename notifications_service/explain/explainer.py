@@ -144,9 +144,10 @@ class ExplainingCollection:
         await self._explainer.explain({"delete": self.name, "deletes": [{"q": query, "limit": 1, **options}]})
         return _Changed()
 
-    async def delete_many(self, query: Document) -> _Changed:
+    async def delete_many(self, query: Document, **options: Any) -> _Changed:
         """Explain the deletion of many documents."""
-        await self._explainer.explain({"delete": self.name, "deletes": [{"q": query, "limit": 0}]})
+        one = {"q": query, "limit": 0, **_without_session(options)}
+        await self._explainer.explain({"delete": self.name, "deletes": [one]})
         return _Changed()
 
     async def insert_one(self, document: Document, **_options: Any) -> None:
@@ -160,4 +161,8 @@ class ExplainingCollection:
 
 def _find(name: str, query: Document, projection: Document | None, options: Document) -> Document:
     shown = {} if projection is None else {"projection": projection}
-    return {"find": name, "filter": query, **shown, **options}
+    return {"find": name, "filter": query, **shown, **_without_session(options)}
+
+
+def _without_session(options: Document) -> Document:
+    return {name: value for name, value in options.items() if name != "session"}

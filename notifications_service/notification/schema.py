@@ -14,9 +14,11 @@ from notifications_service.notification import unreadable
 
 COLLECTION: Final = "notifications"
 IDEMPOTENCY_KEYS: Final = "idempotency_keys"
+SUPPRESSIONS: Final = "suppressions"
 # Names of the indexes that queries ask for, so that no planner has to guess.
 FEED_INDEX: Final = "feed"
 UNREADABLE_INDEX: Final = "unreadable"
+SUPPRESSIONS_INDEX: Final = "listed"
 TTL_INDEX: Final = "createdAt_1"
 # Queries fail without these.
 NAMED: Final = frozenset({FEED_INDEX, UNREADABLE_INDEX, TTL_INDEX})
@@ -57,6 +59,11 @@ INDEXES: Final[dict[str, tuple[Index, ...]]] = {
         Index(UNREADABLE_INDEX, (("userId", 1), ("_id", 1)), options=(("partialFilterExpression", unreadable.FILTER),)),
     ),
     IDEMPOTENCY_KEYS: (_PRIMARY, Index("createdAt_1", (("createdAt", 1),), (("expireAfterSeconds", 86_400),))),
+    SUPPRESSIONS: (
+        _PRIMARY,
+        Index(SUPPRESSIONS_INDEX, (("createdAt", -1), ("_id", -1), ("reason", 1), ("expiresAt", 1))),
+        Index("ends", (("expiresAt", 1),), (("expireAfterSeconds", 0),)),
+    ),
 }
 
 _OPTIONAL_DATE: Final = {"bsonType": ["date", "null"]}
@@ -98,6 +105,22 @@ VALIDATOR: Final[Document] = {
     }
 }
 
+SUPPRESSIONS_VALIDATOR: Final[Document] = {
+    "$jsonSchema": {
+        "bsonType": "object",
+        "required": ["_id", "reason", "address", "createdAt"],
+        "properties": {
+            "_id": {"bsonType": "string"},
+            "reason": {"enum": ["bounce", "complaint"]},
+            "address": {"bsonType": "binData"},
+            "deliveryId": {"bsonType": "string"},
+            "detail": {"bsonType": "string"},
+            "createdAt": {"bsonType": "date"},
+            "expiresAt": {"bsonType": "date"},
+        },
+    }
+}
+
 # Options of the collections that differ from MongoDB's defaults. The pre-images tell a watch whose notification was
 # deleted.
 OPTIONS: Final[dict[str, Document]] = {
@@ -106,5 +129,10 @@ OPTIONS: Final[dict[str, Document]] = {
         "validationLevel": "moderate",
         "validationAction": "error",
         "changeStreamPreAndPostImages": {"enabled": True},
-    }
+    },
+    SUPPRESSIONS: {
+        "validator": SUPPRESSIONS_VALIDATOR,
+        "validationLevel": "strict",
+        "validationAction": "error",
+    },
 }

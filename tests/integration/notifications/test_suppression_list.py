@@ -1,0 +1,104 @@
+"""The suppression list in the database: what holds when, under which keys, and what a dump of it shows."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from chassis.keyring import Keyring
+from notifications_service.mongodb.database import Database
+from notifications_service.suppressions.model import BOUNCE_HOLDS, Suppression, SuppressionReason
+from notifications_service.suppressions.repository import SuppressionRepository
+from tests.harness.clocks import stored_now
+from tests.harness.databases import MongoDatabase
+from tests.harness.notifications import SECRET_KEYS, settings_for
+
+BOUNCE, COMPLAINT = SuppressionReason.BOUNCE, SuppressionReason.COMPLAINT
+NEW_KEY = "new:" + base64.b64encode(bytes(range(32, 64))).decode()
+AT_ONCE = 16
+
+
+@pytest.fixture
+async def database(mongodb_database: MongoDatabase) -> AsyncIterator[Database]:
+    """The test's own database, as the service uses it."""
+    opened = Database(settings_for(mongodb_database))
+    yield opened
+    await opened.close()
+
+
+def listed(database: Database, keys: str = SECRET_KEYS) -> SuppressionRepository:
+    """Return the list under these keys."""
+    return SuppressionRepository(database, Keyring.parse(keys))
+
+
+async def put(database: Database, new: Suppression, keys: str = SECRET_KEYS) -> bool:
+    """Put a suppression on the list, in a transaction of its own."""
+    return await database.transaction(lambda session: listed(database, keys).put_in(session, new))
+
+
+async def test_a_bounce_ends_by_itself_and_a_complaint_does_not(database: Database) -> None:
+    """Until the sweeper comes a bounce that has ended is hidden; the complaint stays until somebody deletes it."""
+    at = stored_now()
+    for reason in SuppressionReason:
+        assert await put(database, Suppression("Ann@Example.com", reason, at, "dlv_1", "550"))
+    before, after = at + BOUNCE_HOLDS - timedelta(milliseconds=1), at + BOUNCE_HOLDS
+    asked = ["ANN@example.com ", "bob@example.com"]
+    assert await listed(database).active(asked, before) == {"ann@example.com": {BOUNCE, COMPLAINT}}
+    assert await listed(database).active(asked, after) == {"ann@example.com": {COMPLAINT}}
+    assert await listed(database).active([], after) == {}
+    assert await listed(database).count({}, after) == len(await listed(database).page({}, after, 21)) == 1
+    assert [found.reason for _, found in await listed(database).of_address("ann@example.com", after)] == [COMPLAINT]
+    assert await listed(database).delete("ann@example.com", [BOUNCE], after) == 0
+    assert await listed(database).delete("ann@example.com", list(SuppressionReason), after) == 1
+    assert await listed(database).active(asked, before) == {"ann@example.com": {BOUNCE}}
+
+
+async def test_a_report_that_comes_twice_or_late_changes_nothing(database: Database) -> None:
+    """A newer one renews the suppression; the same and an older one leave it."""
+    at, later = stored_now(), stored_now() + timedelta(days=1)
+    assert await put(database, Suppression("ann@example.com", BOUNCE, at, "dlv_1"))
+    assert not await put(database, Suppression("ann@example.com", BOUNCE, at, "dlv_1"))
+    assert await put(database, Suppression("ann@example.com", BOUNCE, later, "dlv_2"))
+    assert not await put(database, Suppression("ann@example.com", BOUNCE, at, "dlv_3"))
+    [(_, found)] = await listed(database).of_address("ann@example.com", later)
+    assert (found.created_at, found.delivery_id, found.expires_at) == (later, "dlv_2", later + BOUNCE_HOLDS)
+
+
+async def test_of_many_reports_at_once_one_row_is_left(database: Database) -> None:
+    """Webhooks of one address that come together neither fail nor leave a second row."""
+    start = stored_now()
+    times = [start + timedelta(milliseconds=number) for number in range(AT_ONCE)]
+    await asyncio.gather(*(put(database, Suppression("ann@example.com", BOUNCE, at)) for at in times))
+    found = await listed(database).page({}, start, AT_ONCE)
+    assert [suppression.created_at for _, suppression in found] == [times[-1]]
+
+
+async def test_the_list_outlives_a_rotation_of_keys(database: Database) -> None:
+    """What was put under the older key still holds, and a renewal puts it under the newer, as one row."""
+    at, both = stored_now(), f"{NEW_KEY},{SECRET_KEYS}"
+    await put(database, Suppression("ann@example.com", COMPLAINT, at))
+    assert await listed(database, both).active(["ann@example.com"], at) == {"ann@example.com": {COMPLAINT}}
+    assert await put(database, Suppression("ann@example.com", COMPLAINT, at + timedelta(hours=1)), both)
+    [(_, found)] = await listed(database, NEW_KEY).page({}, at, 21)
+    assert found.address == "ann@example.com"
+
+
+async def test_a_row_whose_key_is_gone_stays_on_the_list(database: Database) -> None:
+    """It is listed without its address, so that counts and pages agree, and does not make the page fail."""
+    at = stored_now()
+    await put(database, Suppression("ann@example.com", COMPLAINT, at))
+    [(_, found)] = await listed(database, NEW_KEY).page({}, at, 21)
+    assert (found.address, found.reason) == ("", COMPLAINT)
+
+
+async def test_no_address_stands_in_the_database(database: Database, raw_of_own: Any) -> None:
+    """Neither the address nor a hash that could be guessed at is in what a dump shows."""
+    await put(database, Suppression("ann.unusual@example.com", BOUNCE, datetime(2026, 1, 1)))  # noqa: DTZ001
+    [row] = list(raw_of_own.suppressions.find())
+    assert b"unusual" not in bytes(row["address"])
+    assert "unusual" not in repr(row)
