@@ -23,6 +23,8 @@ from notifications_service.notification.filters import Filter
 from notifications_service.notification.retention import Retention
 from notifications_service.notification.states import Mark, State
 from notifications_service.purge import purge
+from notifications_service.push_subscriptions.model import AUTH_BYTES, MOST_OF_USER, POINT_BYTES, NewSubscription, Seal
+from notifications_service.push_subscriptions.repository import PushSubscriptionRepository
 from notifications_service.seed.repository import SeedRepository
 from notifications_service.suppressions.model import Suppression, SuppressionReason
 from notifications_service.suppressions.repository import SuppressionRepository
@@ -200,7 +202,34 @@ SUPPRESSIONS: Final = (
     Example("suppressions.delete", lambda e, v: _suppressed(e).delete(_ADDRESS, list(SuppressionReason), v.clock())),
 )
 
-EXAMPLES: Final = (*FEED, *REST, *WATCH, *SUPPRESSIONS)
+
+def _push(explainer: Explainer, values: Values) -> PushSubscriptionRepository:
+    return PushSubscriptionRepository(explainer, Seal(_KEYRING), values.clock)
+
+
+async def _trim(explainer: Explainer, values: Values) -> None:
+    explainer.rows = [{"_id": f"push_{number}", "aliveAt": values.created_at} for number in range(MOST_OF_USER + 1)]
+    await _push(explainer, values).trim(values.user_id)
+
+
+_SUBSCRIPTION: Final = NewSubscription(
+    "user", "https://push.example.com/1", bytes(POINT_BYTES), bytes(AUTH_BYTES), "key"
+)
+
+PUSH: Final = (
+    Example("push_subscriptions.of_users", lambda e, v: _push(e, v).of_users([v.user_id, "another"])),
+    Example("push_subscriptions.put", lambda e, v: _push(e, v).put(_SUBSCRIPTION)),
+    Example("push_subscriptions.trim", _trim),
+    Example("push_subscriptions.page", lambda e, v: _push(e, v).page(v.user_id, None, 21)),
+    Example("push_subscriptions.page", lambda e, v: _push(e, v).page(v.user_id, (v.created_at, "push_"), 21), "later"),
+    Example("push_subscriptions.delete", lambda e, v: _push(e, v).delete(v.user_id, "push_")),
+    Example("push_subscriptions.delete_endpoint", lambda e, v: _push(e, v).delete_endpoint(v.user_id, "https://a.b/")),
+    Example("push_subscriptions.remove", lambda e, v: _push(e, v).remove(["push_"])),
+    Example("push_subscriptions.used", lambda e, v: _push(e, v).used(["push_"], v.clock())),
+    Example("push_subscriptions.key_beside", lambda e, v: _push(e, v).key_beside(["key"])),
+)
+
+EXAMPLES: Final = (*FEED, *REST, *WATCH, *SUPPRESSIONS, *PUSH)
 
 WITHOUT_PLAN: Final = {
     "app.probe": "reads no collection",

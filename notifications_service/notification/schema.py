@@ -15,6 +15,7 @@ from notifications_service.notification import unreadable
 COLLECTION: Final = "notifications"
 IDEMPOTENCY_KEYS: Final = "idempotency_keys"
 SUPPRESSIONS: Final = "suppressions"
+PUSH_SUBSCRIPTIONS: Final = "push_subscriptions"
 # Names of the indexes that queries ask for, so that no planner has to guess.
 FEED_INDEX: Final = "feed"
 UNREADABLE_INDEX: Final = "unreadable"
@@ -63,6 +64,13 @@ INDEXES: Final[dict[str, tuple[Index, ...]]] = {
         _PRIMARY,
         Index(SUPPRESSIONS_INDEX, (("createdAt", -1), ("_id", -1), ("reason", 1), ("expiresAt", 1))),
         Index("ends", (("expiresAt", 1),), (("expireAfterSeconds", 0),)),
+    ),
+    PUSH_SUBSCRIPTIONS: (
+        _PRIMARY,
+        Index("endpoint", (("endpointHash", 1),), (("unique", True),)),
+        Index("user", (("userId", 1), ("createdAt", -1), ("_id", -1))),
+        Index("key", (("keyId", 1),)),
+        Index("expiresAt_1", (("expiresAt", 1),), (("expireAfterSeconds", 0),)),
     ),
 }
 

@@ -1,1 +1,1 @@
-"""Push subscriptions: the places that receive users' push messages."""
+"""Where users' push messages go: the subscriptions of their browsers, and the keys that those were made with."""

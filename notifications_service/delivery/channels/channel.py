@@ -1,4 +1,4 @@
-"""What the worker hands to a channel, and what the channel tells of it."""
+"""The seam between the worker and a channel: messages, and the outcome of each attempt."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from notifications_service.outbox.model import Reason
+from notifications_service.push_subscriptions.model import PushTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +60,6 @@ class PushMessage:
     ttl: timedelta = timedelta(days=28)
     urgency: str = "normal"
     topic: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class PushTarget:
-    """A browser's subscription, its keys opened."""
-
-    id: str
-    endpoint: str = field(repr=False)
-    p256dh: bytes = field(repr=False)
-    auth: bytes = field(repr=False)
-    key_id: str
 
 
 class MailSender(Protocol):

@@ -1,0 +1,84 @@
+"""The stored form of a push subscription: names and values of the collection `push_subscriptions`.
+
+What reaches a browser, its endpoint and its keys, is sealed in one field. The endpoint is found by its SHA-256, which
+is no secret's: an endpoint holds a long random part. Times are those of ``notifications_service.clock``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from bson import Binary
+
+from chassis.keyring import CiphertextInvalid, KeyMissing, Keyring
+from notifications_service.mongodb.codec import Document
+
+ID_PREFIX: Final = "push"
+# Subscriptions of one user; one more takes the place of the one used longest ago.
+MOST_OF_USER: Final = 50
+USER_AGENT_CHARACTERS: Final = 512
+# Uncompressed points on P-256, and authentication secrets (RFC 8291).
+POINT_BYTES: Final = 65
+AUTH_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PushTarget:
+    """A browser's subscription, its keys opened.
+
+    ``key_id``: of the server's key that it was made with. One that cannot be opened, because it was sealed under a key
+    that is gone, has neither endpoint nor keys; whoever sends to it says KEY_GONE.
+    """
+
+    id: str
+    endpoint: str = field(repr=False)
+    p256dh: bytes = field(repr=False)
+    auth: bytes = field(repr=False)
+    key_id: str
+
+    @property
+    def is_opened(self) -> bool:
+        """Whether its endpoint and keys are known."""
+        return bool(self.endpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class NewSubscription:
+    """A subscription as a browser makes it, checked."""
+
+    user_id: str
+    endpoint: str = field(repr=False)
+    p256dh: bytes = field(repr=False)
+    auth: bytes = field(repr=False)
+    key_id: str
+    user_agent: str = ""
+    expires_at: datetime | None = None
+
+
+def endpoint_hash(endpoint: str) -> Binary:
+    """Return what an endpoint is found by: it is compared whole, byte for byte."""
+    return Binary(hashlib.sha256(endpoint.encode()).digest())
+
+
+class Seal:
+    """Seals endpoints and keys, each for the row of its endpoint."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._cipher = keyring.cipher("push-subscriptions")
+
+    def close(self, new: NewSubscription) -> Binary:
+        """Return endpoint and keys, sealed under the newest key of the ring."""
+        content = new.p256dh + new.auth + new.endpoint.encode()
+        return Binary(self._cipher.encrypt(content, endpoint_hash(new.endpoint)))
+
+    def target(self, row: Document) -> PushTarget:
+        """Return a row's target; one that is not ``is_opened`` where the key of its seal is gone."""
+        try:
+            content = self._cipher.decrypt(bytes(row["sealed"]), bytes(row["endpointHash"]))
+        except (KeyMissing, CiphertextInvalid):
+            return PushTarget(row["_id"], "", b"", b"", row["keyId"])
+        point, rest = content[:POINT_BYTES], content[POINT_BYTES:]
+        return PushTarget(row["_id"], rest[AUTH_BYTES:].decode(), point, rest[:AUTH_BYTES], row["keyId"])
