@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from chassis.commands.cli import CommandFailed
-from notifications_service.notification.schema import TTL_INDEX, Index
+from notifications_service.migrations import declared
+from notifications_service.notification import schema
+from notifications_service.notification.schema import Index
 
 # Internals of the index, and options that mean the same whether absent or false.
 _IGNORED: Final = frozenset({"v", "key", "name", "ns", "background"})
 # Every index inherits the collation of its collection.
 _INHERITED: Final = "collation"
+
+# TTL indexes whose retention is a setting.
+_KEPT_BY_SETTING: Final = frozenset({schema.TTL_INDEX, *declared.KEPT_ALIKE.values()})
 
 IndexDescription = Mapping[str, Any]
 Indexes = Mapping[str, IndexDescription]
@@ -36,17 +41,22 @@ def keys_text(keys: Any) -> str:
     return ", ".join(f"{key}: {direction}" for key, direction in keys)
 
 
+def is_kept_by_setting(collection: str, name: str) -> bool:
+    """Say whether it is a TTL index whose retention is a setting."""
+    return (collection, name) in {(schema.COLLECTION, schema.TTL_INDEX), *declared.KEPT_ALIKE.items()}
+
+
 def difference(wanted: Index, found: IndexDescription) -> str:
     """Say how an index differs from ours of the same name; empty where it does not.
 
-    The retention of the TTL index is a setting, and counts as no difference.
+    A retention that is a setting counts as no difference.
     """
     if _keys(found) != wanted.keys:
         return f"its keys are {keys_text(_keys(found))}, not {keys_text(wanted.keys)}"
     options = {key: value for key, value in found.items() if key not in _IGNORED and value is not False}
     expected = dict(wanted.options)
     for name in sorted((options.keys() | expected.keys()) - {_INHERITED}):
-        is_setting = name == "expireAfterSeconds" and wanted.name == TTL_INDEX and not wanted.options
+        is_setting = name == "expireAfterSeconds" and wanted.name in _KEPT_BY_SETTING and not wanted.options
         if options.get(name) != expected.get(name) and not is_setting:
             return f"it has {name}: {options.get(name)}, not {expected.get(name)}"
     return ""

@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from chassis.commands.cli import CommandFailed
-from notifications_service.migrations import indexes
+from notifications_service.migrations import declared, indexes
 from notifications_service.migrations.indexes import Indexes
+from notifications_service.migrations.state import indexes_of
 from notifications_service.mongodb import codec
 from notifications_service.notification import retention, schema
 from notifications_service.notification.retention import DAY
@@ -47,7 +48,28 @@ async def check(database: Any, found: Indexes, days: int | None, now: datetime) 
 
 
 async def keep(database: Any, found: Indexes, days: int | None, say: Say, now: datetime) -> None:
-    """Bring the index to the setting, and say what changes; ``days`` and ``now`` as in ``check``."""
+    """Bring the index to the setting, and say what changes; ``days`` and ``now`` as in ``check``.
+
+    What is kept for as long as notifications are follows.
+    """
+    await _keep(database, found, days, say, now)
+    await _follow(database)
+
+
+async def _follow(database: Any) -> None:
+    seconds = await retention.stored_seconds(database[schema.COLLECTION])
+    for collection, name in declared.KEPT_ALIKE.items():
+        there = await indexes_of(database, collection)
+        if not there or there.get(name, {}).get("expireAfterSeconds") == seconds:
+            continue
+        if name in there:
+            await database.command("collMod", collection, index={"name": name, "expireAfterSeconds": seconds})
+            continue
+        keys = next(index.keys for index in declared.INDEXES[collection] if index.name == name)
+        await database[collection].create_index(list(keys), name=name, expireAfterSeconds=seconds)
+
+
+async def _keep(database: Any, found: Indexes, days: int | None, say: Say, now: datetime) -> None:
     before = _seconds(found)
     if days is None and before is not None:
         if before != DEFAULT_DAYS * DAY:

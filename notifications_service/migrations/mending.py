@@ -1,4 +1,4 @@
-"""Repair of a migrated database: puts back collections, indexes and options of ``schema`` that it has lost.
+"""Repair of a migrated database: puts back collections, indexes and options of the schema that it has lost.
 
 For example, Mongoose's ``Model.syncIndexes()`` drops every index that its own schema does not name.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from notifications_service.migrations import indexes
+from notifications_service.migrations import declared, indexes
 from notifications_service.migrations.state import indexes_of
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification import schema
@@ -31,19 +31,19 @@ class Repair:
 async def repairs(database: Any) -> list[Repair]:
     """Return what is missing, in the order in which it can be put back. Raises IndexInTheWay.
 
-    The TTL index of the notifications is not looked at: its retention is a setting (``keeping``).
+    TTL indexes whose retention is a setting are not looked at (``keeping``).
     """
     found: list[Repair] = []
     options = await options_of(database)
-    for name, wanted in schema.INDEXES.items():
-        expected = schema.OPTIONS.get(name, {})
+    for name, wanted in declared.INDEXES.items():
+        expected = declared.OPTIONS.get(name, {})
         if name not in options:
             found.append(Repair(f"collection {name}", partial(database.create_collection, name, **expected)))
         else:
             found += _of_options(database, name, expected, options[name])
         there = await indexes_of(database, name)
         for index in wanted:
-            if (name, index.name) == (schema.COLLECTION, TTL_INDEX) or index.name == "_id_":
+            if indexes.is_kept_by_setting(name, index.name) or index.name == "_id_":
                 continue
             indexes.check(name, index, there)
             if index.name not in there:

@@ -22,6 +22,7 @@ from bson.datetime_ms import DatetimeMS
 from chassis.contract import etags
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification.as_of import STAMP, UNSTAMPED
+from notifications_service.notification.delivery_states import DeliveryState
 
 # Fields that a change of state may touch, beside `rev` and `updatedAt`.
 STATE_FIELDS: Final = ("seen", "seenAt", "read", "readAt", "archived", "archivedAt")
@@ -35,17 +36,6 @@ class Type(StrEnum):
     EMAIL = "email"
     PUSH = "push"
     IN_APP = "in-app"
-
-
-class DeliveryState(StrEnum):
-    """The state of the delivery, as stored in `delivery.state`."""
-
-    PENDING = "pending"
-    SENDING = "sending"
-    SENT = "sent"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    SUPPRESSED = "suppressed"
 
 
 class Urgency(StrEnum):

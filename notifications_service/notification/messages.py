@@ -27,10 +27,14 @@ TYPE_TO_PROTO: Final[Mapping[str, pb.NotificationType.ValueType]] = {
 }
 DELIVERY_STATE_TO_PROTO: Final[Mapping[str | None, pb.DeliveryState.ValueType]] = {
     None: pb.DELIVERY_STATE_UNSPECIFIED,
+    "scheduled": pb.DELIVERY_STATE_SCHEDULED,
     "pending": pb.DELIVERY_STATE_PENDING,
     "sending": pb.DELIVERY_STATE_SENDING,
     "sent": pb.DELIVERY_STATE_SENT,
+    "bounced": pb.DELIVERY_STATE_BOUNCED,
+    "complained": pb.DELIVERY_STATE_COMPLAINED,
     "failed": pb.DELIVERY_STATE_FAILED,
+    "expired": pb.DELIVERY_STATE_EXPIRED,
     "cancelled": pb.DELIVERY_STATE_CANCELLED,
     "suppressed": pb.DELIVERY_STATE_SUPPRESSED,
 }

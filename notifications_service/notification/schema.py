@@ -1,4 +1,4 @@
-"""The schema that the migrations lead to: collections, indexes and the validator, as the code relies on them.
+"""The schema of notifications that the migrations lead to: collections, indexes and the validator.
 
 Migrations do not import this: they are history. A test compares the two. Why these indexes and no others is
 in docs/decisions/0010-notifications-indexes.md.
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification import unreadable
+from notifications_service.notification.delivery_states import DeliveryState
 
 COLLECTION: Final = "notifications"
 IDEMPOTENCY_KEYS: Final = "idempotency_keys"
@@ -18,7 +19,7 @@ SUPPRESSIONS: Final = "suppressions"
 PUSH_SUBSCRIPTIONS: Final = "push_subscriptions"
 # Names of the indexes that queries ask for, so that no planner has to guess.
 FEED_INDEX: Final = "feed"
-UNREADABLE_INDEX: Final = "unreadable"
+UNREADABLE_INDEX: Final = "unreadable_rows"
 SUPPRESSIONS_INDEX: Final = "listed"
 TTL_INDEX: Final = "createdAt_1"
 # Queries fail without these.
@@ -102,7 +103,9 @@ VALIDATOR: Final[Document] = {
                 "bsonType": "object",
                 "required": ["state"],
                 "properties": {
-                    "state": {"enum": ["pending", "sending", "sent", "failed", "cancelled", "suppressed"]},
+                    "state": {"enum": sorted(state.value for state in DeliveryState)},
+                    "reason": {"bsonType": "string"},
+                    "byChannel": {"bsonType": "object"},
                     "attempts": {"bsonType": ["int", "long"]},
                     "scheduledAt": _OPTIONAL_DATE,
                     "nextAttemptAt": _OPTIONAL_DATE,

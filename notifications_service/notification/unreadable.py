@@ -1,7 +1,7 @@
 """Unreadable notifications, as conditions that the database can test: stored rows that no answer can show.
 
 Other systems write the same collection, and may bypass its validator. These conditions are the filter of the index
-`unreadable`, so the database lists such rows itself, whoever writes them, and counts subtract them
+`unreadable_rows`, so the database lists such rows itself, whoever writes them, and counts subtract them
 (docs/decisions/0058). Conditions cannot express some defects: `data` nested too deep, a value in it that JSON lacks, a
 row larger than a message. These are found when a row is first read, and the row is flagged by the field ``FLAG``.
 
@@ -16,7 +16,8 @@ from datetime import datetime
 from typing import Final
 
 from notifications_service.mongodb.codec import Document
-from notifications_service.notification.documents import DeliveryState, Type
+from notifications_service.notification.delivery_states import DeliveryState
+from notifications_service.notification.documents import Type
 
 # True in a row whose content turned out unreadable; removed once it can be read again.
 FLAG: Final = "unreadable"

@@ -1,6 +1,13 @@
 """The stored form of a delivery: names and values of the collection `deliveries`.
 
-Values are those of the contract's enums in small letters. Times are those of ``notifications_service.clock``.
+Values are those of the contract's enums in small letters. Times are those of ``notifications_service.clock``. Fields:
+
+- what and to whom: `kind`, `notificationId`, `userId`, `channel`, `category`, `critical`, `collapseKey`, `createdAt`;
+- where it stands: `state`, `reason`, `reasonDetail`, `sentAt`, `finishedAt` (final states alone have it), `updatedAt`,
+  and `rev`, which counts changes of the row;
+- when it is due: `dueAt` (open states alone have it), `deferral`, `expiresAt`;
+- attempts: `attempts` is how often sending was tried, `log` the last of them, oldest first, as ``Attempt`` makes them;
+- while it is being sent: `lease`, `leasedAt`, and `superseded` where a newer one of its key came meanwhile.
 """
 
 from __future__ import annotations
@@ -19,6 +26,9 @@ from notifications_service.notification.delivery_states import DeliveryState
 ID_PREFIX: Final = "dlv"
 # Attempts that a row keeps, the last ones.
 KEPT_ATTEMPTS: Final = 10
+# Characters that are kept of what a far end says.
+MOST_DETAIL: Final = 500
+MOST_MESSAGE_ID: Final = 255
 
 
 class Kind(StrEnum):
@@ -75,6 +85,36 @@ class Reason(StrEnum):
     OUTCOME_UNKNOWN = auto()
     CHANNEL_NOT_CONFIGURED = auto()
     INTERNAL = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at sending to one target; ``masked_address`` or ``subscription_id`` says which."""
+
+    started_at: datetime
+    finished_at: datetime | None = None
+    reason: Reason | None = None
+    masked_address: str = ""
+    subscription_id: str = ""
+    smtp_code: int = 0
+    enhanced_status: str = ""
+    http_status: int = 0
+    provider_message_id: str = ""
+
+    def stored(self) -> Document:
+        """Return the entry of `log`; what is not known is left out."""
+        entry = {
+            "startedAt": self.started_at,
+            "finishedAt": self.finished_at,
+            "reason": self.reason and self.reason.value,
+            "maskedAddress": self.masked_address,
+            "subscriptionId": self.subscription_id,
+            "smtpCode": self.smtp_code,
+            "enhancedStatus": self.enhanced_status,
+            "httpStatus": self.http_status,
+            "providerMessageId": self.provider_message_id[:MOST_MESSAGE_ID],
+        }
+        return {name: value for name, value in entry.items() if value}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from bson import ObjectId
 from chassis.commands.fake_people import moment
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification import documents
-from notifications_service.notification.documents import DeliveryState, Draft, Type
+from notifications_service.notification.delivery_states import DeliveryState
+from notifications_service.notification.documents import Draft, Type
 from notifications_service.notification.states import FIELDS, State
 
 _DAY: Final = timedelta(days=1)

@@ -7,8 +7,8 @@ from typing import Any, Final
 from pymongo.errors import OperationFailure
 
 from chassis.commands.report import ReportRow, Section
+from notifications_service.migrations import declared
 from notifications_service.mongodb.database import Database
-from notifications_service.notification import schema
 
 _KEPT_OUT: Final = "system."
 
@@ -34,7 +34,7 @@ async def collections(database: Database) -> Section:
 async def indexes(database: Database) -> Section:
     """Return the indexes of our collections with their sizes, and how often each was used on this member."""
     rows, missing = list[ReportRow](), list[str]()
-    for name in sorted(set(await _names(database)) & set(schema.INDEXES)):
+    for name in sorted(set(await _names(database)) & set(declared.INDEXES)):
         sizes = (await _storage(database, name))["indexSizes"]
         used, denied = await _uses(database, name)
         missing += denied

@@ -16,8 +16,8 @@ import pymongo
 import pytest
 from pymongo.errors import WriteError
 
+from notifications_service.migrations import declared, steps
 from notifications_service.migrations import lock as lock_module
-from notifications_service.migrations import steps
 from notifications_service.migrations.lock import Locked, LockLost, lock
 from notifications_service.migrations.runner import Runner, StepFailed
 from notifications_service.mongodb.database import Database
@@ -81,22 +81,23 @@ def schema_of(database: Any) -> dict[str, Any]:
     return {
         listed["name"]: (listed["options"], database[listed["name"]].index_information())
         for listed in database.list_collections()
-        if listed["name"] in schema.INDEXES
+        if listed["name"] in declared.INDEXES
     }
 
 
 def assert_as_declared(database: Any) -> None:
     """The database has the collections, indexes and options that the schema declares."""
     found = schema_of(database)
-    assert found.keys() == schema.INDEXES.keys()
-    for name, declared in schema.INDEXES.items():
+    assert found.keys() == declared.INDEXES.keys()
+    for name, wanted in declared.INDEXES.items():
         options, indexes = found[name]
-        assert indexes.keys() == {index.name for index in declared}
-        for index in declared:
+        assert indexes.keys() == {index.name for index in wanted}
+        for index in wanted:
             assert tuple(indexes[index.name]["key"]) == index.keys
             assert dict(index.options).items() <= indexes[index.name].items()
-        assert options == schema.OPTIONS.get(name, {})
-    assert found["notifications"][1][schema.TTL_INDEX]["expireAfterSeconds"] == 30 * 86_400
+        assert options == declared.OPTIONS.get(name, {})
+    for name, ttl in {schema.COLLECTION: schema.TTL_INDEX, **declared.KEPT_ALIKE}.items():
+        assert found[name][1][ttl]["expireAfterSeconds"] == 30 * 86_400
 
 
 def test_up_down_and_up_again_end_at_the_declared_schema(mongodb_empty_database: MongoDatabase, empty: Any) -> None:

@@ -1,0 +1,18 @@
+"""The whole schema as the code relies on it: that of each feature with a collection of its own.
+
+Migrations do not import this: they are history. A test compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from notifications_service.mongodb.codec import Document
+from notifications_service.notification import schema
+from notifications_service.notification.schema import Index
+from notifications_service.outbox import schema as outbox
+
+INDEXES: Final[dict[str, tuple[Index, ...]]] = {**schema.INDEXES, outbox.COLLECTION: outbox.INDEXES}
+OPTIONS: Final[dict[str, Document]] = {**schema.OPTIONS, outbox.COLLECTION: outbox.OPTIONS}
+# TTL indexes that keep rows for as long as notifications are kept, by their collections.
+KEPT_ALIKE: Final = {outbox.COLLECTION: outbox.TTL_INDEX}
