@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from vibework.notifications.v1 import delivery_service_pb2_grpc, preference_service_pb2_grpc
+from vibework.notifications.v1 import delivery_service_pb2_grpc
 
 from chassis.clock import Clock, utc_now
 from chassis.context.statements import named
@@ -29,6 +29,8 @@ from notifications_service.mongodb.database import MONITORING, Database
 from notifications_service.notification import schema, unbuilt
 from notifications_service.notification.answers import Answers
 from notifications_service.notification.retention import Retention
+from notifications_service.preferences import assembly as preferences
+from notifications_service.preferences.repository import PreferencesRepository
 from notifications_service.recipients.assembly import open_check
 from notifications_service.settings import Settings
 from notifications_service.watch.assembly import open_watches
@@ -78,8 +80,17 @@ async def _services(
     repository = FeedRepository(database, retention, now, lists=lists, counts=counts)
     timeout = settings.mongodb_query_timeout_ms / 1000
     slices = Slices()
+    kept_preferences = PreferencesRepository(database, now)
     service = feed.new_service(
-        database, repository, recipients, now, query_timeout=timeout, slices=slices, stopping=scope.draining.is_set
+        database,
+        repository,
+        recipients,
+        now,
+        query_timeout=timeout,
+        slices=slices,
+        stopping=scope.draining.is_set,
+        # What else is kept of a user.
+        forget=(kept_preferences.delete_of_user,),
     )
     made = Answers(min(settings.grpc_max_message_bytes, CLIENT_MESSAGE_BYTES))
     watches = await open_watches(
@@ -100,10 +111,7 @@ async def _services(
             delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server,
             partly_built(delivery_service_pb2_grpc.DeliveryServiceServicer)(),
         ),
-        (
-            preference_service_pb2_grpc.add_PreferenceServiceServicer_to_server,
-            partly_built(preference_service_pb2_grpc.PreferenceServiceServicer)(),
-        ),
+        preferences.assemble(kept_preferences),
     )
 
 

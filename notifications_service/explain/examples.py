@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Awaitable
 from typing import Any, Final
 
 from bson import ObjectId, Timestamp
 
 from chassis.commands.explain import Catalog
 from chassis.keyring import KEY_BYTES, Keyring
-from notifications_service.clock import MillisecondClock
+from notifications_service.explain.example import Example, Send, Values
 from notifications_service.explain.explainer import Explainer
+from notifications_service.explain.preferences import PREFERENCES
 from notifications_service.feed.repository import FeedRepository
 from notifications_service.idempotency import Created, IdempotencyKeys, RequestKey
 from notifications_service.mongodb.codec import Document
@@ -20,7 +19,6 @@ from notifications_service.notification import documents, filters
 from notifications_service.notification.as_of import AsOf
 from notifications_service.notification.documents import Draft, Type
 from notifications_service.notification.filters import Filter
-from notifications_service.notification.retention import Retention
 from notifications_service.notification.states import Mark, State
 from notifications_service.purge import purge
 from notifications_service.push_subscriptions.model import AUTH_BYTES, MOST_OF_USER, POINT_BYTES, NewSubscription, Seal
@@ -30,37 +28,6 @@ from notifications_service.suppressions.model import Suppression, SuppressionRea
 from notifications_service.suppressions.repository import SuppressionRepository
 from notifications_service.watch.counts import Counts
 from notifications_service.watch.snapshot import FeedSnapshot, Snapshots
-
-
-@dataclass(frozen=True, slots=True)
-class Values:
-    """The values of an existing notification, or, in an empty database, of one that could exist."""
-
-    user_id: str
-    key: ObjectId
-    created_at: datetime
-    retention: Retention
-    clock: MillisecondClock
-
-    @property
-    def position(self) -> tuple[int, ObjectId]:
-        """The key of the notification in a list."""
-        return documents.milliseconds(self.created_at), self.key
-
-
-Send = Callable[[Explainer, Values], Awaitable[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A call that sends the command ``name``, and perhaps others; ``case``: which of its forms."""
-
-    name: str
-    call: Send
-    case: str = ""
-    # Whether the first command finds the notification: more follow only then.
-    finds: bool = False
-
 
 _UNREAD: Final = Filter(highest=State.SEEN)
 _READ: Final = Filter(lowest=State.READ, highest=State.READ)
@@ -229,7 +196,7 @@ PUSH: Final = (
     Example("push_subscriptions.key_beside", lambda e, v: _push(e, v).key_beside(["key"])),
 )
 
-EXAMPLES: Final = (*FEED, *REST, *WATCH, *SUPPRESSIONS, *PUSH)
+EXAMPLES: Final = (*FEED, *REST, *WATCH, *SUPPRESSIONS, *PUSH, *PREFERENCES)
 
 WITHOUT_PLAN: Final = {
     "app.probe": "reads no collection",

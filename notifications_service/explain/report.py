@@ -11,7 +11,8 @@ from bson import ObjectId, json_util
 from chassis.commands.report import Report, ReportRow
 from notifications_service.clock import MillisecondClock
 from notifications_service.explain import plans
-from notifications_service.explain.examples import CATALOG, Example, Values
+from notifications_service.explain.example import Example, Values
+from notifications_service.explain.examples import CATALOG
 from notifications_service.explain.explainer import Explainer
 from notifications_service.mongodb import codec
 from notifications_service.notification import schema

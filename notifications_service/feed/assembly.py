@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from vibework.notifications.v1.notification_service_pb2_grpc import add_NotificationServiceServicer_to_server
 
@@ -14,7 +14,7 @@ from notifications_service.clock import MillisecondClock
 from notifications_service.feed.batching import SharedCommands
 from notifications_service.feed.paging import pages_of_the_feed
 from notifications_service.feed.repository import FeedRepository
-from notifications_service.feed.service import FeedService, RecipientCheck
+from notifications_service.feed.service import FeedService, ForgetUser, RecipientCheck
 from notifications_service.feed.servicer import NotificationServicer, Watch
 from notifications_service.idempotency import IdempotencyKeys
 from notifications_service.mongodb.database import Database
@@ -35,11 +35,14 @@ def new_service(
     query_timeout: float,
     slices: Slices,
     stopping: Callable[[], bool],
+    forget: Sequence[ForgetUser],
 ) -> FeedService:
-    """Return the feed; ``query_timeout``: seconds that a shared command may take."""
+    """Return the feed; ``query_timeout``: seconds that a shared command may take; ``forget``: see ``also_forget``."""
     shared = SharedCommands(repository, query_timeout)
     keys = IdempotencyKeys(database, clock)
-    return FeedService(database, repository, shared, keys, recipients, clock=clock, slices=slices, stopping=stopping)
+    feed = FeedService(database, repository, shared, keys, recipients, clock=clock, slices=slices, stopping=stopping)
+    feed.also_forget(forget)
+    return feed
 
 
 def assemble(

@@ -34,6 +34,8 @@ from notifications_service.notification.states import Mark
 # Checks notifications before they are stored, and raises an error for one that must not be.
 CheckDocuments = Callable[[Sequence[Document]], None]
 CheckBatch = Callable[[Sequence[Document]], Awaitable[None]]
+# Deletes what else is kept of a user; may be repeated.
+ForgetUser = Callable[[str], Awaitable[object]]
 
 
 class RecipientCheck(Protocol):
@@ -104,6 +106,11 @@ class FeedService:
         self._clock = clock
         self._slices = slices
         self._stopping = stopping
+        self._forget: tuple[ForgetUser, ...] = ()
+
+    def also_forget(self, forget: Sequence[ForgetUser]) -> None:
+        """Have these called, in order, for a user whose notifications are all deleted, before they are."""
+        self._forget = tuple(forget)
 
     async def create(self, draft: Draft, key: RequestKey | None, check: CheckDocuments = _accept) -> Document:
         """Create a notification, once ``check`` has found that it can be answered.
@@ -260,8 +267,13 @@ class FeedService:
         return bound.condition(await self._repository.seen_lately(user_id, bound))
 
     async def delete_of_user(self, user_id: str) -> Written:
-        """Delete all notifications of a user; return how many there were. May be repeated, and goes on then."""
+        """Delete all notifications of a user; return how many there were. May be repeated, and goes on then.
+
+        What else is kept of the user goes first.
+        """
         self._recipients.forget(user_id)
+        for forget in self._forget:
+            await forget(user_id)
         return await batches.write(self._deleting(user_id), self._stopping)
 
     async def _deleting(self, user_id: str) -> Batches:

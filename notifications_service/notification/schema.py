@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from notifications_service.mongodb.codec import Document
-from notifications_service.notification import unreadable
+from notifications_service.notification import unreadable, validators
 from notifications_service.notification.delivery_states import DeliveryState
 
 COLLECTION: Final = "notifications"
 IDEMPOTENCY_KEYS: Final = "idempotency_keys"
 SUPPRESSIONS: Final = "suppressions"
 PUSH_SUBSCRIPTIONS: Final = "push_subscriptions"
+PREFERENCES: Final = "preferences"
+CATEGORIES: Final = "categories"
 # Names of the indexes that queries ask for, so that no planner has to guess.
 FEED_INDEX: Final = "feed"
 UNREADABLE_INDEX: Final = "unreadable_rows"
@@ -73,6 +75,8 @@ INDEXES: Final[dict[str, tuple[Index, ...]]] = {
         Index("key", (("keyId", 1),)),
         Index("expiresAt_1", (("expiresAt", 1),), (("expireAfterSeconds", 0),)),
     ),
+    PREFERENCES: (_PRIMARY,),
+    CATEGORIES: (_PRIMARY,),
 }
 
 _OPTIONAL_DATE: Final = {"bsonType": ["date", "null"]}
@@ -146,4 +150,6 @@ OPTIONS: Final[dict[str, Document]] = {
         "validationLevel": "strict",
         "validationAction": "error",
     },
+    PREFERENCES: validators.PREFERENCES,
+    CATEGORIES: validators.CATEGORIES,
 }

@@ -108,7 +108,7 @@ NOTIFICATIONS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     ),
     "DeliveryService/ListSuppressions": ({}, "NOT_IMPLEMENTED"),
     "DeliveryService/DeleteSuppression": ({"emailAddress": "ann@example.com"}, "NOT_IMPLEMENTED"),
-    "PreferenceService/GetPreferences": ({"userId": NOBODY}, "NOT_IMPLEMENTED"),
+    "PreferenceService/GetPreferences": ({"userId": NOBODY}, ""),
     "PreferenceService/UpdatePreferences": (
         {"preferences": {"userId": NOBODY, "timeZone": "Europe/Berlin"}, "updateMask": "timeZone"},
         "NOT_IMPLEMENTED",
