@@ -1,4 +1,4 @@
-"""What a suppression is: why nothing is sent to an address, since when, and until when."""
+"""A suppression: why nothing is sent to an address, since when, and until when."""
 
 from __future__ import annotations
 
