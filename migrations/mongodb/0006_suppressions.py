@@ -10,7 +10,7 @@ from typing import Any
 VALIDATOR: dict[str, Any] = {
     "$jsonSchema": {
         "bsonType": "object",
-        "required": ["_id", "reason", "address", "createdAt"],
+        "required": ["_id", "reason", "createdAt"],
         "properties": {
             "_id": {"bsonType": "string"},
             "reason": {"enum": ["bounce", "complaint"]},

@@ -145,12 +145,16 @@ DELIVERIES = {
     }
 }
 OPEN = {"dueAt": {"$exists": True}}
-INDEXES = (
+NEWEST_FIRST = [("createdAt", -1), ("_id", -1)]
+ASKED_FOR = ("channel", "kind", "reason", "deferral", "category", "finishedAt")
+INDEXES: Any = (
     ("claim", [("channel", 1), ("dueAt", 1)], OPEN),
     ("collapse", [("userId", 1), ("channel", 1), ("collapseKey", 1)], {"collapseKey": {"$exists": True}, **OPEN}),
-    ("of_notification", [("notificationId", 1)], {"notificationId": {"$exists": True}}),
-    ("of_user", [("userId", 1), ("createdAt", -1), ("_id", -1)], None),
-    ("newest", [("createdAt", -1), ("_id", -1)], None),
+    ("of_notification", [("notificationId", 1), *NEWEST_FIRST], {"notificationId": {"$exists": True}}),
+    ("of_user", [("userId", 1), *NEWEST_FIRST], None),
+    ("of_address", [("log.addressHash", 1), *NEWEST_FIRST], {"log.addressHash": {"$exists": True}}),
+    ("of_message", [("log.providerMessageId", 1), *NEWEST_FIRST], {"log.providerMessageId": {"$exists": True}}),
+    ("listed", [("state", 1), *NEWEST_FIRST, *((field, 1) for field in ASKED_FOR)], None),
 )
 
 

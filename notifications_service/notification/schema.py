@@ -123,7 +123,7 @@ VALIDATOR: Final[Document] = {
 SUPPRESSIONS_VALIDATOR: Final[Document] = {
     "$jsonSchema": {
         "bsonType": "object",
-        "required": ["_id", "reason", "address", "createdAt"],
+        "required": ["_id", "reason", "createdAt"],
         "properties": {
             "_id": {"bsonType": "string"},
             "reason": {"enum": ["bounce", "complaint"]},

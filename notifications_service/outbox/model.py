@@ -89,12 +89,16 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at sending to one target; ``masked_address`` or ``subscription_id`` says which."""
+    """One attempt at sending to one target; ``masked_address`` or ``subscription_id`` says which.
+
+    ``address_hash``: as ``addresses.AddressHashes.of`` makes it, beside each mask: for finding by address, for bounces.
+    """
 
     started_at: datetime
     finished_at: datetime | None = None
     reason: Reason | None = None
     masked_address: str = ""
+    address_hash: bytes = b""
     subscription_id: str = ""
     smtp_code: int = 0
     enhanced_status: str = ""
@@ -108,6 +112,7 @@ class Attempt:
             "finishedAt": self.finished_at,
             "reason": self.reason and self.reason.value,
             "maskedAddress": self.masked_address,
+            "addressHash": self.address_hash,
             "subscriptionId": self.subscription_id,
             "smtpCode": self.smtp_code,
             "enhancedStatus": self.enhanced_status,

@@ -14,11 +14,17 @@ CLAIM_INDEX: Final = "claim"
 COLLAPSE_INDEX: Final = "collapse"
 NOTIFICATION_INDEX: Final = "of_notification"
 USER_INDEX: Final = "of_user"
-NEWEST_INDEX: Final = "newest"
+ADDRESS_INDEX: Final = "of_address"
+MESSAGE_INDEX: Final = "of_message"
+LIST_INDEX: Final = "listed"
 # Its expireAfterSeconds is that of the notifications: see ``migrations.keeping``.
 TTL_INDEX: Final = "finishedAt_1"
 
 _OPEN: Final[Document] = {"dueAt": {"$exists": True}}
+
+
+_NEWEST_FIRST: Final = (("createdAt", -1), ("_id", -1))
+_ASKED_FOR: Final = ("channel", "kind", "reason", "deferral", "category", "finishedAt")
 
 
 def _partial(filter_: Document) -> tuple[tuple[str, Any], ...]:
@@ -35,9 +41,16 @@ INDEXES: Final = (
         (("userId", 1), ("channel", 1), ("collapseKey", 1)),
         _partial({"collapseKey": {"$exists": True}, **_OPEN}),
     ),
-    Index(NOTIFICATION_INDEX, (("notificationId", 1),), _partial({"notificationId": {"$exists": True}})),
-    Index(USER_INDEX, (("userId", 1), ("createdAt", -1), ("_id", -1))),
-    Index(NEWEST_INDEX, (("createdAt", -1), ("_id", -1))),
+    Index(NOTIFICATION_INDEX, (("notificationId", 1), *_NEWEST_FIRST), _partial({"notificationId": {"$exists": True}})),
+    Index(USER_INDEX, (("userId", 1), *_NEWEST_FIRST)),
+    Index(ADDRESS_INDEX, (("log.addressHash", 1), *_NEWEST_FIRST), _partial({"log.addressHash": {"$exists": True}})),
+    Index(
+        MESSAGE_INDEX,
+        (("log.providerMessageId", 1), *_NEWEST_FIRST),
+        _partial({"log.providerMessageId": {"$exists": True}}),
+    ),
+    # Lists and counts of everybody's: one range for each state, merged in order, and the rest told by the keys.
+    Index(LIST_INDEX, (("state", 1), *_NEWEST_FIRST, *((field, 1) for field in _ASKED_FOR))),
     Index(TTL_INDEX, (("finishedAt", 1),)),
 )
 
