@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
+from urllib.parse import urlsplit
 
 from bson import Binary
 
@@ -43,6 +44,11 @@ class PushTarget:
     def is_opened(self) -> bool:
         """Whether its endpoint and keys are known."""
         return bool(self.endpoint)
+
+    @property
+    def provider(self) -> str:
+        """The host of its push service, which is in trouble by itself: whoever registers an endpoint chooses it."""
+        return urlsplit(self.endpoint).netloc.lower()
 
 
 @dataclass(frozen=True, slots=True)

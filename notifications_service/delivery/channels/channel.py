@@ -16,6 +16,8 @@ class Outcome:
 
     ``reason`` None: the far end accepted the message. ``final``: no later attempt can succeed. ``blames_provider``: the
     far end as a whole is in trouble, so the breaker counts it, and the attempt is not counted against the delivery.
+    Email has one far end, the relay; each ``PushTarget.provider`` is one of its own, with a breaker of its own, or a
+    user who registers a broken endpoint would stop the messages of all.
     ``detail`` is for people, at most 500 characters, and holds no address and no secret.
     """
 
