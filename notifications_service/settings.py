@@ -6,6 +6,7 @@ from pydantic import SecretStr, field_validator
 
 from chassis.keyring import Keyring
 from chassis.settings import FeatureSettings, Port, ServerSettings
+from notifications_service.delivery.channels.settings import EmailSettings
 from notifications_service.mongodb.settings import MongoDBSettings, SecondarySettings
 from notifications_service.notification.settings import RetentionSettings
 from notifications_service.recipients.settings import RecipientSettings
@@ -29,7 +30,7 @@ class KeySettings(FeatureSettings):
         return keys
 
 
-class Settings(WatchSettings, RecipientSettings, SecondarySettings, KeySettings, DatabaseSettings):
+class Settings(EmailSettings, WatchSettings, RecipientSettings, SecondarySettings, KeySettings, DatabaseSettings):
     """All settings of ``notifications-service serve``."""
 
     grpc_port: Port = 50052
