@@ -15,8 +15,14 @@ from notifications_service.delivery.channels import smtp_replies
 from notifications_service.delivery.channels.channel import Mail, Outcome
 from notifications_service.delivery.channels.mime import MailComposer, NoAddress
 from notifications_service.delivery.channels.settings import EmailSettings
-from notifications_service.delivery.channels.smtp_connection import Connection, MailEnvelope, Progress, Refused, Relay
-from notifications_service.delivery.channels.smtp_pool import Pool
+from notifications_service.delivery.channels.smtp_connection import (
+    MailConnection,
+    MailEnvelope,
+    MailRelay,
+    Progress,
+    Refused,
+)
+from notifications_service.delivery.channels.smtp_pool import MailPool
 from notifications_service.delivery.channels.smtp_replies import Reply, Stage
 from notifications_service.outbox.model import Reason
 
@@ -33,7 +39,7 @@ class SMTPSender:
         self._clock = clock
         self._composer = MailComposer(settings.email_from, settings.email_from_name, settings.email_reply_to)
         self._envelope_from = settings.email_envelope_from or settings.email_from
-        self._pool = Pool(Relay(settings, context), settings)
+        self._pool = MailPool(MailRelay(settings, context), settings)
         # What answers later than connecting may take, on a connection that was used before, is taken for gone.
         self._patience: Final = min(settings.smtp_connect_timeout_ms, settings.smtp_timeout_ms) / 1000
         self._timeout: Final = settings.smtp_timeout_ms / 1000
@@ -70,7 +76,7 @@ class SMTPSender:
         finally:
             self._pool.release()
 
-    async def _begun(self, envelope: MailEnvelope, progress: Progress) -> Connection:
+    async def _begun(self, envelope: MailEnvelope, progress: Progress) -> MailConnection:
         """Return a connection to which the sender has been named.
 
         One that lay idle may have ended meanwhile without a word. Then another is tried: nothing was told of the mail.
@@ -90,7 +96,7 @@ class SMTPSender:
         return connection
 
     @contextmanager
-    def _given_back(self, connection: Connection) -> Iterator[None]:
+    def _given_back(self, connection: MailConnection) -> Iterator[None]:
         """Keep the connection for others where the block ends with a refusal; close it where it breaks off."""
         try:
             yield

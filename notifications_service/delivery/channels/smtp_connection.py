@@ -50,8 +50,8 @@ class MailEnvelope:
     content: bytes = field(repr=False)
 
 
-class Connection:
-    """A connection that is open and signed in; ``Relay.connect`` makes one.
+class MailConnection:
+    """A connection that is open and signed in; ``MailRelay.connect`` makes one.
 
     Its methods raise errors of aiosmtplib, TimeoutError, OSError and Refused.
     """
@@ -123,7 +123,7 @@ class Connection:
         self._client.close()
 
 
-class Relay:
+class MailRelay:
     """Where connections are made to, and how."""
 
     def __init__(self, settings: RelaySettings, context: ssl.SSLContext) -> None:
@@ -132,8 +132,8 @@ class Relay:
         self._context = context
         self._host_name = own_host_name()
 
-    async def connect(self, progress: Progress) -> Connection:
-        """Return a connection that mails can be handed over on. Raises what the methods of Connection raise."""
+    async def connect(self, progress: Progress) -> MailConnection:
+        """Return a connection that mails can be handed over on. Raises what the methods of MailConnection raise."""
         settings = self._settings
         client = SMTP(
             hostname=settings.smtp_host,
@@ -149,7 +149,7 @@ class Relay:
         except BaseException:
             client.close()
             raise
-        return Connection(client, settings.smtp_timeout_ms / 1000)
+        return MailConnection(client, settings.smtp_timeout_ms / 1000)
 
     async def _open(self, client: SMTP, progress: Progress) -> None:
         progress.stage = Stage.CONNECT

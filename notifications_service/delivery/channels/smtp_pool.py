@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from notifications_service.delivery.channels.settings import RelaySettings
-from notifications_service.delivery.channels.smtp_connection import Connection, Progress, Relay
+from notifications_service.delivery.channels.smtp_connection import MailConnection, MailRelay, Progress
 
 
 @dataclass(frozen=True, slots=True)
 class _Idle:
-    connection: Connection
+    connection: MailConnection
     since: float
 
 
-class Pool:
+class MailPool:
     """Hands out connections, each to one mail at a time. Used from one event loop."""
 
-    def __init__(self, relay: Relay, settings: RelaySettings) -> None:
+    def __init__(self, relay: MailRelay, settings: RelaySettings) -> None:
         self._relay = relay
         self._most_mails: Final = settings.smtp_messages_per_connection
         self._idle_seconds: Final = settings.smtp_idle_ms / 1000
@@ -37,7 +37,7 @@ class Pool:
         """End a turn."""
         self._free.release()
 
-    def reusable(self) -> Connection | None:
+    def reusable(self) -> MailConnection | None:
         """Return a connection that was used before, in a turn; None where there is none."""
         while self._idle:
             connection = self._idle.pop().connection
@@ -46,11 +46,11 @@ class Pool:
             connection.close()
         return None
 
-    async def fresh(self, progress: Progress) -> Connection:
-        """Return a new connection, in a turn. Raises what ``Relay.connect`` raises."""
+    async def fresh(self, progress: Progress) -> MailConnection:
+        """Return a new connection, in a turn. Raises what ``MailRelay.connect`` raises."""
         return await self._relay.connect(progress)
 
-    def keep(self, connection: Connection) -> None:
+    def keep(self, connection: MailConnection) -> None:
         """Keep a connection for others, unless it has served."""
         if self._closed or not connection.is_usable or connection.sent >= self._most_mails:
             connection.close()
