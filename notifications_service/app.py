@@ -29,6 +29,7 @@ from notifications_service.mongodb.database import MONITORING, Database
 from notifications_service.notification import schema, unbuilt
 from notifications_service.notification.answers import Answers
 from notifications_service.notification.retention import Retention
+from notifications_service.outbox.repository import OutboxRepository
 from notifications_service.preferences import assembly as preferences
 from notifications_service.preferences.repository import PreferencesRepository
 from notifications_service.recipients.assembly import open_check
@@ -81,17 +82,19 @@ async def _services(
     timeout = settings.mongodb_query_timeout_ms / 1000
     slices = Slices()
     kept_preferences = PreferencesRepository(database, now)
+    outbox = OutboxRepository(database, now)
     service = feed.new_service(
         database,
         repository,
+        outbox,
         recipients,
         now,
         query_timeout=timeout,
         slices=slices,
         stopping=scope.draining.is_set,
-        # What else is kept of a user.
-        forget=(kept_preferences.delete_of_user,),
     )
+    # What else is kept of a user.
+    service.also_forget((kept_preferences.delete_of_user,))
     made = Answers(min(settings.grpc_max_message_bytes, CLIENT_MESSAGE_BYTES))
     watches = await open_watches(
         settings,

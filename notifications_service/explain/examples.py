@@ -11,6 +11,7 @@ from chassis.commands.explain import Catalog
 from chassis.keyring import KEY_BYTES, Keyring
 from notifications_service.explain.example import Example, Send, Values
 from notifications_service.explain.explainer import Explainer
+from notifications_service.explain.outbox import OUTBOX
 from notifications_service.explain.preferences import PREFERENCES
 from notifications_service.feed.repository import FeedRepository
 from notifications_service.idempotency import Created, IdempotencyKeys, RequestKey
@@ -196,7 +197,7 @@ PUSH: Final = (
     Example("push_subscriptions.key_beside", lambda e, v: _push(e, v).key_beside(["key"])),
 )
 
-EXAMPLES: Final = (*FEED, *REST, *WATCH, *SUPPRESSIONS, *PUSH, *PREFERENCES)
+EXAMPLES: Final = (*FEED, *OUTBOX, *REST, *WATCH, *SUPPRESSIONS, *PUSH, *PREFERENCES)
 
 WITHOUT_PLAN: Final = {
     "app.probe": "reads no collection",

@@ -133,6 +133,20 @@ class ExplainingCollection:
         rows = await self._explainer.explain(command)
         return rows[0] if rows else None
 
+    async def find_one_and_delete(self, query: Document, *, projection: Document, collation: Any) -> Document | None:
+        """Explain the deletion of one document, which is returned."""
+        command = {"findAndModify": self.name, "query": query, "remove": True, "collation": collation}
+        rows = await self._explainer.explain(command | {"fields": projection})
+        return rows[0] if rows else None
+
+    async def bulk_write(self, requests: Sequence[Any], **_options: Any) -> None:
+        """Explain changes of one document each, the way in which the driver would send them."""
+        for request in requests:
+            # The driver's requests have no public way to their parts.
+            query, update, hint = request._filter, request._doc, request._hint  # noqa: SLF001
+            one = {"q": query, "u": update, "hint": hint}
+            await self._explainer.explain({"update": self.name, "updates": [one]})
+
     async def update_many(self, query: Document, update: Any, **options: Any) -> _Changed:
         """Explain a change of many documents."""
         one = {"q": query, "u": update, "multi": True, **options}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from vibework.notifications.v1.notification_service_pb2_grpc import add_NotificationServiceServicer_to_server
 
@@ -14,12 +14,14 @@ from notifications_service.clock import MillisecondClock
 from notifications_service.feed.batching import SharedCommands
 from notifications_service.feed.paging import pages_of_the_feed
 from notifications_service.feed.repository import FeedRepository
-from notifications_service.feed.service import FeedService, ForgetUser, RecipientCheck
+from notifications_service.feed.service import FeedService, RecipientCheck
 from notifications_service.feed.servicer import NotificationServicer, Watch
+from notifications_service.feed.storing import Storing
 from notifications_service.idempotency import IdempotencyKeys
 from notifications_service.mongodb.database import Database
 from notifications_service.notification.answers import Answers
 from notifications_service.notification.as_of import AsOfTokens
+from notifications_service.outbox.repository import OutboxRepository
 
 # What a document of the first answers to a batch may take, whatever GRPC_MAX_MESSAGE_BYTES says: MongoDB's limit
 # is 16 MiB, and a stored notification is a little larger than one in an answer.
@@ -29,20 +31,21 @@ MAX_BATCH_BYTES = 12 * 1024 * 1024
 def new_service(
     database: Database,
     repository: FeedRepository,
+    outbox: OutboxRepository,
     recipients: RecipientCheck,
     clock: MillisecondClock,
     *,
     query_timeout: float,
     slices: Slices,
     stopping: Callable[[], bool],
-    forget: Sequence[ForgetUser],
 ) -> FeedService:
-    """Return the feed; ``query_timeout``: seconds that a shared command may take; ``forget``: see ``also_forget``."""
+    """Return the feed; ``query_timeout``: seconds that a shared command may take"""
     shared = SharedCommands(repository, query_timeout)
     keys = IdempotencyKeys(database, clock)
-    feed = FeedService(database, repository, shared, keys, recipients, clock=clock, slices=slices, stopping=stopping)
-    feed.also_forget(forget)
-    return feed
+    storing = Storing(database, repository, outbox, keys, timeout=query_timeout, slices=slices)
+    return FeedService(
+        repository, shared, storing, recipients, clock=clock, slices=slices, stopping=stopping, outbox=outbox
+    )
 
 
 def assemble(

@@ -1,4 +1,4 @@
-"""Batching of calls: reads by id, pages, counts and single creates that arrive together share a command.
+"""Batching of calls: reads by id, pages and counts that arrive together share a command.
 
 A command costs the driver far more than the rows in it (docs/decisions/0012). While a few commands are under way the
 next calls gather, so that under load one command serves many calls; a lone call waits for nobody.
@@ -34,7 +34,7 @@ PAGE_ROWS: Final = 21
 # One command of a kind at a time: with two, each would serve half as many calls, at twice the cost for each.
 IN_FLIGHT: Final = 1
 # Seconds that a command may take longer than its own limit before it is given up.
-_MARGIN: Final = 0.5
+MARGIN: Final = 0.5
 _NONE: Final = QueryResult([])
 
 
@@ -50,28 +50,18 @@ class Counted(NamedTuple):
         return None if self.at is None else AsOf(self.at)
 
 
-class Pending:
-    """A document to be stored; two of them are never equal."""
-
-    __slots__ = ("document",)
-
-    def __init__(self, document: Document) -> None:
-        self.document = document
-
-
 class SharedCommands:
     """Gathers calls into commands of the repository; ``timeout``: its limit for one, in seconds."""
 
     def __init__(self, repository: FeedRepository, timeout: float) -> None:
         self._repository = repository
-        limit = timeout + _MARGIN
+        limit = timeout + MARGIN
         self._gets: Coalescer[ObjectId, Document] = Coalescer(
             repository.get_many, max_in_flight=IN_FLIGHT, timeout=limit
         )
         self._pages: Coalescer[tuple[str, PageStart], QueryResult] = Coalescer(
             self._read_pages, max_batch=PAGE_BATCH, max_in_flight=IN_FLIGHT, timeout=limit
         )
-        self._inserts: Coalescer[Pending, Exception] = Coalescer(self._insert, max_in_flight=IN_FLIGHT, timeout=limit)
         self._counts: Coalescer[tuple[str, Filters], Counted] = Coalescer(
             self._count, max_batch=COUNT_BATCH, max_in_flight=COUNTS_IN_FLIGHT, timeout=limit
         )
@@ -93,11 +83,6 @@ class SharedCommands:
         rows, cut, at = await self._pages.get((user_id, (chosen, after))) or _NONE
         return QueryResult(rows[:limit], cut and len(rows) < limit, at)
 
-    async def insert(self, document: Document) -> None:
-        """Store a notification."""
-        if (error := await self._inserts.get(Pending(document))) is not None:
-            raise error
-
     async def count(self, user_id: str, asked: Filters) -> Counted:
         """Return how many of a user's notifications match each filter."""
         return await self._counts.get((user_id, asked)) or Counted([0] * len(asked))
@@ -117,10 +102,6 @@ class SharedCommands:
             for asked, pages in zip(rounds, found, strict=True)
             for user_id, page in pages.items()
         }
-
-    async def _insert(self, pending: list[Pending]) -> dict[Pending, Exception]:
-        errors = await self._repository.insert_each([item.document for item in pending])
-        return {pending[index]: error for index, error in errors.items()}
 
     async def _count(self, keys: list[tuple[str, Filters]]) -> dict[tuple[str, Filters], Counted]:
         users: dict[Filters, list[str]] = {}

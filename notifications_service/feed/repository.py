@@ -45,6 +45,7 @@ _NOT_COME: Final = 72
 
 _IDS: Final = {"_id": 1}
 _KEYS: Final = {"_id": 1, "createdAt": 1}
+_SUMMED: Final = {"delivery.byChannel": 1}
 # Rows without a place in the order of lists: where the user or the time is a list, any element matches, and ids of
 # other types sort before or after all others of their millisecond.
 _LIST_OF_USERS: Final = {"userId": {"$type": "array"}}
@@ -293,11 +294,11 @@ class FeedRepository:
         return moved, page_key(found.rows[-1]) if len(found.rows) == limit or found.cut else None
 
     @named
-    async def delete(self, key: ObjectId, conditions: Document) -> bool:
-        """Delete a notification that meets the conditions; say whether there was one."""
+    async def delete(self, key: ObjectId, conditions: Document) -> Document | None:
+        """Delete a notification that meets the conditions; return what it summed up of its deliveries, or None."""
         query = {"_id": key, **self._kept(), **conditions}
-        result = await self._database.run(lambda: self._rows.delete_one(query, collation=BYTEWISE), query)
-        return result.deleted_count == 1
+        options: dict[str, Any] = {"projection": _SUMMED, "collation": BYTEWISE}
+        return await self._database.run(lambda: self._rows.find_one_and_delete(query, **options), query)
 
     @named
     async def delete_of_user(self, user_id: str, *, visible: bool, limit: int) -> tuple[int, bool]:

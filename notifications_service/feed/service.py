@@ -21,15 +21,15 @@ from notifications_service.errors import NotificationNotFound, NotificationUnrea
 from notifications_service.feed import repository
 from notifications_service.feed.batching import Counted, SharedCommands
 from notifications_service.feed.repository import FeedRepository, PageKey, page_key
-from notifications_service.idempotency import Created, IdempotencyKeys, RequestKey
+from notifications_service.feed.storing import Storing
+from notifications_service.idempotency import Created, RequestKey
 from notifications_service.mongodb.codec import Document
-from notifications_service.mongodb.database import Database
-from notifications_service.mongodb.drivers import ClientSession
 from notifications_service.notification import as_of, documents, filters
 from notifications_service.notification.as_of import AsOf
 from notifications_service.notification.documents import Draft
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.states import Mark
+from notifications_service.outbox.repository import OutboxRepository
 
 # Checks notifications before they are stored, and raises an error for one that must not be.
 CheckDocuments = Callable[[Sequence[Document]], None]
@@ -87,25 +87,25 @@ class FeedService:
 
     def __init__(
         self,
-        database: Database,
         repository: FeedRepository,
         shared: SharedCommands,
-        keys: IdempotencyKeys,
+        storing: Storing,
         recipients: RecipientCheck,
         *,
         clock: MillisecondClock,
         slices: Slices,
         stopping: Callable[[], bool],
+        outbox: OutboxRepository,
     ) -> None:
         """``stopping``: whether this process is about to end; writes of many rows then answer what they have done."""
-        self._database = database
         self._repository = repository
         self._shared = shared
-        self._keys = keys
+        self._storing = storing
         self._recipients = recipients
         self._clock = clock
         self._slices = slices
         self._stopping = stopping
+        self._outbox = outbox
         self._forget: tuple[ForgetUser, ...] = ()
 
     def also_forget(self, forget: Sequence[ForgetUser]) -> None:
@@ -121,7 +121,7 @@ class FeedService:
             await self._recipients.check({"user_id": draft.user_id})
             document = documents.new(draft, self._clock())
             check([document])
-            await self._shared.insert(document)
+            await self._storing.store(document)
             return document
 
         async def check_batch(new: Sequence[Document]) -> None:
@@ -142,7 +142,7 @@ class FeedService:
 
         ``skip_unknown``: leave those for unknown users out. ``ids_only``: of what is created, only ids are answered.
         """
-        if key is not None and (first := await self._keys.answered(key)) is not None:
+        if key is not None and (first := await self._storing.answered(key)) is not None:
             return first
         unknown = await self._unknown(drafts, skip=skip_unknown)
         at = self._clock()
@@ -150,15 +150,8 @@ class FeedService:
         new = await self._slices.map(lambda draft: documents.new(draft, at), wanted)
         await check(new)
 
-        async def write(session: ClientSession) -> None:
-            if new:
-                await self._repository.insert_in(session, new)
-
         created = Created([documents.ids_of(each) for each in new] if ids_only else new, unknown)
-        if key is not None:
-            return await self._keys.once(key, created, write)
-        await self._database.transaction(write)
-        return created
+        return await self._storing.store_all(new, key, created)
 
     async def _unknown(self, drafts: Mapping[str, Draft], *, skip: bool) -> Sequence[str]:
         """Return the users to skip, in the order of the batch. Raises RecipientNotFound where none may be."""
@@ -226,7 +219,10 @@ class FeedService:
     async def delete(self, key: ObjectId, user_id: str, etag: str, *, allow_missing: bool) -> None:
         """Delete a notification. Raises NotificationNotFound unless ``allow_missing``, EtagMismatch if it changed."""
         conditions = _conditions(user_id, etag)
-        if conditions is not None and await self._repository.delete(key, conditions):
+        deleted = None if conditions is None else await self._repository.delete(key, conditions)
+        if deleted is not None:
+            if documents.goes_out(deleted):
+                await self._outbox.cancel_of([key])
             return
         try:
             await self._raise_why(key, user_id, etag)
@@ -279,6 +275,8 @@ class FeedService:
     async def _deleting(self, user_id: str) -> Batches:
         pace = Pace(repository.DELETE_BATCH)
         for visible in (True, False):
+            if not visible:
+                await self._outbox.cancel_of_user(user_id)
             more = True
             while more:
                 gone, more = await self._repository.delete_of_user(user_id, visible=visible, limit=pace.size)

@@ -94,7 +94,6 @@ def new(draft: Draft, at: datetime) -> Document:
         "updatedAt": at,
         STAMP: UNSTAMPED,
         "rev": 1,
-        "delivery": _delivery(draft, at),
     }
     if not draft.goes_out:
         # A notification of the feed is delivered by being stored.
@@ -105,6 +104,7 @@ def new(draft: Draft, at: datetime) -> Document:
         document["data"] = draft.data
     if draft.further:
         document.update(draft.further)
+    document["delivery"] = _delivery(draft, document)
     return document
 
 
@@ -114,17 +114,24 @@ def outgoing(document: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(channel for channel in named if channel != Type.IN_APP)
 
 
+def goes_out(document: Mapping[str, Any]) -> bool:
+    """Say whether a stored notification has deliveries."""
+    delivery = document.get("delivery")
+    return isinstance(delivery, dict) and "byChannel" in delivery
+
+
 def ids_of(document: Document) -> Document:
     """Return the ids of a document alone: its own and the user's."""
     return {"_id": document["_id"], "userId": document["userId"]}
 
 
-def _delivery(draft: Draft, at: datetime) -> Document:
-    if not draft.goes_out:
-        delivery: Document = {"state": DeliveryState.SENT.value}
-    else:
-        due = max(at, draft.scheduled_at or at)
-        delivery = {"state": DeliveryState.PENDING.value, "attempts": 0, "nextAttemptAt": due}
+def _delivery(draft: Draft, document: Document) -> Document:
+    """Return how a new notification sums up its deliveries, of each channel one."""
+    delivery: Document = {"state": DeliveryState.SENT.value}
+    if draft.goes_out:
+        pending = DeliveryState.PENDING.value
+        by_channel = {channel: {"state": pending, "rev": 1} for channel in outgoing(document)}
+        delivery = {"state": pending, "byChannel": by_channel}
     if draft.scheduled_at is not None:
         delivery["scheduledAt"] = draft.scheduled_at
     return delivery

@@ -12,8 +12,9 @@ Values are those of the contract's enums in small letters. Times are those of ``
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum, auto
 from typing import Any, Final
 
@@ -21,7 +22,8 @@ from bson import ObjectId
 
 from chassis.contract.ids import new_id
 from notifications_service.mongodb.codec import Document
-from notifications_service.notification.delivery_states import DeliveryState
+from notifications_service.notification import documents
+from notifications_service.notification.delivery_states import DeliveryState, summed
 
 ID_PREFIX: Final = "dlv"
 # Attempts that a row keeps, the last ones.
@@ -137,7 +139,58 @@ class New:
     critical: bool = False
 
 
-def document(new: New, at: datetime) -> Document:
+def of_notification(document: Mapping[str, Any]) -> list[Document]:
+    """Return the deliveries of a new notification, one for each channel by which it goes out."""
+    return [_of_channel(document, channel) for channel in documents.outgoing(document)]
+
+
+def _of_channel(document: Mapping[str, Any], channel: str) -> Document:
+    at: datetime = document["createdAt"]
+    delay = timedelta(milliseconds=document.get(channel, {}).get("delay", 0))
+    return stored(
+        New(
+            document["_id"],
+            document["userId"],
+            channel,
+            category=document.get("category", ""),
+            due_at=at + delay,
+            deferral=Deferral.DELAY if delay else None,
+            expires_at=document.get("expiresAt"),
+            collapse_key=document.get("collapseKey", ""),
+            critical=document.get("critical", False),
+        ),
+        at,
+    )
+
+
+def collapse(rows: Sequence[Document], notifications: Mapping[ObjectId, Document]) -> None:
+    """End those of new deliveries that a later one of the same user, channel and key replaces at once.
+
+    The notifications, which are not stored yet either, sum that up.
+    """
+    last: dict[tuple[Any, ...], Document] = {}
+    for row in rows:
+        if "collapseKey" not in row:
+            continue
+        key = row["userId"], row["channel"], row["collapseKey"]
+        if (replaced := last.get(key)) is not None:
+            _supersede(replaced, notifications[replaced["notificationId"]]["delivery"])
+        last[key] = row
+
+
+def _supersede(row: Document, delivery: Document) -> None:
+    row |= {
+        "state": DeliveryState.CANCELLED.value,
+        "reason": Reason.SUPERSEDED.value,
+        "finishedAt": row["createdAt"],
+    }
+    row.pop("dueAt")
+    row.pop("deferral", None)
+    delivery["byChannel"][row["channel"]]["state"] = row["state"]
+    delivery["state"] = summed(DeliveryState(each["state"]) for each in delivery["byChannel"].values()).value
+
+
+def stored(new: New, at: datetime) -> Document:
     """Return the row of a delivery created at ``at``.
 
     `dueAt` is when somebody has to look at the row next: while it is pending, when it may be sent; while it is being
@@ -150,7 +203,7 @@ def document(new: New, at: datetime) -> Document:
         "userId": new.user_id,
         "channel": new.channel,
         "state": DeliveryState.PENDING.value,
-        "dueAt": new.due_at or at,
+        "dueAt": min(filter(None, (new.due_at or at, new.expires_at))),
         "attempts": 0,
         "createdAt": at,
         "updatedAt": at,

@@ -51,8 +51,9 @@ async def test_email_and_push_wait_to_be_sent(
     assert not created.HasField("sent_at")
     assert created.scheduled_at.ToMilliseconds() == at.ToMilliseconds()
     row = raw.notifications.find_one({"userId": user_id})
-    assert row["delivery"]["nextAttemptAt"] == row["createdAt"]
-    assert row["delivery"]["attempts"] == 0
+    (delivery,) = raw.deliveries.find({"notificationId": row["_id"]})
+    assert (delivery["state"], delivery["attempts"], delivery["dueAt"]) == ("pending", 0, row["createdAt"])
+    assert {"email": pb.NOTIFICATION_TYPE_EMAIL, "push": pb.NOTIFICATION_TYPE_PUSH}[delivery["channel"]] == channel
 
 
 async def test_a_time_to_come_is_refused_while_nothing_waits_for_it(notifications: Notifications, user_id: str) -> None:

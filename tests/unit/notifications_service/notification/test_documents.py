@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,13 +18,15 @@ from notifications_service.notification.documents import Draft, Type
 from tests.harness.clocks import stored_now
 
 
-@pytest.mark.parametrize("channel", [Type.EMAIL, Type.PUSH])
-def test_a_delivery_is_due_at_its_time_and_not_before_now(channel: Type) -> None:
-    """A schedule in the past means at once."""
+def test_a_notification_sums_up_one_delivery_for_each_channel_by_which_it_goes_out() -> None:
+    """Its type and its channels, each once, but not the feed; what is in the feed alone sums up nothing."""
     at = stored_now()
-    for ahead, due in ((timedelta(hours=1), at + timedelta(hours=1)), (timedelta(hours=-1), at)):
-        document = documents.new(Draft("u", "t", "m", channel, scheduled_at=at + ahead), at)
-        assert document["delivery"]["nextAttemptAt"] == due
+    channels = {"channels": ["in-app", "email", "push"]}
+    document = documents.new(Draft("u", "t", "m", Type.PUSH, further=channels), at)
+    waits = {"state": "pending", "rev": 1}
+    assert document["delivery"] == {"state": "pending", "byChannel": {"push": waits, "email": waits}}
+    assert "sentAt" not in document
+    assert documents.new(Draft("u", "t", "m", Type.IN_APP), at)["delivery"] == {"state": "sent"}
 
 
 def test_an_etag_leads_back_to_its_state_only() -> None:

@@ -1,0 +1,105 @@
+"""Changes of deliveries, as values: what a row becomes, and how its notification sums it up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from pymongo import UpdateOne
+
+from notifications_service.mongodb.codec import Document
+from notifications_service.notification.delivery_states import OPEN, PRECEDENCE, DeliveryState
+from notifications_service.outbox.model import KEPT_ATTEMPTS, MOST_DETAIL, Attempt, Deferral, Reason
+
+# What a row has only while it is open, or while it is being sent.
+_OF_SENDING: Final[Mapping[str, Any]] = {"lease": None, "leasedAt": None, "superseded": None}
+_OF_OPEN: Final[Mapping[str, Any]] = {"dueAt": None, "deferral": None, **_OF_SENDING}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a row, as it was read, becomes. ``values`` by stored field; None: the field is removed.
+
+    ``attempts`` are added to its log.
+    """
+
+    row: Mapping[str, Any]
+    values: Mapping[str, Any]
+    attempts: Sequence[Attempt] = ()
+
+    @property
+    def state(self) -> DeliveryState:
+        """The state of the row afterwards."""
+        return DeliveryState(self.values.get("state", self.row["state"]))
+
+    def update(self, at: datetime) -> UpdateOne:
+        """Return the write of the row, which holds only if nobody has changed it since it was read."""
+        values = {**self.values, "updatedAt": at, "rev": self.row["rev"] + 1}
+        update: Document = {"$set": {name: value for name, value in values.items() if value is not None}}
+        if gone := {name: "" for name, value in values.items() if value is None}:
+            update["$unset"] = gone
+        if self.attempts:
+            entries = [attempt.stored() for attempt in self.attempts]
+            update["$push"] = {"log": {"$each": entries, "$slice": -KEPT_ATTEMPTS}}
+        return UpdateOne({"_id": self.row["_id"], "rev": self.row["rev"]}, update, hint="_id_")
+
+    def sum(self) -> UpdateOne | None:
+        """Return the write by which the notification sums it up; None where it has none, or where that stays the same.
+
+        Neither `rev` nor `updatedAt` of the notification moves: progress of a delivery outdates no etag.
+        """
+        key, told = self.row.get("notificationId"), _told(self.state)
+        if key is None or told is _told(DeliveryState(self.row["state"])):
+            return None
+        return UpdateOne({"_id": key}, _sum(self.row["channel"], told, self.row["rev"] + 1, self.values), hint="_id_")
+
+
+def final(state: DeliveryState, reason: Reason | None, at: datetime, detail: str = "") -> Document:
+    """Return the values of a row that ends in ``state`` at ``at``."""
+    told = {"reason": reason and reason.value, "reasonDetail": detail[:MOST_DETAIL] or None}
+    return {"state": state.value, **told, "finishedAt": at, **_OF_OPEN}
+
+
+def pending(due: datetime, deferral: Deferral | None, expires: datetime | None) -> Document:
+    """Return the values of a row that is to be looked at next when it is due, or expires."""
+    first = due if expires is None else min(due, expires)
+    waits = {"dueAt": first, "deferral": deferral and deferral.value}
+    return {"state": DeliveryState.PENDING.value, **_OF_SENDING, **waits}
+
+
+def is_open(row: Mapping[str, Any]) -> bool:
+    """Say whether a delivery may still be sent."""
+    return DeliveryState(row["state"]) in OPEN
+
+
+def _told(state: DeliveryState) -> DeliveryState:
+    return DeliveryState.PENDING if state is DeliveryState.SENDING else state
+
+
+_BY_CHANNEL: Final = {"$objectToArray": {"$ifNull": ["$delivery.byChannel", {}]}}
+_STATES: Final = {"$map": {"input": _BY_CHANNEL, "in": "$$this.v.state"}}
+_SUMMED: Final = {
+    "$let": {
+        "vars": {"states": _STATES},
+        "in": {
+            "$switch": {
+                "branches": [{"case": {"$in": [state.value, "$$states"]}, "then": state.value} for state in PRECEDENCE],
+                "default": DeliveryState.SENT.value,
+            }
+        },
+    }
+}
+
+
+def _sum(channel: str, state: DeliveryState, rev: int, values: Mapping[str, Any]) -> list[Document]:
+    field = f"delivery.byChannel.{channel}"
+    newer = {"$lt": [{"$ifNull": [f"${field}.rev", 0]}, rev]}
+    stages: list[Document] = [
+        {"$set": {field: {"$cond": [newer, {"state": state.value, "rev": rev}, f"${field}"]}}},
+        {"$set": {"delivery.state": _SUMMED}},
+    ]
+    if (sent := values.get("sentAt")) is not None:
+        stages.append({"$set": {"sentAt": {"$ifNull": ["$sentAt", sent]}}})
+    return stages

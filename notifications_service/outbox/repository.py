@@ -1,0 +1,196 @@
+"""All statements on the collection `deliveries` that create, claim, settle and cancel its rows.
+
+Each is a constant number of round trips, however many rows it is about (docs/decisions/0082).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from bson import ObjectId
+
+from chassis.context.statements import named
+from notifications_service.clock import MillisecondClock
+from notifications_service.mongodb.codec import Document
+from notifications_service.mongodb.database import BYTEWISE, Database
+from notifications_service.mongodb.drivers import ClientSession
+from notifications_service.notification import schema as notifications
+from notifications_service.notification.delivery_states import DeliveryState
+from notifications_service.outbox import changes, schema
+from notifications_service.outbox.changes import Change
+from notifications_service.outbox.model import KEPT_ATTEMPTS, Reason
+
+# Rows that one transaction cancels.
+CANCEL_BATCH: Final = 1_000
+
+# Of a row as it is now, what it becomes; None: it is left as it is.
+Decide = Callable[[Document], Change | None]
+
+_TAKEN_OVER: Final = {"$eq": ["$state", DeliveryState.SENDING.value]}
+_LOST: Final = {"startedAt": "$leasedAt", "reason": Reason.OUTCOME_UNKNOWN.value}
+_LOG_WITH_LOST: Final = {"$slice": [{"$concatArrays": [{"$ifNull": ["$log", []]}, [_LOST]]}, -KEPT_ATTEMPTS]}
+
+
+class OutboxRepository:
+    """Reads and writes deliveries."""
+
+    def __init__(self, database: Database, clock: MillisecondClock) -> None:
+        self._database = database
+        self._clock = clock
+        self._rows = database.collection(schema.COLLECTION)
+        self._notifications = database.collection(notifications.COLLECTION)
+
+    @named
+    async def insert_in(self, session: ClientSession, new: Sequence[Document]) -> None:
+        """Store deliveries within a transaction of the caller's; what they replace is cancelled by it."""
+        if replacing := [row for row in new if "collapseKey" in row]:
+            await self._supersede(session, replacing)
+        await self._rows.insert_many(new, session=session)
+
+    async def _supersede(self, session: ClientSession, new: Sequence[Document]) -> None:
+        """Cancel what is pending under the keys of new rows; what is being sent is not sent again."""
+        keys = {(row["userId"], row["channel"], row["collapseKey"]) for row in new}
+        query = {
+            "dueAt": {"$exists": True},
+            "$or": [{"userId": user, "channel": channel, "collapseKey": key} for user, channel, key in sorted(keys)],
+        }
+        found = self._rows.find(query, hint=schema.COLLAPSE_INDEX, session=session, collation=BYTEWISE)
+        await self._settle(session, [_superseded(row, self._clock()) async for row in found])
+
+    @named
+    async def claim(self, channel: str, lease: str, limit: int, length: timedelta) -> list[Document]:
+        """Take up to ``limit`` rows of a channel that are due, and return them as they are now.
+
+        They are this lease's for ``length``: nobody else takes them before. A row that another lease has left is taken
+        over; its attempt counts, with an unknown outcome.
+        """
+        now = self._clock()
+        query: Document = {"channel": channel, "dueAt": {"$lte": now}}
+        found = await self._database.find(
+            schema.COLLECTION, query, limit=limit, hint=schema.CLAIM_INDEX, sort={"dueAt": 1}, projection={"_id": 1}
+        )
+        if not found.rows:
+            return []
+        ids = [row["_id"] for row in found.rows]
+        # Of two that found a row one changes it; the other's condition no longer holds.
+        due = {"_id": {"$in": ids}, "dueAt": {"$lte": now}}
+        await self._update(due, [{"$set": _claimed(lease, now, now + length)}])
+        return await self.of_lease(lease, ids)
+
+    @named
+    async def of_lease(self, lease: str, ids: Sequence[str]) -> list[Document]:
+        """Return those of the rows that a lease holds."""
+        query = {"_id": {"$in": list(ids)}, "lease": lease}
+        return (await self._database.find(schema.COLLECTION, query, limit=len(ids), hint="_id_")).rows
+
+    @named
+    async def renew(self, lease: str, ids: Collection[str], length: timedelta) -> int:
+        """Extend a lease on rows by ``length`` from now; return how many of them it still has."""
+        query = {"_id": {"$in": list(ids)}, "lease": lease}
+        return await self._update(query, {"$set": {"dueAt": self._clock() + length}})
+
+    @named
+    async def release(self, lease: str, ids: Collection[str]) -> int:
+        """Give back rows on which nothing was tried; return how many. They are due at once, for anybody."""
+        query = {"_id": {"$in": list(ids)}, "lease": lease}
+        now = self._clock()
+        update = {
+            "$set": {"state": DeliveryState.PENDING.value, "dueAt": now, "updatedAt": now},
+            "$unset": {"lease": "", "leasedAt": ""},
+            "$inc": {"rev": 1},
+        }
+        return await self._update(query, update)
+
+    @named
+    async def complete(self, lease: str, decisions: Mapping[str, Decide]) -> set[str]:
+        """Settle rows that a lease still has (``decisions``: id → what becomes of it); return the ids of those.
+
+        Rows and the sums of their notifications change in one transaction. A row that was purged, or that another
+        lease took over, is left out.
+        """
+
+        async def work(session: ClientSession) -> set[str]:
+            query = {"_id": {"$in": list(decisions)}, "lease": lease}
+            found = self._rows.find(query, hint="_id_", session=session)
+            rows = [row async for row in found]
+            made = [decisions[row["_id"]](row) for row in rows]
+            await self._settle(session, [change for change in made if change is not None])
+            return {row["_id"] for row in rows}
+
+        return await self._database.transaction(work)
+
+    @named
+    async def settle_in(self, session: ClientSession, made: Sequence[Change]) -> None:
+        """Carry out changes of rows that were read in this transaction, and sum them up in their notifications."""
+        await self._settle(session, made)
+
+    async def _settle(self, session: ClientSession, made: Sequence[Change]) -> None:
+        if not made:
+            return
+        at = self._clock()
+        await self._rows.bulk_write([change.update(at) for change in made], ordered=False, session=session)
+        if sums := [update for change in made if (update := change.sum()) is not None]:
+            await self._notifications.bulk_write(sums, ordered=False, session=session)
+
+    @named
+    async def cancel_of(self, keys: Sequence[ObjectId]) -> None:
+        """Cancel what is still to be sent of notifications that were deleted.
+
+        What is being sent at this moment is left to its worker.
+        """
+        query = {"notificationId": {"$in": list(keys)}, "state": DeliveryState.PENDING.value}
+        await self._cancel(query, schema.NOTIFICATION_INDEX)
+
+    @named
+    async def cancel_of_user(self, user_id: str) -> None:
+        """Cancel what is still to be sent of a user's notifications, all of which were deleted."""
+        query = {"userId": user_id, "kind": "notification", "state": DeliveryState.PENDING.value}
+        await self._cancel(query, schema.USER_INDEX)
+
+    async def _cancel(self, query: Document, hint: str) -> None:
+        at = self._clock()
+        ended = changes.final(DeliveryState.CANCELLED, Reason.NOTIFICATION_GONE, at) | {"updatedAt": at}
+        update: Document = {
+            "$set": {name: value for name, value in ended.items() if value is not None},
+            "$unset": {name: "" for name, value in ended.items() if value is None},
+            "$inc": {"rev": 1},
+        }
+        while True:
+            found = await self._database.find(
+                schema.COLLECTION, query, limit=CANCEL_BATCH, hint=hint, projection={"_id": 1}
+            )
+            ids = [row["_id"] for row in found.rows]
+            if ids:
+                await self._update({"_id": {"$in": ids}, "state": DeliveryState.PENDING.value}, update)
+            if len(ids) < CANCEL_BATCH:
+                return
+
+    async def _update(self, query: Document, update: Any) -> int:
+        result = await self._database.run(
+            lambda: self._rows.update_many(query, update, hint="_id_", collation=BYTEWISE), query
+        )
+        return result.matched_count
+
+
+def _claimed(lease: str, now: datetime, until: datetime) -> Document:
+    """Return the values that a claim sets, as expressions on the row as it was."""
+    return {
+        "state": DeliveryState.SENDING.value,
+        "attempts": {"$add": ["$attempts", {"$cond": [_TAKEN_OVER, 1, 0]}]},
+        "log": {"$cond": [_TAKEN_OVER, _LOG_WITH_LOST, "$log"]},
+        "reason": {"$cond": [_TAKEN_OVER, Reason.OUTCOME_UNKNOWN.value, "$reason"]},
+        "leasesLost": {"$cond": [_TAKEN_OVER, {"$add": [{"$ifNull": ["$leasesLost", 0]}, 1]}, "$leasesLost"]},
+        "lease": lease,
+        "leasedAt": now,
+        "dueAt": until,
+        "updatedAt": now,
+        "rev": {"$add": ["$rev", 1]},
+    }
+
+
+def _superseded(row: Document, at: datetime) -> Change:
+    if row["state"] == DeliveryState.SENDING.value:
+        return Change(row, {"superseded": True})
+    return Change(row, changes.final(DeliveryState.CANCELLED, Reason.SUPERSEDED, at))
