@@ -25,6 +25,7 @@ from users_service.idempotency import Idempotency
 from users_service.mysql.assembly import open_database, ping_anew
 from users_service.mysql.database_clock import DatabaseClock, database_now
 from users_service.outbox.assembly import open_relay
+from users_service.outbox.model import SEND_VERIFICATION
 from users_service.outbox.relay import Relay
 from users_service.parts import Parts
 from users_service.passwords.assembly import open_passwords
@@ -36,6 +37,7 @@ from users_service.users import assembly as users
 from users_service.users.reads import UserReads
 from users_service.verifications import assembly as verifications
 from users_service.verifications.repository import void
+from users_service.verifications.sending import SecretMails
 
 
 async def build(
@@ -44,8 +46,16 @@ async def build(
     """Put the server together; what it opens is closed by ``scope``, newest first."""
     telemetry = await start_telemetry(settings, "users-service", scope)
     parts = await _parts(settings, scope, telemetry, clock, database_clock)
-    relay = await open_relay(settings, parts.database, clock, scope, telemetry)
-    services = _services(settings, parts, relay)
+    mails = verifications.new_mails(parts, settings.verification_urls, reachable=settings.sends_notifications)
+    relay = await open_relay(
+        settings,
+        parts.database,
+        clock,
+        scope,
+        telemetry,
+        handlers_of_features=lambda client: {SEND_VERIFICATION: verifications.courier(parts, mails, client)},
+    )
+    services = _services(settings, parts, relay, mails)
     await scope.resources.enter_async_context(running(*_background(settings, parts, relay)))
     server = build_server(
         settings,
@@ -79,7 +89,7 @@ async def _parts(
     )
 
 
-def _services(settings: Settings, parts: Parts, relay: Relay) -> tuple[Registration, ...]:
+def _services(settings: Settings, parts: Parts, relay: Relay, mails: SecretMails) -> tuple[Registration, ...]:
     reads = UserReads(parts.database, parts.slices)
     attempts = Attempts.of(parts.database, parts.keyring, settings)
     admission = sessions.new_admission(parts)
@@ -88,7 +98,7 @@ def _services(settings: Settings, parts: Parts, relay: Relay) -> tuple[Registrat
         users.assemble(parts, reads, on_deleted=relay.wake, store_password=credentials.store, void_proofs=void),
         sessions.assemble(parts, session_service, admission, attempts),
         accounts.assemble(parts, session_service, attempts, void),
-        verifications.assemble(parts, attempts),
+        verifications.assemble(parts, attempts, mails, relay.wake),
     )
 
 

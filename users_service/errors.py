@@ -11,7 +11,6 @@ from chassis.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
-    NotImplementedYet,
     ResourceExhausted,
     Unauthenticated,
     Unavailable,
@@ -146,13 +145,11 @@ class VerificationAttemptsExceeded(FailedPrecondition):
     template = "too many wrong attempts; create a new code or token"
 
 
-class VerificationDeliveryNotBuilt(NotImplementedYet):
-    """The service cannot send codes and tokens itself yet."""
+class VerificationDeliveryNotConfigured(FailedPrecondition):
+    """The server has no notifications service to send by, or no URL for links of the purpose."""
 
-    template = "sending codes is not implemented yet; use VERIFICATION_DELIVERY_RETURN_CODE"
-
-    def __init__(self) -> None:
-        super().__init__("delivery")
+    reason = "VERIFICATION_DELIVERY_NOT_CONFIGURED"
+    template = "this server is not set up to send codes or links of this purpose; use VERIFICATION_DELIVERY_RETURN_CODE"
 
 
 class TokensNotFound(FailedPrecondition):

@@ -7,6 +7,8 @@ from types import TracebackType
 from typing import Final, Self
 
 import grpc
+from vibework.notifications.v1.delivery_service_pb2 import SendDirectRequest
+from vibework.notifications.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from vibework.notifications.v1.notification_service_pb2 import DeleteUserNotificationsRequest
 from vibework.notifications.v1.notification_service_pb2_grpc import NotificationServiceStub
 
@@ -15,6 +17,7 @@ from chassis.peers.clients import open_peer_channel
 from chassis.settings import ServerSettings
 
 DELETE_SECONDS: Final = 10.0
+SEND_SECONDS: Final = 10.0
 # Calls made for one user who has more notifications than are deleted in one; the rest is for the next attempt. Together
 # they take less than the lease of an outbox entry.
 MOST_CALLS: Final = 4
@@ -33,6 +36,7 @@ class NotificationsClient:
         """``interceptors``: around every call."""
         self._channel = open_peer_channel(settings, address, interceptors=interceptors)
         self._stub = NotificationServiceStub(self._channel)
+        self._deliveries = DeliveryServiceStub(self._channel)
 
     async def delete_user_notifications(self, user_id: str, request_id: str) -> int:
         """Delete all notifications of a user and return how many there were; may be repeated.
@@ -51,6 +55,15 @@ class NotificationsClient:
             if not response.incomplete:
                 return deleted
         raise NotificationsLeft
+
+    async def send_direct(self, request: SendDirectRequest) -> None:
+        """Have a mail sent; may be repeated, by its ``request_id``.
+
+        Raises grpc.aio.AioRpcError, also where there is no answer within ``SEND_SECONDS``.
+        """
+        await self._deliveries.SendDirect(
+            request, timeout=SEND_SECONDS, metadata=((REQUEST_ID_KEY, request.request_id),)
+        )
 
     async def __aenter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@ from users_service.outbox.settings import OutboxSettings
 from users_service.passwords.settings import PasswordSettings
 from users_service.purge.settings import PurgeSettings
 from users_service.replicas.settings import ReplicaSettings
+from users_service.verifications.settings import VerificationSettings
 
 
 class DatabaseSettings(ReplicaSettings, ServerSettings):
@@ -30,7 +31,15 @@ class KeySettings(FeatureSettings):
         return value
 
 
-class Settings(PurgeSettings, AttemptSettings, PasswordSettings, OutboxSettings, KeySettings, DatabaseSettings):
+class Settings(
+    VerificationSettings,
+    PurgeSettings,
+    AttemptSettings,
+    PasswordSettings,
+    OutboxSettings,
+    KeySettings,
+    DatabaseSettings,
+):
     """All settings of ``users-service serve``."""
 
     grpc_port: Port = 50051

@@ -16,5 +16,5 @@ from chassis.contract.unbuilt import UnbuiltFields
 FIELDS: Final[UnbuiltFields] = {
     UserFilter: ("states",),
     ListSessionsRequest: ("include_ended",),
-    CreateVerificationRequest: ("locale", "user_id"),
+    CreateVerificationRequest: ("user_id",),
 }

@@ -10,6 +10,7 @@ import re
 from datetime import UTC, datetime
 from time import time_ns
 from typing import Final
+from uuid import UUID
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES: Final = {character: value for value, character in enumerate(_ALPHABET)}
@@ -74,6 +75,11 @@ def decode(suffix: str) -> int:
     for character in suffix:
         value = value << 5 | _VALUES[character]
     return value
+
+
+def uuid_of(text: str) -> UUID:
+    """Return the UUID in an id; raises ValueError for what is not an id."""
+    return UUID(int=decode(text.rpartition("_")[2]))
 
 
 def is_id(text: str, prefix: str) -> bool:

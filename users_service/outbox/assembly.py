@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from chassis.clock import Clock
@@ -16,9 +17,18 @@ from users_service.outbox.settings import OutboxSettings
 
 
 async def open_relay(
-    settings: OutboxSettings, database: Database, clock: Clock, scope: Scope, telemetry: Telemetry
+    settings: OutboxSettings,
+    database: Database,
+    clock: Clock,
+    scope: Scope,
+    telemetry: Telemetry,
+    *,
+    handlers_of_features: Callable[[NotificationsClient], Mapping[str, EntryHandler]],
 ) -> Relay:
-    """Make the relay; its channel to the notifications service, if there is one, closes with ``scope``."""
+    """Make the relay; its channel to the notifications service, if there is one, closes with ``scope``.
+
+    ``handlers_of_features``: returns who else makes calls over the channel, by the kind of entry.
+    """
     handlers: dict[str, EntryHandler] = {}
     if settings.sends_notifications:
         metrics.of_outbox(telemetry.registry, database, clock)
@@ -28,4 +38,5 @@ async def open_relay(
         handlers[DELETE_USER_NOTIFICATIONS] = lambda entry: client.delete_user_notifications(
             entry.payload["user_id"], entry.id
         )
+        handlers |= handlers_of_features(client)
     return Relay(database, handlers, clock, poll=timedelta(milliseconds=settings.outbox_poll_ms))

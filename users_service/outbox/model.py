@@ -9,6 +9,8 @@ from typing import Final
 
 # Payload: `user_id`.
 DELETE_USER_NOTIFICATIONS: Final = "delete_user_notifications"
+# Payload: `verification_id`, `secret` (sealed), `locale`.
+SEND_VERIFICATION: Final = "send_verification"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

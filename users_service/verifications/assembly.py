@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from vibework.users.v1.verification_service_pb2_grpc import add_VerificationServiceServicer_to_server
 
 from chassis.serving.registration import Registration, partly_built
 from users_service.attempts.limiter import Attempts
+from users_service.outbox.relay import EntryHandler
 from users_service.parts import Parts
 from users_service.verifications.secrets import SecretHasher
+from users_service.verifications.sending import Courier, Mailer, SecretMails
 from users_service.verifications.service import VerificationService
 from users_service.verifications.servicer import VerificationServicer
+from users_service.verifications.settings import urls_of
 
 
-def assemble(parts: Parts, attempts: Attempts) -> Registration:
+def new_mails(parts: Parts, urls: str, *, reachable: bool) -> SecretMails:
+    """Return the mails with secrets; ``urls``: the setting; ``reachable``: whether there is whom to have them sent."""
+    return SecretMails(parts.keyring, urls_of(urls), reachable=reachable)
+
+
+def courier(parts: Parts, mails: SecretMails, mailer: Mailer) -> EntryHandler:
+    """Return the handler of the outbox that hands the mails over."""
+    return Courier(mails, parts.database, mailer, parts.clock).carry
+
+
+def assemble(parts: Parts, attempts: Attempts, mails: SecretMails, on_left: Callable[[], None]) -> Registration:
     """Return VerificationService with its registration."""
     hasher = SecretHasher(parts.keyring)
-    service = VerificationService(parts.database, parts.idempotency, hasher, attempts, parts.passwords, parts.clock)
+    service = VerificationService(
+        parts.database, parts.idempotency, hasher, attempts, parts.passwords, mails, parts.clock, on_left
+    )
     return add_VerificationServiceServicer_to_server, partly_built(VerificationServicer)(service)

@@ -41,6 +41,10 @@ class Verification:
     expires_at: datetime
     created_at: datetime
 
+    def is_living(self, now: datetime) -> bool:
+        """Say whether its secret can still be consumed."""
+        return self.consumed_at is None and now < self.expires_at and self.attempts < MAX_ATTEMPTS
+
 
 def lifetime(purpose: Purpose, kind: SecretKind) -> timedelta:
     """Return how long a new secret is valid: a code, which can be guessed, for less time than a token."""

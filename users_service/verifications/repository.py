@@ -50,6 +50,11 @@ def of_code(purpose: Purpose, identifier: str) -> ColumnElement[bool]:
     )
 
 
+def of_id(id_: str) -> ColumnElement[bool]:
+    """Select the verification of an id, of whatever kind."""
+    return verifications.c.id == id_
+
+
 def of_token(purpose: Purpose, id_: str) -> ColumnElement[bool]:
     """Select a token by its id: at most one row."""
     return and_(verifications.c.id == id_, verifications.c.purpose == purpose, verifications.c.kind == SecretKind.TOKEN)

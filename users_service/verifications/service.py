@@ -16,7 +16,7 @@ from chassis.errors import ServiceError
 from users_service.accounts import password_changes
 from users_service.attempts import actions
 from users_service.attempts.limiter import Attempts, Subject, account, address
-from users_service.errors import UserNotFound, VerificationDeliveryNotBuilt
+from users_service.errors import UserNotFound
 from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
 from users_service.passwords.hasher import Passwords
@@ -27,6 +27,7 @@ from users_service.verifications import messages, repository, secrets
 from users_service.verifications.consuming import Consumed, consume
 from users_service.verifications.model import Purpose, SecretKind, Verification, lifetime
 from users_service.verifications.secrets import Code, SecretHasher, Token
+from users_service.verifications.sending import SecretMails
 
 T = TypeVar("T")
 
@@ -49,28 +50,31 @@ class Attempt:
 
 @dataclass(frozen=True)
 class VerificationService:
-    """Creates and consumes verifications."""
+    """Creates and consumes verifications; ``on_left`` is called after each mail left in the outbox has committed."""
 
     database: Database
     idempotency: Idempotency
     hasher: SecretHasher
     attempts: Attempts
     passwords: Passwords
+    mails: SecretMails
     clock: Clock
+    on_left: Callable[[], None]
 
     async def create_verification(self, request: pb.CreateVerificationRequest) -> pb.CreateVerificationResponse:
         """Create a verification, and replace an older one, whether or not a user has the address.
 
-        Raises RateLimited, RequestIdReused, RequestInFlight, or VerificationDeliveryNotBuilt for a secret that is to
-        be sent.
+        With `send_code` the secret is left to be sent in the same transaction, and is not in the answer. Raises
+        RateLimited, RequestIdReused, RequestInFlight or VerificationDeliveryNotConfigured.
         """
-        if request.delivery == pb.VERIFICATION_DELIVERY_SEND_CODE:
-            raise VerificationDeliveryNotBuilt
+        sends = request.delivery == pb.VERIFICATION_DELIVERY_SEND_CODE
+        purpose, kind = messages.purpose_of(request.purpose), messages.kind_of(request.kind)
+        if sends:
+            self.mails.require(purpose, kind)
         # A repeat is not counted.
         if answer := await self.idempotency.remembered(request, pb.CreateVerificationResponse):
             return answer
         identifier = normalize(request.identifier, "identifier")
-        purpose, kind = messages.purpose_of(request.purpose), messages.kind_of(request.kind)
         await self.attempts.claim(_creating(purpose, identifier, request.client.ip_address), self.clock())
 
         async def work(connection: AsyncConnection) -> pb.CreateVerificationResponse:
@@ -78,11 +82,16 @@ class VerificationService:
             await users.lock_by_email(connection, identifier)
             verification, secret = self._new(purpose, identifier, kind)
             await repository.put(connection, verification)
-            response = pb.CreateVerificationResponse(secret=secret)
+            if sends:
+                await self.mails.leave(connection, verification, secret, request.locale)
+            response = pb.CreateVerificationResponse(secret="" if sends else secret)
             messages.fill(response.verification, verification)
             return response
 
-        return await self.idempotency.run(request, pb.CreateVerificationResponse, work)
+        response = await self.idempotency.run(request, pb.CreateVerificationResponse, work)
+        if sends:
+            self.on_left()
+        return response
 
     def _new(self, purpose: Purpose, identifier: str, kind: SecretKind) -> tuple[Verification, str]:
         """Make a verification, and the text of its secret for the end user."""

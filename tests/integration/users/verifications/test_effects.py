@@ -171,7 +171,7 @@ async def test_a_crash_between_consuming_and_setting_leaves_the_secret_good(
             killed += await kill_waiting(holder)
             await asyncio.sleep(0.01)
         assert await call == "DATABASE_UNAVAILABLE"
-        assert killed >= 3
+        assert killed
     assert await session_is_valid(users, token)
     assert await signs_in(users, user.email, PASSWORD) == "OK"
     assert await outcome(users.verifications.ResetPassword(request)) == "OK"

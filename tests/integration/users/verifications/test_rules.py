@@ -172,17 +172,6 @@ async def test_a_repeated_creation_gets_the_first_secret(users: Stubs, users_ser
     assert first.secret.encode() not in kept[0][0]
 
 
-async def test_sending_is_refused_before_anything_is_stored(users: Stubs, users_server: UsersServer) -> None:
-    """While nothing can be delivered, the secret that is out already stays good."""
-    email = new_email()
-    created = await verification(users, SIGN_IN, email)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await verification(users, SIGN_IN, email, delivery=pb.VERIFICATION_DELIVERY_SEND_CODE)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert reason(caught.value) == "NOT_IMPLEMENTED"
-    assert await consume(users, SIGN_IN, secret_of(created)) == "OK"
-
-
 async def test_attempts_are_limited_per_identifier_across_secrets(users: Stubs) -> None:
     """Ten guesses in a window, however often a new code is asked for; then even the right one has to wait."""
     email = new_email()
