@@ -166,6 +166,14 @@ def test_wheel_carries_types_migrations_and_the_license(wheel: Path) -> None:
     assert {name.rsplit("/", 1)[1] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
 
 
+def test_wheel_carries_the_templates_of_mails(wheel: Path) -> None:
+    """An installed server mails what one in the source tree does."""
+    folder = Path("notifications_service/delivery/channels/mail_templates")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if name.startswith(f"{folder}/")}
+    assert packed == {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob("*") if path.is_file()}
+
+
 def test_wheel_has_no_folder_that_another_package_has(wheel: Path) -> None:
     """Installing and removing others touches nothing of ours: no `buf`, and only packages named for what is ours."""
     with zipfile.ZipFile(wheel) as archive:

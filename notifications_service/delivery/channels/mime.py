@@ -132,6 +132,8 @@ def _body(mail: Mail) -> Message:
 
 def _part(text: str, kind: str) -> Message:
     lines = text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8", "replace")
+    if not lines.endswith(b"\n"):  # else what ends the mail would stand on its last line
+        lines += b"\n"
     part = Message(policy=_POLICY)
     part["Content-Type"] = f'text/{kind}; charset="utf-8"'
     part["Content-Transfer-Encoding"] = "quoted-printable"
