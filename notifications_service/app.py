@@ -32,6 +32,10 @@ from notifications_service.notification.retention import Retention
 from notifications_service.outbox.repository import OutboxRepository
 from notifications_service.preferences import assembly as preferences
 from notifications_service.preferences.repository import PreferencesRepository
+from notifications_service.push_subscriptions import assembly as push_subscriptions
+from notifications_service.push_subscriptions.key_check import PushKeyCheck
+from notifications_service.push_subscriptions.model import Seal
+from notifications_service.push_subscriptions.repository import PushSubscriptionRepository
 from notifications_service.recipients.assembly import open_check
 from notifications_service.settings import Settings
 from notifications_service.watch.assembly import open_watches
@@ -43,21 +47,23 @@ CLIENT_MESSAGE_BYTES = 4 * 1024 * 1024
 async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> Server:
     """Put the server together; ``await server.start()`` serves. What it opens closes with ``scope``.
 
-    Raises StartFailed where MongoDB is no replica set. A MongoDB that is away, or not migrated, does not stop the
-    start: the server reports NOT_SERVING until it is there, or migrated.
+    Raises StartFailed where MongoDB is no replica set, or a key is gone with which push subscriptions were made. A
+    MongoDB that is away, or not migrated, does not stop the start: the server reports NOT_SERVING until it is there, or
+    migrated.
     """
     telemetry = await start_telemetry(settings, "notifications-service", scope)
     now = in_milliseconds(clock)
     database = open_database(settings, scope, telemetry)
     retention = Retention(database.collection(schema.COLLECTION), now)
     known = steps.load()
-    await _check(database, retention, known)
+    push_keys = PushKeyCheck(settings)
+    await _check(database, retention, known, push_keys)
     services = await _services(settings, scope, telemetry, database, retention=retention, now=now)
     server = build_server(
         settings,
         services,
-        probe=lambda: _probe(database, retention, known),
-        fresh=lambda: _probe_anew(settings, known, now),
+        probe=lambda: _probe(database, retention, known, push_keys),
+        fresh=lambda: _probe_anew(settings, known, now, push_keys),
         draining=scope.draining,
         observers=telemetry.observers,
         begin=telemetry.begin,
@@ -82,6 +88,7 @@ async def _services(
     timeout = settings.mongodb_query_timeout_ms / 1000
     slices = Slices()
     kept_preferences = PreferencesRepository(database, now)
+    subscriptions = PushSubscriptionRepository(database, Seal(keyring), now)
     outbox = OutboxRepository(database, now)
     service = feed.new_service(
         database,
@@ -94,7 +101,7 @@ async def _services(
         stopping=scope.draining.is_set,
     )
     # What else is kept of a user.
-    service.also_forget((kept_preferences.delete_of_user,))
+    service.also_forget((kept_preferences.delete_of_user, subscriptions.delete_of_user))
     made = Answers(min(settings.grpc_max_message_bytes, CLIENT_MESSAGE_BYTES))
     watches = await open_watches(
         settings,
@@ -115,12 +122,13 @@ async def _services(
             partly_built(delivery_service_pb2_grpc.DeliveryServiceServicer)(),
         ),
         preferences.assemble(kept_preferences),
+        push_subscriptions.assemble(settings, database, subscriptions, recipients, keyring=keyring, clock=now),
     )
 
 
-async def _check(database: Database, retention: Retention, known: Sequence[Step]) -> None:
+async def _check(database: Database, retention: Retention, known: Sequence[Step], push_keys: PushKeyCheck) -> None:
     try:
-        await _probe(database, retention, known)
+        await _probe(database, retention, known, push_keys)
     except (DatabaseUnavailable, CallDeadlineExceeded):
         logging.get(__name__).warning("MongoDB is away; serving begins when it is there")
     except SchemaLacking:
@@ -129,7 +137,7 @@ async def _check(database: Database, retention: Retention, known: Sequence[Step]
 
 
 @named
-async def _probe(database: Database, retention: Retention, known: Sequence[Step]) -> None:
+async def _probe(database: Database, retention: Retention, known: Sequence[Step], push_keys: PushKeyCheck) -> None:
     hello = await database.hello()
     database.writability.tell()
     # Transactions and change streams need a replica set; a router (isdbgrid) stands before some.
@@ -139,12 +147,15 @@ async def _probe(database: Database, retention: Retention, known: Sequence[Step]
     found = await database.run(partial(state.indexes_of, database.default, schema.COLLECTION))
     retention.learn(found.get(schema.TTL_INDEX, {}))
     state.stand(known, records, found).require(state.SERVICE)
+    await push_keys.check(database)
 
 
-async def _probe_anew(settings: Settings, known: Sequence[Step], clock: MillisecondClock) -> None:
+async def _probe_anew(
+    settings: Settings, known: Sequence[Step], clock: MillisecondClock, push_keys: PushKeyCheck
+) -> None:
     """Probe over a client of its own, which shares nothing with that of the calls."""
     database = Database(settings.model_copy(update={"mongodb_connection_pool_size": MONITORING + 1}))
     try:
-        await _probe(database, Retention(database.collection(schema.COLLECTION), clock), known)
+        await _probe(database, Retention(database.collection(schema.COLLECTION), clock), known, push_keys)
     finally:
         await database.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from chassis.errors import DataLoss, FieldViolation, InvalidArgument, NotFound, Unavailable
+from chassis.errors import DataLoss, FailedPrecondition, FieldViolation, InvalidArgument, NotFound, Unavailable
 
 
 class NotificationNotFound(NotFound):
@@ -48,3 +48,35 @@ class UsersServiceUnavailable(Unavailable):
     reason = "USERS_SERVICE_UNAVAILABLE"
     template = "the users service cannot be asked whether the recipient exists"
     default_retry_after = timedelta(seconds=1)
+
+
+class PushSubscriptionNotFound(NotFound):
+    """The user has no push subscription of that id or endpoint."""
+
+    reason = "PUSH_SUBSCRIPTION_NOT_FOUND"
+
+
+class PushKeyUnknown(InvalidArgument):
+    """The push subscription was made with a key that is none of the server's."""
+
+    reason = "PUSH_KEY_UNKNOWN"
+    keys = ("key_id",)
+    template = "the server has no key {key_id}; ask GetPushKey and subscribe again"
+
+    def __init__(self, key_id: str) -> None:
+        """``key_id``: that of the request."""
+        super().__init__(violations=[FieldViolation("web_push.key_id", "no such key", self.reason)])
+        self.key_id = key_id
+
+
+class ChannelNotConfigured(FailedPrecondition):
+    """The server is not set up for the channel."""
+
+    reason = "CHANNEL_NOT_CONFIGURED"
+    keys = ("channel",)
+    template = "the server is not set up for the channel {channel}"
+
+    def __init__(self, channel: str) -> None:
+        """``channel``: `email` or `push`."""
+        super().__init__()
+        self.channel = channel

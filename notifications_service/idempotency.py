@@ -25,6 +25,8 @@ from notifications_service.mongodb.drivers import ClientSession
 from notifications_service.notification import schema
 
 TransactionBody = Callable[[ClientSession], Awaitable[None]]
+# Writes in a transaction, and returns the documents that are the answer.
+MakeAnswer = Callable[[ClientSession], Awaitable[Sequence[Document]]]
 
 # The TTL of the collection, in the migrations: what `request_id` promises.
 KEPT_HOURS: Final = 24
@@ -87,6 +89,23 @@ class IdempotencyKeys:
         except ConflictRetry:
             raise RequestInFlight from None
         return answer
+
+    @named
+    async def once_made(self, key: RequestKey, make: MakeAnswer) -> Created:
+        """Carry out ``make`` as ``once`` does ``write``, and keep what it returns: it is known only then."""
+
+        async def work(session: ClientSession) -> Created:
+            answer = Created(await make(session))
+            proceed()
+            await self._keys.insert_one(_row(key, answer, self._clock()), session=session)
+            return answer
+
+        try:
+            return await self._database.transaction(work)
+        except DuplicateKeyError:
+            return await self._first(key)
+        except ConflictRetry:
+            raise RequestInFlight from None
 
     async def _first(self, key: RequestKey) -> Created:
         first = await self.answered(key)

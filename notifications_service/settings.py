@@ -9,6 +9,7 @@ from chassis.settings import FeatureSettings, Port, ServerSettings
 from notifications_service.delivery.channels.settings import EmailSettings
 from notifications_service.mongodb.settings import MongoDBSettings, SecondarySettings
 from notifications_service.notification.settings import RetentionSettings
+from notifications_service.push_subscriptions.settings import PushSettings
 from notifications_service.recipients.settings import RecipientSettings
 from notifications_service.watch.settings import WatchSettings
 
@@ -30,7 +31,9 @@ class KeySettings(FeatureSettings):
         return keys
 
 
-class Settings(EmailSettings, WatchSettings, RecipientSettings, SecondarySettings, KeySettings, DatabaseSettings):
+class Settings(
+    EmailSettings, PushSettings, WatchSettings, RecipientSettings, SecondarySettings, KeySettings, DatabaseSettings
+):
     """All settings of ``notifications-service serve``."""
 
     grpc_port: Port = 50052

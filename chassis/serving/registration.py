@@ -61,8 +61,13 @@ class Recorder:
         """Ignore the generic form: the same handlers come with their names in the other one."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """Keep the handlers of one service; a method that the servicer does not have refuses every call."""
-        self.services[service] = {name: _built_or_refusing(handler) for name, handler in handlers.items()}
+        """Keep the handlers of one service; a method that no servicer has refuses every call.
+
+        Several servicers may each have some of its methods; of two that have the same, the first counts.
+        """
+        new = {name: _built_or_refusing(handler) for name, handler in handlers.items()}
+        built = {name: kept for name, kept in self.services.get(service, {}).items() if not is_unbuilt(kept)}
+        self.services[service] = new | built
 
 
 def record(registrations: Iterable[Registration]) -> dict[str, Mapping[str, Any]]:

@@ -23,7 +23,7 @@ from notifications_service.notification.filters import Filter
 from notifications_service.notification.states import Mark, State
 from notifications_service.purge import purge
 from notifications_service.push_subscriptions.model import AUTH_BYTES, MOST_OF_USER, POINT_BYTES, NewSubscription, Seal
-from notifications_service.push_subscriptions.repository import PushSubscriptionRepository
+from notifications_service.push_subscriptions.repository import PushSubscriptionRepository, key_beside
 from notifications_service.seed.repository import SeedRepository
 from notifications_service.suppressions.model import Suppression, SuppressionReason
 from notifications_service.suppressions.repository import SuppressionRepository
@@ -106,6 +106,14 @@ def _once(explainer: Explainer, values: Values) -> Awaitable[Any]:
     return IdempotencyKeys(explainer, values.clock).once(key, Created([]), write)
 
 
+def _once_made(explainer: Explainer, values: Values) -> Awaitable[Any]:
+    async def make(_: Any) -> list[Document]:
+        return []
+
+    key = RequestKey("RegisterPushSubscription", str(values.key), bytes(32))
+    return IdempotencyKeys(explainer, values.clock).once_made(key, make)
+
+
 def _answered(explainer: Explainer, values: Values) -> Awaitable[Any]:
     key = RequestKey("CreateNotification", str(values.key), bytes(32))
     return IdempotencyKeys(explainer, values.clock).answered(key)
@@ -114,6 +122,7 @@ def _answered(explainer: Explainer, values: Values) -> Awaitable[Any]:
 REST: Final = (
     Example("idempotency.answered", _answered),
     Example("idempotency.once", _once),
+    Example("idempotency.once_made", _once_made),
     Example("purge.delete", lambda e, v: purge(e, v.clock), finds=True),
     Example("seed.has_any", lambda e, _: SeedRepository(e).has_any()),
     Example("seed.insert", lambda e, v: SeedRepository(e).insert([_draft(v)])),
@@ -192,9 +201,10 @@ PUSH: Final = (
     Example("push_subscriptions.page", lambda e, v: _push(e, v).page(v.user_id, (v.created_at, "push_"), 21), "later"),
     Example("push_subscriptions.delete", lambda e, v: _push(e, v).delete(v.user_id, "push_")),
     Example("push_subscriptions.delete_endpoint", lambda e, v: _push(e, v).delete_endpoint(v.user_id, "https://a.b/")),
+    Example("push_subscriptions.delete_of_user", lambda e, v: _push(e, v).delete_of_user(v.user_id)),
     Example("push_subscriptions.remove", lambda e, v: _push(e, v).remove(["push_"])),
     Example("push_subscriptions.used", lambda e, v: _push(e, v).used(["push_"], v.clock())),
-    Example("push_subscriptions.key_beside", lambda e, v: _push(e, v).key_beside(["key"])),
+    Example("push_subscriptions.key_beside", lambda e, _: key_beside(e, ["key"])),
 )
 
 EXAMPLES: Final = (*FEED, *OUTBOX, *REST, *WATCH, *SUPPRESSIONS, *PUSH, *PREFERENCES)

@@ -162,25 +162,28 @@ class PushSubscriptionRepository:
         """Delete a user's subscription by its endpoint; say whether there was one."""
         return await self._delete({"endpointHash": endpoint_hash(endpoint), "userId": user_id}, ENDPOINT_INDEX)
 
+    @named
+    async def delete_of_user(self, user_id: str) -> None:
+        """Delete all of a user's subscriptions; may be repeated."""
+        query = {"userId": user_id}
+        await self._database.run(lambda: self._rows.delete_many(query, hint=USER_INDEX, collation=BYTEWISE), query)
+
     async def _delete(self, query: Document, hint: str) -> bool:
         query = {**query, **self._live()}
         done = await self._database.run(lambda: self._rows.delete_one(query, hint=hint, collation=BYTEWISE), query)
         return bool(done.deleted_count)
 
-    @named
-    async def key_beside(self, known: Collection[str]) -> str | None:
-        """Return the id of a key that is none of these and that a subscription was made with; None: there is none.
-
-        It costs one look into the index for each key, however many subscriptions there are.
-        """
-        found = await self._database.find(
-            PUSH_SUBSCRIPTIONS,
-            {"keyId": {"$nin": sorted(known)}},
-            limit=1,
-            hint=KEY_INDEX,
-            projection={"_id": 0, "keyId": 1},
-        )
-        return found.rows[0]["keyId"] if found.rows else None
-
     def _live(self) -> Document:
         return {"expiresAt": {"$not": {"$lte": self._clock()}}}
+
+
+@named
+async def key_beside(database: Database, known: Collection[str]) -> str | None:
+    """Return the id of a key that is none of these and that a subscription was made with; None: there is none.
+
+    It costs one look into the index for each key, however many subscriptions there are.
+    """
+    shown = {"_id": 0, "keyId": 1}
+    query = {"keyId": {"$nin": sorted(known)}}
+    found = await database.find(PUSH_SUBSCRIPTIONS, query, limit=1, hint=KEY_INDEX, projection=shown)
+    return found.rows[0]["keyId"] if found.rows else None

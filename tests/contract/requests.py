@@ -10,6 +10,8 @@ NO_DELIVERY: Final = "dlv_01jd0000000000000000000000"
 PASSWORD: Final = "correct horse battery"
 PROVIDER: Final = {"provider": "google", "accountId": "1"}
 SECRET: Final = {"code": {"identifier": "ann@example.com", "code": "123456"}}
+# A browser's public key: 65 bytes in base64 (RFC 8291, section 5).
+A_POINT: Final = "BCVxsr7N/eNgVRqvHtD0zTZsEc6+VV+JvLexhqUzORcxaOzi6+AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4="
 CONTENT: Final = {"title": "Hello", "message": "x", "type": "NOTIFICATION_TYPE_IN_APP"}
 
 # RPC: (request in JSON, reason of the error or "" for OK). Whoever builds an RPC that is NOT_IMPLEMENTED here changes
@@ -121,21 +123,21 @@ NOTIFICATIONS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "PreferenceService/PutCategory": ({"category": {"name": "news", "title": "News"}}, "NOT_IMPLEMENTED"),
     "PreferenceService/ListCategories": ({}, "NOT_IMPLEMENTED"),
     "PreferenceService/DeleteCategory": ({"name": "news"}, "NOT_IMPLEMENTED"),
-    "PreferenceService/GetPushKey": ({}, "NOT_IMPLEMENTED"),
+    "PreferenceService/GetPushKey": ({}, "CHANNEL_NOT_CONFIGURED"),
     "PreferenceService/RegisterPushSubscription": (
         {
             "userId": NOBODY,
             "webPush": {
                 "endpoint": "https://push.example.com/1",
-                "p256dh": "BA" * 43 + "A=",
+                "p256dh": A_POINT,
                 "auth": "A" * 22,
                 "keyId": "k1",
             },
         },
-        "NOT_IMPLEMENTED",
+        "CHANNEL_NOT_CONFIGURED",
     ),
-    "PreferenceService/ListPushSubscriptions": ({"userId": NOBODY}, "NOT_IMPLEMENTED"),
-    "PreferenceService/DeletePushSubscription": ({"userId": NOBODY, "id": "push_x"}, "NOT_IMPLEMENTED"),
+    "PreferenceService/ListPushSubscriptions": ({"userId": NOBODY}, ""),
+    "PreferenceService/DeletePushSubscription": ({"userId": NOBODY, "id": "push_x"}, "PUSH_SUBSCRIPTION_NOT_FOUND"),
     "NotificationService/CreateNotification": ({"userId": NOBODY, "content": CONTENT}, ""),
     "NotificationService/BatchCreateNotifications": ({"fanOut": {"userIds": [NOBODY], "content": CONTENT}}, ""),
 }

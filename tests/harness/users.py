@@ -254,6 +254,12 @@ def violations(error: grpc.RpcError) -> list[str]:
     return [] if bad is None else [item.field for item in bad.field_violations]
 
 
+def violated(error: grpc.RpcError) -> dict[str, str]:
+    """Return the fields that the BadRequest of an error names, each with the reason of its last violation."""
+    bad = _detail(error, error_details_pb2.BadRequest())
+    return {} if bad is None else {item.field: item.reason for item in bad.field_violations}
+
+
 def metadata(error: grpc.RpcError) -> dict[str, str]:
     """Return the metadata in the ErrorInfo of an error."""
     return dict(_detail(error, error_details_pb2.ErrorInfo()).metadata)

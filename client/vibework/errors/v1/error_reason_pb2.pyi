@@ -37,6 +37,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `JSON_KEY`: it has a key with the character U+0000, or a null `$db` beside `$ref` and `$id`, which drivers of MongoDB
     would lose.
     `ANSWER_BYTES`: the answer would be larger than a message may be.
+    `ENDPOINT_PUBLIC`: the URL of a push service is none that this system calls: its host, its port or its spelling.
+    `P256DH_POINT`: a browser's key is no point on its curve.
     `STRING_TRAILING_SPACE`: a text ends in a space and must not.
     `ACCOUNT_OF_PASSWORD`: an id names the account of the password, which holds no tokens.
     Rules of several fields, of which the violation names the one to change:
@@ -258,6 +260,8 @@ or have another sign than its seconds.
 `JSON_KEY`: it has a key with the character U+0000, or a null `$db` beside `$ref` and `$id`, which drivers of MongoDB
 would lose.
 `ANSWER_BYTES`: the answer would be larger than a message may be.
+`ENDPOINT_PUBLIC`: the URL of a push service is none that this system calls: its host, its port or its spelling.
+`P256DH_POINT`: a browser's key is no point on its curve.
 `STRING_TRAILING_SPACE`: a text ends in a space and must not.
 `ACCOUNT_OF_PASSWORD`: an id names the account of the password, which holds no tokens.
 Rules of several fields, of which the violation names the one to change:

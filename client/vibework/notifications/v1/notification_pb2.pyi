@@ -246,8 +246,8 @@ Global___EmailChannel: _TypeAlias = EmailChannel  # noqa: Y015
 
 @_typing.final
 class PushContent(_message.Message):
-    """What a push message says. A message takes at most 3,993 bytes once encrypted: a longer one has its body cut, then its
-    title, at the end of a character and with an ellipsis; `data` of the notification is not in it.
+    """What a push message says. A message takes at most 3,993 bytes as JSON, before it is encrypted: a longer one has its
+    body cut, then its title, at the end of a character and with an ellipsis; `data` of the notification is not in it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -47,3 +47,23 @@ def test_a_service_none_of_whose_methods_is_built_is_not_serving() -> None:
     health = Health(recorded, unbuilt)
     health.set_serving(True)
     assert [health.status(name) for name in ("", USERS, SESSIONS)] == [SERVING, SERVING, NOT_SERVING]
+
+
+class AnotherMethod(users.UserServiceServicer):
+    """Has another method, and one that the first has, too."""
+
+    async def GetUser(self, request: Any, context: Any) -> Any:
+        """Answer."""
+
+    async def DeleteUser(self, request: Any, context: Any) -> Any:
+        """Answer."""
+
+
+def test_servicers_may_share_a_service() -> None:
+    """Each brings the methods that it has, in whatever order; of two that have one, the first counts."""
+    one, another = partly_built(OneMethod)(), partly_built(AnotherMethod)()
+    add = users.add_UserServiceServicer_to_server
+    for servicers in ((one, another), (another, one)):
+        handlers = record([(add, servicer) for servicer in servicers])[USERS]
+        assert {name for name, handler in handlers.items() if not is_unbuilt(handler)} == {"GetUser", "DeleteUser"}
+        assert handlers["GetUser"].unary_unary.__self__ is servicers[0]
