@@ -60,7 +60,7 @@ class EndpointRefused(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class PushEndpoint:
     """An endpoint that may be called, as far as its text tells."""
 
     url: str = field(repr=False)
@@ -79,7 +79,7 @@ class EndpointRules:
 
     allow_loopback: bool = False
 
-    def parse(self, url: str) -> Endpoint:
+    def parse(self, url: str) -> PushEndpoint:
         """Return the parts of an endpoint. Raises EndpointRefused."""
         found = _URL.fullmatch(url)
         if found is None or len(url) > MOST_CHARACTERS or not _NO_PART_OF_A_URL.isdisjoint(url):
@@ -91,7 +91,7 @@ class EndpointRules:
             raise EndpointRefused(f"must be at port {HTTPS_PORT}")
         if not 0 < port < 65_536:
             raise EndpointRefused("must be at a port")
-        return Endpoint(url, host, port)
+        return PushEndpoint(url, host, port)
 
     def allows(self, address: str) -> bool:
         """Say whether a connection to an address may be made; ``address``: as the resolver tells it."""

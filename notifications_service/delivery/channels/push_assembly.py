@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from chassis.clock import Clock, utc_now
+from chassis.clock import Clock
 from chassis.serving.lifecycle import Scope
 from notifications_service.delivery.channels.web_push import WebPushSender
 from notifications_service.push_subscriptions.settings import PushSettings
 
 
-def open_push_sender(settings: PushSettings, scope: Scope, *, clock: Clock = utc_now) -> WebPushSender | None:
+def open_push_sender(settings: PushSettings, scope: Scope, *, clock: Clock) -> WebPushSender | None:
     """Return what sends push messages, None where no keys are set; its connections close with ``scope``.
 
     To be called in the running loop. Nothing is connected yet.

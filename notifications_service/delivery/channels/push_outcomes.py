@@ -1,4 +1,4 @@
-"""What the answers of push services mean for a message, and for its subscription.
+"""Answers of push services: their meaning for a message, and for its subscription.
 
 An endpoint is chosen by whoever registers it. So trouble at one push service is told as that service's
 (``PushTarget.provider``), and says nothing of the others.

@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import ClientError, ClientResponse, ClientSession, DummyCookieJar, ServerDisconnectedError
 from yarl import URL
 
-from chassis.clock import Clock, utc_now
+from chassis.clock import Clock
 from chassis.logs import logging
 from notifications_service.delivery.channels import push_outcomes as outcomes
 from notifications_service.delivery.channels.channel import Outcome, PushMessage
@@ -20,7 +20,7 @@ from notifications_service.delivery.channels.public_connector import AddressRefu
 from notifications_service.delivery.channels.push_encryption import encrypt
 from notifications_service.delivery.channels.push_payload import PayloadTooLarge, payload
 from notifications_service.delivery.channels.vapid import Vapid
-from notifications_service.push_subscriptions.endpoints import Endpoint, EndpointRefused, EndpointRules
+from notifications_service.push_subscriptions.endpoints import EndpointRefused, EndpointRules, PushEndpoint
 from notifications_service.push_subscriptions.keys import PushKey, PushKeys
 from notifications_service.push_subscriptions.model import PushTarget
 
@@ -45,7 +45,7 @@ class WebPushSender:
         subject: str,
         rules: EndpointRules,
         *,
-        clock: Clock = utc_now,
+        clock: Clock,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """Must be made in a running loop.
@@ -88,7 +88,7 @@ class WebPushSender:
             return outcomes.NO_POINT
         return await self._posted(endpoint, body, self._headers(message, endpoint, key), seconds)
 
-    async def _posted(self, endpoint: Endpoint, body: bytes, headers: dict[str, str], seconds: float) -> Outcome:
+    async def _posted(self, endpoint: PushEndpoint, body: bytes, headers: dict[str, str], seconds: float) -> Outcome:
         try:
             async with asyncio.timeout(seconds):
                 try:
@@ -102,13 +102,13 @@ class WebPushSender:
         except (TimeoutError, ClientError, OSError) as error:
             return outcomes.of_failure(error)
 
-    async def _post(self, endpoint: Endpoint, body: bytes, headers: dict[str, str]) -> Outcome:
+    async def _post(self, endpoint: PushEndpoint, body: bytes, headers: dict[str, str]) -> Outcome:
         url = URL(endpoint.url, encoded=True)
         async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
             await _drain(response)
             return outcomes.of_status(response.status, response.headers.get("Retry-After", ""), self._clock())
 
-    def _headers(self, message: PushMessage, endpoint: Endpoint, key: PushKey) -> dict[str, str]:
+    def _headers(self, message: PushMessage, endpoint: PushEndpoint, key: PushKey) -> dict[str, str]:
         ttl = max(timedelta(), min(message.ttl, LONGEST_TTL))
         headers = {
             "Authorization": self._vapid.authorization(endpoint.origin, key),

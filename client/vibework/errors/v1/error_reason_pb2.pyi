@@ -30,7 +30,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `string.email`, `STRING_MAX_LEN`, `INT32_GTE`, `REQUIRED`. The others:
     `MASK_EMPTY`: a field mask names nothing.
     `TIMESTAMP_YEARS`: a time is outside of the years 1 to 9999. `TIMESTAMP_NANOS`: its nanos are outside of a second.
-    `TIMESTAMP_AHEAD`: it is too far in the future.
+    `TIMESTAMP_AHEAD`: it is too far in the future. `TIMESTAMP_GT_NOW`: it is not in the future.
     `DURATION_SECONDS`: a span is longer than 315,576,000,000 seconds. `DURATION_NANOS`: its nanos are a second or more,
     or have another sign than its seconds.
     `JSON_BYTES`: JSON is too large. `JSON_LEVELS`: it is nested too deeply. `JSON_NUMBER`: it has a NaN or an infinity.
@@ -253,7 +253,7 @@ is the rule that the field breaks, which for most is the id of protovalidate's r
 `string.email`, `STRING_MAX_LEN`, `INT32_GTE`, `REQUIRED`. The others:
 `MASK_EMPTY`: a field mask names nothing.
 `TIMESTAMP_YEARS`: a time is outside of the years 1 to 9999. `TIMESTAMP_NANOS`: its nanos are outside of a second.
-`TIMESTAMP_AHEAD`: it is too far in the future.
+`TIMESTAMP_AHEAD`: it is too far in the future. `TIMESTAMP_GT_NOW`: it is not in the future.
 `DURATION_SECONDS`: a span is longer than 315,576,000,000 seconds. `DURATION_NANOS`: its nanos are a second or more,
 or have another sign than its seconds.
 `JSON_BYTES`: JSON is too large. `JSON_LEVELS`: it is nested too deeply. `JSON_NUMBER`: it has a NaN or an infinity.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from notifications_service.push_subscriptions.endpoints import Endpoint, EndpointRefused, EndpointRules
+from notifications_service.push_subscriptions.endpoints import EndpointRefused, EndpointRules, PushEndpoint
 
 RULES, LOOPBACK = EndpointRules(), EndpointRules(allow_loopback=True)
 
@@ -165,7 +165,7 @@ def test_what_may_lead_elsewhere_is_refused(url: str) -> None:
 @pytest.mark.parametrize("url", ["https://127.0.0.1:8443/a", "https://localhost:1/a", "https://[::1]:65535/a"])
 def test_this_machine_is_called_where_the_setting_says_so(url: str) -> None:
     """Tests have their push service on a port of their own; without the setting nobody has."""
-    assert isinstance(LOOPBACK.parse(url), Endpoint)
+    assert isinstance(LOOPBACK.parse(url), PushEndpoint)
     with pytest.raises(EndpointRefused):
         RULES.parse(url)
 

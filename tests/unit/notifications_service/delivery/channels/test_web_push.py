@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from chassis.clock import utc_now
 from notifications_service.delivery.channels import public_connector, web_push
 from notifications_service.delivery.channels.channel import Outcome, PushMessage
 from notifications_service.delivery.channels.public_connector import AddressRefused, CheckedResolver
@@ -44,7 +45,7 @@ PUBLIC_ADDRESS, PRIVATE_ADDRESS = "93.184.216.34", "10.0.0.1"
 async def sending(tls: ssl.SSLContext | None, *, allow_loopback: bool = True) -> AsyncIterator[WebPushSender]:
     """A sender with the key `k1`."""
     keys, rules = PushKeys.parse(f"k1:{PRIVATE}"), EndpointRules(allow_loopback=allow_loopback)
-    sender = WebPushSender(keys, "mailto:ops@example.com", rules, tls=tls)
+    sender = WebPushSender(keys, "mailto:ops@example.com", rules, clock=utc_now, tls=tls)
     try:
         yield sender
     finally:
