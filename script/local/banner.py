@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from script.local.databases import Databases
 from script.local.services import Service
 
 RULE = "=" * 78
@@ -17,15 +16,15 @@ with grpc.insecure_channel("{address}") as channel:
     print(UserServiceStub(channel).GetUser(GetUserRequest(email="ada@example.com")))"""
 
 
-def text(pair: Sequence[Service], databases: Databases, folder: Path, *, usual: bool) -> str:
-    """Return the banner; `usual`: the other scripts look for the folder by themselves."""
+def text(pair: Sequence[Service], below: Sequence[str], folder: Path, *, usual: bool) -> str:
+    """Return the banner; `below`: lines on what the services use; `usual`: other scripts find the folder themselves."""
     users, notifications = pair
     return "\n".join(
         [
             RULE,
             f"users          {users.address}",
             f"notifications  {notifications.address}",
-            *databases.lines(),
+            *below,
             f"data, logs     {folder} (passwords and keys: credentials.env)",
             "",
             "Next, in another terminal:",
@@ -45,6 +44,7 @@ def _next(users: Service, notifications: Service, directory: str) -> list[str]:
         f"script/run{directory} users-service seed --users 1000       # made-up users, and then",
         f"script/run{directory} notifications-service seed            # their notifications",
         f"script/reset{directory}                                     # both databases empty again",
+        f"script/mail{directory}                                      # the last mail that was caught",
         f"grpcurl -plaintext -d {shlex.quote(sign_up)} \\",
         f"  {users.address} vibework.users.v1.SessionService/SignUp",
         "",

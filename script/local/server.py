@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from script.local import banner, credentials, databases, pause, services
+from script.local import banner, credentials, databases, mail, pause, services
 from script.local.logs import LogFollower
 from script.local.problems import EXIT_DIED, LocalProblem
 from script.local.processes import Process
@@ -40,12 +40,18 @@ class Stack:
         """Begin with nothing."""
         self.services: list[Process] = []
         self.databases: databases.Databases | None = None
+        self.mail: mail.MailCatcher | None = None
         self.follower: LogFollower | None = None
         self.lock: TextIO | None = None  # held while anything runs on the folder
 
     def processes(self) -> list[Process]:
         """Return what must keep running."""
-        return [*self.services, *(self.databases.processes() if self.databases else [])]
+        return [*self.services, *self.below()]
+
+    def below(self) -> list[Process]:
+        """Return what the services need."""
+        needed = (self.mail, self.databases)
+        return [process for each in needed if each is not None for process in each.processes()]
 
     def stop_services(self) -> None:
         """Stop the services, which finish their calls."""
@@ -54,11 +60,13 @@ class Stack:
         if self.follower is not None:
             self.follower.stop()
         self.follower = None
+        if self.mail is not None:
+            self.mail.forget_log()
 
     def stop(self) -> None:
-        """Stop the services, then the databases."""
+        """Stop the services, then what they need."""
         self.stop_services()
-        _stop_all(self.databases.processes() if self.databases else [], "Stopping the databases")
+        _stop_all(self.below(), "Stopping the databases")
         if self.lock is not None:
             self.lock.close()
 
@@ -106,15 +114,18 @@ def _run_and_stop(stack: Stack, folder: Path) -> int:
 def _run(stack: Stack, folder: Path) -> None:
     secrets = credentials.load_or_make(folder / "credentials.env")
     stack.databases = databases.described(folder, secrets, program_cache=LOCAL / "mongod", usual_ports=folder == LOCAL)
-    pair = services.pair(stack.databases.environment(), secrets)
+    stack.mail = mail.MailCatcher(folder, usual_port=folder == LOCAL)
+    pair = services.pair(stack.databases.environment(), secrets, stack.mail.environment())
     services.check_ports(pair)
     stack.databases.start()
+    stack.mail.start()
     services.write_settings(pair, folder)
     logs = folder / "logs"
     with step("Migrating"):
         services.migrate(pair, logs)
     _start_services(stack, pair, logs)
-    print(banner.text(pair, stack.databases, folder, usual=folder == LOCAL), flush=True)
+    told = [*stack.databases.lines(), *stack.mail.lines()]
+    print(banner.text(pair, told, folder, usual=folder == LOCAL), flush=True)
     _follow(stack, pair, logs)
     while True:
         _watch_until_pause(stack.processes(), folder)
@@ -158,7 +169,10 @@ def _start_services(stack: Stack, pair: Sequence[services.Service], logs: Path) 
 
 
 def _follow(stack: Stack, pair: Sequence[services.Service], logs: Path) -> None:
-    stack.follower = LogFollower([(service.name, logs / f"{service.name}.log") for service in pair])
+    followed = [(service.name, logs / f"{service.name}.log") for service in pair]
+    if stack.mail is not None and stack.mail.is_wanted:
+        followed.append(("mail", stack.mail.log))
+    stack.follower = LogFollower(followed)
     stack.follower.start()
 
 

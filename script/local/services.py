@@ -53,8 +53,13 @@ class Service:
         return probe(self.address, "", timeout=1.0, trust=trust_of_settings()) == "SERVING"
 
 
-def pair(databases: Mapping[str, str], credentials: Mapping[str, str]) -> tuple[Service, Service]:
-    """Return both services, on USERS_PORT (50051) and NOTIFICATIONS_PORT (50052), each knowing the other."""
+def pair(
+    databases: Mapping[str, str], credentials: Mapping[str, str], mail: Mapping[str, str] | None = None
+) -> tuple[Service, Service]:
+    """Return both services, on USERS_PORT (50051) and NOTIFICATIONS_PORT (50052), each knowing the other.
+
+    ``mail``: where the notifications service hands its mails to.
+    """
     ports_of = {"users": _port("USERS_PORT", 50051), "notifications": _port("NOTIFICATIONS_PORT", 50052)}
     shared = {
         "GRPC_HOST": ports.LOOPBACK,
@@ -71,6 +76,7 @@ def pair(databases: Mapping[str, str], credentials: Mapping[str, str]) -> tuple[
             port,
             {
                 **shared,
+                **((mail or {}) if name == "notifications" else {}),
                 "GRPC_PORT": str(port),
                 "METRICS_PORT": _metrics_port(name),
                 "SECRET_KEYS": os.environ.get("SECRET_KEYS") or credentials[f"{name.upper()}_SECRET_KEYS"],
