@@ -26,7 +26,9 @@ from users_service.mysql.assembly import open_database, ping_anew
 from users_service.mysql.database_clock import DatabaseClock, database_now
 from users_service.outbox.assembly import open_relay
 from users_service.outbox.model import SEND_VERIFICATION
+from users_service.outbox.notices import Notices
 from users_service.outbox.relay import Relay
+from users_service.outbox.settings import notices_of
 from users_service.parts import Parts
 from users_service.passwords.assembly import open_passwords
 from users_service.purge.assembly import purging
@@ -78,6 +80,8 @@ async def _parts(
     return Parts(
         database=database,
         passwords=open_passwords(settings, scope, telemetry.registry),
+        # Nobody hands them over where there is no notifications service.
+        notices=Notices(notices_of(settings.notices) if settings.sends_notifications else ()),
         query=await open_reads(settings, database, scope, telemetry.registry),
         keyring=keyring,
         idempotency=Idempotency(database, keyring, clock),

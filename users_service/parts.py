@@ -12,6 +12,7 @@ from chassis.slices import Slices
 from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
 from users_service.mysql.database_clock import DatabaseClock
+from users_service.outbox.notices import Notices
 from users_service.passwords.hasher import Passwords
 from users_service.replicas.reads import Query
 
@@ -26,6 +27,7 @@ class Parts:
     keyring: Keyring
     idempotency: Idempotency
     passwords: Passwords
+    notices: Notices
     pages: Pages[TimeAndId]
     clock: Clock
     database_clock: DatabaseClock

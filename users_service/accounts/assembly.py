@@ -28,8 +28,16 @@ def assemble(parts: Parts, sessions: SessionService, attempts: Attempts, void_pr
     profiles = ProfileRules(Validation().check(CreateUserRequest))
     servicer = AccountServicer(
         AccountService(database, parts.query, parts.idempotency, cipher, rotation, clock, void_proofs),
-        AccountSignIn(parts.idempotency, cipher, attempts, clock, profiles=profiles),
-        Credentials(database, parts.passwords, attempts, sessions.validate, clock, void_proofs=void_proofs),
+        AccountSignIn(parts.idempotency, cipher, attempts, clock, profiles=profiles, notices=parts.notices),
+        Credentials(
+            database,
+            parts.passwords,
+            attempts,
+            sessions.validate,
+            clock,
+            void_proofs=void_proofs,
+            notices=parts.notices,
+        ),
         parts.pages,
     )
     return add_AccountServiceServicer_to_server, servicer

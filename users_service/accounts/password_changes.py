@@ -19,6 +19,7 @@ from users_service.credentials.model import CREDENTIAL, Credential
 from users_service.credentials.replacing import replace
 from users_service.errors import CredentialsInvalid, PasswordAlreadySet, PasswordNotSet, UserNotFound
 from users_service.mysql.database import Database
+from users_service.outbox.notices import Notices
 from users_service.passwords.hasher import Passwords
 from users_service.sessions import repository as sessions
 from users_service.sessions.model import Session
@@ -50,6 +51,7 @@ class Credentials:
         clock: Clock,
         *,
         void_proofs: VoidProofs,
+        notices: Notices,
     ) -> None:
         """``validate_session``: returns the session of a token; ``void_proofs``: ends verifications of an address."""
         self._database = database
@@ -58,6 +60,7 @@ class Credentials:
         self._validate_session = validate_session
         self._clock = clock
         self._void_proofs = void_proofs
+        self._notices = notices
 
     async def set_password(self, user_id: str, password: str, imported_hash: str) -> Account:
         """Give a user the first password, in plain text or as a hash made elsewhere; void outstanding verifications.
@@ -72,8 +75,10 @@ class Credentials:
 
         async def work(connection: AsyncConnection) -> Account:
             user = await _check_none(connection, user_id, lock=True)
-            await credentials.put(connection, user.id, hashed, self._clock())
+            now = self._clock()
+            await credentials.put(connection, user.id, hashed, now)
             await self._void_proofs(connection, user.email)
+            await self._notices.password_changed(connection, user.id, now)
             credential = await repository.get_by_provider(connection, CREDENTIAL, user.id)
             if credential is None:
                 raise ConflictRetry
@@ -115,6 +120,7 @@ class Credentials:
             if not await replace(connection, verified, hashed, now):
                 return None
             await self._void_proofs(connection, user.email)
+            await self._notices.password_changed(connection, user.id, now)
             made = {*_attempts(user, change.ip_address), *guesses(normalize(user.email))}
             await self._attempts.clear(connection, tuple(made))
             return await sessions.revoke_all(connection, user.id, now, PASSWORD_CHANGED, except_session_id=kept)

@@ -38,6 +38,8 @@ from users_service.errors import (
     UserNotFound,
 )
 from users_service.idempotency import Idempotency
+from users_service.outbox.notices import Notices
+from users_service.sessions.familiarity import tell_of_new_client
 from users_service.sessions.issuing import issue
 from users_service.users import repository as users
 from users_service.users.email import normalize
@@ -55,9 +57,17 @@ class AccountSignIn:
     """Signs in with provider accounts."""
 
     def __init__(
-        self, idempotency: Idempotency, cipher: TokenCipher, attempts: Attempts, clock: Clock, *, profiles: ProfileRules
+        self,
+        idempotency: Idempotency,
+        cipher: TokenCipher,
+        attempts: Attempts,
+        clock: Clock,
+        *,
+        profiles: ProfileRules,
+        notices: Notices,
     ) -> None:
         self._idempotency = idempotency
+        self._notices = notices
         self._profiles = profiles
         self._cipher = cipher
         self._attempts = attempts
@@ -102,6 +112,10 @@ class AccountSignIn:
         if found is None:
             # Not an answer: what is to be kept for repeats is that of the transaction which creates the user.
             raise _Unknown
+        if found.user_created:
+            await self._notices.welcome(connection, found.user.id, now)
+        else:
+            await tell_of_new_client(connection, self._notices, found.user.id, request.client, now)
         session, token = await issue(connection, found.user.id, request.client, request.do_not_remember, now)
         response = pb.SignInWithAccountResponse()
         messages.fill_signed_in(response, ProviderSignedIn(found, session, token, now))

@@ -136,6 +136,7 @@ SESSIONS: Final = (
     ),
     Example("sessions.revoke_between", lambda c, _, v: sessions.revoke_between(c, "", v.session.id, v.now, "r")),
     Example("sessions.ids_behind", lambda c, _, v: sessions.ids_behind(c, v.session.id, 1_000)),
+    Example("sessions.clients_since", lambda c, _, v: sessions.clients_since(c, v.session.user_id, v.now)),
     Example("sessions.list_live", lambda c, _, v: sessions.list_live(c, v.session.user_id, v.now, None, 20)),
     Example(
         "sessions.list_live",

@@ -11,7 +11,8 @@ from chassis.telemetry.start import Telemetry
 from users_service.mysql.database import Database
 from users_service.notifications_client import NotificationsClient
 from users_service.outbox import metrics
-from users_service.outbox.model import DELETE_USER_NOTIFICATIONS
+from users_service.outbox.handlers import NoticeCourier
+from users_service.outbox.model import DELETE_USER_NOTIFICATIONS, SEND_NOTICE
 from users_service.outbox.relay import EntryHandler, Relay
 from users_service.outbox.settings import OutboxSettings
 
@@ -38,5 +39,6 @@ async def open_relay(
         handlers[DELETE_USER_NOTIFICATIONS] = lambda entry: client.delete_user_notifications(
             entry.payload["user_id"], entry.id
         )
+        handlers[SEND_NOTICE] = NoticeCourier(client, clock).carry
         handlers |= handlers_of_features(client)
     return Relay(database, handlers, clock, poll=timedelta(milliseconds=settings.outbox_poll_ms))

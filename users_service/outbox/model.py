@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Final
 
 # Payload: `user_id`.
 DELETE_USER_NOTIFICATIONS: Final = "delete_user_notifications"
 # Payload: `verification_id`, `secret` (sealed), `locale`.
 SEND_VERIFICATION: Final = "send_verification"
+# Payload: `notice`, `left_at`, `user_id` or `email_address`, and the variables of its template.
+SEND_NOTICE: Final = "send_notice"
+
+# How long after an entry was left its mail may be sent: the most that SendDirect takes, less what the clocks of the two
+# services may differ by.
+LONGEST_MAIL: Final = timedelta(hours=23, minutes=55)
+
+
+class Notice(StrEnum):
+    """What a notice tells: the name of its template."""
+
+    WELCOME = "welcome"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105
+    EMAIL_CHANGED = "email_changed"
+    NEW_SIGN_IN = "new_sign_in"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

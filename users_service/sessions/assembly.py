@@ -29,7 +29,9 @@ def new_service(parts: Parts, admission: Admission, reads: UserReads) -> Session
 
 def assemble(parts: Parts, sessions: SessionService, admission: Admission, attempts: Attempts) -> Registration:
     """Return SessionService with its registration."""
-    creation = SessionCreation(parts.idempotency, parts.passwords, attempts, parts.clock)
-    sign_in = PasswordSignIn(parts.database, parts.idempotency, parts.passwords, attempts, parts.clock)
+    creation = SessionCreation(parts.idempotency, parts.passwords, attempts, parts.notices, parts.clock)
+    sign_in = PasswordSignIn(
+        parts.database, parts.idempotency, parts.passwords, attempts, parts.clock, notices=parts.notices
+    )
     refresh = SessionRefresh(admission, parts.idempotency, parts.clock, parts.database_clock)
     return add_SessionServiceServicer_to_server, SessionServicer(sessions, creation, refresh, sign_in, parts.pages)

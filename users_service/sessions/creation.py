@@ -14,6 +14,7 @@ from users_service.attempts.limiter import Attempts, address
 from users_service.credentials import repository as credentials
 from users_service.errors import UserNotFound
 from users_service.idempotency import Idempotency
+from users_service.outbox.notices import Notices
 from users_service.passwords.hasher import Passwords
 from users_service.sessions.issuing import issue
 from users_service.sessions.messages import client_details, fill
@@ -25,8 +26,11 @@ from users_service.users.model import new_user
 class SessionCreation:
     """Carries out SignUp and CreateSession."""
 
-    def __init__(self, idempotency: Idempotency, passwords: Passwords, attempts: Attempts, clock: Clock) -> None:
+    def __init__(
+        self, idempotency: Idempotency, passwords: Passwords, attempts: Attempts, notices: Notices, clock: Clock
+    ) -> None:
         self._idempotency = idempotency
+        self._notices = notices
         self._passwords = passwords
         self._attempts = attempts
         self._clock = clock
@@ -51,6 +55,7 @@ class SessionCreation:
         async def work(connection: AsyncConnection) -> pb.SignUpResponse:
             await users.insert_user(connection, user)
             await credentials.store(connection, user.id, password_hash, now)
+            await self._notices.welcome(connection, user.id, now)
             session, token = await issue(connection, user.id, client, request.do_not_remember, now)
             response = pb.SignUpResponse(session_token=token)
             fill_user(response.user, user)

@@ -24,8 +24,10 @@ from users_service.credentials.replacing import replace
 from users_service.errors import NOT_HASHED, CredentialsInvalid
 from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
+from users_service.outbox.notices import Notices
 from users_service.passwords.hasher import Passwords
 from users_service.sessions import repository
+from users_service.sessions.familiarity import tell_of_new_client
 from users_service.sessions.issuing import new_session
 from users_service.sessions.messages import client_details, fill
 from users_service.sessions.model import ClientDetails, Session
@@ -63,13 +65,21 @@ class PasswordSignIn:
     """Sign-in by email and password, within the limits on attempts."""
 
     def __init__(
-        self, database: Database, idempotency: Idempotency, passwords: Passwords, attempts: Attempts, clock: Clock
+        self,
+        database: Database,
+        idempotency: Idempotency,
+        passwords: Passwords,
+        attempts: Attempts,
+        clock: Clock,
+        *,
+        notices: Notices,
     ) -> None:
         self._database = database
         self._idempotency = idempotency
         self._passwords = passwords
         self._attempts = attempts
         self._clock = clock
+        self._notices = notices
 
     async def sign_in(self, request: pb.SignInRequest) -> pb.SignInResponse:
         """Check email and password and issue a session.
@@ -138,6 +148,7 @@ class PasswordSignIn:
 
     async def _issue(self, connection: AsyncConnection, verified: _Verified) -> pb.SignInResponse:
         session, token = new_session(verified.user.id, verified.client, verified.do_not_remember, verified.now)
+        await tell_of_new_client(connection, self._notices, verified.user.id, verified.client, verified.now)
         if not await _store(connection, session, verified):
             raise _HashChanged
         await self._attempts.settle(connection, verified.counters)

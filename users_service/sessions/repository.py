@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -35,7 +35,7 @@ from users_service.mysql.driver_errors import FOREIGN_KEY_MISSING, error_number
 from users_service.mysql.rows import UNFIT, as_text, unreadable
 from users_service.paging import key_of
 from users_service.sessions.lifetime import EXTENSION_DUE, SLIDING
-from users_service.sessions.model import Session
+from users_service.sessions.model import ClientDetails, Session
 from users_service.tables import accounts, sessions, users
 from users_service.tables import rotated_session_tokens as rotated
 
@@ -54,6 +54,9 @@ COLUMNS = (
     sessions.c.ip_address,
     sessions.c.user_agent,
 )
+
+# A sign-in must not take longer the more sessions its user has had.
+CLIENTS_LOOKED_AT: Final = 1_000
 
 _NAMES = tuple(column.name for column in COLUMNS)
 _INSERT = CompiledStatement(insert(sessions).values({name: bindparam(name) for name in _NAMES}))
@@ -89,6 +92,20 @@ def from_row(row: Sequence[Any]) -> Session:
         )
     except UNFIT as problem:
         raise unreadable("sessions", row[0], problem) from None
+
+
+@named
+async def clients_since(connection: AsyncConnection, user_id: str, since: datetime) -> set[ClientDetails]:
+    """Return the clients of a user's sessions that began since then; of very many, those of the newest 1,000."""
+    newest = (
+        select(sessions.c.ip_address, sessions.c.user_agent)
+        .where(sessions.c.user_id == user_id, sessions.c.created_at >= since)
+        .with_hint(sessions, "FORCE INDEX (idx_user_id)", "mysql")
+        .order_by(sessions.c.created_at.desc(), sessions.c.id.desc())
+        .limit(CLIENTS_LOOKED_AT)
+    )
+    rows = (await connection.execute(newest)).all()
+    return {ClientDetails(ip_address or "", user_agent or "") for ip_address, user_agent in rows}
 
 
 def _live(now: datetime) -> ColumnElement[bool]:

@@ -29,6 +29,7 @@ def assemble(
         reads=reads,
         idempotency=parts.idempotency,
         passwords=parts.passwords,
+        notices=parts.notices,
         clock=parts.clock,
         on_deleted=on_deleted,
         store_password=store_password,

@@ -20,6 +20,7 @@ from users_service.errors import RecordUnreadable, UserNotFound
 from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
 from users_service.mysql.rows import readable
+from users_service.outbox.notices import Notices
 from users_service.paging import key_of
 from users_service.passwords.hasher import Passwords
 from users_service.replicas.reads import Query
@@ -71,6 +72,7 @@ class UserService:
     reads: UserReads
     idempotency: Idempotency
     passwords: Passwords
+    notices: Notices
     clock: Clock
     on_deleted: Callable[[], None]
     store_password: StorePassword
@@ -91,6 +93,7 @@ class UserService:
             await repository.insert_user(connection, user)
             if password_hash:
                 await self.store_password(connection, user.id, password_hash, now)
+            await self.notices.welcome(connection, user.id, now)
             response = CreateUserResponse()
             fill(response.user, user)
             return response
@@ -164,6 +167,7 @@ class UserService:
                 raise EtagMismatch(user.etag)
             if before is not None and folded(before.email) != folded(user.email):
                 await self.void_proofs(connection, before.email, user.email)
+                await self.notices.email_changed(connection, before.email, self.clock())
             return user
 
         return await self.database.transaction(work)

@@ -31,6 +31,14 @@ def assemble(parts: Parts, attempts: Attempts, mails: SecretMails, on_left: Call
     """Return VerificationService with its registration."""
     hasher = SecretHasher(parts.keyring)
     service = VerificationService(
-        parts.database, parts.idempotency, hasher, attempts, parts.passwords, mails, parts.clock, on_left
+        database=parts.database,
+        idempotency=parts.idempotency,
+        hasher=hasher,
+        attempts=attempts,
+        passwords=parts.passwords,
+        notices=parts.notices,
+        mails=mails,
+        clock=parts.clock,
+        on_left=on_left,
     )
     return add_VerificationServiceServicer_to_server, partly_built(VerificationServicer)(service)

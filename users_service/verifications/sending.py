@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final, Protocol
 from urllib.parse import quote
 
@@ -24,13 +23,10 @@ from chassis.logs import logging
 from users_service.errors import VerificationDeliveryNotConfigured
 from users_service.mysql.database import Database
 from users_service.outbox import repository as outbox
-from users_service.outbox.model import SEND_VERIFICATION, OutboxEntry
+from users_service.outbox.model import LONGEST_MAIL, SEND_VERIFICATION, OutboxEntry
 from users_service.verifications import repository
 from users_service.verifications.model import Purpose, SecretKind, Verification
 from users_service.verifications.settings import PLACE
-
-# The longest that SendDirect takes, less what the clocks of the two services may differ by.
-LONGEST: Final = timedelta(hours=23, minutes=55)
 
 # The key of an entry is gone from the ring, or its page from the settings, or somebody else wrote it.
 UNREADABLE: Final = (KeyMissing, CiphertextInvalid, KeyError, ValueError)
@@ -84,7 +80,7 @@ class SecretMails:
             email_address=verification.identifier,
             template=template,
             locale=entry.payload["locale"],
-            expires_at=to_proto(min(verification.expires_at, verification.created_at + LONGEST)),
+            expires_at=to_proto(min(verification.expires_at, verification.created_at + LONGEST_MAIL)),
             request_id=str(uuid_of(entry.id)),
         )
 

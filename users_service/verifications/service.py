@@ -19,6 +19,7 @@ from users_service.attempts.limiter import Attempts, Subject, account, address
 from users_service.errors import UserNotFound
 from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
+from users_service.outbox.notices import Notices
 from users_service.passwords.hasher import Passwords
 from users_service.users import repository as users
 from users_service.users.email import normalize
@@ -57,6 +58,7 @@ class VerificationService:
     hasher: SecretHasher
     attempts: Attempts
     passwords: Passwords
+    notices: Notices
     mails: SecretMails
     clock: Clock
     on_left: Callable[[], None]
@@ -153,6 +155,7 @@ class VerificationService:
             user = _known(consumed.user)
             ended = await password_changes.reset(connection, user, hashed, now)
             await repository.void(connection, user.email)
+            await self.notices.password_changed(connection, user.id, now)
             # Guesses at the password of before lock nobody out of the new one.
             await self.attempts.clear(connection, password_changes.guesses(consumed.verification.identifier))
             return user.id, ended

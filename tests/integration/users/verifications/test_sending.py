@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from tests.harness.clocks import VirtualClock
 from tests.harness.databases import MySQLDatabase
 from tests.harness.patience import wait_for
 from tests.harness.users import BlockingStubs, UsersServer, reason, users_service
+from tests.integration.users.deliveries import Deliveries, serving
 
 EMAIL: Final = "ann@example.com"
 URLS: Final = (
@@ -29,23 +30,6 @@ CODE, TOKEN = pb.VERIFICATION_KIND_CODE, pb.VERIFICATION_KIND_TOKEN
 RESET, SIGN_IN = pb.VERIFICATION_PURPOSE_PASSWORD_RESET, pb.VERIFICATION_PURPOSE_SIGN_IN
 # More than any pause of the relay.
 LATER: Final = timedelta(minutes=1)
-
-
-@dataclass
-class Deliveries:
-    """Stands in for the notifications service: keeps what it is asked to send, and may refuse or lose the answer."""
-
-    asked: list[deliveries_pb.SendDirectRequest] = field(default_factory=list)
-    answer: grpc.StatusCode = grpc.StatusCode.OK
-
-    def send_direct(
-        self, request: deliveries_pb.SendDirectRequest, context: grpc.ServicerContext
-    ) -> deliveries_pb.SendDirectResponse:
-        """Keep the request, then answer."""
-        self.asked.append(request)
-        if self.answer is not grpc.StatusCode.OK:
-            context.abort(self.answer, "told to")
-        return deliveries_pb.SendDirectResponse()
 
 
 @dataclass(frozen=True)
@@ -83,25 +67,6 @@ class Sides:
         """Wait until so many mails were handed over and nothing is left, and return the last."""
         wait_for(lambda: len(self.deliveries.asked) == number and not self.waiting, "the mail")
         return self.deliveries.asked[-1]
-
-
-@contextmanager
-def serving(deliveries: Deliveries) -> Iterator[str]:
-    """Serve what stands in for the notifications service; yields its address."""
-    handler = grpc.unary_unary_rpc_method_handler(
-        deliveries.send_direct,
-        deliveries_pb.SendDirectRequest.FromString,
-        deliveries_pb.SendDirectResponse.SerializeToString,
-    )
-    server = grpc.server(ThreadPoolExecutor(2))
-    service = grpc.method_handlers_generic_handler("vibework.notifications.v1.DeliveryService", {"SendDirect": handler})
-    server.add_generic_rpc_handlers((service,))
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop(None).wait()
 
 
 @contextmanager

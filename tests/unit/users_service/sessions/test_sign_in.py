@@ -14,6 +14,7 @@ from users_service.attempts.limiter import Attempts
 from users_service.errors import PasswordHashingBusy
 from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
+from users_service.outbox.notices import Notices
 from users_service.passwords.hasher import Passwords
 from users_service.sessions.password_sign_in import PasswordSignIn
 
@@ -40,6 +41,8 @@ async def test_a_sign_in_that_would_be_refused_asks_no_database() -> None:
         per_address=1,
     )
     idempotency = Idempotency(NO_DATABASE, keyring, utc_now)
-    signing_in = PasswordSignIn(NO_DATABASE, idempotency, cast("Passwords", Full()), attempts, utc_now)
+    signing_in = PasswordSignIn(
+        NO_DATABASE, idempotency, cast("Passwords", Full()), attempts, utc_now, notices=Notices()
+    )
     with pytest.raises(PasswordHashingBusy):
         await signing_in.sign_in(SignInRequest(email="user@example.com", password="correct horse"))
