@@ -20,6 +20,10 @@ from chassis.slices import Slices
 from chassis.telemetry.start import Telemetry
 from chassis.telemetry.start import start as start_telemetry
 from notifications_service.clock import MillisecondClock, in_milliseconds
+from notifications_service.delivery import metrics
+from notifications_service.delivery.assembly import Senders, new_sources, new_workers, working
+from notifications_service.delivery.channels.assembly import open_mail_sender, open_push_sender
+from notifications_service.delivery.facts import FactSources
 from notifications_service.feed import assembly as feed
 from notifications_service.feed.repository import FeedRepository
 from notifications_service.migrations import state, steps
@@ -36,7 +40,7 @@ from notifications_service.push_subscriptions import assembly as push_subscripti
 from notifications_service.push_subscriptions.key_check import PushKeyCheck
 from notifications_service.push_subscriptions.model import Seal
 from notifications_service.push_subscriptions.repository import PushSubscriptionRepository
-from notifications_service.recipients.assembly import open_check
+from notifications_service.recipients.assembly import new_check, open_users
 from notifications_service.settings import Settings
 from notifications_service.watch.assembly import open_watches
 
@@ -58,7 +62,7 @@ async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> 
     known = steps.load()
     push_keys = PushKeyCheck(settings)
     await _check(database, retention, known, push_keys)
-    services = await _services(settings, scope, telemetry, database, retention=retention, now=now)
+    services = await _services(settings, scope, telemetry, database, retention=retention, now=now, clock=clock)
     server = build_server(
         settings,
         services,
@@ -72,6 +76,51 @@ async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> 
     return telemetry.of_server(server)
 
 
+async def build_delivery(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> Server:
+    """Put together a process that sends what goes out, and serves health and metrics alone; else as ``build``."""
+    telemetry = await start_telemetry(settings, "notifications-service", scope)
+    now = in_milliseconds(clock)
+    database = open_database(settings, scope, telemetry)
+    retention = Retention(database.collection(schema.COLLECTION), now)
+    known = steps.load()
+    push_keys = PushKeyCheck(settings)
+    await _check(database, retention, known, push_keys)
+    keyring = Keyring.parse(settings.secret_keys.get_secret_value())
+    users = await open_users(settings, scope, telemetry)
+    sources = new_sources(database, FeedRepository(database, retention, now), users, keyring, now)
+    await _deliver(settings, scope, telemetry, OutboxRepository(database, now), sources, clock=clock)
+    server = build_server(
+        settings,
+        (),
+        probe=lambda: _probe(database, retention, known, push_keys),
+        fresh=lambda: _probe_anew(settings, known, now, push_keys),
+        draining=scope.draining,
+    )
+    return telemetry.of_server(server)
+
+
+async def _deliver(
+    settings: Settings,
+    scope: Scope,
+    telemetry: Telemetry,
+    outbox: OutboxRepository,
+    sources: FactSources,
+    *,
+    clock: Clock,
+) -> None:
+    """Send what goes out, until the process drains."""
+    senders = Senders(open_mail_sender(settings, scope, clock=clock), open_push_sender(settings, scope, clock=clock))
+    keyring = Keyring.parse(settings.secret_keys.get_secret_value())
+    workers = new_workers(settings, senders, outbox, sources, keyring=keyring, registry=telemetry.registry)
+
+    def wake() -> None:
+        for worker in workers:
+            worker.wake()
+
+    outbox.stored = wake
+    await scope.resources.enter_async_context(working(workers, scope, settings.grpc_grace_ms / 1000))
+
+
 async def _services(
     settings: Settings,
     scope: Scope,
@@ -80,9 +129,11 @@ async def _services(
     *,
     retention: Retention,
     now: MillisecondClock,
+    clock: Clock,
 ) -> tuple[Registration, ...]:
     keyring = Keyring.parse(settings.secret_keys.get_secret_value())
-    recipients = await open_check(settings, scope, telemetry)
+    users = await open_users(settings, scope, telemetry)
+    recipients = new_check(settings, users)
     lists, counts = new_readers(settings, database, telemetry.registry)
     repository = FeedRepository(database, retention, now, lists=lists, counts=counts)
     timeout = settings.mongodb_query_timeout_ms / 1000
@@ -100,6 +151,10 @@ async def _services(
         slices=slices,
         stopping=scope.draining.is_set,
     )
+    metrics.of_outbox(telemetry.registry, outbox, now)
+    if settings.delivery == "in-process":
+        sources = new_sources(database, repository, users, keyring, now)
+        await _deliver(settings, scope, telemetry, outbox, sources, clock=clock)
     # What else is kept of a user.
     service.also_forget((kept_preferences.delete_of_user, subscriptions.delete_of_user))
     made = Answers(min(settings.grpc_max_message_bytes, CLIENT_MESSAGE_BYTES))

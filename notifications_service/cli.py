@@ -10,6 +10,7 @@ main = LazyGroup(
     context_settings={"help_option_names": ["-h", "--help"]},
     places={
         "backup": "notifications_service.commands.backup:backup",
+        "deliver": "notifications_service.commands.deliver:deliver",
         "email": "notifications_service.commands.email:email",
         "explain": "notifications_service.commands.explain:explain",
         "migrate": "notifications_service.commands.migrate:migrate",

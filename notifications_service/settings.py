@@ -6,7 +6,7 @@ from pydantic import SecretStr, field_validator
 
 from chassis.keyring import Keyring
 from chassis.settings import FeatureSettings, Port, ServerSettings
-from notifications_service.delivery.channels.settings import EmailSettings
+from notifications_service.delivery.settings import SendingSettings
 from notifications_service.mongodb.settings import MongoDBSettings, SecondarySettings
 from notifications_service.notification.settings import RetentionSettings
 from notifications_service.push_subscriptions.settings import PushSettings
@@ -32,11 +32,26 @@ class KeySettings(FeatureSettings):
 
 
 class Settings(
-    EmailSettings, PushSettings, WatchSettings, RecipientSettings, SecondarySettings, KeySettings, DatabaseSettings
+    SendingSettings,
+    PushSettings,
+    WatchSettings,
+    RecipientSettings,
+    SecondarySettings,
+    KeySettings,
+    DatabaseSettings,
 ):
     """All settings of ``notifications-service serve``."""
 
     grpc_port: Port = 50052
     """Port to listen on; 0: any free one."""
     metrics_port: Port = 9465
+    """Port on which metrics are read; 0: none is open."""
+
+
+class DeliverSettings(Settings):
+    """All settings of ``notifications-service deliver``, which serves health and metrics alone."""
+
+    grpc_port: Port = 50053
+    """Port to listen on; 0: any free one."""
+    metrics_port: Port = 9466
     """Port on which metrics are read; 0: none is open."""

@@ -27,6 +27,11 @@ class CircuitBreaker:
         """Say whether a call made now would be refused."""
         return self._failed >= self._limit and monotonic() < self._closed_again_at
 
+    @property
+    def is_probing(self) -> bool:
+        """Say whether it has opened, and the next call that passes is a probe."""
+        return self._failed >= self._limit
+
     def before(self) -> None:
         """Let a call pass or raise ``CircuitOpen``. A passed call must be followed by an outcome."""
         if self._failed < self._limit:

@@ -5,7 +5,7 @@ Single creates that arrive together share a command (docs/decisions/0012), or, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from bson import ObjectId
 from pymongo.errors import BulkWriteError, OperationFailure, WriteError
@@ -51,8 +51,6 @@ class Storing:
         self._outbox = outbox
         self._keys = keys
         self._slices = slices
-        # Told that something was stored that goes out.
-        self.stored: Callable[[], None] = lambda: None
         limit = timeout + MARGIN
         self._alone: Coalescer[_Pending, Exception] = Coalescer(
             self._insert_alone, max_in_flight=IN_FLIGHT, timeout=limit
@@ -84,7 +82,7 @@ class Storing:
         else:
             await self._database.transaction(write)
         if rows:
-            self.stored()
+            self._outbox.stored()
         return answer
 
     async def answered(self, key: RequestKey) -> Created | None:
@@ -119,7 +117,7 @@ class Storing:
             await self._database.transaction(lambda session: self._write(session, new, theirs))
         except OperationFailure as error:
             return _refused(error)
-        self.stored()
+        self._outbox.stored()
         return None
 
 

@@ -11,10 +11,10 @@ from pymongo import UpdateOne
 
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification.delivery_states import OPEN, PRECEDENCE, DeliveryState
-from notifications_service.outbox.model import KEPT_ATTEMPTS, MOST_DETAIL, Attempt, Deferral, Reason
+from notifications_service.outbox.model import KEPT_ATTEMPTS, MOST_DETAIL, AttemptEntry, Deferral, Reason
 
 # What a row has only while it is open, or while it is being sent.
-_OF_SENDING: Final[Mapping[str, Any]] = {"lease": None, "leasedAt": None, "superseded": None}
+_OF_SENDING: Final[Mapping[str, Any]] = {"lease": None, "leasedAt": None, "takenOver": None, "superseded": None}
 _OF_OPEN: Final[Mapping[str, Any]] = {"dueAt": None, "deferral": None, **_OF_SENDING}
 
 
@@ -27,7 +27,7 @@ class Change:
 
     row: Mapping[str, Any]
     values: Mapping[str, Any]
-    attempts: Sequence[Attempt] = ()
+    attempts: Sequence[AttemptEntry] = ()
 
     @property
     def state(self) -> DeliveryState:

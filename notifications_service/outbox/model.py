@@ -6,7 +6,8 @@ Values are those of the contract's enums in small letters. Times are those of ``
 - where it stands: `state`, `reason`, `reasonDetail`, `sentAt`, `finishedAt` (final states alone have it), `updatedAt`,
   and `rev`, which counts changes of the row;
 - when it is due: `dueAt` (open states alone have it), `deferral`, `expiresAt`;
-- attempts: `attempts` is how often sending was tried, `log` the last of them, oldest first, as ``Attempt`` makes them;
+- attempts: `attempts` is how often sending was tried, `log` the last of them, oldest first, as ``AttemptEntry`` makes
+  them, `accepted` the ids of push subscriptions that have the message, while others are still tried;
 - while it is being sent: `lease`, `leasedAt`, and `superseded` where a newer one of its key came meanwhile.
 """
 
@@ -90,7 +91,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class AttemptEntry:
     """One attempt at sending to one target; ``masked_address`` or ``subscription_id`` says which.
 
     ``address_hash``: as ``addresses.AddressHashes.of`` makes it, beside each mask: for finding by address, for bounces.

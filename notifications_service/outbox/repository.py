@@ -25,6 +25,9 @@ from notifications_service.outbox.model import KEPT_ATTEMPTS, Reason
 # Rows that one transaction cancels.
 CANCEL_BATCH: Final = 1_000
 
+# Rows that are counted as due at most, in a fraction of a second.
+MOST_COUNTED: Final = 100_000
+
 # Of a row as it is now, what it becomes; None: it is left as it is.
 Decide = Callable[[Document], Change | None]
 
@@ -39,6 +42,8 @@ class OutboxRepository:
     def __init__(self, database: Database, clock: MillisecondClock) -> None:
         self._database = database
         self._clock = clock
+        # Called once rows were stored that may be due; the workers of this process hear by it.
+        self.stored: Callable[[], None] = lambda: None
         self._rows = database.collection(schema.COLLECTION)
         self._notifications = database.collection(notifications.COLLECTION)
 
@@ -135,6 +140,15 @@ class OutboxRepository:
             await self._notifications.bulk_write(sums, ordered=False, session=session)
 
     @named
+    async def backlog(self, channel: str) -> tuple[int, datetime | None]:
+        """Return how many rows of a channel are due, counted up to ``MOST_COUNTED``, and since when the oldest is."""
+        due = {"channel": channel, "dueAt": {"$lte": self._clock()}}
+        total = {"$group": {"_id": "$channel", "n": {"$sum": 1}, "oldest": {"$min": "$dueAt"}}}
+        pipeline: list[Any] = [{"$match": due}, {"$limit": MOST_COUNTED}, total]
+        found = await self._database.aggregate(schema.COLLECTION, pipeline, hint=schema.CLAIM_INDEX)
+        return next(((row["n"], row["oldest"]) for row in found.rows), (0, None))
+
+    @named
     async def cancel_of(self, keys: Sequence[ObjectId]) -> None:
         """Cancel what is still to be sent of notifications that were deleted.
 
@@ -181,7 +195,7 @@ def _claimed(lease: str, now: datetime, until: datetime) -> Document:
         "attempts": {"$add": ["$attempts", {"$cond": [_TAKEN_OVER, 1, 0]}]},
         "log": {"$cond": [_TAKEN_OVER, _LOG_WITH_LOST, "$log"]},
         "reason": {"$cond": [_TAKEN_OVER, Reason.OUTCOME_UNKNOWN.value, "$reason"]},
-        "leasesLost": {"$cond": [_TAKEN_OVER, {"$add": [{"$ifNull": ["$leasesLost", 0]}, 1]}, "$leasesLost"]},
+        "takenOver": {"$cond": [_TAKEN_OVER, True, "$$REMOVE"]},
         "lease": lease,
         "leasedAt": now,
         "dueAt": until,

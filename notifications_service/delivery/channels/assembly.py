@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ssl
 
-from chassis.clock import Clock, utc_now
+from chassis.clock import Clock
 from chassis.serving.lifecycle import Scope
 from chassis.settings import WrongSetting
 from notifications_service.delivery.channels.settings import EmailSettings, RelaySettings
 from notifications_service.delivery.channels.smtp import SMTPSender
+from notifications_service.delivery.channels.web_push import WebPushSender
+from notifications_service.push_subscriptions.settings import PushSettings
 
 
-def open_mail_sender(settings: EmailSettings, scope: Scope, *, clock: Clock = utc_now) -> SMTPSender | None:
+def open_mail_sender(settings: EmailSettings, scope: Scope, *, clock: Clock) -> SMTPSender | None:
     """Return what sends mails, None where no relay is set; its connections close with ``scope``.
 
     Nothing is connected yet. Raises WrongSetting where the authority's file holds none.
@@ -20,6 +22,15 @@ def open_mail_sender(settings: EmailSettings, scope: Scope, *, clock: Clock = ut
         return None
     sender = SMTPSender(settings, tls_context(settings), clock)
     scope.resources.callback(sender.close)
+    return sender
+
+
+def open_push_sender(settings: PushSettings, scope: Scope, *, clock: Clock) -> WebPushSender | None:
+    """Return what sends push messages, None where no keys are set; its connections close with ``scope``."""
+    if not settings.push_keys.by_id:
+        return None
+    sender = WebPushSender(settings.push_keys, settings.web_push_subject, settings.endpoint_rules, clock=clock)
+    scope.resources.push_async_callback(sender.close)
     return sender
 
 

@@ -1,0 +1,94 @@
+"""Facts of a batch of deliveries, read when it is claimed: a constant number of reads for all of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from bson import ObjectId
+
+from notifications_service.clock import MillisecondClock
+from notifications_service.errors import UsersServiceUnavailable
+from notifications_service.mongodb.codec import Document
+from notifications_service.preferences.model import Category, Preferences
+from notifications_service.preferences.repository import CategoriesRepository, PreferencesRepository
+from notifications_service.push_subscriptions.model import PushTarget
+from notifications_service.push_subscriptions.repository import PushSubscriptionRepository
+from notifications_service.suppressions.repository import Reasons, SuppressionRepository
+from notifications_service.users_client import Addressee
+
+EMAIL: Final = "email"
+
+
+class AddressBook(Protocol):
+    """The users service, as asked here."""
+
+    async def addressees(self, user_ids: Sequence[str]) -> dict[str, Addressee | None]:
+        """Return those of the users that exist; None: one that cannot be read. Raises UsersServiceUnavailable."""
+        ...
+
+
+class NotificationReader(Protocol):
+    """The notifications, as read here."""
+
+    async def get_many(self, keys: Sequence[ObjectId]) -> dict[ObjectId, Document]:
+        """Return those of the notifications that exist, and are kept still."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that decides about a batch; ``users`` None: the users service could not be asked."""
+
+    notifications: Mapping[ObjectId, Document]
+    users: Mapping[str, Addressee | None] | None
+    preferences: Mapping[str, Preferences]
+    categories: Mapping[str, Category]
+    # By normalised address.
+    suppressed: Mapping[str, Reasons]
+    subscriptions: Mapping[str, Sequence[PushTarget]]
+
+
+@dataclass(frozen=True, slots=True)
+class FactSources:
+    """Reads facts."""
+
+    notifications: NotificationReader
+    users: AddressBook
+    preferences: PreferencesRepository
+    categories: CategoriesRepository
+    suppressions: SuppressionRepository
+    subscriptions: PushSubscriptionRepository
+    clock: MillisecondClock
+
+    async def of(self, channel: str, rows: Sequence[Document]) -> Facts:
+        """Return the facts for rows of a channel. Raises DatabaseUnavailable and the like."""
+        users = sorted({row["userId"] for row in rows if row.get("userId")})
+        keys = sorted({row["notificationId"] for row in rows if "notificationId" in row})
+        categories = {row.get("category", "") for row in rows}
+        notifications, known, preferences, named, subscriptions = await asyncio.gather(
+            self.notifications.get_many(keys),
+            self._addressees(users),
+            self.preferences.of_users(users),
+            self.categories.by_names(categories),
+            self._subscribed(channel, users),
+        )
+        suppressed = await self._suppressed(channel, known or {})
+        return Facts(notifications, known, preferences, named, suppressed, subscriptions)
+
+    async def _addressees(self, users: Sequence[str]) -> Mapping[str, Addressee | None] | None:
+        try:
+            return await self.users.addressees(users) if users else {}
+        except UsersServiceUnavailable:
+            return None
+
+    async def _suppressed(self, channel: str, users: Mapping[str, Addressee | None]) -> Mapping[str, Reasons]:
+        addresses = {user.email for user in users.values() if user is not None and user.email}
+        if channel != EMAIL or not addresses:
+            return {}
+        return await self.suppressions.active(addresses, self.clock())
+
+    async def _subscribed(self, channel: str, users: Collection[str]) -> Mapping[str, Sequence[PushTarget]]:
+        return {} if channel == EMAIL else await self.subscriptions.of_users(users)

@@ -1,0 +1,131 @@
+"""The rules by which a claimed delivery is sent, ended or put off; they read facts, and touch nothing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeAlias
+
+from notifications_service.addresses import normalized
+from notifications_service.delivery.facts import EMAIL, Facts
+from notifications_service.notification.delivery_states import DeliveryState
+from notifications_service.outbox.model import Deferral, Kind, Reason
+from notifications_service.preferences import decision
+from notifications_service.preferences.decision import Question
+from notifications_service.preferences.model import Category, Preferences
+from notifications_service.users_client import Addressee
+
+# Pauses after failed attempts double from the first to the longest, each drawn between nothing and itself.
+FIRST_PAUSE: Final = timedelta(seconds=30)
+LONGEST_PAUSE: Final = timedelta(hours=4)
+# How long to wait for something that is away, about: no attempt is counted meanwhile.
+AWAY: Final = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class SendNow:
+    """Send it now, to this user, what the notification says."""
+
+    notification: Mapping[str, Any]
+    user: Addressee
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """It is not to be sent."""
+
+    state: DeliveryState
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Look at it again then."""
+
+    until: datetime
+    deferral: Deferral
+
+
+Judgement: TypeAlias = SendNow | End | Wait
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRules:
+    """The rules of one channel; ``attempts``: how often sending is tried; ``unverified``: whether mails go there."""
+
+    channel: str
+    attempts: int
+    unverified: bool = False
+
+    def judge(self, row: Mapping[str, Any], facts: Facts, now: datetime) -> Judgement:
+        """Decide about a row that was claimed at ``now``. Raises LookupError for a user who cannot be read."""
+        notification = facts.notifications.get(row["notificationId"])
+        if notification is None:
+            return End(DeliveryState.CANCELLED, Reason.NOTIFICATION_GONE)
+        if (ended := self._over(row, notification, now)) is not None:
+            return ended
+        if facts.users is None:
+            return Wait(now + about(AWAY), Deferral.USERS_SERVICE_DOWN)
+        if row["userId"] not in facts.users:
+            return End(DeliveryState.CANCELLED, Reason.USER_GONE)
+        user = facts.users[row["userId"]]
+        if user is None:
+            raise LookupError("the users service cannot read this user")
+        return self._nowhere(row, user, facts) or self._preferred(row, user, facts, now) or SendNow(notification, user)
+
+    def _over(self, row: Mapping[str, Any], notification: Mapping[str, Any], now: datetime) -> End | None:
+        if _is_over(row.get("expiresAt"), now) or _is_over(notification.get("expiresAt"), now):
+            return End(DeliveryState.EXPIRED, Reason.EXPIRED)
+        if notification.get(self.channel, {}).get("unlessRead") and notification.get("read"):
+            return End(DeliveryState.CANCELLED, Reason.READ)
+        # What killed its workers often enough is given up, too.
+        if row["attempts"] >= self.attempts:
+            return End(DeliveryState.FAILED, Reason(row.get("reason", Reason.OUTCOME_UNKNOWN)))
+        return None
+
+    def _nowhere(self, row: Mapping[str, Any], user: Addressee, facts: Facts) -> End | None:
+        """Return why there is nowhere to send to."""
+        if user.is_disabled and not row.get("critical"):
+            return End(DeliveryState.SUPPRESSED, Reason.USER_DISABLED)
+        if self.channel != EMAIL:
+            return None if facts.subscriptions.get(user.id) else End(DeliveryState.FAILED, Reason.NO_SUBSCRIPTION)
+        if not user.email:
+            return End(DeliveryState.FAILED, Reason.NO_ADDRESS)
+        if not (user.is_verified or self.unverified):
+            return End(DeliveryState.FAILED, Reason.ADDRESS_UNVERIFIED)
+        if facts.suppressed.get(normalized(user.email)):
+            return End(DeliveryState.SUPPRESSED, Reason.SUPPRESSED_ADDRESS)
+        return None
+
+    def _preferred(self, row: Mapping[str, Any], user: Addressee, facts: Facts, now: datetime) -> End | Wait | None:
+        category = row.get("category", "")
+        found = decision.decide(
+            Question(
+                facts.preferences.get(user.id) or Preferences(user.id),
+                facts.categories.get(category) or Category(category),
+                self.channel,
+                bool(row.get("critical")),
+                Kind(row["kind"]),
+                now,
+            )
+        )
+        if isinstance(found, decision.Suppress):
+            return End(DeliveryState.SUPPRESSED, found.reason)
+        return Wait(found.until, found.deferral) if isinstance(found, decision.Defer) else None
+
+
+def backoff(attempts: int) -> timedelta:
+    """Return how long to wait after so many attempts: up to twice as long after each, drawn at random (full jitter)."""
+    doubled: timedelta = FIRST_PAUSE * 2 ** min(max(attempts, 1) - 1, 16)
+    return min(LONGEST_PAUSE, doubled) * random.random()  # noqa: S311 - spreads load, hides nothing
+
+
+def about(pause: timedelta) -> timedelta:
+    """Return a pause with as much as half of it left out at random."""
+    return pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, hides nothing
+
+
+def _is_over(time: datetime | None, now: datetime) -> bool:
+    return isinstance(time, datetime) and time <= now

@@ -1,0 +1,173 @@
+"""The worker of one channel: it takes what is due, decides, sends and records, a batch at a time.
+
+A delivery is sent at least once, and by two workers only where the lease of one has run out (docs/decisions/0082).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Final
+
+from chassis.background import end
+from chassis.errors import ServiceError
+from chassis.logs import logging
+from notifications_service.clock import MillisecondClock
+from notifications_service.delivery import settling
+from notifications_service.delivery.channels.channel import Outcome
+from notifications_service.delivery.facts import Facts, FactSources
+from notifications_service.delivery.leased import Leased
+from notifications_service.delivery.numbers import Numbers
+from notifications_service.delivery.outlets import Outlet
+from notifications_service.delivery.recording import OutcomeRecorder
+from notifications_service.delivery.rules import DeliveryRules, End, Wait
+from notifications_service.delivery.settling import Try
+from notifications_service.mongodb.codec import Document
+from notifications_service.notification.delivery_states import DeliveryState
+from notifications_service.outbox import changes
+from notifications_service.outbox.changes import Change
+from notifications_service.outbox.model import Reason
+from notifications_service.outbox.repository import Decide, OutboxRepository
+
+# Deliveries of one claim.
+BATCH: Final = 100
+
+log = logging.get(__name__)
+
+
+class Worker:
+    """Delivers by one channel, until it is told to stop."""
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        outbox: OutboxRepository,
+        sources: FactSources,
+        rules: DeliveryRules,
+        *,
+        clock: MillisecondClock,
+        poll: timedelta,
+        lease: timedelta,
+        numbers: Numbers,
+    ) -> None:
+        """``poll``: how often to look for what became due; ``lease``: how long what was taken is its own."""
+        self._outlet = outlet
+        self._outbox = outbox
+        self._sources = sources
+        self._rules = rules
+        self._clock = clock
+        self._poll = poll.total_seconds()
+        self._lease = lease
+        self._numbers = numbers
+        self._recorder = OutcomeRecorder(outbox, numbers, lease.total_seconds())
+        self._slots = asyncio.Semaphore(outlet.concurrency)
+        self._batches: set[asyncio.Task[None]] = set()
+        self._due = asyncio.Event()
+        self._stopping = False
+
+    def wake(self) -> None:
+        """Look now: something has just been stored."""
+        self._due.set()
+
+    async def run(self) -> None:
+        """Deliver until ``stop``."""
+        while not self._stopping:
+            if not await self._round():
+                await self._wait()
+
+    async def stop(self, seconds: float) -> None:
+        """Take no more, give back what nothing was tried on, and let attempts end within so many seconds."""
+        self._stopping = True
+        self.wake()
+        if self._batches:
+            await asyncio.wait(self._batches, timeout=seconds)
+        # The outcome of what is cancelled here stays unknown; its lease runs out.
+        await end(self._batches)
+
+    async def drain(self) -> None:
+        """Deliver what is due now, and return once it is done."""
+        while await self._round():
+            await asyncio.gather(*self._batches)
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(self._poll):
+                await self._due.wait()
+        except TimeoutError:
+            pass
+        self._due.clear()
+
+    async def _round(self) -> bool:
+        """Take a batch and work on it; return whether there was one, once most of it is done."""
+        most = self._outlet.most
+        batch = Leased(self._outbox, self._outlet.channel, self._lease)
+        try:
+            if most == 0 or not await batch.claim(BATCH if most is None else most):
+                return False
+        except ServiceError as error:
+            log.warning("nothing claimed", channel=self._outlet.channel, reason=error.reason)
+            return False
+        except Exception:
+            log.exception("nothing claimed", channel=self._outlet.channel)
+            return False
+        self._numbers.take(self._outlet.channel, batch.rows)
+        work = asyncio.create_task(self._work(batch))
+        self._batches.add(work)
+        work.add_done_callback(self._batches.discard)
+        # The next claim is on its way while the last of these are being sent.
+        await batch.at_most(self._outlet.concurrency // 2)
+        return True
+
+    async def _work(self, batch: Leased) -> None:
+        keeping = asyncio.create_task(batch.keep())
+        try:
+            facts = await self._sources.of(self._outlet.channel, batch.rows)
+            await asyncio.gather(*(self._one(batch, row, facts) for row in batch.rows))
+        except ServiceError as error:
+            log.warning("deliveries put off", channel=self._outlet.channel, reason=error.reason)
+            batch.unsent |= batch.in_hand
+            # Whatever is away, it is not asked again at once.
+            await asyncio.sleep(self._poll)
+        except Exception:
+            log.exception("deliveries put off", channel=self._outlet.channel)
+        finally:
+            await end([keeping])
+            await batch.give_back()
+            for key in list(batch.in_hand):
+                batch.done(key)
+
+    async def _one(self, batch: Leased, row: Document, facts: Facts) -> None:
+        try:
+            decide = await self._decide(batch, row, facts)
+            if decide is not None:
+                await self._recorder.record(batch, row, decide)
+        except Exception:
+            # It is left to the end of its lease, and counts as an attempt then; the others of the batch go on.
+            log.exception("delivery failed", delivery=row["_id"])
+        finally:
+            batch.done(row["_id"])
+
+    async def _decide(self, batch: Leased, row: Document, facts: Facts) -> Decide | None:
+        """Send the row if it is to be sent; return what becomes of it, None where nothing was tried."""
+        try:
+            judged = self._rules.judge(row, facts, self._clock())
+            if isinstance(judged, End | Wait):
+                return lambda found: _unsent(found, judged, self._clock())
+            async with self._slots:
+                if self._stopping or not batch.holds:
+                    batch.unsent.add(row["_id"])
+                    return None
+                tries = await self._outlet.send(row, judged, facts, batch.seconds)
+        except Exception:
+            # A row that is poisonous to this code is tried again, by this or another version, and given up in the end.
+            log.exception("delivery failed", delivery=row["_id"])
+            tries = [Try(Outcome(Reason.INTERNAL), self._clock(), self._clock())]
+        return lambda found: settling.settled(found, tries, self._rules.attempts, self._clock())
+
+
+def _unsent(row: Document, judged: End | Wait, now: datetime) -> Change:
+    if isinstance(judged, End):
+        return Change(row, changes.final(judged.state, judged.reason, now))
+    if row.get("superseded"):
+        return Change(row, changes.final(DeliveryState.CANCELLED, Reason.SUPERSEDED, now))
+    return Change(row, changes.pending(judged.until, judged.deferral, row.get("expiresAt")))
