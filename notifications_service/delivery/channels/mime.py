@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from binascii import b2a_qp
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from email.header import Header
 from email.message import Message
@@ -74,13 +74,16 @@ def message_id(delivery_id: str, address: str) -> str:
 class MailComposer:
     """Writes mails from one sender, ``address``, shown as ``name``.
 
-    Answers go to ``reply_to`` where a mail names none.
+    Answers go to ``reply_to`` where a mail names none. ``headers``: further ones of every mail.
     """
 
-    def __init__(self, address: str, name: str = "", reply_to: str = "") -> None:
+    def __init__(
+        self, address: str, name: str = "", reply_to: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
         self._address = address
         self._from = _mailbox(name, address)
         self._reply_to = reply_to
+        self._own = headers or {}
 
     def compose(self, mail: Mail, at: datetime) -> bytes:
         """Return the whole message with CRLF line ends, in 7-bit ASCII. Raises NoAddress, ValueError.
@@ -109,6 +112,8 @@ class MailComposer:
         if mail.unsubscribe_url:
             yield "List-Unsubscribe", f"<{quote(mail.unsubscribe_url, safe=_URL_CHARACTERS)}>"
             yield "List-Unsubscribe-Post", "List-Unsubscribe=One-Click"
+        for name, value in self._own.items():
+            yield name, value.replace("{delivery_id}", mail.delivery_id)
 
     def _root(self, thread: str) -> str:
         """Return the Message-ID that all mails of a thread answer; no mail has it, and none has to be the first."""

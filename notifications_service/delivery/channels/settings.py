@@ -12,6 +12,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from chassis.settings import FeatureSettings, Milliseconds, unreadable
 from notifications_service.delivery.channels.addresses import is_address
 
+_is_own_header = re.compile(r"[Xx]-[A-Za-z0-9-]{1,70}").fullmatch
+_is_ascii_line = re.compile(r"[ -~]{1,500}").fullmatch
 _is_locale = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*").fullmatch
 
 
@@ -72,6 +74,9 @@ class MessageSettings(FeatureSettings):
     """Address that bounces go to (RFC 5321, MAIL FROM); none: `EMAIL_FROM`."""
     email_reply_to: str = ""
     """Address that answers go to where a mail names none; none: `EMAIL_FROM`."""
+    email_headers: dict[str, str] | None = None
+    """Further headers of every mail, as a JSON object; names begin with `X-`, and `{delivery_id}` stands for the
+    delivery's id. Some relays want to be told more; none: nothing is."""
     email_locale: str = "en"
     """Language of what templates say (BCP 47) where neither request nor user prefer another."""
     email_templates_dir: str = ""
@@ -90,6 +95,14 @@ class MessageSettings(FeatureSettings):
         if not (name.isprintable() and len(name) <= 255):
             raise ValueError("one line of at most 255 characters")
         return name
+
+    @field_validator("email_headers")
+    @classmethod
+    def _are_headers(cls, headers: dict[str, str] | None) -> dict[str, str] | None:
+        for name, value in (headers or {}).items():
+            if not (_is_own_header(name) and _is_ascii_line(value)):
+                raise ValueError("names are X- and letters, digits and hyphens, values one line of ASCII characters")
+        return headers
 
     @field_validator("email_locale")
     @classmethod

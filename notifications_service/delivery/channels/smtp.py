@@ -37,7 +37,9 @@ class SMTPSender:
 
     def __init__(self, settings: EmailSettings, context: ssl.SSLContext, clock: Clock = utc_now) -> None:
         self._clock = clock
-        self._composer = MailComposer(settings.email_from, settings.email_from_name, settings.email_reply_to)
+        self._composer = MailComposer(
+            settings.email_from, settings.email_from_name, settings.email_reply_to, settings.email_headers
+        )
         self._envelope_from = settings.email_envelope_from or settings.email_from
         self._pool = MailPool(MailRelay(settings, context), settings)
         # What answers later than connecting may take, on a connection that was used before, is taken for gone.

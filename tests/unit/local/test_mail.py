@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiosmtpd.smtp import Envelope
 
 from notifications_service.delivery.channels.assembly import tls_context
 from notifications_service.delivery.channels.channel import Mail
@@ -81,7 +82,7 @@ async def test_a_mail_that_cannot_be_written_is_for_later(tmp_path: Path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", no_room)
-    envelope = mail_catcher.Envelope()
+    envelope = Envelope()
     envelope.original_content = b"Subject: x\r\n\r\n"
     assert (await folder.handle_DATA(None, None, envelope)).startswith("452 ")  # type: ignore[arg-type]
 
@@ -92,7 +93,7 @@ async def test_the_newest_mails_are_kept(tmp_path: Path, monkeypatch: pytest.Mon
     for run in range(2):
         folder = mail_catcher.Folder(tmp_path)
         for number in range(3):
-            envelope = mail_catcher.Envelope()
+            envelope = Envelope()
             envelope.rcpt_tos, envelope.original_content = ["a@b.c"], b"Subject: %d-%d\r\n\r\n" % (run, number)
             await folder.handle_DATA(None, None, envelope)  # type: ignore[arg-type]
     assert subjects(tmp_path) == ["1-0", "1-1", "1-2"]

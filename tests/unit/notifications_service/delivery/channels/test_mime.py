@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from notifications_service.delivery.channels.channel import Mail
 from notifications_service.delivery.channels.mime import MailComposer, NoAddress, one_line
+from notifications_service.delivery.channels.settings import MessageSettings
 
 AT: Final = datetime(2026, 11, 27, 16, 30, tzinfo=UTC)
 FROM: Final = "no-reply@vibe.example"
@@ -106,6 +107,16 @@ def test_answers_go_where_the_settings_say_unless_the_mail_does() -> None:
     assert read(composer.compose(Mail("dlv_1", "a@b.c", "x", "x", ""), AT))["Reply-To"] == "settings@vibe.example"
     own = Mail("dlv_1", "a@b.c", "x", "x", "", reply_to="mail@vibe.example")
     assert read(composer.compose(own, AT))["Reply-To"] == "mail@vibe.example"
+
+
+def test_a_relay_is_told_what_the_settings_say() -> None:
+    """With each delivery's id, so that its reports can name it; no header of ours can be replaced that way."""
+    headers = {"X-PM-Metadata-delivery": "{delivery_id}", "X-SES-CONFIGURATION-SET": "vibe"}
+    message = read(MailComposer(FROM, headers=headers).compose(Mail("dlv_1", "a@b.c", "x", "x", ""), AT))
+    assert (message["X-PM-Metadata-delivery"], message["X-SES-CONFIGURATION-SET"]) == ("dlv_1", "vibe")
+    for wrong in ({"From": "eve@example.com"}, {"X-A": "b\r\nBcc: x"}, {"X-A:": "b"}, {"X-A": "é"}):
+        with pytest.raises(ValueError, match="names are X-"):
+            MessageSettings(email_headers=wrong)
 
 
 @pytest.mark.parametrize("field", ["to", "reply_to"])
