@@ -12,6 +12,7 @@ main = LazyGroup(
         "backup": "users_service.commands.backup:backup",
         "explain": "users_service.commands.explain:explain",
         "migrate": "users_service.commands.migrate:migrate",
+        "outbox": "users_service.commands.outbox:outbox",
         "purge": "users_service.commands.purge:purge",
         "restore": "users_service.commands.restore:restore",
         "revoke-sessions": "users_service.commands.revoke_sessions:revoke_sessions",

@@ -157,6 +157,10 @@ OUTBOX: Final = (
         "outbox.postpone",
         lambda c, _, v: outbox.postpone(c, OutboxEntry(v.entry, "", {}, 1, v.now), v.later),
     ),
+    Example("outbox.get", lambda c, _, v: outbox.get(c, v.entry)),
+    Example("outbox.waiting", lambda c, *_: outbox.waiting(c, None, 0, 100)),
+    Example("outbox.make_due", lambda c, _, v: outbox.make_due(c, [v.entry], None, 0, now=v.now)),
+    Example("outbox.cancel", lambda c, _, v: outbox.cancel(c, [v.entry], None, 0)),
     Example("outbox.count", lambda c, *_: outbox.count(c)),
     Example("outbox.backlog", lambda c, *_: outbox.backlog(c), rows=[(0, None)]),
 )

@@ -15,6 +15,8 @@ SEND_VERIFICATION: Final = "send_verification"
 # Payload: `notice`, `left_at`, `user_id` or `email_address`, and the variables of its template.
 SEND_NOTICE: Final = "send_notice"
 
+KINDS: Final = (DELETE_USER_NOTIFICATIONS, SEND_VERIFICATION, SEND_NOTICE)
+
 # How long after an entry was left its mail may be sent: the most that SendDirect takes, less what the clocks of the two
 # services may differ by.
 LONGEST_MAIL: Final = timedelta(hours=23, minutes=55)
@@ -38,3 +40,16 @@ class OutboxEntry:
     payload: Mapping[str, str]
     attempts: int
     leased_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An entry as an operator sees it. ``about``: the id of the user or verification, or the name of the notice."""
+
+    id: str
+    kind: str
+    about: str
+    attempts: int
+    created_at: datetime
+    available_at: datetime
+    leased_until: datetime | None

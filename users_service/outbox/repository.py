@@ -8,20 +8,24 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.clock import utc
 from chassis.context.statements import named
 from chassis.contract.ids import new_id
 from users_service.mysql.driver_text import marked
-from users_service.outbox.model import OutboxEntry
+from users_service.outbox.model import OutboxEntry, Waiting
 from users_service.tables import outbox
 
 # Entries that are counted at most: a scrape must not take longer the longer the other service is away.
 BACKLOG_COUNTED: Final = 10_000
+
+_SHOWN: Final = tuple(
+    outbox.c[name] for name in ("id", "kind", "payload", "attempts", "created_at", "available_at", "leased_until")
+)
 
 
 @named
@@ -95,6 +99,56 @@ async def backlog(connection: AsyncConnection) -> tuple[int, datetime | None]:
     statement = select(func.count(), func.min(some.c.created_at))
     number, oldest = (await connection.execute(statement)).one()
     return number, None if oldest is None else utc(oldest)
+
+
+@named
+async def waiting(connection: AsyncConnection, kind: str | None, tried: int, limit: int) -> list[Waiting]:
+    """Return up to ``limit`` entries of a kind, or of any, that were tried at least so often, those due first."""
+    statement = (
+        select(*_SHOWN)
+        .where(*_chosen((), kind, tried))
+        .with_hint(outbox, "FORCE INDEX (idx_available_at)", "mysql")
+        .order_by(outbox.c.available_at)
+        .limit(limit)
+    )
+    return [_waiting(row) for row in await connection.execute(statement)]
+
+
+@named
+async def get(connection: AsyncConnection, id_: str) -> Waiting | None:
+    """Return an entry, or None where it is done or never was."""
+    row = (await connection.execute(select(*_SHOWN).where(outbox.c.id == id_))).one_or_none()
+    return None if row is None else _waiting(row)
+
+
+@named
+async def make_due(
+    connection: AsyncConnection, ids: Collection[str], kind: str | None, tried: int, *, now: datetime
+) -> int:
+    """Let entries be tried at once; return how many. One that a relay holds is left to it."""
+    free = or_(outbox.c.leased_until.is_(None), outbox.c.leased_until <= now)
+    statement = update(outbox).where(*_chosen(ids, kind, tried), free).values(available_at=now, leased_until=None)
+    return (await connection.execute(statement)).rowcount
+
+
+@named
+async def cancel(connection: AsyncConnection, ids: Collection[str], kind: str | None, tried: int) -> int:
+    """Forget entries, whoever holds them; return how many there were."""
+    return (await connection.execute(delete(outbox).where(*_chosen(ids, kind, tried)))).rowcount
+
+
+def _chosen(ids: Collection[str], kind: str | None, tried: int) -> list[ColumnElement[bool]]:
+    conditions = [outbox.c.attempts >= tried]
+    if ids:
+        conditions.append(outbox.c.id.in_(ids))
+    return conditions if kind is None else [*conditions, outbox.c.kind == kind]
+
+
+def _waiting(row: Row[Any]) -> Waiting:
+    payload = _payload(row.payload)
+    about = next((payload[name] for name in ("verification_id", "notice", "user_id") if name in payload), "")
+    leased_until = None if row.leased_until is None else utc(row.leased_until)
+    return Waiting(row.id, row.kind, str(about), row.attempts, utc(row.created_at), utc(row.available_at), leased_until)
 
 
 @named
