@@ -15,7 +15,7 @@ Check = Callable[[Message], None]
 
 
 def check_of(request_class: type[Message]) -> Check:
-    """Return a check that raises ``InvalidFields`` with every violation of a request of this type."""
+    """Return the check of this type, which raises ``InvalidFields`` with every violation of a request."""
     collect = collector(request_class)
     accept = shortcut(request_class.DESCRIPTOR) or _nothing
     times = TimeRules(request_class.DESCRIPTOR)

@@ -25,7 +25,7 @@ from tests.integration.notifications.building import row
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-DRIVERS = pytest.mark.parametrize("driver", ["pymongo", pytest.param("motor", marks=pytest.mark.long)])
+DRIVERS = pytest.mark.parametrize("driver", ["pymongo", "motor"])
 CURE = "run `notifications-service migrate up`"
 
 
