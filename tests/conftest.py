@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from hypothesis import HealthCheck, settings
 
 # Many servers run at once: none takes the port of the metrics, unless a test says which.
 os.environ.setdefault("METRICS_PORT", "0")
+
+# Hundreds of processes start in a run, and each would compile all modules anew. Containers often ask for that.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # How long an example takes is the machine's; what must be quick, the bench measures.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -17,6 +22,7 @@ pytest_plugins = [
     "tests.harness.database_fixtures",
     "tests.harness.grouping",
     "tests.harness.logs",
+    "tests.harness.samples",
     "tests.harness.users",
     "tests.harness.pair",
 ]

@@ -164,6 +164,6 @@ class TokensNotFound(FailedPrecondition):
 
 
 class EncryptionKeyMissing(FailedPrecondition):
-    """Stored tokens were encrypted under a key that is no longer configured."""
+    """Stored tokens, or an answer kept for repeats, were encrypted under a key that is no longer configured."""
 
     reason = "ENCRYPTION_KEY_MISSING"

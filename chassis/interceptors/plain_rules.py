@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from google.protobuf.descriptor import FieldDescriptor, OneofDescriptor
 from google.protobuf.message_factory import GetMessageClass
-from protovalidate import Validator
 
+from chassis.contract.rules import collect_violations
 from chassis.interceptors.encoded_rules import enum_values, expressions, has_rules, is_just_required, lengths
 
 Accept = Callable[[Any], bool]
@@ -34,7 +34,6 @@ class _Shortcuts:
     """The shortcuts of a request type and of the types of the messages in it."""
 
     def __init__(self) -> None:
-        self._collect = Validator().collect_violations
         self._outer: set[str] = set()
 
     def of(self, message: Any) -> Accept | None:
@@ -64,7 +63,7 @@ class _Shortcuts:
         return [step for step in steps if step is not None and step is not _anything]
 
     def _refused_when_unset(self, message: Any) -> set[str]:
-        violations = self._collect(GetMessageClass(message)())
+        violations = collect_violations(GetMessageClass(message)())
         return {item.proto.field.elements[0].field_name for item in violations if item.proto.field is not None}
 
     def _field(self, field: FieldDescriptor, refused: Collection[str]) -> Accept | None:

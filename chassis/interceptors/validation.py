@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from google.protobuf.message import Message
 
-from chassis.contract.rules import Rules, Violations
+from chassis.contract.rules import Violations, collector
 from chassis.errors import FieldViolation, InvalidFields
 from chassis.interceptors.plain_rules import shortcut
 from chassis.interceptors.time_rules import TimeRules
@@ -14,29 +14,23 @@ from chassis.interceptors.time_rules import TimeRules
 Check = Callable[[Message], None]
 
 
-class Validation:
-    """Makes the check of a request type; one for the whole server."""
+def check_of(request_class: type[Message]) -> Check:
+    """Return the check of this type, which raises ``InvalidFields`` with every violation of a request."""
+    collect = collector(request_class)
+    accept = shortcut(request_class.DESCRIPTOR) or _nothing
+    times = TimeRules(request_class.DESCRIPTOR)
+    faults = times.faults if times else None
 
-    def __init__(self) -> None:
-        self._rules = Rules()
+    def check(request: Message) -> None:
+        # The shortcut accepts no request with a message in it, such as a time.
+        if accept(request):
+            return
+        if faults is not None and faults(request):
+            raise InvalidFields(_with_wrong_times(request, times, collect))
+        if violations := collect(request):
+            raise InvalidFields(violations)
 
-    def check(self, request_class: type[Message]) -> Check:
-        """Return a check that raises ``InvalidFields`` with every violation of a request of this type."""
-        collect = self._rules.collector(request_class)
-        accept = shortcut(request_class.DESCRIPTOR) or _nothing
-        times = TimeRules(request_class.DESCRIPTOR)
-        faults = times.faults if times else None
-
-        def check(request: Message) -> None:
-            # The shortcut accepts no request with a message in it, such as a time.
-            if accept(request):
-                return
-            if faults is not None and faults(request):
-                raise InvalidFields(_with_wrong_times(request, times, collect))
-            if violations := collect(request):
-                raise InvalidFields(violations)
-
-        return check
+    return check
 
 
 def _nothing(_: Message) -> bool:

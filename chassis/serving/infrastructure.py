@@ -21,7 +21,6 @@ from chassis.interceptors import Context, Method
 from chassis.interceptors.envelope import Envelope, Prepare
 from chassis.interceptors.in_flight import InFlight, ProbesInFlight
 from chassis.interceptors.metadata_limit import metadata_limit
-from chassis.interceptors.validation import Validation
 from chassis.serving.health import SERVICE_NAME as HEALTH
 from chassis.serving.health import Health, HealthServicer
 from chassis.serving.reflection import V1, V1ALPHA, ReflectionServicer
@@ -39,17 +38,17 @@ def checks_in_flight(max_watches: int, cap: float) -> ProbesInFlight:
     return ProbesInFlight(MAX_CHECKS, max_watches, min(cap, CHECK_SECONDS))
 
 
-def health_checks(health: Health, validation: Validation, checks: ProbesInFlight) -> Router:
+def health_checks(health: Health, checks: ProbesInFlight) -> Router:
     """Return the router of ``grpc.health.v1``."""
     recorded = record([(health_pb2_grpc.add_HealthServicer_to_server, HealthServicer(health))])
-    return Composer(Envelope(checks, gates=(metadata_limit,)), validation).router(recorded)
+    return Composer(Envelope(checks, gates=(metadata_limit,))).router(recorded)
 
 
-def contract(health: Health, validation: Validation, in_flight: InFlight) -> Router:
+def contract(health: Health, in_flight: InFlight) -> Router:
     """Return the router of server reflection, whose calls count among all calls in flight."""
     servicer = ReflectionServicer((*(health.services - {""}), HEALTH, V1, V1ALPHA))
     ((_, handlers),) = record([(add_ServerReflectionServicer_to_server, servicer)]).items()
-    composer = Composer(Envelope(in_flight, gates=(metadata_limit,)), validation)
+    composer = Composer(Envelope(in_flight, gates=(metadata_limit,)))
     methods = {f"/{service}/{name}": handlers[name] for service in (V1, V1ALPHA) for name in handlers}
     return Router({name: _conversation(composer, Method(name, streaming=True), methods[name]) for name in methods})
 

@@ -7,6 +7,7 @@ versions are the same on the wire, so one set of messages serves them.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from functools import cache
 from typing import Any, Final
 
 import grpc
@@ -120,6 +121,7 @@ def _collect(file: FileDescriptor, files: dict[str, bytes]) -> None:
             _collect(imported, files)
 
 
+@cache
 def _pool_of_v1() -> DescriptorPool:
     """Return a pool that describes `grpc.reflection.v1`, which is v1alpha under another name."""
     v1alpha = FileDescriptorProto()

@@ -23,7 +23,7 @@ from chassis.contract.unbuilt import UnbuiltFields, refusal
 from chassis.errors import AnswerTooLarge, InvalidFields, NotImplementedYet
 from chassis.interceptors import Context, Handler, Method
 from chassis.interceptors.envelope import Envelope, Prepare
-from chassis.interceptors.validation import Validation
+from chassis.interceptors.validation import check_of
 from chassis.serving.goodbye import Goodbye
 
 # ``add_UserServiceServicer_to_server`` and the servicer to pass to it.
@@ -132,7 +132,6 @@ class Composer:
     """Builds the handler of a method: envelope, decoding, validation, servicer."""
 
     envelope: Envelope
-    validation: Validation
     # Bytes of the largest message that gRPC sends. A larger one would fail after the envelope has counted the call OK.
     max_message_bytes: int = 1 << 30
     unbuilt_fields: UnbuiltFields = field(default_factory=dict)
@@ -180,7 +179,7 @@ class Composer:
         It raises InvalidFields, or NotImplementedYet for one that asks for what is not built.
         """
         kind = type(decode(b""))
-        check, refuse_unbuilt = self.validation.check(kind), refusal(kind, self.unbuilt_fields)
+        check, refuse_unbuilt = check_of(kind), refusal(kind, self.unbuilt_fields)
 
         def prepare(request: bytes) -> Any:
             # Decoded here and not by gRPC, which would answer a malformed request with UNKNOWN.

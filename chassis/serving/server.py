@@ -15,7 +15,6 @@ from chassis.interceptors.envelope import Envelope, Observer
 from chassis.interceptors.gates import Gate
 from chassis.interceptors.in_flight import InFlight, enforce_caps
 from chassis.interceptors.metadata_limit import metadata_limit
-from chassis.interceptors.validation import Validation
 from chassis.logs import logging
 from chassis.serving import infrastructure, ports
 from chassis.serving.deafness import until_deaf
@@ -184,12 +183,11 @@ def build_server(  # noqa: PLR0913 - all but two by name, and most of them optio
     access_log = _access_log()
     noting = (access_log.add,) if access_log else ()
     envelope = Envelope(in_flight, (*noting, *observers), begin, (metadata_limit, *gates))
-    validation = Validation()
-    composer = Composer(envelope, validation, settings.grpc_max_message_bytes, unbuilt_fields or {})
+    composer = Composer(envelope, settings.grpc_max_message_bytes, unbuilt_fields or {})
     router = composer.router(recorded)
-    handlers: list[grpc.GenericRpcHandler] = [router, infrastructure.health_checks(health, validation, checks)]
+    handlers: list[grpc.GenericRpcHandler] = [router, infrastructure.health_checks(health, checks)]
     if settings.reflection_enabled:
-        handlers.append(infrastructure.contract(health, validation, in_flight))
+        handlers.append(infrastructure.contract(health, in_flight))
     handlers.append(infrastructure.UnknownMethods(envelope))
     return Server(
         Listeners(settings, handlers),

@@ -195,7 +195,11 @@ def _text(name: str) -> Convert:
 
 def _optional_text(name: str) -> Convert:
     read = _text(name)
-    return lambda document: read(document) if document.get(name) is not None else ""
+
+    def convert(document: Document) -> str:
+        return read(document) if document.get(name) is not None else ""
+
+    return convert
 
 
 def _time(name: str) -> Convert:

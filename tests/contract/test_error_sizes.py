@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Any
 
 import pytest
@@ -37,6 +38,8 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "google.protobuf.Duration": (Duration(seconds=1, nanos=-1),),
     "google.protobuf.Struct": (Struct(fields={PARTY * 9_000: Value(number_value=float("nan"))}),),
 }
+# Of the requests of an RPC each has its turn.
+TURNS = 4
 # Elements of each list of a request that breaks every rule at once.
 MANY = 60
 
@@ -88,12 +91,14 @@ async def error_of(connection: RawConnection, rpc: str, request: bytes) -> tuple
     return sum(len(name) + len(value) + ENTRY_BYTES for name, value in headers.items()), status
 
 
+@pytest.mark.sampled(1, each="rpc")
+@pytest.mark.parametrize("turn", range(TURNS))
 @pytest.mark.parametrize("rpc", REQUESTS)
-async def test_the_longest_errors_fit(addresses: dict[str, str], rpc: str) -> None:
+async def test_the_longest_errors_fit(addresses: dict[str, str], rpc: str, turn: int) -> None:
     """However long the texts and lists are that an error repeats; its reason always arrives."""
     service, _, _ = rpc.partition("/")
     port = int(addresses[service.rpartition(".")[0]].rpartition(":")[2])
-    requests = [*with_one_wrong(rpc), *with_all_wrong(rpc)]
+    requests = islice(chain(with_one_wrong(rpc), with_all_wrong(rpc)), turn, None, TURNS)
     async with connected(port) as connection:
         for request in requests:
             size, status = await error_of(connection, rpc, request)

@@ -12,7 +12,7 @@ from google.protobuf.descriptor_pool import Default
 from vibework.errors.v1 import ErrorReason
 
 from chassis.errors import InvalidFields
-from chassis.interceptors.validation import Validation
+from chassis.interceptors.validation import check_of
 from tests.contract.requests import NOTIFICATIONS, USERS
 from tests.contract.servers import Answer, Channels, call, call_raw, reflected
 from tests.contract.test_descriptors import PROMISED
@@ -97,7 +97,7 @@ def _violations_of_an_empty(rpc: str) -> set[str]:
     method = Default().FindServiceByName(service).methods_by_name[name]
     try:
         request_class = message_factory.GetMessageClass(method.input_type)
-        Validation().check(request_class)(request_class())
+        check_of(request_class)(request_class())
     except InvalidFields as error:
         return {violation.field for violation in error.violations}
     return set()

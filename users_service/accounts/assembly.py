@@ -5,7 +5,7 @@ from __future__ import annotations
 from vibework.users.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
 from vibework.users.v1.user_service_pb2 import CreateUserRequest
 
-from chassis.interceptors.validation import Validation
+from chassis.interceptors.validation import check_of
 from chassis.serving.registration import Registration
 from users_service.accounts.password_changes import Credentials
 from users_service.accounts.profiles import ProfileRules
@@ -25,7 +25,7 @@ def assemble(parts: Parts, sessions: SessionService, attempts: Attempts, void_pr
     database, clock = parts.database, parts.clock
     cipher = TokenCipher(parts.keyring)
     rotation = TokenRotation(database, cipher)
-    profiles = ProfileRules(Validation().check(CreateUserRequest))
+    profiles = ProfileRules(check_of(CreateUserRequest))
     servicer = AccountServicer(
         AccountService(database, parts.query, parts.idempotency, cipher, rotation, clock, void_proofs),
         AccountSignIn(parts.idempotency, cipher, attempts, clock, profiles=profiles, notices=parts.notices),

@@ -11,15 +11,12 @@ from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, insert, select, update
 from sqlalchemy.dialects import mysql
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.context.statements import named
 from chassis.contract.ids import new_id
 from users_service.credentials.model import CREDENTIAL, Credential
-from users_service.errors import PasswordAlreadySet, UserNotFound
 from users_service.mysql.compiled import CompiledStatement
-from users_service.mysql.driver_errors import FOREIGN_KEY_MISSING, duplicate_key, error_number
 from users_service.tables import accounts, users
 from users_service.users import repository as users_repository
 from users_service.users.model import User
@@ -60,26 +57,18 @@ def _credential(row: Sequence[Any]) -> Credential:
 
 @named
 async def store(connection: AsyncConnection, user_id: str, password_hash: str, now: datetime) -> None:
-    """Give a user the first password. Raises PasswordAlreadySet, or UserNotFound."""
-    try:
-        await connection.execute(insert(accounts).values(_row(user_id, password_hash, now)))
-    except IntegrityError as error:
-        if duplicate_key(error) == "uniq_provider_account":
-            raise PasswordAlreadySet from None
-        raise _user_not_found(error, user_id) from None
+    """Give a user whom this transaction has made the first password."""
+    await connection.execute(insert(accounts).values(_row(user_id, password_hash, now)))
 
 
 @named
 async def put(connection: AsyncConnection, user_id: str, password_hash: str, now: datetime) -> None:
-    """Set the password, whether or not the user has one; one statement. Raises UserNotFound."""
+    """Set the password of a user whose row is locked, whether or not there is one yet; one statement."""
     statement = mysql.insert(accounts).values(_row(user_id, password_hash, now))
     statement = statement.on_duplicate_key_update(
         password=password_hash, revision=accounts.c.revision + 1, updated_at=now
     )
-    try:
-        await connection.execute(statement)
-    except IntegrityError as error:
-        raise _user_not_found(error, user_id) from None
+    await connection.execute(statement)
 
 
 def _row(user_id: str, password_hash: str, now: datetime) -> dict[str, Any]:
@@ -93,10 +82,6 @@ def _row(user_id: str, password_hash: str, now: datetime) -> dict[str, Any]:
         "created_at": now,
         "updated_at": now,
     }
-
-
-def _user_not_found(error: IntegrityError, user_id: str) -> Exception:
-    return UserNotFound(user_id) if error_number(error) == FOREIGN_KEY_MISSING else error
 
 
 @named

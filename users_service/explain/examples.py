@@ -92,6 +92,7 @@ USERS: Final = (
         "users.change_user",
         lambda c, _, v: users.change_user(c, v.user.id, UserChanges(name="n", email="e"), v.now, revision=1),
     ),
+    Example("users.mark_verified", lambda c, _, v: users.mark_verified(c, v.user.id, v.now)),
     Example("users.delete_user", lambda c, _, v: users.delete_user(c, v.user.id)),
     Example(
         "users.delete_everything", lambda c, _, v: deletion.delete_everything(c, v.user, v.now, verifications.void)

@@ -16,6 +16,7 @@ from users_service.errors import UserNotFound
 from users_service.idempotency import Idempotency
 from users_service.outbox.notices import Notices
 from users_service.passwords.hasher import Passwords
+from users_service.sessions import repository
 from users_service.sessions.issuing import issue
 from users_service.sessions.messages import client_details, fill
 from users_service.users import repository as users
@@ -72,7 +73,8 @@ class SessionCreation:
             user = await users.read_user(connection, request.user_id)
             if user is None:
                 raise UserNotFound(request.user_id)
-            session, token = await issue(connection, user.id, client, request.do_not_remember, now)
+            with repository.whose_user_may_go(user.id):
+                session, token = await issue(connection, user.id, client, request.do_not_remember, now)
             response = pb.CreateSessionResponse(session_token=token)
             fill(response.session, session, now)
             return response

@@ -14,10 +14,7 @@ from users_service.sessions.model import ClientDetails, Session
 async def issue(
     connection: AsyncConnection, user_id: str, client: ClientDetails, do_not_remember: bool, now: datetime
 ) -> tuple[Session, str]:
-    """Store a session for the user and return it with its token, of which only a hash is stored.
-
-    Raises UserNotFound when the user is gone.
-    """
+    """Store a session for the user and return it with its token, of which only a hash is stored."""
     session, token = new_session(user_id, client, do_not_remember, now)
     await repository.insert_session(connection, session)
     return session, token

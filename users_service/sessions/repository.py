@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
 
@@ -112,15 +113,21 @@ def _live(now: datetime) -> ColumnElement[bool]:
     return and_(sessions.c.revoked_at.is_(None), sessions.c.expires_at > now)
 
 
-@named
-async def insert_session(connection: AsyncConnection, session: Session) -> None:
-    """Store a session; raise UserNotFound when its user is gone."""
+@contextmanager
+def whose_user_may_go(user_id: str) -> Iterator[None]:
+    """Raise UserNotFound where the user of a session that is stored inside was deleted meanwhile."""
     try:
-        await _INSERT.on(connection, _values(session))
+        yield
     except IntegrityError as error:
         if error_number(error) == FOREIGN_KEY_MISSING:
-            raise UserNotFound(session.user_id) from None
+            raise UserNotFound(user_id) from None
         raise
+
+
+@named
+async def insert_session(connection: AsyncConnection, session: Session) -> None:
+    """Store a session of a user whom this transaction has made or locked; for others see ``whose_user_may_go``."""
+    await _INSERT.on(connection, _values(session))
 
 
 @named

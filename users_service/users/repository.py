@@ -187,6 +187,13 @@ async def change_user(
         raise _email_taken(error) from None
 
 
+@named
+async def mark_verified(connection: AsyncConnection, id_: str, now: datetime) -> None:
+    """Mark the address of a user verified."""
+    assignments = _assignments(UserChanges(email_verified=True), now)
+    await connection.execute(update(users).where(users.c.id == id_).ordered_values(*assignments))
+
+
 def _assignments(changes: UserChanges, now: datetime) -> list[tuple[str, Any]]:
     pairs: list[tuple[str, Any]] = [("revision", users.c.revision + 1), ("updated_at", now)]
     if changes.name is not None:

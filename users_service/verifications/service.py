@@ -23,7 +23,7 @@ from users_service.outbox.notices import Notices
 from users_service.passwords.hasher import Passwords
 from users_service.users import repository as users
 from users_service.users.email import normalize
-from users_service.users.model import User, UserChanges
+from users_service.users.model import User
 from users_service.verifications import messages, repository, secrets
 from users_service.verifications.consuming import Consumed, consume
 from users_service.verifications.model import Purpose, SecretKind, Verification, lifetime
@@ -134,7 +134,7 @@ class VerificationService:
             user = _known(consumed.user)
             if user.email_verified:
                 return user
-            await users.change_user(connection, user.id, UserChanges(email_verified=True), now, revision=None)
+            await users.mark_verified(connection, user.id, now)
             return _known(await users.read_user(connection, user.id))
 
         return await self._consume_and(attempt, mark)

@@ -106,7 +106,7 @@ CLOSING: Final = frozenset({303})
 UNAVAILABLE: Final = ("UNAVAILABLE", "DATABASE_UNAVAILABLE", True)
 
 
-@pytest.fixture(params=["pymongo", pytest.param("motor", marks=pytest.mark.long)])
+@pytest.fixture(params=["pymongo", "motor"])
 async def running(
     request: pytest.FixtureRequest, mongod: LocalMongoDB, database: MongoDatabase
 ) -> AsyncIterator[Notifications]:

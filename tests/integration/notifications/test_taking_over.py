@@ -28,7 +28,7 @@ from tests.harness.databases import MongoDatabase
 from tests.integration.notifications.building import row
 
 DAY = 86_400
-DRIVERS = pytest.mark.parametrize("driver", ["pymongo", pytest.param("motor", marks=pytest.mark.long)])
+DRIVERS = pytest.mark.parametrize("driver", ["pymongo", "motor"])
 Indexed = tuple[str, list[tuple[str, int]], dict[str, Any], str]
 
 

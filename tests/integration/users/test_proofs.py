@@ -323,10 +323,12 @@ async def storm(many: list[Stubs], some: Somebody, change: Callable[[Somebody], 
     calls.insert(width // 2, outcome(change(some)))
     ends = await asyncio.gather(*calls)
     assert ends.pop(width // 2) == "OK"
-    assert set(ends) <= {"OK", "VERIFICATION_INVALID"}
+    # A code that was replaced meanwhile is a wrong guess at the new one, and of these there are only so many.
+    no_good = {"VERIFICATION_INVALID", "VERIFICATION_ATTEMPTS_EXCEEDED"}
+    assert set(ends) <= {"OK", *no_good}
     for created in old:
         for call in ways_to_use(many[0], created):
-            assert await outcome(call) == "VERIFICATION_INVALID"
+            assert await outcome(call) in no_good
 
 
 RACING: Final = [change_password, change_address, delete]

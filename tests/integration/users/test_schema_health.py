@@ -27,6 +27,8 @@ from users_service.cli import main
 from users_service.mysql import revisions
 
 CURE = "run `users-service migrate up`"
+# Reasons are compared: none of them may be that a busy machine took long over a probe.
+PATIENT: dict[str, Any] = {"health_timeout_ms": round(PATIENCE_SECONDS * 1_000)}
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def logged() -> LogCapture:
 @pytest.fixture
 def served(mysql_database: MySQLDatabase, logged: LogCapture) -> Iterator[UsersServer]:
     """A server on a migrated database."""
-    with serving(mysql_database) as running:
+    with serving(mysql_database, **PATIENT) as running:
         yield running
 
 
@@ -79,7 +81,7 @@ async def test_the_tables_of_another_system_are_not_served(
 ) -> None:
     """Four tables of the right names, without our columns: the server starts, and says what helps."""
     run_mysql(mysql_server, SOURCE, database=mysql_empty_database.name)
-    starting = serving(mysql_empty_database)
+    starting = serving(mysql_empty_database, **PATIENT)
     served = await asyncio.to_thread(starting.__enter__)
     try:
         await until(served, wanted=False)
@@ -126,7 +128,7 @@ async def test_older_is_not_served_and_newer_is(
     following = f"{int(known[-1]) + 1:04}"
     await asyncio.to_thread(served.rows, f"UPDATE alembic_version SET version_num = '{known[-1]}'")
     monkeypatch.setattr(revisions, "numbers", lambda: (*known, following))
-    starting = serving(served.database)
+    starting = serving(served.database, **PATIENT)
     newer = await asyncio.to_thread(starting.__enter__)
     try:
         await until(newer, wanted=False)

@@ -22,11 +22,16 @@ Headers = Sequence[tuple[bytes, bytes]]
 class RawConnection:
     """A connection that sends what it is told to, and of itself answers only the server's settings, and pings.
 
+    A server says its settings anew when it has measured the connection, and ends one that leaves them unanswered.
+
     Whoever answers no ping is gone to the server, which then ends the connection.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, pings: bool = True) -> None:
-        self._pings = pings
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, acknowledging: bool, pings: bool
+    ) -> None:
+        self._acknowledging, self._pings = acknowledging, pings
+        self._settings = 0
         self._reader, self._writer = reader, writer
         self._frames, self._decoder, self._encoder = FrameReader(), Decoder(), Encoder()
         self._next = 1
@@ -81,11 +86,19 @@ class RawConnection:
         for frame in self._frames.feed(data):
             if self._pings and frame.kind == Kind.PING and not frame.flags & http2.ACK:
                 self.send(http2.frame(Kind.PING, http2.ACK, 0, frame.payload))
+            if frame.kind == Kind.SETTINGS and not frame.flags & http2.ACK:
+                self._acknowledge_settings()
             answer = self._answers.setdefault(frame.stream, {})
             if frame.kind == Kind.HEADERS:
                 answer.update((str(name), str(value)) for name, value in self._decoder.decode(frame.payload))
             if frame.kind == Kind.RST_STREAM or (frame.kind == Kind.HEADERS and frame.flags & http2.END_STREAM):
                 answer["ended"] = "yes"
+
+    def _acknowledge_settings(self) -> None:
+        self._settings += 1
+        # The first were acknowledged beforehand, for those who never read.
+        if self._acknowledging and self._settings > 1:
+            self.send(http2.frame(Kind.SETTINGS, http2.ACK, 0))
 
 
 @asynccontextmanager
@@ -98,7 +111,7 @@ async def connected(
     that it may send on each stream.
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    connection = RawConnection(reader, writer, pings=pings)
+    connection = RawConnection(reader, writer, acknowledging=acknowledging, pings=pings)
     connection.send(http2.PREFACE + http2.settings({Setting.INITIAL_WINDOW_SIZE: window}))
     if acknowledging:
         connection.send(http2.frame(Kind.SETTINGS, http2.ACK, 0))

@@ -155,7 +155,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     service, or no URL for the link.
     """
     ERROR_REASON_ENCRYPTION_KEY_MISSING: _ErrorReason.ValueType  # 119
-    """FAILED_PRECONDITION: a token stored for the account was encrypted under a key that is no longer configured."""
+    """FAILED_PRECONDITION: a token stored for the account, or the answer kept for a `request_id`, was encrypted under a
+    key that is no longer configured. A call with another `request_id` is carried out.
+    """
     ERROR_REASON_PASSWORD_HASHING_UNAVAILABLE: _ErrorReason.ValueType  # 120
     """UNAVAILABLE, with RetryInfo: passwords cannot be hashed for now: a process for it could not be started, or died."""
     ERROR_REASON_RECORD_UNREADABLE: _ErrorReason.ValueType  # 121
@@ -378,7 +380,9 @@ ERROR_REASON_VERIFICATION_DELIVERY_NOT_CONFIGURED: ErrorReason.ValueType  # 118
 service, or no URL for the link.
 """
 ERROR_REASON_ENCRYPTION_KEY_MISSING: ErrorReason.ValueType  # 119
-"""FAILED_PRECONDITION: a token stored for the account was encrypted under a key that is no longer configured."""
+"""FAILED_PRECONDITION: a token stored for the account, or the answer kept for a `request_id`, was encrypted under a
+key that is no longer configured. A call with another `request_id` is carried out.
+"""
 ERROR_REASON_PASSWORD_HASHING_UNAVAILABLE: ErrorReason.ValueType  # 120
 """UNAVAILABLE, with RetryInfo: passwords cannot be hashed for now: a process for it could not be started, or died."""
 ERROR_REASON_RECORD_UNREADABLE: ErrorReason.ValueType  # 121

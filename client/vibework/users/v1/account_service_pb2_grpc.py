@@ -33,8 +33,8 @@ class AccountServiceStub(object):
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
-    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave out what cannot be read.
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave
+    out what cannot be read.
     """
 
     def __init__(self, channel):
@@ -93,15 +93,15 @@ class AccountServiceServicer(object):
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
-    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave out what cannot be read.
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave
+    out what cannot be read.
     """
 
     def LinkAccount(self, request, context):
         """Links a provider account to a user who is signed in. Never changes the user's email. Idempotent by `request_id`.
 
         NOT_FOUND (USER_NOT_FOUND); ALREADY_EXISTS (ACCOUNT_ALREADY_LINKED); INVALID_ARGUMENT (REQUEST_ID_REUSED);
-        ABORTED (REQUEST_IN_FLIGHT).
+        ABORTED (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,7 +114,7 @@ class AccountServiceServicer(object):
         Idempotent by `request_id`.
 
         FAILED_PRECONDITION (LINKING_NOT_ALLOWED, USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED); INVALID_ARGUMENT
-        (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
+        (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -237,8 +237,8 @@ class AccountService(object):
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
-    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave out what cannot be read.
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave
+    out what cannot be read.
     """
 
     @staticmethod

@@ -34,8 +34,8 @@ class AccountServiceStub:
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
-    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave out what cannot be read.
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave
+    out what cannot be read.
     """
 
     @_typing.overload
@@ -46,7 +46,7 @@ class AccountServiceStub:
     """Links a provider account to a user who is signed in. Never changes the user's email. Idempotent by `request_id`.
 
     NOT_FOUND (USER_NOT_FOUND); ALREADY_EXISTS (ACCOUNT_ALREADY_LINKED); INVALID_ARGUMENT (REQUEST_ID_REUSED);
-    ABORTED (REQUEST_IN_FLIGHT).
+    ABORTED (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
     """
     SignInWithAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SignInWithAccountRequest, _account_service_pb2.SignInWithAccountResponse]
     """Signs in with a provider account and creates a session. An account that is not linked yet is linked to the user
@@ -55,7 +55,7 @@ class AccountServiceStub:
     Idempotent by `request_id`.
 
     FAILED_PRECONDITION (LINKING_NOT_ALLOWED, USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED); INVALID_ARGUMENT
-    (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
+    (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
     """
     UnlinkAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.UnlinkAccountRequest, _account_service_pb2.UnlinkAccountResponse]
     """Unlinks an account, the password included, unless it is the last way to sign in.
@@ -101,8 +101,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
-    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave out what cannot be read.
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave
+    out what cannot be read.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -110,7 +110,7 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """Links a provider account to a user who is signed in. Never changes the user's email. Idempotent by `request_id`.
 
     NOT_FOUND (USER_NOT_FOUND); ALREADY_EXISTS (ACCOUNT_ALREADY_LINKED); INVALID_ARGUMENT (REQUEST_ID_REUSED);
-    ABORTED (REQUEST_IN_FLIGHT).
+    ABORTED (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
     """
     SignInWithAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SignInWithAccountRequest, _account_service_pb2.SignInWithAccountResponse]  # type: ignore[assignment]
     """Signs in with a provider account and creates a session. An account that is not linked yet is linked to the user
@@ -119,7 +119,7 @@ class AccountServiceAsyncStub(AccountServiceStub):
     Idempotent by `request_id`.
 
     FAILED_PRECONDITION (LINKING_NOT_ALLOWED, USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED); INVALID_ARGUMENT
-    (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
+    (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
     """
     UnlinkAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.UnlinkAccountRequest, _account_service_pb2.UnlinkAccountResponse]  # type: ignore[assignment]
     """Unlinks an account, the password included, unless it is the last way to sign in.
@@ -164,8 +164,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
-    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave out what cannot be read.
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave
+    out what cannot be read.
     """
 
     @_abc_1.abstractmethod
@@ -177,7 +177,7 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         """Links a provider account to a user who is signed in. Never changes the user's email. Idempotent by `request_id`.
 
         NOT_FOUND (USER_NOT_FOUND); ALREADY_EXISTS (ACCOUNT_ALREADY_LINKED); INVALID_ARGUMENT (REQUEST_ID_REUSED);
-        ABORTED (REQUEST_IN_FLIGHT).
+        ABORTED (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
         """
 
     @_abc_1.abstractmethod
@@ -192,7 +192,7 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         Idempotent by `request_id`.
 
         FAILED_PRECONDITION (LINKING_NOT_ALLOWED, USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED); INVALID_ARGUMENT
-        (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
+        (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
         """
 
     @_abc_1.abstractmethod

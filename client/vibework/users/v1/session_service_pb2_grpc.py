@@ -107,7 +107,7 @@ class SessionServiceServicer(object):
 
         ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED, PASSWORD_COMPROMISED); ABORTED
         (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY); UNAVAILABLE
-        (PASSWORD_HASHING_UNAVAILABLE).
+        (PASSWORD_HASHING_UNAVAILABLE); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,7 +119,7 @@ class SessionServiceServicer(object):
 
         UNAUTHENTICATED (CREDENTIALS_INVALID); FAILED_PRECONDITION (USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED,
         PASSWORD_HASHING_BUSY); UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
-        (REQUEST_IN_FLIGHT).
+        (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,7 +129,7 @@ class SessionServiceServicer(object):
         """Creates a session for a user whom the caller has authenticated by itself. Idempotent by `request_id`.
 
         NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (USER_DISABLED); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
-        (REQUEST_IN_FLIGHT).
+        (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,7 +150,8 @@ class SessionServiceServicer(object):
         more (35 at most, as clocks may differ by 5); used later, it revokes the session as stolen. A revoked or expired
         session is never revived. Idempotent by `request_id`: a caller that lost the new token asks again with the old one.
 
-        UNAUTHENTICATED (SESSION_INVALID); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
+        UNAUTHENTICATED (SESSION_INVALID); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT);
+        FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

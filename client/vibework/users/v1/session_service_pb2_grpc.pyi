@@ -47,7 +47,7 @@ class SessionServiceStub:
 
     ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED, PASSWORD_COMPROMISED); ABORTED
     (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY); UNAVAILABLE
-    (PASSWORD_HASHING_UNAVAILABLE).
+    (PASSWORD_HASHING_UNAVAILABLE); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
     """
     SignIn: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.SignInRequest, _session_service_pb2.SignInResponse]
     """Checks email and password and creates a session. An unknown email and a wrong password are answered alike. That a
@@ -55,13 +55,13 @@ class SessionServiceStub:
 
     UNAUTHENTICATED (CREDENTIALS_INVALID); FAILED_PRECONDITION (USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED,
     PASSWORD_HASHING_BUSY); UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
-    (REQUEST_IN_FLIGHT).
+    (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
     """
     CreateSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.CreateSessionRequest, _session_service_pb2.CreateSessionResponse]
     """Creates a session for a user whom the caller has authenticated by itself. Idempotent by `request_id`.
 
     NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (USER_DISABLED); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
-    (REQUEST_IN_FLIGHT).
+    (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
     """
     ValidateSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ValidateSessionRequest, _session_service_pb2.ValidateSessionResponse]
     """Tells whose a token is. Read-only: it never extends the session; call RefreshSession when `refresh_due`. (The one
@@ -74,7 +74,8 @@ class SessionServiceStub:
     more (35 at most, as clocks may differ by 5); used later, it revokes the session as stolen. A revoked or expired
     session is never revived. Idempotent by `request_id`: a caller that lost the new token asks again with the old one.
 
-    UNAUTHENTICATED (SESSION_INVALID); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
+    UNAUTHENTICATED (SESSION_INVALID); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT);
+    FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
     """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ListSessionsRequest, _session_service_pb2.ListSessionsResponse]
     """Lists a user's sessions that are neither revoked nor expired, newest first, a page at a time (AIP-158). With
@@ -119,7 +120,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
 
     ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED, PASSWORD_COMPROMISED); ABORTED
     (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY); UNAVAILABLE
-    (PASSWORD_HASHING_UNAVAILABLE).
+    (PASSWORD_HASHING_UNAVAILABLE); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
     """
     SignIn: _aio.UnaryUnaryMultiCallable[_session_service_pb2.SignInRequest, _session_service_pb2.SignInResponse]  # type: ignore[assignment]
     """Checks email and password and creates a session. An unknown email and a wrong password are answered alike. That a
@@ -127,13 +128,13 @@ class SessionServiceAsyncStub(SessionServiceStub):
 
     UNAUTHENTICATED (CREDENTIALS_INVALID); FAILED_PRECONDITION (USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED,
     PASSWORD_HASHING_BUSY); UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
-    (REQUEST_IN_FLIGHT).
+    (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
     """
     CreateSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.CreateSessionRequest, _session_service_pb2.CreateSessionResponse]  # type: ignore[assignment]
     """Creates a session for a user whom the caller has authenticated by itself. Idempotent by `request_id`.
 
     NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (USER_DISABLED); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
-    (REQUEST_IN_FLIGHT).
+    (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
     """
     ValidateSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ValidateSessionRequest, _session_service_pb2.ValidateSessionResponse]  # type: ignore[assignment]
     """Tells whose a token is. Read-only: it never extends the session; call RefreshSession when `refresh_due`. (The one
@@ -146,7 +147,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     more (35 at most, as clocks may differ by 5); used later, it revokes the session as stolen. A revoked or expired
     session is never revived. Idempotent by `request_id`: a caller that lost the new token asks again with the old one.
 
-    UNAUTHENTICATED (SESSION_INVALID); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
+    UNAUTHENTICATED (SESSION_INVALID); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT);
+    FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ListSessionsRequest, _session_service_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """Lists a user's sessions that are neither revoked nor expired, newest first, a page at a time (AIP-158). With
@@ -194,7 +196,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         ALREADY_EXISTS (EMAIL_TAKEN); INVALID_ARGUMENT (REQUEST_ID_REUSED, PASSWORD_COMPROMISED); ABORTED
         (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (RATE_LIMITED, PASSWORD_HASHING_BUSY); UNAVAILABLE
-        (PASSWORD_HASHING_UNAVAILABLE).
+        (PASSWORD_HASHING_UNAVAILABLE); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
         """
 
     @_abc_1.abstractmethod
@@ -208,7 +210,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         UNAUTHENTICATED (CREDENTIALS_INVALID); FAILED_PRECONDITION (USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED,
         PASSWORD_HASHING_BUSY); UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
-        (REQUEST_IN_FLIGHT).
+        (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
         """
 
     @_abc_1.abstractmethod
@@ -220,7 +222,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates a session for a user whom the caller has authenticated by itself. Idempotent by `request_id`.
 
         NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (USER_DISABLED); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
-        (REQUEST_IN_FLIGHT).
+        (REQUEST_IN_FLIGHT); FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
         """
 
     @_abc_1.abstractmethod
@@ -245,7 +247,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         more (35 at most, as clocks may differ by 5); used later, it revokes the session as stolen. A revoked or expired
         session is never revived. Idempotent by `request_id`: a caller that lost the new token asks again with the old one.
 
-        UNAUTHENTICATED (SESSION_INVALID); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT).
+        UNAUTHENTICATED (SESSION_INVALID); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT);
+        FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
         """
 
     @_abc_1.abstractmethod

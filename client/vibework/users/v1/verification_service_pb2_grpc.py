@@ -96,7 +96,8 @@ class VerificationServiceServicer(object):
         Whether a user with that address exists is not told. Idempotent by `request_id`.
 
         INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (RATE_LIMITED);
-        FAILED_PRECONDITION (VERIFICATION_DELIVERY_NOT_CONFIGURED); NOT_FOUND (USER_NOT_FOUND) for a `user_id`.
+        FAILED_PRECONDITION (VERIFICATION_DELIVERY_NOT_CONFIGURED); NOT_FOUND (USER_NOT_FOUND) for a `user_id`;
+        FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,7 +156,8 @@ class VerificationServiceServicer(object):
 
         UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED, VERIFICATION_ATTEMPTS_EXCEEDED,
         USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
-        (REQUEST_IN_FLIGHT); NOT_FOUND (USER_NOT_FOUND), which consumes nothing.
+        (REQUEST_IN_FLIGHT); NOT_FOUND (USER_NOT_FOUND), which consumes nothing; FAILED_PRECONDITION
+        (ENCRYPTION_KEY_MISSING) for a repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

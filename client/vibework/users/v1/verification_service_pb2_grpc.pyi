@@ -49,7 +49,8 @@ class VerificationServiceStub:
     Whether a user with that address exists is not told. Idempotent by `request_id`.
 
     INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (RATE_LIMITED);
-    FAILED_PRECONDITION (VERIFICATION_DELIVERY_NOT_CONFIGURED); NOT_FOUND (USER_NOT_FOUND) for a `user_id`.
+    FAILED_PRECONDITION (VERIFICATION_DELIVERY_NOT_CONFIGURED); NOT_FOUND (USER_NOT_FOUND) for a `user_id`;
+    FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
     """
     ConsumeVerification: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.ConsumeVerificationRequest, _verification_service_pb2.ConsumeVerificationResponse]
     """Checks a secret of any purpose and consumes it.
@@ -88,7 +89,8 @@ class VerificationServiceStub:
 
     UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED, VERIFICATION_ATTEMPTS_EXCEEDED,
     USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
-    (REQUEST_IN_FLIGHT); NOT_FOUND (USER_NOT_FOUND), which consumes nothing.
+    (REQUEST_IN_FLIGHT); NOT_FOUND (USER_NOT_FOUND), which consumes nothing; FAILED_PRECONDITION
+    (ENCRYPTION_KEY_MISSING) for a repeat.
     """
 
 @_typing.type_check_only
@@ -112,7 +114,8 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
     Whether a user with that address exists is not told. Idempotent by `request_id`.
 
     INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (RATE_LIMITED);
-    FAILED_PRECONDITION (VERIFICATION_DELIVERY_NOT_CONFIGURED); NOT_FOUND (USER_NOT_FOUND) for a `user_id`.
+    FAILED_PRECONDITION (VERIFICATION_DELIVERY_NOT_CONFIGURED); NOT_FOUND (USER_NOT_FOUND) for a `user_id`;
+    FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
     """
     ConsumeVerification: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.ConsumeVerificationRequest, _verification_service_pb2.ConsumeVerificationResponse]  # type: ignore[assignment]
     """Checks a secret of any purpose and consumes it.
@@ -151,7 +154,8 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
 
     UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED, VERIFICATION_ATTEMPTS_EXCEEDED,
     USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
-    (REQUEST_IN_FLIGHT); NOT_FOUND (USER_NOT_FOUND), which consumes nothing.
+    (REQUEST_IN_FLIGHT); NOT_FOUND (USER_NOT_FOUND), which consumes nothing; FAILED_PRECONDITION
+    (ENCRYPTION_KEY_MISSING) for a repeat.
     """
 
 class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -178,7 +182,8 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
         Whether a user with that address exists is not told. Idempotent by `request_id`.
 
         INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED (REQUEST_IN_FLIGHT); RESOURCE_EXHAUSTED (RATE_LIMITED);
-        FAILED_PRECONDITION (VERIFICATION_DELIVERY_NOT_CONFIGURED); NOT_FOUND (USER_NOT_FOUND) for a `user_id`.
+        FAILED_PRECONDITION (VERIFICATION_DELIVERY_NOT_CONFIGURED); NOT_FOUND (USER_NOT_FOUND) for a `user_id`;
+        FAILED_PRECONDITION (ENCRYPTION_KEY_MISSING) for a repeat.
         """
 
     @_abc_1.abstractmethod
@@ -247,7 +252,8 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
 
         UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED, VERIFICATION_ATTEMPTS_EXCEEDED,
         USER_DISABLED); RESOURCE_EXHAUSTED (RATE_LIMITED); INVALID_ARGUMENT (REQUEST_ID_REUSED); ABORTED
-        (REQUEST_IN_FLIGHT); NOT_FOUND (USER_NOT_FOUND), which consumes nothing.
+        (REQUEST_IN_FLIGHT); NOT_FOUND (USER_NOT_FOUND), which consumes nothing; FAILED_PRECONDITION
+        (ENCRYPTION_KEY_MISSING) for a repeat.
         """
 
 def add_VerificationServiceServicer_to_server(servicer: VerificationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

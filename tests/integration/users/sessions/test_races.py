@@ -148,6 +148,16 @@ async def test_sessions_that_revoke_each_other_never_leave_none_counted_twice(us
     assert {each for each in done if isinstance(each, str)} <= {"SESSION_INVALID"}
 
 
+async def test_no_session_outlives_its_user(many: list[Stubs]) -> None:
+    """A user who is deleted while sessions are created is not found from then on, and keeps none of them."""
+    user_id = await new_user(many[0])
+    creations = [many[i % 4].sessions.CreateSession(pb.CreateSessionRequest(user_id=user_id)) for i in range(WIDTH)]
+    deletion = many[0].users.DeleteUser(user_service_pb2.DeleteUserRequest(id=user_id))
+    done = await outcomes([*creations[:4], deletion, *creations[4:]])
+    assert {each for each in done if isinstance(each, str)} <= {"USER_NOT_FOUND", "CONFLICT_RETRY"}
+    assert not (await many[0].sessions.ListSessions(pb.ListSessionsRequest(user_id=user_id))).sessions
+
+
 async def test_one_request_id_creates_one_session(users: Stubs) -> None:
     """Sixteen repeats at once get one session and one token, or are told to come back."""
     user_id = await new_user(users)

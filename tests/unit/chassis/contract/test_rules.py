@@ -6,7 +6,7 @@ import pytest
 from vibework.notifications.v1 import notification_pb2, preferences_pb2
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
-from chassis.contract.rules import MaskedRules, Rules
+from chassis.contract.rules import MaskedRules, collector
 from chassis.errors import InvalidFields
 
 EMAIL = notification_pb2.NOTIFICATION_TYPE_EMAIL
@@ -18,13 +18,13 @@ def test_a_rule_of_a_message_names_the_field_at_fault() -> None:
         title="t", message="m", type=notification_pb2.NOTIFICATION_TYPE_IN_APP, push=notification_pb2.PushChannel()
     )
     request = pb.CreateNotificationRequest(user_id="u", content=content)
-    (found,) = Rules().collector(pb.CreateNotificationRequest)(request)
+    (found,) = collector(pb.CreateNotificationRequest)(request)
     assert (found.field, found.reason) == ("content.push", "PUSH_WITHOUT_CHANNEL")
-    (found,) = Rules().collector(notification_pb2.NotificationContent)(content)
+    (found,) = collector(notification_pb2.NotificationContent)(content)
     assert found.field == "push"
     twice = [preferences_pb2.PreferenceEntry(channel=EMAIL, mode=preferences_pb2.PREFERENCE_MODE_ON)] * 2
     preferences = preferences_pb2.Preferences(user_id="u", entries=twice)
-    (found,) = Rules().collector(preferences_pb2.Preferences)(preferences)
+    (found,) = collector(preferences_pb2.Preferences)(preferences)
     assert (found.field, found.reason) == ("entries", "ENTRIES_UNIQUE")
 
 

@@ -89,10 +89,10 @@ from vibework.users.v1.session_service_pb2 import ValidateSessionRequest
 from vibework.users.v1.user_service_pb2 import CreateUserRequest
 from chassis.errors import InvalidFields
 from chassis.interceptors.plain_rules import shortcut
-from chassis.interceptors.validation import Validation
+from chassis.interceptors.validation import check_of
 
 try:
-    Validation().check(CreateUserRequest)(CreateUserRequest(email="nobody", name="x" * 256))
+    check_of(CreateUserRequest)(CreateUserRequest(email="nobody", name="x" * 256))
 except InvalidFields as invalid:
     print(*sorted(item.reason for item in invalid.violations))
 print(shortcut(ValidateSessionRequest.DESCRIPTOR)(ValidateSessionRequest(session_token="a" * 257)))

@@ -16,7 +16,8 @@ from chassis.context.calls import Call
 from chassis.errors import PermissionDenied
 from chassis.interceptors import Method
 from chassis.interceptors.gates import GateCheck
-from chassis.interceptors.validation import Validation
+from chassis.interceptors.validation import check_of
+from chassis.serving import registration
 from chassis.serving.registration import Composer
 from tests.harness.patience import PATIENCE_SECONDS
 from tests.unit.chassis.conftest import Log, Running, Serve, failure_of
@@ -71,10 +72,10 @@ class Work:
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     """Count what servers that are built from now on decode and validate."""
-    found, prepare, check = Work(), Composer.prepare, Validation.check
+    found, prepare = Work(), Composer.prepare
 
     monkeypatch.setattr(Composer, "prepare", lambda self, decode: prepare(self, noting(decode, found.decoded)))
-    monkeypatch.setattr(Validation, "check", lambda self, kind: noting(check(self, kind), found.validated))
+    monkeypatch.setattr(registration, "check_of", lambda kind: noting(check_of(kind), found.validated))
     return found
 
 

@@ -16,9 +16,8 @@ from vibework.users.v1 import user_service_pb2 as users
 from chassis.contract.timestamps import FIRST_SECOND, LAST_SECOND
 from chassis.errors import InvalidFields
 from chassis.interceptors.time_rules import TimeRules
-from chassis.interceptors.validation import Validation
+from chassis.interceptors.validation import check_of
 
-VALIDATION = Validation()
 GOOD = [(FIRST_SECOND, 0), (LAST_SECOND, 999_999_999), (0, 0), (-1, 999_999_999)]
 BAD = {
     "TIMESTAMP_YEARS": [(FIRST_SECOND - 1, 0), (LAST_SECOND + 1, 0), (-(2**63), 0), (2**63 - 1, -(2**31))],
@@ -34,7 +33,7 @@ SPANS = {
 def violations(request: Any) -> list[tuple[str, str]]:
     """Return the fields and reasons of a request's violations."""
     try:
-        VALIDATION.check(type(request))(request)
+        check_of(type(request))(request)
     except InvalidFields as error:
         return [(violation.field, violation.reason) for violation in error.violations]
     return []

@@ -6,11 +6,11 @@ import pytest
 from vibework.users.v1.user_service_pb2 import CreateUserRequest
 
 from chassis.errors import InvalidFields
-from chassis.interceptors.validation import Validation
+from chassis.interceptors.validation import check_of
 from users_service.accounts.model import Profile
 from users_service.accounts.profiles import ProfileRules
 
-RULES = ProfileRules(Validation().check(CreateUserRequest))
+RULES = ProfileRules(check_of(CreateUserRequest))
 ANN = Profile("ann@example.com", email_verified=True, name="Ann", image="https://example.com/ann.png")
 
 
