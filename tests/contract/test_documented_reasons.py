@@ -36,16 +36,15 @@ AHEAD: Final = {
     "vibework.users.v1.SessionService/SignUp": {"PASSWORD_COMPROMISED"},
     "vibework.users.v1.UserService/CreateUser": {"PASSWORD_COMPROMISED"},
     "vibework.users.v1.VerificationService/ResetPassword": {"PASSWORD_COMPROMISED"},
-    # Nothing is sent, and no verification is for a `user_id`.
-    "vibework.users.v1.VerificationService/CreateVerification": {
-        "USER_NOT_FOUND",
-        "VERIFICATION_DELIVERY_NOT_CONFIGURED",
-    },
+    # No verification is for a `user_id`.
+    "vibework.users.v1.VerificationService/CreateVerification": {"USER_NOT_FOUND"},
 }
 BUILT: Final = {rpc for rpc, (_, reason) in REQUESTS.items() if reason != "NOT_IMPLEMENTED"}
 BUILT_SERVICES: Final = {rpc.partition("/")[0] for rpc in BUILT}
 # The reasons of UNIMPLEMENTED: what a method that is there answers to some requests, or to none.
 OF_METHODS: Final = {"NOT_IMPLEMENTED", "METHOD_UNKNOWN"}
+# What every RPC may answer that asks its database; the comment of a service names the one that does not.
+OF_DATABASES: Final = {"DATABASE_UNAVAILABLE", "CONFLICT_RETRY"}
 EVERY_REASON: Final = {name.removeprefix("ERROR_REASON_") for name in ErrorReason.keys()} - {"UNSPECIFIED"}  # noqa: SIM118 - not a mapping
 # Nobody answers there, and nobody is asked: the servers are put together and never started.
 NOWHERE: Final = "127.0.0.1:1"
@@ -197,7 +196,9 @@ def _wrong_in_common(service: str, promises: Promises, raised: Raisable) -> set[
     common, unknown = _common(service, promises), raised[_unknown(service)]
     each = [raised[rpc] for rpc in _rpcs(service, promises)]
     built = [raised[rpc] for rpc in _rpcs(service, promises) if rpc in BUILT]
-    possible = (EVERY_REASON - OF_METHODS).intersection(*built) | (OF_METHODS & unknown.union(*each))
+    asking = [reasons for reasons in built if reasons & OF_DATABASES]
+    possible = (EVERY_REASON - OF_METHODS - OF_DATABASES).intersection(*built)
+    possible |= OF_METHODS & unknown.union(*each) | OF_DATABASES.intersection(*asking)
     return set(common - possible) | set(unknown - common)
 
 
