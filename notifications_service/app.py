@@ -35,6 +35,7 @@ from notifications_service.notification.answers import Answers
 from notifications_service.notification.retention import Retention
 from notifications_service.outbox.repository import OutboxRepository
 from notifications_service.preferences import assembly as preferences
+from notifications_service.preferences.categories import CategoriesRepository
 from notifications_service.preferences.repository import PreferencesRepository
 from notifications_service.push_subscriptions import assembly as push_subscriptions
 from notifications_service.push_subscriptions.key_check import PushKeyCheck
@@ -176,7 +177,9 @@ async def _services(
             delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server,
             partly_built(delivery_service_pb2_grpc.DeliveryServiceServicer)(),
         ),
-        preferences.assemble(kept_preferences),
+        preferences.assemble(
+            settings, kept_preferences, CategoriesRepository(database, now), recipients, keyring=keyring
+        ),
         push_subscriptions.assemble(settings, database, subscriptions, recipients, keyring=keyring, clock=now),
     )
 

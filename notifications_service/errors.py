@@ -80,3 +80,33 @@ class ChannelNotConfigured(FailedPrecondition):
         """``channel``: `email` or `push`."""
         super().__init__()
         self.channel = channel
+
+
+class CategoryNotFound(NotFound):
+    """No category has that name, or it was deleted."""
+
+    reason = "CATEGORY_NOT_FOUND"
+
+
+class CategoryMandatory(FailedPrecondition):
+    """Nobody can switch the category off."""
+
+    reason = "CATEGORY_MANDATORY"
+    keys = ("category",)
+    template = "the category {category} cannot be switched off"
+
+    def __init__(self, category: str) -> None:
+        super().__init__()
+        self.category = category
+
+
+class PreferencesFull(FailedPrecondition):
+    """A user has as many entries as there may be."""
+
+    reason = "PREFERENCES_FULL"
+    keys = ("limit",)
+    template = "the user has {limit} entries already; remove one"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit

@@ -1,4 +1,4 @@
-"""What users want to be sent, and the categories that it is told by."""
+"""Preferences of users, and the categories that they are given by."""
 
 from __future__ import annotations
 

@@ -27,7 +27,9 @@ from notifications_service.delivery.settings import SendingSettings
 from notifications_service.delivery.worker import Worker
 from notifications_service.mongodb.database import Database
 from notifications_service.outbox.repository import OutboxRepository
-from notifications_service.preferences.repository import CategoriesRepository, PreferencesRepository
+from notifications_service.preferences.categories import CategoriesRepository
+from notifications_service.preferences.repository import PreferencesRepository
+from notifications_service.preferences.unsubscribe import UnsubscribeLinks
 from notifications_service.push_subscriptions.model import Seal
 from notifications_service.push_subscriptions.repository import PushSubscriptionRepository
 from notifications_service.suppressions.repository import SuppressionRepository
@@ -73,7 +75,7 @@ def new_workers(
     metrics.of_workers(registry, numbers)
     outlets: list[Outlet] = []
     if senders.mail is not None:
-        maker, hashes = MailMaker(Templates(settings)), AddressHashes(keyring)
+        maker, hashes = MailMaker(Templates(settings), UnsubscribeLinks(settings)), AddressHashes(keyring)
         outlets.append(EmailOutlet(senders.mail, maker, hashes, clock, concurrency=settings.smtp_connections))
     if senders.push is not None:
         outlets.append(PushOutlet(senders.push, sources.subscriptions, clock, concurrency=PUSHES_AT_A_TIME))

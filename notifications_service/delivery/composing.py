@@ -9,13 +9,16 @@ from notifications_service.delivery.channels.channel import Mail
 from notifications_service.delivery.channels.templates import Notice, Templates
 from notifications_service.delivery.facts import Facts
 from notifications_service.delivery.rules import SendNow
+from notifications_service.preferences.model import Category
+from notifications_service.preferences.unsubscribe import UnsubscribeLinks
 
 
 class MailMaker:
     """Makes mails."""
 
-    def __init__(self, templates: Templates) -> None:
+    def __init__(self, templates: Templates, links: UnsubscribeLinks) -> None:
         self._templates = templates
+        self._links = links
 
     def mail(self, row: Mapping[str, Any], judged: SendNow, facts: Facts) -> Mail:
         """Return the mail of a delivery, in the language of the notification, else of its user.
@@ -24,14 +27,19 @@ class MailMaker:
         """
         notification, preferences = judged.notification, facts.preferences.get(judged.user.id)
         given = notification.get("email", {})
+        category = notification.get("category", "")
+        link = self._links.of_mail(
+            judged.user.id, facts.categories.get(category) or Category(category), critical=bool(row.get("critical"))
+        )
         notice = Notice(
             notification["title"],
             notification["message"],
-            notification.get("category", ""),
+            category,
             notification.get("data") or {},
             given.get("subject", ""),
             given.get("text", ""),
             given.get("html", ""),
+            unsubscribe_url=link,
         )
         locales = (notification.get("locale", ""), preferences.locale if preferences else "")
         made = self._templates.render(notice, filter(None, locales))
@@ -42,5 +50,6 @@ class MailMaker:
             made.text,
             made.html,
             given.get("replyTo", ""),
+            unsubscribe_url=link,
             thread=notification.get("threadKey", ""),
         )

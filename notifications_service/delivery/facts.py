@@ -12,8 +12,9 @@ from bson import ObjectId
 from notifications_service.clock import MillisecondClock
 from notifications_service.errors import UsersServiceUnavailable
 from notifications_service.mongodb.codec import Document
+from notifications_service.preferences.categories import CategoriesRepository
 from notifications_service.preferences.model import Category, Preferences
-from notifications_service.preferences.repository import CategoriesRepository, PreferencesRepository
+from notifications_service.preferences.repository import PreferencesRepository
 from notifications_service.push_subscriptions.model import PushTarget
 from notifications_service.push_subscriptions.repository import PushSubscriptionRepository
 from notifications_service.suppressions.repository import Reasons, SuppressionRepository

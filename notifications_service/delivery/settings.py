@@ -8,6 +8,7 @@ from pydantic import Field
 
 from chassis.settings import FeatureSettings, Milliseconds
 from notifications_service.delivery.channels.settings import EmailSettings
+from notifications_service.preferences.settings import UnsubscribeSettings
 
 
 class DeliverySettings(FeatureSettings):
@@ -25,5 +26,5 @@ class DeliverySettings(FeatureSettings):
     """Whether notifications go by email to addresses that their users have not verified."""
 
 
-class SendingSettings(DeliverySettings, EmailSettings):
+class SendingSettings(DeliverySettings, UnsubscribeSettings, EmailSettings):
     """All that a process that sends needs to know."""

@@ -11,6 +11,7 @@ from vibework.notifications.v1.notification_pb2 import Notification, Notificatio
 from vibework.notifications.v1.notification_service_pb2 import (
     NotificationFilter,
 )
+from vibework.notifications.v1.preferences_pb2 import Preferences
 
 from chassis.contract.unbuilt import UnbuiltFields
 
@@ -22,4 +23,5 @@ FIELDS: Final[UnbuiltFields] = {
     # In an update; no answer has them yet.
     Notification: CONTENT,
     NotificationFilter: ("thread_keys",),
+    Preferences: ("digest_time",),
 }

@@ -1,4 +1,4 @@
-"""What MongoDB holds preferences and categories to: the options of their collections, as ``schema`` declares them.
+"""Validators of preferences and categories: the options of their collections, as ``schema`` declares them.
 
 No other system writes them, so a row has the fields that this service knows and no others.
 """

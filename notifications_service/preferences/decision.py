@@ -1,4 +1,4 @@
-"""What the preferences say of a message that is about to be sent: send it, keep it back, or wait.
+"""Decision about a message that is about to be sent, by what its user prefers: now, later, or not at all.
 
 It is called after the address was found not to be suppressed, which comes before all of this.
 """
@@ -28,8 +28,8 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
-    """Send it now."""
+class Proceed:
+    """Proceed it now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +47,21 @@ class Defer:
     deferral: Deferral
 
 
-Decision: TypeAlias = Send | Suppress | Defer
+Decision: TypeAlias = Proceed | Suppress | Defer
 # Returns what a rule says of a message; None: nothing.
-Rule: TypeAlias = Callable[[Question], Mode | None]
+PreferenceRule: TypeAlias = Callable[[Question], Mode | None]
 
 
 def decide(question: Question) -> Decision:
     """Decide about one message. What is direct is sent whatever its user prefers."""
     if question.kind is Kind.DIRECT:
-        return Send()
+        return Proceed()
     if mode_of(question) is Mode.OFF:
         return Suppress(Reason.SUPPRESSED_PREFERENCE)
     if question.critical:
-        return Send()
+        return Proceed()
     until = quiet_hours.end_of(question.preferences, question.now)
-    return Send() if until is None else Defer(until, Deferral.QUIET_HOURS)
+    return Proceed() if until is None else Defer(until, Deferral.QUIET_HOURS)
 
 
 def mode_of(question: Question) -> Mode:
@@ -112,7 +112,7 @@ def _of_category(question: Question, channel: str) -> Mode | None:
 
 
 # In order: the first that says something decides. docs/preferences.md shows them.
-RULES: Final[dict[str, Rule]] = {
+RULES: Final[dict[str, PreferenceRule]] = {
     "critical": _critical,
     "mandatory category": _mandatory,
     "entry for channel and category": _channel_and_category,

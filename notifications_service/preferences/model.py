@@ -26,7 +26,7 @@ MOST_ENTRIES: Final = 200
 NO_ROW: Final = etags.write(0, None)
 
 # Channel and category of an entry.
-Key = tuple[str, str]
+EntryKey = tuple[str, str]
 
 
 class Mode(StrEnum):
@@ -53,7 +53,7 @@ class Preferences:
     """What a user wants to be sent; the defaults are those of a user who has never set any."""
 
     user_id: str
-    modes: Mapping[Key, Mode] = field(default_factory=dict)
+    modes: Mapping[EntryKey, Mode] = field(default_factory=dict)
     time_zone: str = ""
     quiet_hours: tuple[QuietSpan, ...] = ()
     locale: str = ""
@@ -75,6 +75,11 @@ class Category:
     created_at: datetime | None = None
     updated_at: datetime | None = None
     etag: str = NO_ROW
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is registered, and was not deleted since."""
+        return self.created_at is not None and self.deleted_at is None
 
 
 def preferences_of(row: Document) -> Preferences:
@@ -106,7 +111,7 @@ def category_of(row: Document) -> Category:
     )
 
 
-def entry(key: Key, mode: Mode) -> Document:
+def entry(key: EntryKey, mode: Mode) -> Document:
     """Return the stored form of an entry. Entries are compared whole, so its fields have an order."""
     channel, category = key
     return {"channel": channel, "category": category, "mode": mode.value}

@@ -1,19 +1,36 @@
-"""All queries on the collections `preferences` and `categories`."""
+"""All queries on the collection `preferences`, and what it shares with `categories`."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
 
 from chassis.context.statements import named
+from chassis.errors import ConflictRetry
 from notifications_service.clock import MillisecondClock
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database
+from notifications_service.mongodb.drivers import Collection
 from notifications_service.notification import schema
 from notifications_service.preferences import model
-from notifications_service.preferences.model import Category, Preferences
+from notifications_service.preferences.model import NO_ROW, EntryKey, Mode, Preferences
 
-_BY_NAME: Final = {"_id": 1}
+AFTER: Final[dict[str, Any]] = {"return_document": ReturnDocument.AFTER, "collation": BYTEWISE}
+# One more than that of the row, or 1 for a new one.
+NEXT_REV: Final[Document] = {"$add": [{"$ifNull": ["$rev", 0]}, 1]}
+# Says within a statement whether it changes anything; never stored.
+_CHANGES: Final = "changes"
+
+
+class Precondition(NamedTuple):
+    """What a write of one row requires: the condition on it, and whether it may be a new one."""
+
+    query: Document
+    upsert: bool
 
 
 class PreferencesRepository:
@@ -25,11 +42,52 @@ class PreferencesRepository:
         self._rows = database.collection(schema.PREFERENCES)
 
     @named
-    async def of_users(self, user_ids: Collection[str]) -> dict[str, Preferences]:
+    async def of_users(self, user_ids: Iterable[str]) -> dict[str, Preferences]:
         """Return the preferences of each of the users; the defaults of those who never set any."""
-        rows = await _rows_of(self._database, schema.PREFERENCES, user_ids)
+        rows = await rows_of(self._database, schema.PREFERENCES, user_ids)
         found = {row["_id"]: model.preferences_of(row) for row in rows}
         return {user_id: found.get(user_id) or Preferences(user_id) for user_id in user_ids}
+
+    @named
+    async def update(self, user_id: str, changes: Document, etag: str) -> Preferences | None:
+        """Set fields of a user's preferences (None: a field is removed); return them, or None for another etag."""
+        if (required := precondition_of(user_id, etag)) is None:
+            return None
+        change = {name: "$$REMOVE" if value is None else {"$literal": value} for name, value in changes.items()}
+        pipeline = [{"$set": {**change, "rev": NEXT_REV, "updatedAt": self._clock()}}]
+        try:
+            return await self._change(required.query, pipeline, upsert=required.upsert)
+        except DuplicateKeyError:
+            # It was to be new, and is not.
+            return None
+
+    @named
+    async def set_entry(self, user_id: str, key: EntryKey, mode: Mode, most: int | None = None) -> Preferences:
+        """Set a user's entry for a channel and category, in one statement; return the preferences.
+
+        Where it is there with that mode, nothing changes. With ``most`` entries there is no further one: whether it
+        was set is told by what is returned.
+        """
+        pipeline = _setting(model.entry(key, mode), most, self._clock())
+        changed = await self._change({"_id": user_id}, pipeline, upsert=True)
+        return changed or Preferences(user_id)
+
+    @named
+    async def touch_nobody(self, key: EntryKey, mode: Mode) -> None:
+        """Proceed what ``set_entry`` sends, for a user whom there cannot be."""
+        await self._change({"_id": ""}, _setting(model.entry(key, mode), None, self._clock()), upsert=False)
+
+    @named
+    async def remove_entry(self, user_id: str, key: EntryKey) -> Preferences | None:
+        """Remove a user's entry for a channel and category; return the preferences, or None where there is none."""
+        channel, category = key
+        query = {"_id": user_id, "entries": {"$elemMatch": {"channel": channel, "category": category}}}
+        change = {
+            "$pull": {"entries": {"channel": channel, "category": category}},
+            "$inc": {"rev": 1},
+            "$set": {"updatedAt": self._clock()},
+        }
+        return await self._change(query, change, upsert=False)
 
     @named
     async def delete_of_user(self, user_id: str) -> None:
@@ -37,29 +95,66 @@ class PreferencesRepository:
         query = {"_id": user_id}
         await self._database.run(lambda: self._rows.delete_one(query, collation=BYTEWISE), query)
 
-
-class CategoriesRepository:
-    """Reads and writes categories; one that was deleted keeps its row, and its rules."""
-
-    def __init__(self, database: Database, clock: MillisecondClock) -> None:
-        self._database = database
-        self._clock = clock
-        self._rows = database.collection(schema.CATEGORIES)
-
-    @named
-    async def by_names(self, names: Collection[str]) -> dict[str, Category]:
-        """Return the category of each of the names, deleted ones included, and what one is that nobody registered."""
-        rows = await _rows_of(self._database, schema.CATEGORIES, names)
-        found = {row["_id"]: model.category_of(row) for row in rows}
-        return {name: found.get(name) or Category(name) for name in names}
+    async def _change(self, query: Document, change: Any, *, upsert: bool) -> Preferences | None:
+        row = await change_one(self._database, self._rows, query, change, upsert=upsert, **AFTER)
+        return None if row is None else model.preferences_of(row)
 
 
-async def _rows_of(database: Database, collection: str, keys: Collection[str]) -> list[Document]:
+def precondition_of(key: str, etag: str) -> Precondition | None:
+    """Return what a write requires of the row with a key; None where no row can have such an etag."""
+    if not etag:
+        return Precondition({"_id": key}, upsert=True)
+    if etag == NO_ROW:
+        return Precondition({"_id": key, "rev": {"$exists": False}}, upsert=True)
+    condition = model.etag_query(etag)
+    return None if condition is None else Precondition({"_id": key, **condition}, upsert=False)
+
+
+async def change_one(
+    database: Database, rows: Collection, query: Document, change: Any, **options: Any
+) -> Document | None:
+    """Change one row, and return it; None where the query finds none.
+
+    Raises DuplicateKeyError where a new row was required and there is one.
+    """
+    try:
+        return await database.run(lambda: rows.find_one_and_update(query, change, **options), query)
+    except DuplicateKeyError:
+        if len(query) > 1:
+            raise
+        # Others made it at the same moment, more often than the server itself tries again.
+        raise ConflictRetry from None
+
+
+async def rows_of(database: Database, collection: str, keys: Iterable[str]) -> list[Document]:
     """Return those of the rows that exist, in one query unless they fill more than 16 MiB."""
     left, rows = sorted(keys), list[Document]()
     while left:
         query = {"_id": {"$in": left}}
-        found = await database.find(collection, query, limit=len(left), hint="_id_", sort=_BY_NAME)
+        found = await database.find(collection, query, limit=len(left), hint="_id_", sort={"_id": 1})
         rows += found.rows
         left = [key for key in left if key > found.rows[-1]["_id"]] if found.cut else []
     return rows
+
+
+def _setting(entry: Document, most: int | None, at: datetime) -> list[Document]:
+    """Return the update that puts an entry in the place of the one for its channel and category, or after the last."""
+    entries = {"$ifNull": ["$entries", []]}
+    is_its = [{"$eq": [f"$$this.{name}", {"$literal": entry[name]}]} for name in ("channel", "category")]
+    others = {"$filter": {"input": entries, "cond": {"$not": [{"$and": is_its}]}}}
+    differs: Document = {"$not": [{"$in": [{"$literal": entry}, entries]}]}
+    if most is not None:
+        has_room = {"$lt": [{"$size": others}, most]}
+        replaces = {"$lt": [{"$size": others}, {"$size": entries}]}
+        differs = {"$and": [differs, {"$or": [has_room, replaces]}]}
+    return [
+        {"$set": {_CHANGES: differs}},
+        {
+            "$set": {
+                "entries": {"$cond": [f"${_CHANGES}", {"$concatArrays": [others, [{"$literal": entry}]]}, "$entries"]},
+                "rev": {"$cond": [f"${_CHANGES}", NEXT_REV, "$rev"]},
+                "updatedAt": {"$cond": [f"${_CHANGES}", at, "$updatedAt"]},
+            }
+        },
+        {"$unset": _CHANGES},
+    ]

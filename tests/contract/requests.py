@@ -113,16 +113,15 @@ NOTIFICATIONS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "PreferenceService/GetPreferences": ({"userId": NOBODY}, ""),
     "PreferenceService/UpdatePreferences": (
         {"preferences": {"userId": NOBODY, "timeZone": "Europe/Berlin"}, "updateMask": "timeZone"},
-        "NOT_IMPLEMENTED",
+        "",
     ),
     "PreferenceService/SetPreference": (
         {"userId": NOBODY, "channel": "NOTIFICATION_TYPE_EMAIL", "mode": "PREFERENCE_MODE_OFF"},
-        "NOT_IMPLEMENTED",
+        "",
     ),
-    "PreferenceService/Unsubscribe": ({"token": "x"}, "NOT_IMPLEMENTED"),
-    "PreferenceService/PutCategory": ({"category": {"name": "news", "title": "News"}}, "NOT_IMPLEMENTED"),
-    "PreferenceService/ListCategories": ({}, "NOT_IMPLEMENTED"),
-    "PreferenceService/DeleteCategory": ({"name": "news"}, "NOT_IMPLEMENTED"),
+    "PreferenceService/Unsubscribe": ({"token": "x"}, ""),
+    "PreferenceService/ListCategories": ({}, ""),
+    "PreferenceService/DeleteCategory": ({"name": "no-news"}, "CATEGORY_NOT_FOUND"),
     "PreferenceService/GetPushKey": ({}, "CHANNEL_NOT_CONFIGURED"),
     "PreferenceService/RegisterPushSubscription": (
         {
@@ -138,6 +137,7 @@ NOTIFICATIONS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     ),
     "PreferenceService/ListPushSubscriptions": ({"userId": NOBODY}, ""),
     "PreferenceService/DeletePushSubscription": ({"userId": NOBODY, "id": "push_x"}, "PUSH_SUBSCRIPTION_NOT_FOUND"),
+    "PreferenceService/PutCategory": ({"category": {"name": "news", "title": "News"}}, ""),
     "NotificationService/CreateNotification": ({"userId": NOBODY, "content": CONTENT}, ""),
     "NotificationService/BatchCreateNotifications": ({"fanOut": {"userIds": [NOBODY], "content": CONTENT}}, ""),
 }

@@ -17,6 +17,7 @@ from tests.contract.test_servers import REQUESTS
 from tests.harness import spellings
 
 USERS, FEED = "vibework.users.v1", "vibework.notifications.v1.NotificationService"
+PREFERENCES = "vibework.notifications.v1.PreferenceService"
 # What a request that names a resource consists of, beside its etag, and the resource's etag.
 Made = tuple[dict[str, Any], str]
 
@@ -46,7 +47,8 @@ def with_etag(rpc: str, resource: dict[str, Any], change: dict[str, Any], etag: 
     """Make a request: an update has the etag in the resource that it takes, another call beside the id."""
     if rpc not in IN_RESOURCE:
         return {**resource, **change, "etag": etag}
-    return {IN_RESOURCE[rpc]: {**resource, **change, "etag": etag}, "updateMask": ",".join(change)}
+    request: dict[str, Any] = {IN_RESOURCE[rpc]: {**resource, **change, "etag": etag}}
+    return request if rpc in WITHOUT_MASK else request | {"updateMask": ",".join(change)}
 
 
 def new_account(channels: Channels) -> Made:
@@ -65,6 +67,19 @@ def new_notification(channels: Channels) -> Made:
     return {"id": found["id"]}, found["etag"]
 
 
+def new_preferences(channels: Channels) -> Made:
+    """Set preferences of a user of their own."""
+    request = {"userId": f"user_{uuid4().hex}", "channel": "NOTIFICATION_TYPE_EMAIL", "mode": "PREFERENCE_MODE_OFF"}
+    found = made(channels, f"{PREFERENCES}/SetPreference", request)["preferences"]
+    return {"userId": found["userId"]}, found["etag"]
+
+
+def new_category(channels: Channels) -> Made:
+    """Register a category, which a put names whole, and a deletion by its name alone."""
+    found = made(channels, f"{PREFERENCES}/PutCategory", {"category": {"name": uuid4().hex, "title": "News"}})
+    return {"name": found["category"]["name"]}, found["category"]["etag"]
+
+
 # Whoever builds an RPC with an etag says here what it changes.
 MAKERS: dict[str, tuple[Callable[[Channels], Made], dict[str, Any]]] = {
     f"{USERS}.UserService/UpdateUser": (new_user, {"name": "New"}),
@@ -72,9 +87,18 @@ MAKERS: dict[str, tuple[Callable[[Channels], Made], dict[str, Any]]] = {
     f"{USERS}.AccountService/UpdateAccountTokens": (new_account, {}),
     f"{FEED}/UpdateNotification": (new_notification, {"title": "New"}),
     f"{FEED}/DeleteNotification": (new_notification, {}),
+    f"{PREFERENCES}/UpdatePreferences": (new_preferences, {"locale": "pt-BR"}),
+    f"{PREFERENCES}/PutCategory": (new_category, {"title": "New"}),
+    f"{PREFERENCES}/DeleteCategory": (new_category, {}),
 }
 # The field of an update that holds the resource.
-IN_RESOURCE = {f"{USERS}.UserService/UpdateUser": "user", f"{FEED}/UpdateNotification": "notification"}
+IN_RESOURCE = {
+    f"{USERS}.UserService/UpdateUser": "user",
+    f"{FEED}/UpdateNotification": "notification",
+    f"{PREFERENCES}/UpdatePreferences": "preferences",
+    f"{PREFERENCES}/PutCategory": "category",
+}
+WITHOUT_MASK = {f"{PREFERENCES}/PutCategory"}
 NOT_BUILT = {rpc for rpc, (_, reason) in REQUESTS.items() if reason == "NOT_IMPLEMENTED"}
 
 

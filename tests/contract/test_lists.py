@@ -25,6 +25,9 @@ SHAPES: list[Any] = [
     *([10**18, "x"], [-(10**18), "x"]),
 ]
 
+# Lists whose rows have no time: the part of a key that others have it in is 0.
+BY_NAME = {"vibework.notifications.v1.PreferenceService/ListCategories"}
+
 
 def _lists() -> list[str]:
     found = []
@@ -101,7 +104,7 @@ def test_a_token_of_another_list_is_told_apart(channels: Channels, rpc: str) -> 
 def test_a_token_has_one_spelling(channels: Channels, rpc: str) -> None:
     """Padding, the other alphabet, stray bits or spaces make no second text of one token."""
     request = _request(rpc)
-    token = _token(rpc, [1_000, "0" * 24], request)
+    token = _token(rpc, [0 if rpc in BY_NAME else 1_000, "0" * 24], request)
     answer = _answer(channels, rpc, request | {"pageToken": token})
     assert answer is None or answer.code == "OK"
     for text in spellings.of_base64(token) if answer else ():

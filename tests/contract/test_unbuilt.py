@@ -37,6 +37,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "states": {"states": ["USER_STATE_DISABLED"]},
     "request_id": {"requestId": "9b2f3c1e-5f0a-4c1d-8e7b-000000000001"},
     "include_ended": {"includeEnded": True},
+    "digest_time": {"digestTime": {"minute": 480}},
     "locale": {"locale": "pt-BR"},
     "user_id": {"purpose": "VERIFICATION_PURPOSE_EMAIL_CHANGE", "userId": NOBODY},
 }

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from bson import ObjectId
+from pydantic import SecretStr
 
 from chassis.keyring import Keyring
 from chassis.slices import Slices
@@ -36,12 +37,15 @@ from notifications_service.notification.documents import Draft, Type
 from notifications_service.notification.retention import Retention
 from notifications_service.outbox import schema as outbox_schema
 from notifications_service.outbox.repository import OutboxRepository
+from notifications_service.preferences.settings import UnsubscribeSettings
+from notifications_service.preferences.unsubscribe import UnsubscribeLinks
 from notifications_service.users_client import Addressee
 from tests.harness.clocks import FrozenClock
 from tests.harness.notifications import SECRET_KEYS
 
 ACCEPTED: Final = Outcome(provider_message_id="queued")
 ATTEMPTS: Final = 3
+UNSUBSCRIBE_URL: Final = "https://example.com/unsubscribe?token={token}"
 LEASE: Final = timedelta(seconds=30)
 CONNECTIONS: Final = 4
 
@@ -117,7 +121,9 @@ class Delivering:
             self.database, self.feed, self.outbox, keys, timeout=LEASE.total_seconds(), slices=Slices()
         )
         self.keyring = Keyring.parse(SECRET_KEYS)
-        self.maker = MailMaker(Templates(MessageSettings(email_from="us@example.com")))
+        self.links = UnsubscribeSettings(unsubscribe_url=UNSUBSCRIBE_URL, unsubscribe_keys=SecretStr(SECRET_KEYS))
+        templates = Templates(MessageSettings(email_from="us@example.com"))
+        self.maker = MailMaker(templates, UnsubscribeLinks(self.links))
 
     def worker(self, far_end: FarEnd | None = None, *, lease: timedelta = LEASE, unverified: bool = False) -> Worker:
         """Make a worker of email; another far end tells it from others of the same database."""

@@ -40,6 +40,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `ENDPOINT_PUBLIC`: the URL of a push service is none that this system calls: its host, its port or its spelling.
     `P256DH_POINT`: a browser's key is no point on its curve.
     `STRING_TRAILING_SPACE`: a text ends in a space and must not.
+    `TIME_ZONE`: no time zone has that name. `QUIET_HOURS_ENDLESS`: they leave no minute of the week.
     `ACCOUNT_OF_PASSWORD`: an id names the account of the password, which holds no tokens.
     Rules of several fields, of which the violation names the one to change:
     `EXPIRES_AT_AFTER_SCHEDULED_AT`: it ends before it begins. `EMAIL_WITHOUT_CHANNEL`, `PUSH_WITHOUT_CHANNEL`: the
@@ -265,6 +266,7 @@ would lose.
 `ENDPOINT_PUBLIC`: the URL of a push service is none that this system calls: its host, its port or its spelling.
 `P256DH_POINT`: a browser's key is no point on its curve.
 `STRING_TRAILING_SPACE`: a text ends in a space and must not.
+`TIME_ZONE`: no time zone has that name. `QUIET_HOURS_ENDLESS`: they leave no minute of the week.
 `ACCOUNT_OF_PASSWORD`: an id names the account of the password, which holds no tokens.
 Rules of several fields, of which the violation names the one to change:
 `EXPIRES_AT_AFTER_SCHEDULED_AT`: it ends before it begins. `EMAIL_WITHOUT_CHANNEL`, `PUSH_WITHOUT_CHANNEL`: the

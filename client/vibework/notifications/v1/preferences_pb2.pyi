@@ -230,7 +230,9 @@ class Preferences(_message.Message):
 
     @_builtins.property
     def quiet_hours(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuietSpan]:
-        """When to send nothing; empty: never. At most 21."""
+        """When to send nothing; empty: never. At most 21, which together leave some minute of the week. Spans that overlap or
+        adjoin count as one.
+        """
 
     @_builtins.property
     def digest_time(self) -> Global___DigestTime:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from notifications_service.mongodb.database import Database
+from notifications_service.notification import schema
 from tests.harness.databases import MongoDatabase
 from tests.harness.delivering import Delivering
 from tests.harness.notifications import settings_for
@@ -19,7 +20,7 @@ async def delivering(
     """An outbox without anything in it, under each driver."""
     database = Database(settings_for(mongodb_module_database, mongodb_driver=request.param))
     made = Delivering(database)
-    await made.rows.delete_many({})
-    await made.notifications.delete_many({})
+    for rows in (made.rows, made.notifications, *map(database.collection, (schema.PREFERENCES, schema.CATEGORIES))):
+        await rows.delete_many({})
     yield made
     await database.close()
