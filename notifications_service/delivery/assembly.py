@@ -82,23 +82,26 @@ def new_workers(
     missing = {*metrics.CHANNELS} - {outlet.channel for outlet in outlets}
     if missing:
         logging.get(__name__).info("channels not set up: what goes out by them waits", channels=sorted(missing))
-    return [
-        Worker(
-            outlet,
-            outbox,
-            sources,
-            DeliveryRules(
-                outlet.channel,
-                settings.delivery_attempts,
-                unverified=outlet.channel == EMAIL and settings.email_unverified == "send",
-            ),
-            clock=clock,
-            poll=timedelta(milliseconds=settings.delivery_poll_ms),
-            lease=timedelta(milliseconds=settings.delivery_lease_ms),
-            numbers=numbers,
-        )
-        for outlet in outlets
-    ]
+    return [_worker(settings, outlet, outbox, sources, numbers) for outlet in outlets]
+
+
+def _worker(
+    settings: SendingSettings, outlet: Outlet, outbox: OutboxRepository, sources: FactSources, numbers: Numbers
+) -> Worker:
+    is_email = outlet.channel == EMAIL
+    rate = settings.email_rate if is_email else settings.push_rate
+    return Worker(
+        outlet,
+        outbox,
+        sources,
+        DeliveryRules(
+            outlet.channel, settings.delivery_attempts, unverified=is_email and settings.email_unverified == "send"
+        ),
+        poll=timedelta(milliseconds=settings.delivery_poll_ms),
+        lease=timedelta(milliseconds=settings.delivery_lease_ms),
+        numbers=numbers,
+        admit=outbox.rate(outlet.channel, rate).take if rate else None,
+    )
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from uuid import uuid4
 from chassis.errors import ServiceError
 from chassis.logs import logging
 from notifications_service.mongodb.codec import Document
-from notifications_service.outbox.repository import OutboxRepository
+from notifications_service.outbox.repository import Admit, OutboxRepository
 
 # A lease is renewed after this part of its length.
 _RENEWED_AFTER: Final = 1 / 3
@@ -35,10 +35,10 @@ class Leased:
         self._holds_until = 0.0
         self._fewer = asyncio.Event()
 
-    async def claim(self, limit: int) -> bool:
-        """Take up to so many rows; say whether there were any."""
+    async def claim(self, limit: int, admit: Admit | None) -> bool:
+        """Take up to so many rows, as far as they are admitted; say whether there were any."""
         self._hold()
-        self.rows = await self._outbox.claim(self._channel, self.lease, limit, self._length)
+        self.rows = await self._outbox.claim(self._channel, self.lease, limit, self._length, admit)
         self.in_hand = {row["_id"] for row in self.rows}
         return bool(self.rows)
 

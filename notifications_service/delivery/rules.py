@@ -76,6 +76,9 @@ class DeliveryRules:
         return self._nowhere(row, user, facts) or self._preferred(row, user, facts, now) or SendNow(notification, user)
 
     def _over(self, row: Mapping[str, Any], notification: Mapping[str, Any], now: datetime) -> End | None:
+        if row.get("superseded"):
+            # While a worker had it that never told what became of it.
+            return End(DeliveryState.CANCELLED, Reason.SUPERSEDED)
         if _is_over(row.get("expiresAt"), now) or _is_over(notification.get("expiresAt"), now):
             return End(DeliveryState.EXPIRED, Reason.EXPIRED)
         if notification.get(self.channel, {}).get("unlessRead") and notification.get("read"):

@@ -22,6 +22,10 @@ class DeliverySettings(FeatureSettings):
     """How often the outbox is searched for what became due, or was left by other processes."""
     delivery_lease_ms: Annotated[Milliseconds, Field(ge=1_000)] = 60_000
     """How long what a worker has taken is its own; renewed while it works, and taken over once it has passed."""
+    email_rate: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Deliveries by email in a second, of all processes together; 0: no limit."""
+    push_rate: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Deliveries by push in a second, of all processes together, each to all browsers of its user; 0: no limit."""
     email_unverified: Literal["keep-back", "send"] = "keep-back"
     """Whether notifications go by email to addresses that their users have not verified."""
 

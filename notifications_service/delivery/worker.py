@@ -12,7 +12,6 @@ from typing import Final
 from chassis.background import end
 from chassis.errors import ServiceError
 from chassis.logs import logging
-from notifications_service.clock import MillisecondClock
 from notifications_service.delivery import settling
 from notifications_service.delivery.channels.channel import Outcome
 from notifications_service.delivery.facts import Facts, FactSources
@@ -27,7 +26,7 @@ from notifications_service.notification.delivery_states import DeliveryState
 from notifications_service.outbox import changes
 from notifications_service.outbox.changes import Change
 from notifications_service.outbox.model import Reason
-from notifications_service.outbox.repository import Decide, OutboxRepository
+from notifications_service.outbox.repository import Admit, Decide, OutboxRepository
 
 # Deliveries of one claim.
 BATCH: Final = 100
@@ -45,17 +44,21 @@ class Worker:
         sources: FactSources,
         rules: DeliveryRules,
         *,
-        clock: MillisecondClock,
         poll: timedelta,
         lease: timedelta,
         numbers: Numbers,
+        admit: Admit | None = None,
     ) -> None:
-        """``poll``: how often to look for what became due; ``lease``: how long what was taken is its own."""
+        """``poll``: how often to look for what became due; ``lease``: how long what was taken is its own.
+
+        ``admit``: asked for each batch how many deliveries may be taken.
+        """
+        self._admit = admit
         self._outlet = outlet
         self._outbox = outbox
         self._sources = sources
         self._rules = rules
-        self._clock = clock
+        self._clock = sources.clock
         self._poll = poll.total_seconds()
         self._lease = lease
         self._numbers = numbers
@@ -102,7 +105,7 @@ class Worker:
         most = self._outlet.most
         batch = Leased(self._outbox, self._outlet.channel, self._lease)
         try:
-            if most == 0 or not await batch.claim(BATCH if most is None else most):
+            if most == 0 or not await batch.claim(BATCH if most is None else most, self._admit):
                 return False
         except ServiceError as error:
             log.warning("nothing claimed", channel=self._outlet.channel, reason=error.reason)

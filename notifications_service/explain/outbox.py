@@ -45,6 +45,7 @@ OUTBOX: Final = (
     Example("outbox.of_lease", lambda e, v: _outbox(e, v).of_lease("lease", ["dlv_1"])),
     Example("outbox.renew", lambda e, v: _outbox(e, v).renew("lease", ["dlv_1"], _SECOND)),
     Example("outbox.release", lambda e, v: _outbox(e, v).release("lease", ["dlv_1"])),
+    Example("outbox.take", lambda e, v: _outbox(e, v).rate("email", 10.0).take(100)),
     Example("outbox.backlog", lambda e, v: _outbox(e, v).backlog("email")),
     Example("outbox.complete", _complete),
     Example("outbox.settle_in", _settle),

@@ -12,7 +12,11 @@ from notifications_service.notification import schema
 from notifications_service.notification.schema import Index
 from notifications_service.outbox import schema as outbox
 
-INDEXES: Final[dict[str, tuple[Index, ...]]] = {**schema.INDEXES, outbox.COLLECTION: outbox.INDEXES}
+INDEXES: Final[dict[str, tuple[Index, ...]]] = {
+    **schema.INDEXES,
+    outbox.COLLECTION: outbox.INDEXES,
+    outbox.RATES: outbox.RATES_INDEXES,
+}
 OPTIONS: Final[dict[str, Document]] = {**schema.OPTIONS, outbox.COLLECTION: outbox.OPTIONS}
 # TTL indexes that keep rows for as long as notifications are kept, by their collections.
 KEPT_ALIKE: Final = {outbox.COLLECTION: outbox.TTL_INDEX}

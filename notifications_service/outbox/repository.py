@@ -5,7 +5,7 @@ Each is a constant number of round trips, however many rows it is about (docs/de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from notifications_service.notification.delivery_states import DeliveryState
 from notifications_service.outbox import changes, schema
 from notifications_service.outbox.changes import Change
 from notifications_service.outbox.model import KEPT_ATTEMPTS, Reason
+from notifications_service.outbox.rates import ChannelRate
 
 # Rows that one transaction cancels.
 CANCEL_BATCH: Final = 1_000
@@ -28,6 +29,8 @@ CANCEL_BATCH: Final = 1_000
 # Rows that are counted as due at most, in a fraction of a second.
 MOST_COUNTED: Final = 100_000
 
+# Of how many there are, how many may be taken.
+Admit = Callable[[int], Awaitable[int]]
 # Of a row as it is now, what it becomes; None: it is left as it is.
 Decide = Callable[[Document], Change | None]
 
@@ -47,6 +50,10 @@ class OutboxRepository:
         self._rows = database.collection(schema.COLLECTION)
         self._notifications = database.collection(notifications.COLLECTION)
 
+    def rate(self, channel: str, per_second: float) -> ChannelRate:
+        """Return the rate of a channel, which holds for all workers of this database."""
+        return ChannelRate(self._database, channel, per_second)
+
     @named
     async def insert_in(self, session: ClientSession, new: Sequence[Document]) -> None:
         """Store deliveries within a transaction of the caller's; what they replace is cancelled by it."""
@@ -65,20 +72,25 @@ class OutboxRepository:
         await self._settle(session, [_superseded(row, self._clock()) async for row in found])
 
     @named
-    async def claim(self, channel: str, lease: str, limit: int, length: timedelta) -> list[Document]:
+    async def claim(
+        self, channel: str, lease: str, limit: int, length: timedelta, admit: Admit | None = None
+    ) -> list[Document]:
         """Take up to ``limit`` rows of a channel that are due, and return them as they are now.
 
         They are this lease's for ``length``: nobody else takes them before. A row that another lease has left is taken
-        over; its attempt counts, with an unknown outcome.
+        over; its attempt counts, with an unknown outcome. ``admit``: asked once, how many of those that are due may go.
         """
         now = self._clock()
         query: Document = {"channel": channel, "dueAt": {"$lte": now}}
         found = await self._database.find(
             schema.COLLECTION, query, limit=limit, hint=schema.CLAIM_INDEX, sort={"dueAt": 1}, projection={"_id": 1}
         )
-        if not found.rows:
+        admitted = len(found.rows)
+        if admitted and admit is not None:
+            admitted = await admit(admitted)
+        if not admitted:
             return []
-        ids = [row["_id"] for row in found.rows]
+        ids = [row["_id"] for row in found.rows[:admitted]]
         # Of two that found a row one changes it; the other's condition no longer holds.
         due = {"_id": {"$in": ids}, "dueAt": {"$lte": now}}
         await self._update(due, [{"$set": _claimed(lease, now, now + length)}])

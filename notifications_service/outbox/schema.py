@@ -9,6 +9,8 @@ from notifications_service.notification.delivery_states import DeliveryState
 from notifications_service.notification.schema import Index
 
 COLLECTION: Final = "deliveries"
+# Tokens of each channel's rate.
+RATES: Final = "delivery_rates"
 # Names of the indexes that statements ask for.
 CLAIM_INDEX: Final = "claim"
 COLLAPSE_INDEX: Final = "collapse"
@@ -31,8 +33,10 @@ def _partial(filter_: Document) -> tuple[tuple[str, Any], ...]:
     return (("partialFilterExpression", filter_),)
 
 
+_PRIMARY: Final = Index("_id_", (("_id", 1),))
+RATES_INDEXES: Final = (_PRIMARY,)
 INDEXES: Final = (
-    Index("_id_", (("_id", 1),)),
+    _PRIMARY,
     # What is open, in the order in which it is due: a claim reads as many keys as it takes rows.
     Index(CLAIM_INDEX, (("channel", 1), ("dueAt", 1)), _partial(_OPEN)),
     # What a newer one of the same key may replace.

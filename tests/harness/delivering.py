@@ -125,7 +125,7 @@ class Delivering:
         templates = Templates(MessageSettings(email_from="us@example.com"))
         self.maker = MailMaker(templates, UnsubscribeLinks(self.links))
 
-    def worker(self, far_end: FarEnd | None = None, *, lease: timedelta = LEASE, unverified: bool = False) -> Worker:
+    def worker(self, far_end: FarEnd | None = None, *, lease: timedelta = LEASE, rate: float = 0) -> Worker:
         """Make a worker of email; another far end tells it from others of the same database."""
         hashes, end = AddressHashes(self.keyring), far_end or self.far_end
         outlet = EmailOutlet(end, self.maker, hashes, self.now, concurrency=CONNECTIONS)
@@ -134,11 +134,11 @@ class Delivering:
             outlet,
             self.outbox,
             sources,
-            DeliveryRules("email", ATTEMPTS, unverified=unverified),
-            clock=self.now,
+            DeliveryRules("email", ATTEMPTS),
             poll=timedelta(milliseconds=10),
             lease=lease,
             numbers=self.numbers,
+            admit=self.outbox.rate("email", rate).take if rate else None,
         )
 
     async def create(self, user_id: str, **further: Any) -> ObjectId:

@@ -247,3 +247,20 @@ async def test_a_worker_that_is_told_to_stop_gives_back_what_it_has_not_tried(de
     assert await delivering.rows.count_documents({"state": "sent"}) == len(delivering.far_end.mails) == CONNECTIONS
     due = {"state": "pending", "attempts": 0, "dueAt": {"$lte": delivering.now()}, "lease": {"$exists": False}}
     assert await delivering.rows.count_documents(due) == 20 - CONNECTIONS
+
+
+async def test_a_rate_holds_for_all_workers_together(delivering: Delivering) -> None:
+    """Of what is due only as much is taken as the time since allows; the rest waits its turn, untouched."""
+    slow = 0.001
+    await delivering.create_many([f"user_{number}" for number in range(20)])
+    await asyncio.gather(*(delivering.worker(rate=slow).drain() for _ in range(4)))
+    assert len(delivering.far_end.mails) == 1
+    waits = {"state": "pending", "rev": 1, "attempts": 0}
+    assert await delivering.rows.count_documents(waits) == 19
+    rates = delivering.database.collection("delivery_rates")
+    a_while = timedelta(seconds=5 / slow)
+    await rates.update_one(
+        {"_id": "email"}, [{"$set": {"at": {"$subtract": ["$at", a_while / timedelta(milliseconds=1)]}}}]
+    )
+    await delivering.worker(rate=slow).drain()
+    assert len(delivering.far_end.mails) == 2, "no more is saved up than goes out in a second, or one"
