@@ -34,7 +34,7 @@ def test_profiles_add_and_never_take_away() -> None:
 def test_everything_published_is_published_to_this_machine_only() -> None:
     """No port of any profile can be reached from another machine."""
     ports = [port for described in SERVICES.values() for port in described.get("ports", [])]
-    assert len(ports) == 6
+    assert len(ports) == 7
     assert [port for port in ports if not port.startswith("127.0.0.1:${")] == []
 
 
@@ -42,7 +42,7 @@ def test_images_of_others_are_pinned() -> None:
     """A start next year runs what was tried today."""
     images = {service: described["image"] for service, described in SERVICES.items()}
     others = {service: image for service, image in images.items() if not image.startswith("vibework-services:")}
-    assert others.keys() == {"mysql", "mongodb", "prometheus", "grafana"}
+    assert others.keys() == {"mysql", "mongodb", "mailpit", "prometheus", "grafana"}
     assert [image for image in others.values() if not re.search(r":v?\d+\.\d+(\.\d+)?$", image)] == []
 
 

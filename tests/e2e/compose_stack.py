@@ -24,6 +24,7 @@ class Stack:
     name: str = field(default_factory=lambda: f"vw-test-{uuid.uuid4().hex[:8]}")
     users_port: int = field(default_factory=free_port)
     notifications_port: int = field(default_factory=free_port)
+    mailpit_port: int = field(default_factory=free_port)
     mysql_port: int = field(default_factory=free_port)
     mongodb_port: int = field(default_factory=free_port)
     # Of the image; empty: the project's own.
@@ -39,6 +40,7 @@ class Stack:
             "VIBEWORK_TAG": self.tag or self.name,
             "USERS_PORT": str(self.users_port),
             "NOTIFICATIONS_PORT": str(self.notifications_port),
+            "MAILPIT_PORT": str(self.mailpit_port),
             "MYSQL_PUBLISHED_PORT": str(self.mysql_port),
             "MONGODB_PUBLISHED_PORT": str(self.mongodb_port),
         }

@@ -144,10 +144,10 @@ def test_only_the_services_are_published_and_to_this_machine_only(stack: Stack) 
     """No database can be reached from outside of its network, whatever its password."""
     published = {
         service: {port["HostIp"] for ports in bindings.values() for port in ports or ()}
-        for service in ("mysql", "mongodb", "users", "notifications")
+        for service in ("mysql", "mongodb", "users", "notifications", "mailpit")
         if (bindings := stack.inspect(service)["HostConfig"]["PortBindings"] or {})
     }
-    assert published == {"users": {"127.0.0.1"}, "notifications": {"127.0.0.1"}}
+    assert published == {service: {"127.0.0.1"} for service in ("users", "notifications", "mailpit")}
 
 
 def test_services_run_confined_and_without_secrets_in_sight(stack: Stack) -> None:
