@@ -70,7 +70,7 @@ class InvalidArgument(ServiceError):
 class NotFound(ServiceError):
     """The named resource does not exist, or not for this caller."""
 
-    keys = ("id",)
+    keys: ClassVar[tuple[str, ...]] = ("id",)
 
     def __init__(self, id_: str | None, *, violations: Iterable[FieldViolation] = ()) -> None:
         """``id_``: that of the request; None where it asked by something else, or for several."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from vibework.notifications.v1 import delivery_service_pb2_grpc
-
 from chassis.clock import Clock, utc_now
 from chassis.context.statements import named
 from chassis.errors import CallDeadlineExceeded, DatabaseUnavailable
@@ -14,13 +12,13 @@ from chassis.keyring import Keyring
 from chassis.logs import logging
 from chassis.schema import SchemaLacking
 from chassis.serving.lifecycle import Scope, StartFailed
-from chassis.serving.registration import Registration, partly_built
+from chassis.serving.registration import Registration
 from chassis.serving.server import Server, build_server
 from chassis.slices import Slices
 from chassis.telemetry.start import Telemetry
 from chassis.telemetry.start import start as start_telemetry
 from notifications_service.clock import MillisecondClock, in_milliseconds
-from notifications_service.delivery import metrics
+from notifications_service.delivery import metrics, service_assembly
 from notifications_service.delivery.assembly import Senders, new_sources, new_workers, working
 from notifications_service.delivery.channels.assembly import open_mail_sender, open_push_sender
 from notifications_service.delivery.facts import FactSources
@@ -172,10 +170,15 @@ async def _services(
     largest = settings.grpc_max_message_bytes
     return (
         feed.assemble(service, watches, made, keyring=keyring, clock=now, max_message_bytes=largest, slices=slices),
-        # Nothing of them is built yet.
-        (
-            delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server,
-            partly_built(delivery_service_pb2_grpc.DeliveryServiceServicer)(),
+        service_assembly.assemble(
+            database,
+            outbox,
+            retention,
+            keyring=keyring,
+            users=users,
+            clock=now,
+            stopping=scope.draining.is_set,
+            max_attempts=settings.delivery_attempts,
         ),
         preferences.assemble(
             settings, kept_preferences, CategoriesRepository(database, now), recipients, keyring=keyring

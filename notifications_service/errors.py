@@ -110,3 +110,28 @@ class PreferencesFull(FailedPrecondition):
     def __init__(self, limit: int) -> None:
         super().__init__()
         self.limit = limit
+
+
+class DeliveryNotFound(NotFound):
+    """No delivery has that id, it is another user's, or it is no longer kept."""
+
+    reason = "DELIVERY_NOT_FOUND"
+
+
+class DeliveryStateConflict(FailedPrecondition):
+    """The delivery is not in a state in which that can be done to it, or what it carries is gone."""
+
+    reason = "DELIVERY_STATE_CONFLICT"
+    template = "the state of the delivery does not allow it"
+
+
+class SuppressionNotFound(NotFound):
+    """The address is not on the suppression list, or not for that reason."""
+
+    reason = "SUPPRESSION_NOT_FOUND"
+    keys = ()
+    template = "the address is not on the suppression list"
+
+    def __init__(self) -> None:
+        """No address is named: errors are logged by whoever calls."""
+        super().__init__(None)

@@ -21,11 +21,13 @@ from notifications_service.notification.as_of import AsOf
 from notifications_service.notification.documents import Draft, Type
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.states import Mark, State
+from notifications_service.outbox.filters import DeliveryFilter
+from notifications_service.outbox.reads import DeliveryReads
 from notifications_service.purge import purge
 from notifications_service.push_subscriptions.model import AUTH_BYTES, MOST_OF_USER, POINT_BYTES, NewSubscription, Seal
 from notifications_service.push_subscriptions.repository import PushSubscriptionRepository, key_beside
 from notifications_service.seed.repository import SeedRepository
-from notifications_service.suppressions.model import Suppression, SuppressionReason
+from notifications_service.suppressions.model import Suppression, SuppressionFilter, SuppressionReason
 from notifications_service.suppressions.repository import SuppressionRepository
 from notifications_service.watch.counts import Counts
 from notifications_service.watch.snapshot import FeedSnapshot, Snapshots
@@ -167,14 +169,21 @@ def _suppression(values: Values) -> Suppression:
     return Suppression(_ADDRESS, SuppressionReason.BOUNCE, values.clock())
 
 
-_COMPLAINTS: Final[Document] = {"reason": {"$in": [SuppressionReason.COMPLAINT.value]}}
+_COMPLAINTS: Final = SuppressionFilter(reasons=frozenset({SuppressionReason.COMPLAINT}))
+_OF_ADDRESS: Final = SuppressionFilter(_ADDRESS)
+
+
+def _suppression_page(chosen: SuppressionFilter, *, later: bool = False) -> Send:
+    return lambda e, v: _suppressed(e).page(chosen, (v.position[0], "x") if later else None, v.clock(), 21)
+
 
 SUPPRESSIONS: Final = (
     Example("suppressions.active", lambda e, v: _suppressed(e).active([_ADDRESS], v.clock())),
-    Example("suppressions.of_address", lambda e, v: _suppressed(e).of_address(_ADDRESS, v.clock())),
-    Example("suppressions.page", lambda e, v: _suppressed(e).page({}, v.clock(), 21)),
-    Example("suppressions.page", lambda e, v: _suppressed(e).page(_COMPLAINTS, v.clock(), 21), "complaints"),
+    Example("suppressions.page", _suppression_page(SuppressionFilter())),
+    Example("suppressions.page", _suppression_page(_COMPLAINTS, later=True), "complaints, later page"),
+    Example("suppressions.page", _suppression_page(_OF_ADDRESS), "of an address"),
     Example("suppressions.count", lambda e, v: _suppressed(e).count(_COMPLAINTS, v.clock())),
+    Example("suppressions.count", lambda e, v: _suppressed(e).count(_OF_ADDRESS, v.clock()), "of an address"),
     Example("suppressions.put_in", lambda e, v: _suppressed(e).put_in(None, _suppression(v))),  # type: ignore[arg-type]
     Example("suppressions.delete", lambda e, v: _suppressed(e).delete(_ADDRESS, list(SuppressionReason), v.clock())),
 )
@@ -207,7 +216,40 @@ PUSH: Final = (
     Example("push_subscriptions.key_beside", lambda e, _: key_beside(e, ["key"])),
 )
 
-EXAMPLES: Final = (*FEED, *OUTBOX, *REST, *WATCH, *SUPPRESSIONS, *PUSH, *PREFERENCES)
+_ANYBODYS: Final = DeliveryFilter(channels=("email",), reasons=("bounced",))
+_FAILED: Final = DeliveryFilter(states=frozenset({"failed"}), categories=("billing",))
+_OF_NOTIFICATION: Final = DeliveryFilter(notification_ids=(ObjectId(), ObjectId()))
+_OF_USER: Final = DeliveryFilter("nobody", states=frozenset({"pending"}), deferrals=("retry",))
+_AT_ADDRESS: Final = DeliveryFilter(address_hashes=(bytes(32), bytes(32)))
+_DELIVERY: Final = "dlv_00000000000000000000000000"
+
+
+def _deliveries(explainer: Explainer, values: Values) -> DeliveryReads:
+    return DeliveryReads(explainer, values.retention, values.clock)
+
+
+def _delivery_page(chosen: DeliveryFilter, *, later: bool = False) -> Send:
+    return lambda e, v: _deliveries(e, v).page(chosen, (v.position[0], _DELIVERY) if later else None, 21)
+
+
+# In place of a session.
+_IN: Final[Any] = None
+DELIVERIES: Final = (
+    Example("outbox.get", lambda e, v: _deliveries(e, v).get(_DELIVERY)),
+    Example("outbox.page", _delivery_page(_ANYBODYS), "everybody's"),
+    Example("outbox.page", _delivery_page(_FAILED, later=True), "failed, later page"),
+    Example("outbox.page", _delivery_page(_OF_NOTIFICATION), "of notifications"),
+    Example("outbox.page", _delivery_page(_OF_USER, later=True), "of a user, waiting, later page"),
+    Example("outbox.page", _delivery_page(_AT_ADDRESS), "at an address"),
+    Example("outbox.keys", lambda e, v: _deliveries(e, v).keys(_FAILED, None, 250)),
+    Example("outbox.count", lambda e, v: _deliveries(e, v).count([_ANYBODYS, _FAILED])),
+    Example("outbox.count", lambda e, v: _deliveries(e, v).count([_OF_USER, _AT_ADDRESS]), "of a user, at an address"),
+    Example("outbox.of_message", lambda e, v: _deliveries(e, v).of_message("queued as 1")),
+    Example("outbox.get_in", lambda e, v: _deliveries(e, v).get_in(_IN, [_DELIVERY])),
+    Example("outbox.notifications_in", lambda e, v: _deliveries(e, v).notifications_in(_IN, [v.key])),
+)
+
+EXAMPLES: Final = (*FEED, *OUTBOX, *REST, *WATCH, *SUPPRESSIONS, *PUSH, *PREFERENCES, *DELIVERIES)
 
 WITHOUT_PLAN: Final = {
     "app.probe": "reads no collection",

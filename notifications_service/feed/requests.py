@@ -10,22 +10,21 @@ from typing import Any, Final
 
 import orjson
 from bson import ObjectId
-from bson.datetime_ms import DatetimeMS
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from vibework.notifications.v1 import notification_pb2, notification_service_pb2
 from vibework.notifications.v1.notification_pb2 import NotificationContent
 
 from chassis.contract.nesting import MAX_LEVELS, too_deep
-from chassis.contract.timestamps import LAST_SECOND
 from chassis.errors import FieldViolation, InvalidFields, NotImplementedYet
 from chassis.slices import Slices
 from notifications_service.clock import MillisecondClock
 from notifications_service.notification import filters
 from notifications_service.notification.answers import answer_too_large
 from notifications_service.notification.documents import Draft, Type
-from notifications_service.notification.filters import BoundTime, Filter
+from notifications_service.notification.filters import Filter
 from notifications_service.notification.states import Mark
+from notifications_service.notification.times import ceiling, floor
 
 MAX_DATA_BYTES: Final = 16 * 1024
 # Bytes of all contents of a batch, each counted as often as it is stored.
@@ -113,8 +112,8 @@ def filter_of(message: notification_service_pb2.NotificationFilter) -> Filter:
         highest,
         tuple(_TYPES[channel].value for channel in message.types),
         tuple(message.categories),
-        _ceiling(message.created_after) if message.HasField("created_after") else None,
-        _ceiling(message.created_before) if message.HasField("created_before") else None,
+        ceiling(message.created_after) if message.HasField("created_after") else None,
+        ceiling(message.created_before) if message.HasField("created_before") else None,
     )
 
 
@@ -131,21 +130,6 @@ def mark_of(number: int) -> Mark:
 def ids(texts: Any) -> list[ObjectId]:
     """Convert ids, each once."""
     return [ObjectId(text) for text in dict.fromkeys(texts)]
-
-
-def floor(time: Timestamp) -> datetime:
-    """Convert a time to the last whole millisecond that is not after it."""
-    return _EPOCH + timedelta(seconds=time.seconds, milliseconds=time.nanos // 1_000_000)
-
-
-def _ceiling(time: Timestamp) -> BoundTime:
-    # Stored times are whole milliseconds, so a bound between two of them is rounded up.
-    if time.nanos % 1_000_000 == 0:
-        return floor(time)
-    if time.seconds == LAST_SECOND and time.nanos > 999_000_000:
-        # Python's times end before it, MongoDB's do not.
-        return DatetimeMS((LAST_SECOND + 1) * 1_000)
-    return floor(time) + timedelta(milliseconds=1)
 
 
 def _schedule(time: Timestamp, field: str, clock: MillisecondClock) -> datetime:

@@ -29,6 +29,7 @@ from notifications_service.mongodb.codec import Document
 from notifications_service.notification import answers
 from notifications_service.notification.as_of import AsOf, AsOfTokens
 from notifications_service.notification.messages import Unreadable
+from notifications_service.notification.times import floor
 from notifications_service.notification.unreadable import FLAG
 
 
@@ -185,7 +186,7 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
     def _bound(self, request: pb.MarkAllNotificationsRequest) -> AsOf | datetime | None:
         if request.HasField("as_of"):
             return self._as_of.read(request.user_id, request.as_of)
-        return requests.floor(request.as_of_time) if request.HasField("as_of_time") else None
+        return floor(request.as_of_time) if request.HasField("as_of_time") else None
 
     async def _shown(self, document: Document, mask: answers.ReadMask = answers.EVERYTHING) -> Notification:
         try:

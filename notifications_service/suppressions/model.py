@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum, auto
 from typing import Final
 
+from notifications_service.notification.filters import BoundTime
+
 
 class SuppressionReason(StrEnum):
     """Why nothing is sent to an address, as stored."""
@@ -23,8 +25,8 @@ BOUNCE_HOLDS: Final = timedelta(days=30)
 class Suppression:
     """One address, suppressed for one reason.
 
-    ``address``: normalised; empty where it was sealed under a key that is gone. ``created_at``: when it began, or was
-    last renewed. ``detail``: for people, at most 500 characters, without addresses.
+    ``address``: empty where nobody knew it any longer, or where it was sealed under a key that is gone. ``created_at``:
+    when it began, or was last renewed. ``detail``: for people, at most 500 characters, without addresses.
     """
 
     address: str = field(repr=False)
@@ -37,3 +39,13 @@ class Suppression:
     def expires_at(self) -> datetime | None:
         """When it ends by itself; None: never."""
         return self.created_at + BOUNCE_HOLDS if self.reason is SuppressionReason.BOUNCE else None
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionFilter:
+    """All given conditions hold together; ``address`` empty: any."""
+
+    address: str = field(default="", repr=False)
+    reasons: frozenset[SuppressionReason] = frozenset(SuppressionReason)
+    created_from: BoundTime | None = None
+    created_before: BoundTime | None = None

@@ -17,20 +17,20 @@ from chassis.contract import tokentext
 from chassis.keyring import CiphertextInvalid, KeyMissing, Keyring
 from chassis.logs import logging
 from notifications_service.addresses import AddressHashes, normalized
+from notifications_service.mongodb import newest_first
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database
 from notifications_service.mongodb.drivers import ClientSession
+from notifications_service.mongodb.newest_first import RowKey
 from notifications_service.notification import schema
 from notifications_service.notification.schema import SUPPRESSIONS_INDEX
-from notifications_service.suppressions.model import Suppression, SuppressionReason
+from notifications_service.suppressions.model import Suppression, SuppressionFilter, SuppressionReason
 
-NEWEST_FIRST: Final = {"createdAt": -1, "_id": -1}
-
-# Time (naive UTC) and id of a row.
-RowKey = tuple[datetime, str]
 Reasons = frozenset[SuppressionReason]
 
-_ALL: Final = tuple(SuppressionReason)
+_ALL: Final = frozenset(SuppressionReason)
+# More than an address has.
+_MANY: Final = 100
 
 
 class SuppressionRepository:
@@ -50,39 +50,44 @@ class SuppressionRepository:
         """
         wanted = {key: normalized(address) for address in addresses for key in self._keys(address, _ALL)}
         found: dict[str, Reasons] = {}
-        for row in await self._standing(wanted, now, {"reason": 1}):
+        if not wanted:
+            return found
+        query = _standing(now) | {"_id": {"$in": list(wanted)}}
+        for row in await self._found(query, "_id_", limit=len(wanted), projection={"reason": 1}):
             address, reason = wanted[row["_id"]], SuppressionReason(row["reason"])
             found[address] = found.get(address, frozenset()) | {reason}
         return found
 
     @named
-    async def of_address(self, address: str, now: datetime) -> list[tuple[RowKey, Suppression]]:
-        """Return the suppressions of an address, newest first."""
-        rows = await self._standing(self._keys(address, _ALL), now)
-        return sorted(map(self._read, rows), key=lambda item: item[0], reverse=True)
+    async def page(
+        self, chosen: SuppressionFilter, after: RowKey | None, now: datetime, limit: int
+    ) -> list[tuple[RowKey, Suppression]]:
+        """Return up to ``limit`` suppressions that match, newest first, after the key ``after``."""
+        query = newest_first.go_on(self._query(chosen, now), after)
+        if chosen.address:
+            # A handful, found by their ids.
+            found = await self._found(query, "_id_")
+            rows: Sequence[Document] = sorted(found, key=newest_first.key_of, reverse=True)[:limit]
+        else:
+            rows = await self._found(query, SUPPRESSIONS_INDEX, limit=limit, sort=newest_first.ORDER)
+        return [(newest_first.key_of(row), self._read(row)) for row in rows]
 
     @named
-    async def page(self, query: Document, now: datetime, limit: int) -> list[tuple[RowKey, Suppression]]:
-        """Return up to ``limit`` suppressions that match, newest first."""
-        found = await self._database.find(
-            schema.SUPPRESSIONS, query | _standing(now), limit=limit, hint=SUPPRESSIONS_INDEX, sort=NEWEST_FIRST
-        )
-        return [self._read(row) for row in found.rows]
-
-    @named
-    async def count(self, query: Document, now: datetime) -> int:
-        """Return how many suppressions match, from the keys of the index alone."""
-        pipeline: list[Any] = [{"$match": query | _standing(now)}, {"$count": "n"}]
-        found = await self._database.aggregate(schema.SUPPRESSIONS, pipeline, hint=SUPPRESSIONS_INDEX)
+    async def count(self, chosen: SuppressionFilter, now: datetime) -> int:
+        """Return how many suppressions match."""
+        pipeline: list[Any] = [{"$match": self._query(chosen, now)}, {"$count": "n"}]
+        hint = "_id_" if chosen.address else SUPPRESSIONS_INDEX
+        found = await self._database.aggregate(schema.SUPPRESSIONS, pipeline, hint=hint)
         return sum(row["n"] for row in found.rows)
 
     @named
-    async def put_in(self, session: ClientSession, new: Suppression) -> bool:
+    async def put_in(self, session: ClientSession, new: Suppression, hashed: bytes = b"") -> bool:
         """Begin or renew a suppression within a transaction of the caller's; say whether it did.
 
         What began at the same time or later is left as it is, so a report that comes twice changes nothing.
+        ``hashed``: stands for an address that nobody knows any longer.
         """
-        keys = self._keys(new.address, [new.reason])
+        keys = self._keys(new.address, [new.reason]) if new.address else [_key(new.reason, hashed)]
         query = {"_id": {"$in": keys}}
         found = [row async for row in self._rows.find(query, {"createdAt": 1}, hint="_id_", session=session)]
         if any(row["createdAt"] >= new.created_at for row in found):
@@ -100,44 +105,57 @@ class SuppressionRepository:
         result = await self._database.run(lambda: self._rows.delete_many(query, collation=BYTEWISE), query)
         return result.deleted_count
 
-    async def _standing(
-        self, keys: Collection[str], now: datetime, projection: Document | None = None
-    ) -> Sequence[Document]:
-        if not keys:
-            return ()
-        query = {"_id": {"$in": list(keys)}} | _standing(now)
-        found = await self._database.find(
-            schema.SUPPRESSIONS, query, limit=len(keys), hint="_id_", projection=projection
-        )
-        return found.rows
+    async def _found(self, query: Document, hint: str, *, limit: int = _MANY, **options: Any) -> Sequence[Document]:
+        return (await self._database.find(schema.SUPPRESSIONS, query, limit=limit, hint=hint, **options)).rows
+
+    def _query(self, chosen: SuppressionFilter, now: datetime) -> Document:
+        query = _standing(now)
+        if chosen.address:
+            query["_id"] = {"$in": self._keys(chosen.address, chosen.reasons)}
+        elif chosen.reasons != _ALL:
+            query["reason"] = {"$in": sorted(chosen.reasons)}
+        created = {"$gte": chosen.created_from, "$lt": chosen.created_before}
+        if bounds := {name: bound for name, bound in created.items() if bound is not None}:
+            query["createdAt"] = bounds
+        return query
 
     def _keys(self, address: str, reasons: Iterable[SuppressionReason]) -> list[str]:
         """Return the ids that rows of an address may have: of each reason, under each key, the newest first."""
         hashes = self._hashes.each_of(address)
-        return [f"{reason}:{tokentext.write(each)}" for reason in reasons for each in hashes]
+        return [_key(reason, each) for reason in reasons for each in hashes]
 
     def _row(self, key: str, new: Suppression) -> Document:
-        sealed = self._cipher.encrypt(normalized(new.address).encode(), key.encode())
-        row = {"_id": key, "reason": new.reason.value, "address": Binary(sealed), "createdAt": new.created_at}
-        optional = {"deliveryId": new.delivery_id, "detail": new.detail, "expiresAt": new.expires_at}
+        sealed = self._cipher.encrypt(normalized(new.address).encode(), key.encode()) if new.address else b""
+        row = {"_id": key, "reason": new.reason.value, "createdAt": new.created_at}
+        optional = {
+            "address": Binary(sealed),
+            "deliveryId": new.delivery_id,
+            "detail": new.detail,
+            "expiresAt": new.expires_at,
+        }
         return row | {name: value for name, value in optional.items() if value}
 
-    def _read(self, row: Document) -> tuple[RowKey, Suppression]:
-        found = Suppression(
+    def _read(self, row: Document) -> Suppression:
+        return Suppression(
             self._opened(row),
             SuppressionReason(row["reason"]),
             row["createdAt"],
             row.get("deliveryId", ""),
             row.get("detail", ""),
         )
-        return (row["createdAt"], row["_id"]), found
 
     def _opened(self, row: Document) -> str:
+        if "address" not in row:
+            return ""
         try:
             return self._cipher.decrypt(bytes(row["address"]), row["_id"].encode()).decode()
         except (KeyMissing, CiphertextInvalid) as error:
             logging.get(__name__).error("suppressed address unreadable", row=row["_id"], kind=type(error).__name__)
             return ""
+
+
+def _key(reason: SuppressionReason, hashed: bytes) -> str:
+    return f"{reason}:{tokentext.write(hashed)}"
 
 
 def _standing(now: datetime) -> Document:

@@ -1,0 +1,66 @@
+"""Steps of a delivery by hand: what cancelling it, or queueing it again, makes of a row as it was read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from bson import ObjectId
+
+from notifications_service.errors import DeliveryStateConflict
+from notifications_service.mongodb.codec import Document
+from notifications_service.notification.delivery_states import DeliveryState
+from notifications_service.outbox import changes
+from notifications_service.outbox.changes import Change
+from notifications_service.outbox.model import Kind, Reason
+
+# Of a row, the notifications that are still there, and the time: what becomes of it. None: nothing, and that is right.
+# Raises DeliveryStateConflict.
+Decide = Callable[[Document, Collection[ObjectId], datetime], Change | None]
+
+_ATTEMPTS_FROM_ZERO: Final[Mapping[str, Any]] = {
+    "attempts": 0,
+    "leasesLost": None,
+    "reason": None,
+    "reasonDetail": None,
+    "finishedAt": None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step: from which states it leads, and how.
+
+    ``needs_content``: whether what it carries must still be there. ``takes_newcomers``: whether a call for all that
+    match is about those, too, that come while it runs.
+    """
+
+    sources: frozenset[DeliveryState]
+    decide: Decide
+    needs_content: bool = False
+    takes_newcomers: bool = False
+
+
+def _cancel(row: Document, _: Collection[ObjectId], at: datetime) -> Change | None:
+    if row["state"] == DeliveryState.CANCELLED.value:
+        return None
+    if DeliveryState(row["state"]) not in CANCEL.sources:
+        raise DeliveryStateConflict
+    return Change(row, changes.final(DeliveryState.CANCELLED, Reason.CANCELLED, at))
+
+
+def _retry(row: Document, there: Collection[ObjectId], at: datetime) -> Change | None:
+    is_gone = row["kind"] == Kind.NOTIFICATION.value and row["notificationId"] not in there
+    if is_gone or DeliveryState(row["state"]) not in RETRY.sources:
+        raise DeliveryStateConflict
+    return Change(row, {**changes.pending(at, None, row.get("expiresAt")), **_ATTEMPTS_FROM_ZERO})
+
+
+# One that is being sent may have left already.
+CANCEL: Final = Step(frozenset({DeliveryState.SCHEDULED, DeliveryState.PENDING}), _cancel, takes_newcomers=True)
+# A newcomer may be one that was queued by this very call and has failed again.
+RETRY: Final = Step(
+    frozenset({DeliveryState.FAILED, DeliveryState.CANCELLED, DeliveryState.SUPPRESSED}), _retry, needs_content=True
+)
