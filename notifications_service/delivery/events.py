@@ -12,7 +12,7 @@ from notifications_service.mongodb.codec import Document
 from notifications_service.notification.delivery_states import DeliveryState
 from notifications_service.outbox import changes
 from notifications_service.outbox.changes import Change
-from notifications_service.outbox.model import Attempt, Reason
+from notifications_service.outbox.model import AttemptEntry, Reason
 from notifications_service.suppressions.model import SuppressionReason
 
 
@@ -67,7 +67,7 @@ def change_of(row: Document, event: Event, now: datetime) -> Change | None:
     sent = mailed(row)
     if sent is None or _is_known(row, event):
         return None
-    noted = Attempt(
+    noted = AttemptEntry(
         event.at,
         event.at,
         _NOTED_AS[event.kind],

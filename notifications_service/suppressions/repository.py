@@ -70,7 +70,7 @@ class SuppressionRepository:
             rows: Sequence[Document] = sorted(found, key=newest_first.key_of, reverse=True)[:limit]
         else:
             rows = await self._found(query, SUPPRESSIONS_INDEX, limit=limit, sort=newest_first.ORDER)
-        return [(newest_first.key_of(row), self._read(row)) for row in rows]
+        return [(newest_first.key_of(row), self._read(row, chosen.address)) for row in rows]
 
     @named
     async def count(self, chosen: SuppressionFilter, now: datetime) -> int:
@@ -135,9 +135,9 @@ class SuppressionRepository:
         }
         return row | {name: value for name, value in optional.items() if value}
 
-    def _read(self, row: Document) -> Suppression:
+    def _read(self, row: Document, asked_for: str) -> Suppression:
         return Suppression(
-            self._opened(row),
+            normalized(asked_for) or self._opened(row),
             SuppressionReason(row["reason"]),
             row["createdAt"],
             row.get("deliveryId", ""),

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from vibework.notifications.v1 import delivery_service_pb2, preference_service_pb2
@@ -15,7 +16,7 @@ from tests.harness.users import metadata, reason, violations
 
 SERVICES = {f"vibework.notifications.v1.{name}Service" for name in ("Notification", "Delivery", "Preference")}
 # Whoever builds the first RPC of one takes it off.
-UNBUILT = {"vibework.notifications.v1.DeliveryService"}
+UNBUILT: set[str] = set()
 
 
 async def test_health_and_reflection_know_every_service(notifications: Notifications) -> None:
@@ -35,8 +36,14 @@ async def test_health_and_reflection_know_every_service(notifications: Notificat
 async def test_what_is_not_built_says_so_after_the_request_was_checked(pymongo_notifications: Notifications) -> None:
     """DeliveryService and PreferenceService answer UNIMPLEMENTED with a reason, and a bad request as such."""
     deliveries, preferences = pymongo_notifications.deliveries, pymongo_notifications.preferences
+    welcome = delivery_service_pb2.DirectTemplate(purpose="welcome")
+    direct = delivery_service_pb2.SendDirectRequest(
+        user_id="user_1",
+        template=delivery_service_pb2.DirectTemplate(purpose="welcome"),
+        expires_at=Timestamp(seconds=1),
+    )
     calls: list[Any] = [
-        deliveries.GetDelivery(delivery_service_pb2.GetDeliveryRequest(id="dlv_x")),
+        deliveries.SendDirect(direct),
         preferences.GetPushKey(preference_service_pb2.GetPushKeyRequest()),
     ]
     for call in calls:

@@ -111,7 +111,8 @@ async def test_a_suppression_holds_by_the_hash_alone(database: Database) -> None
     nameless = Suppression("", BOUNCE, at)
     assert await database.transaction(lambda session: listed(database).put_in(session, nameless, hashed))
     assert await listed(database).active(["ann@example.com"], at) == {"ann@example.com": {BOUNCE}}
-    assert [found.address for found in await page(database, OF_ANN, at)] == [""]
+    assert [found.address for found in await page(database, ANY, at)] == [""]
+    assert [found.address for found in await page(database, OF_ANN, at)] == ["ann@example.com"]
     assert await put(database, Suppression("ann@example.com", BOUNCE, at + timedelta(hours=1)))
     assert [found.address for found in await page(database, ANY, at)] == ["ann@example.com"]
 

@@ -544,7 +544,9 @@ class Suppression(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     email_address: _builtins.str
-    """The address, in its normalised form."""
+    """The address, in its normalised form; empty where it is no longer known, but to who asks by it: the address that a
+    user had when a mail was sent, or one that was sealed under a key that is gone.
+    """
     reason: Global___SuppressionReason.ValueType
     """Why."""
     delivery_id: _builtins.str

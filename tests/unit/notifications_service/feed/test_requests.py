@@ -17,21 +17,22 @@ from chassis.slices import Slices
 from notifications_service.feed import requests
 from notifications_service.notification.documents import Type
 from notifications_service.notification.states import Mark
+from notifications_service.notification.times import floor
 from tests.harness.clocks import stored_now
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
 
 
 @pytest.mark.parametrize(
-    ("nanos", "floor", "ceiling"),
+    ("nanos", "below", "above"),
     [(0, 0, 0), (1, 0, 1), (999, 0, 1), (1_000, 0, 1), (999_999, 0, 1), (1_000_000, 1, 1), (1_000_001, 1, 2)],
 )
-def test_a_time_between_two_milliseconds_is_rounded_to_its_meaning(nanos: int, floor: int, ceiling: int) -> None:
+def test_a_time_between_two_milliseconds_is_rounded_to_its_meaning(nanos: int, below: int, above: int) -> None:
     """`as_of` includes what was created up to it; "from" and "before" it begin at the next whole millisecond."""
     time = Timestamp(seconds=5, nanos=nanos)
     found = requests.filter_of(service.NotificationFilter(created_after=time, created_before=time))
-    assert requests.floor(time) == EPOCH + timedelta(seconds=5, milliseconds=floor)
-    assert found.created_from == found.created_before == EPOCH + timedelta(seconds=5, milliseconds=ceiling)
+    assert floor(time) == EPOCH + timedelta(seconds=5, milliseconds=below)
+    assert found.created_from == found.created_before == EPOCH + timedelta(seconds=5, milliseconds=above)
 
 
 def test_the_ends_of_the_calendar_are_bounds() -> None:
@@ -40,7 +41,7 @@ def test_the_ends_of_the_calendar_are_bounds() -> None:
     found = requests.filter_of(service.NotificationFilter(created_after=first, created_before=last))
     assert found.created_from == datetime(1, 1, 1)  # noqa: DTZ001
     assert found.created_before == DatetimeMS((LAST_SECOND + 1) * 1_000)
-    assert requests.floor(last) == datetime(9999, 12, 31, 23, 59, 59, 999_000)  # noqa: DTZ001
+    assert floor(last) == datetime(9999, 12, 31, 23, 59, 59, 999_000)  # noqa: DTZ001
 
 
 @pytest.mark.parametrize(
