@@ -25,7 +25,7 @@ class EventKind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class MailEvent:
     """One report. ``is_dated``: whether it said when it happened. ``detail``: without addresses."""
 
     kind: EventKind
@@ -62,7 +62,7 @@ def mailed(row: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return entries[-1] if entries else None
 
 
-def change_of(row: Document, event: Event, now: datetime) -> Change | None:
+def change_of(row: Document, event: MailEvent, now: datetime) -> Change | None:
     """Return what an event makes of a delivery; None: it was reported before, or no mail of the delivery ever left."""
     sent = mailed(row)
     if sent is None or _is_known(row, event):
@@ -80,21 +80,21 @@ def change_of(row: Document, event: Event, now: datetime) -> Change | None:
     return Change(row, _values(row, event, now), [noted])
 
 
-def _values(row: Document, event: Event, now: datetime) -> Document:
+def _values(row: Document, event: MailEvent, now: datetime) -> Document:
     if event.kind not in _STATES or row["state"] == DeliveryState.COMPLAINED.value:
         return {}
     state, reason = _STATES[event.kind]
     return changes.final(state, reason, row.get("finishedAt", now), event.detail)
 
 
-def _is_known(row: Document, event: Event) -> bool:
+def _is_known(row: Document, event: MailEvent) -> bool:
     if event.kind is not EventKind.SOFT_BOUNCE:
         state, reason = _STATES[event.kind]
         return row["state"] == state.value or any(entry.get("reason") == reason.value for entry in row["log"])
     return any(_is_same(entry, event) for entry in row["log"])
 
 
-def _is_same(entry: Mapping[str, Any], event: Event) -> bool:
+def _is_same(entry: Mapping[str, Any], event: MailEvent) -> bool:
     """Say whether an attempt is a soft bounce that was noted before; one without a time is known by its codes."""
     return (
         entry.get("reason") == _NOTED_AS[event.kind].value

@@ -7,7 +7,7 @@ from chassis.logs import logging
 from notifications_service.addresses import AddressHashes
 from notifications_service.clock import MillisecondClock
 from notifications_service.delivery import events
-from notifications_service.delivery.events import Event
+from notifications_service.delivery.events import MailEvent
 from notifications_service.delivery.facts import AddressBook
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database
@@ -44,7 +44,7 @@ class Reports:
         """Return the id of the delivery whose mail the far end calls so; None: no such mail is known."""
         return await self._stored.of_message(provider_message_id)
 
-    async def of_address(self, address: str, event: Event) -> Suppression | None:
+    async def of_address(self, address: str, event: MailEvent) -> Suppression | None:
         """Take an event of a recipient alone; return the suppression that it began or renewed."""
         new = self._suppression(event, address, "")
         if new is None:
@@ -52,7 +52,7 @@ class Reports:
         is_new = await self._database.transaction(lambda session: self._suppressions.put_in(session, new))
         return new if is_new else None
 
-    async def of_delivery(self, id_: str | None, event: Event) -> tuple[Document | None, Suppression | None]:
+    async def of_delivery(self, id_: str | None, event: MailEvent) -> tuple[Document | None, Suppression | None]:
         """Take an event of a delivery; return the delivery as it is now, and the suppression begun or renewed.
 
         None for a delivery that is not known, which nothing changes.
@@ -74,7 +74,7 @@ class Reports:
 
         return await self._database.transaction(work)
 
-    def _suppression(self, event: Event, address: str, delivery_id: str) -> Suppression | None:
+    def _suppression(self, event: MailEvent, address: str, delivery_id: str) -> Suppression | None:
         if event.suppresses is None:
             return None
         new = Suppression(address, event.suppresses, event.at, delivery_id, event.detail)

@@ -12,7 +12,7 @@ from vibework.notifications.v1 import delivery_pb2, delivery_service_pb2
 from notifications_service.addresses import AddressHashes, masked_in
 from notifications_service.clock import MillisecondClock
 from notifications_service.delivery import messages
-from notifications_service.delivery.events import Event, EventKind
+from notifications_service.delivery.events import EventKind, MailEvent
 from notifications_service.notification.messages import TYPE_TO_PROTO
 from notifications_service.notification.times import ceiling, floor
 from notifications_service.outbox.filters import DeliveryFilter
@@ -46,10 +46,10 @@ def filter_of(message: delivery_pb2.DeliveryFilter, hashes: AddressHashes) -> De
     )
 
 
-def event_of(request: delivery_service_pb2.ReportDeliveryEventRequest, clock: MillisecondClock) -> Event:
+def event_of(request: delivery_service_pb2.ReportDeliveryEventRequest, clock: MillisecondClock) -> MailEvent:
     """Convert a report; what happens in the future by the provider's clock happens now by ours."""
     now = clock()
-    return Event(
+    return MailEvent(
         _EVENTS[request.event],
         min(floor(request.occurred_at), now) if request.HasField("occurred_at") else now,
         is_dated=request.HasField("occurred_at"),

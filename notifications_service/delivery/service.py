@@ -12,7 +12,7 @@ from chassis.errors import ServiceError
 from chassis.pooling import batches
 from chassis.pooling.batches import Batch, Batches, Pace, Written
 from notifications_service.clock import MillisecondClock
-from notifications_service.delivery.steering import Step
+from notifications_service.delivery.steering import SteeringStep
 from notifications_service.errors import DeliveryNotFound, DeliveryStateConflict
 from notifications_service.mongodb import newest_first
 from notifications_service.mongodb.codec import Document
@@ -84,7 +84,7 @@ class DeliveryService:
         """Return how many deliveries match each filter; without any how many there are."""
         return await self._stored.count(chosen or [filters.EVERYTHING])
 
-    async def steer(self, id_: str, step: Step) -> Document:
+    async def steer(self, id_: str, step: SteeringStep) -> Document:
         """Carry out a step of one delivery and return it. Raises DeliveryNotFound or DeliveryStateConflict."""
 
         async def work(session: ClientSession) -> Document:
@@ -95,13 +95,13 @@ class DeliveryService:
 
         return await self._database.transaction(work)
 
-    async def steer_each(self, ids: Sequence[str], step: Step) -> SteeredBatch:
+    async def steer_each(self, ids: Sequence[str], step: SteeringStep) -> SteeredBatch:
         """Carry out a step of deliveries by id; say of each what happened, as far as there was time."""
         outcomes: list[Steered] = []
         written = await batches.write(self._steering_each(ids, step, outcomes), self._stopping)
         return SteeredBatch(written, outcomes)
 
-    async def _steering_each(self, ids: Sequence[str], step: Step, outcomes: list[Steered]) -> Batches:
+    async def _steering_each(self, ids: Sequence[str], step: SteeringStep, outcomes: list[Steered]) -> Batches:
         pace, start = Pace(STEER_BATCH), 0
         while start < len(ids):
             part = ids[start : start + pace.size]
@@ -111,14 +111,14 @@ class DeliveryService:
             yield Batch(sum(outcome.changed for outcome in steered), is_last=start >= len(ids))
             pace.step()
 
-    async def steer_all(self, chosen: DeliveryFilter, step: Step) -> SteeredBatch:
+    async def steer_all(self, chosen: DeliveryFilter, step: SteeringStep) -> SteeredBatch:
         """Carry out a step of all deliveries that match; say how many, and whether time was up before the end."""
         within = chosen.within(step.sources)
         if within.is_contradiction:
             return SteeredBatch(Written(0))
         return SteeredBatch(await batches.write(self._steering(within, step), self._stopping))
 
-    async def _steering(self, chosen: DeliveryFilter, step: Step) -> Batches:
+    async def _steering(self, chosen: DeliveryFilter, step: SteeringStep) -> Batches:
         """Yield batches, newest first; where newcomers count, again from the newest on until nothing is left to do."""
         pace, after, changed = Pace(STEER_BATCH), None, 0
         while True:
@@ -133,12 +133,12 @@ class DeliveryService:
             after, changed = (None, 0) if is_end else (keys[-1], changed)
             pace.step()
 
-    async def _steer(self, ids: Sequence[str], step: Step) -> list[Steered]:
+    async def _steer(self, ids: Sequence[str], step: SteeringStep) -> list[Steered]:
         if not ids:
             return []
         return await self._database.transaction(lambda session: self._steer_in(session, ids, step))
 
-    async def _steer_in(self, session: ClientSession, ids: Sequence[str], step: Step) -> list[Steered]:
+    async def _steer_in(self, session: ClientSession, ids: Sequence[str], step: SteeringStep) -> list[Steered]:
         rows = await self._stored.get_in(session, ids)
         there: Collection[ObjectId] = ()
         if step.needs_content:
@@ -149,7 +149,7 @@ class DeliveryService:
         return [outcome for outcome, _ in decided]
 
     def _decided(
-        self, id_: str, row: Document | None, step: Step, there: Collection[ObjectId]
+        self, id_: str, row: Document | None, step: SteeringStep, there: Collection[ObjectId]
     ) -> tuple[Steered, Change | None]:
         if row is None:
             return Steered(id_, error=DeliveryNotFound(id_)), None

@@ -18,7 +18,7 @@ from notifications_service.clock import MillisecondClock
 from notifications_service.delivery import messages, requests
 from notifications_service.delivery.reports import Reports
 from notifications_service.delivery.service import DeliveryService, SteeredBatch
-from notifications_service.delivery.steering import CANCEL, RETRY, Step
+from notifications_service.delivery.steering import CANCEL, RETRY, SteeringStep
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.newest_first import RowKey
 from notifications_service.outbox.filters import DeliveryFilter
@@ -149,7 +149,7 @@ class DeliveryServicer(pb_grpc.DeliveryServiceServicer):
         return request.delivery_id
 
     async def _steered(
-        self, request: pb.BatchCancelDeliveriesRequest | pb.BatchRetryDeliveriesRequest, step: Step
+        self, request: pb.BatchCancelDeliveriesRequest | pb.BatchRetryDeliveriesRequest, step: SteeringStep
     ) -> SteeredBatch:
         if request.HasField("ids"):
             return await self._service.steer_each(request.ids.ids, step)

@@ -18,7 +18,7 @@ from notifications_service.outbox.model import Kind, Reason
 
 # Of a row, the notifications that are still there, and the time: what becomes of it. None: nothing, and that is right.
 # Raises DeliveryStateConflict.
-Decide = Callable[[Document, Collection[ObjectId], datetime], Change | None]
+StepRule = Callable[[Document, Collection[ObjectId], datetime], Change | None]
 
 _ATTEMPTS_FROM_ZERO: Final[Mapping[str, Any]] = {
     "attempts": 0,
@@ -30,7 +30,7 @@ _ATTEMPTS_FROM_ZERO: Final[Mapping[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SteeringStep:
     """A step: from which states it leads, and how.
 
     ``needs_content``: whether what it carries must still be there. ``takes_newcomers``: whether a call for all that
@@ -38,7 +38,7 @@ class Step:
     """
 
     sources: frozenset[DeliveryState]
-    decide: Decide
+    decide: StepRule
     needs_content: bool = False
     takes_newcomers: bool = False
 
@@ -59,8 +59,8 @@ def _retry(row: Document, there: Collection[ObjectId], at: datetime) -> Change |
 
 
 # One that is being sent may have left already.
-CANCEL: Final = Step(frozenset({DeliveryState.SCHEDULED, DeliveryState.PENDING}), _cancel, takes_newcomers=True)
+CANCEL: Final = SteeringStep(frozenset({DeliveryState.SCHEDULED, DeliveryState.PENDING}), _cancel, takes_newcomers=True)
 # A newcomer may be one that was queued by this very call and has failed again.
-RETRY: Final = Step(
+RETRY: Final = SteeringStep(
     frozenset({DeliveryState.FAILED, DeliveryState.CANCELLED, DeliveryState.SUPPRESSED}), _retry, needs_content=True
 )

@@ -10,7 +10,6 @@ from bson import ObjectId
 from chassis.contract.ids import new_id
 from chassis.keyring import Keyring
 from notifications_service.addresses import AddressHashes, masked
-from notifications_service.outbox.model import Attempt
 from tests.harness.clocks import stored_now
 from tests.harness.notifications import SECRET_KEYS
 
@@ -41,7 +40,7 @@ def delivery(user_id: str, **fields: Any) -> dict[str, Any]:
 
 def mailed(address: str, **fields: Any) -> dict[str, Any]:
     """Make an attempt at sending a mail."""
-    attempt = Attempt(
+    attempt = AttemptEntry(
         stored_now(), stored_now(), masked_address=masked(address), address_hash=HASHES.of(address), **fields
     )
     return attempt.stored()

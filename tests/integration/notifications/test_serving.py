@@ -37,11 +37,7 @@ async def test_what_is_not_built_says_so_after_the_request_was_checked(pymongo_n
     """DeliveryService and PreferenceService answer UNIMPLEMENTED with a reason, and a bad request as such."""
     deliveries, preferences = pymongo_notifications.deliveries, pymongo_notifications.preferences
     welcome = delivery_service_pb2.DirectTemplate(purpose="welcome")
-    direct = delivery_service_pb2.SendDirectRequest(
-        user_id="user_1",
-        template=delivery_service_pb2.DirectTemplate(purpose="welcome"),
-        expires_at=Timestamp(seconds=1),
-    )
+    direct = delivery_service_pb2.SendDirectRequest(user_id="u", template=welcome, expires_at=Timestamp(seconds=1))
     calls: list[Any] = [
         deliveries.SendDirect(direct),
         preferences.GetPushKey(preference_service_pb2.GetPushKeyRequest()),
