@@ -10,6 +10,7 @@ from bson import ObjectId
 from chassis.contract.ids import new_id
 from chassis.keyring import Keyring
 from notifications_service.addresses import AddressHashes, masked
+from notifications_service.outbox.model import AttemptEntry
 from tests.harness.clocks import stored_now
 from tests.harness.notifications import SECRET_KEYS
 

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from vibework.notifications.v1 import delivery_service_pb2, preference_service_pb2
+from vibework.notifications.v1 import delivery_service_pb2, notification_service_pb2
 
 from tests.harness.notifications import Notifications
 from tests.harness.users import metadata, reason, violations
@@ -34,13 +34,13 @@ async def test_health_and_reflection_know_every_service(notifications: Notificat
 
 
 async def test_what_is_not_built_says_so_after_the_request_was_checked(pymongo_notifications: Notifications) -> None:
-    """DeliveryService and PreferenceService answer UNIMPLEMENTED with a reason, and a bad request as such."""
-    deliveries, preferences = pymongo_notifications.deliveries, pymongo_notifications.preferences
+    """UNIMPLEMENTED has a reason, and a bad request is told as such."""
+    deliveries, feed = pymongo_notifications.deliveries, pymongo_notifications.feed
     welcome = delivery_service_pb2.DirectTemplate(purpose="welcome")
     direct = delivery_service_pb2.SendDirectRequest(user_id="u", template=welcome, expires_at=Timestamp(seconds=1))
     calls: list[Any] = [
         deliveries.SendDirect(direct),
-        preferences.GetPushKey(preference_service_pb2.GetPushKeyRequest()),
+        feed.ListScheduledNotifications(notification_service_pb2.ListScheduledNotificationsRequest(user_id="u")),
     ]
     for call in calls:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
