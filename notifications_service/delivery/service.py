@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from bson import ObjectId
 
 from chassis.contract import keyset
-from chassis.errors import ServiceError
 from chassis.pooling import batches
 from chassis.pooling.batches import Batch, Batches, Pace, Written
 from notifications_service.clock import MillisecondClock
-from notifications_service.delivery.steering import SteeringStep
+from notifications_service.delivery.steering import Left, SteeringStep
 from notifications_service.errors import DeliveryNotFound, DeliveryStateConflict
 from notifications_service.mongodb import newest_first
 from notifications_service.mongodb.codec import Document
@@ -31,12 +30,11 @@ STEER_BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class Steered:
-    """What became of one delivery: its row as far as it is there, whether it changed, and why it did not."""
+    """What became of one delivery: where it stands, and why it was left as it was; None: it changed."""
 
     id: str
     state: str = ""
-    changed: bool = False
-    error: ServiceError | None = None
+    left: Left | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +87,10 @@ class DeliveryService:
 
         async def work(session: ClientSession) -> Document:
             [outcome] = await self._steer_in(session, [id_], step)
-            if outcome.error is not None:
-                raise outcome.error
+            if outcome.left is Left.NOT_FOUND:
+                raise DeliveryNotFound(id_)
+            if outcome.left is Left.CONFLICT:
+                raise DeliveryStateConflict
             return (await self._stored.get_in(session, [id_]))[id_]
 
         return await self._database.transaction(work)
@@ -108,7 +108,7 @@ class DeliveryService:
             steered = await self._steer(part, step)
             outcomes += steered
             start += len(part)
-            yield Batch(sum(outcome.changed for outcome in steered), is_last=start >= len(ids))
+            yield Batch(sum(outcome.left is None for outcome in steered), is_last=start >= len(ids))
             pace.step()
 
     async def steer_all(self, chosen: DeliveryFilter, step: SteeringStep) -> SteeredBatch:
@@ -123,7 +123,7 @@ class DeliveryService:
         pace, after, changed = Pace(STEER_BATCH), None, 0
         while True:
             keys = await self._stored.keys(chosen, after, pace.size)
-            done = sum(outcome.changed for outcome in await self._steer([id_ for _, id_ in keys], step))
+            done = sum(outcome.left is None for outcome in await self._steer([id_ for _, id_ in keys], step))
             changed += done
             is_end = len(keys) < pace.size
             is_last = is_end and not (step.takes_newcomers and changed)
@@ -152,11 +152,8 @@ class DeliveryService:
         self, id_: str, row: Document | None, step: SteeringStep, there: Collection[ObjectId]
     ) -> tuple[Steered, Change | None]:
         if row is None:
-            return Steered(id_, error=DeliveryNotFound(id_)), None
-        try:
-            change = step.decide(row, there, self._clock())
-        except DeliveryStateConflict as error:
-            return Steered(id_, row["state"], error=error), None
-        if change is None:
-            return Steered(id_, row["state"]), None
-        return Steered(id_, change.state.value, changed=True), change
+            return Steered(id_, left=Left.NOT_FOUND), None
+        decision = step.decide(row, there, self._clock())
+        if isinstance(decision, Left):
+            return Steered(id_, row["state"], decision), None
+        return Steered(id_, decision.state.value), decision

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from vibework.errors.v1 import ErrorReason
 from vibework.notifications.v1 import delivery_pb2
 from vibework.notifications.v1 import delivery_service_pb2 as pb
@@ -11,21 +14,25 @@ from vibework.notifications.v1.notification_pb2 import DELIVERY_STATE_UNSPECIFIE
 from chassis.contract import fieldmask
 from chassis.contract.keyset import Pages
 from chassis.contract.pagetokens import page_size
-from chassis.errors import ServiceError
 from chassis.interceptors import Context
 from notifications_service.addresses import AddressHashes
 from notifications_service.clock import MillisecondClock
 from notifications_service.delivery import messages, requests
 from notifications_service.delivery.reports import Reports
 from notifications_service.delivery.service import DeliveryService, SteeredBatch
-from notifications_service.delivery.steering import CANCEL, RETRY, SteeringStep
+from notifications_service.delivery.steering import CANCEL, RETRY, Left, SteeringStep
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.newest_first import RowKey
 from notifications_service.outbox.filters import DeliveryFilter
 from notifications_service.suppressions import messages as suppressed
 from notifications_service.suppressions.service import SuppressionService
 
-_DELIVERY = delivery_pb2.Delivery.DESCRIPTOR
+# Why a delivery of a batch was left as it was, where that is an error of a single one.
+_REASONS: Final[Mapping[Left | None, ErrorReason.ValueType]] = {
+    Left.CONFLICT: ErrorReason.ERROR_REASON_DELIVERY_STATE_CONFLICT,
+    Left.NOT_FOUND: ErrorReason.ERROR_REASON_DELIVERY_NOT_FOUND,
+}
+_DELIVERY: Final = delivery_pb2.Delivery.DESCRIPTOR
 
 
 class DeliveryServicer(pb_grpc.DeliveryServiceServicer):
@@ -167,11 +174,7 @@ def _outcomes(done: SteeredBatch) -> list[pb.DeliveryOutcome]:
         pb.DeliveryOutcome(
             id=one.id,
             state=messages.STATE_TO_PROTO.get(one.state, DELIVERY_STATE_UNSPECIFIED),
-            reason=_reason(one.error),
+            reason=_REASONS.get(one.left, ErrorReason.ERROR_REASON_UNSPECIFIED),
         )
         for one in done.outcomes
     ]
-
-
-def _reason(error: ServiceError | None) -> ErrorReason.ValueType:
-    return ErrorReason.Value("ERROR_REASON_UNSPECIFIED" if error is None else f"ERROR_REASON_{error.reason}")

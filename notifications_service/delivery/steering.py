@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 from typing import Any, Final
 
 from bson import ObjectId
 
-from notifications_service.errors import DeliveryStateConflict
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification.delivery_states import DeliveryState
 from notifications_service.outbox import changes
 from notifications_service.outbox.changes import Change
 from notifications_service.outbox.model import Kind, Reason
 
-# Of a row, the notifications that are still there, and the time: what becomes of it. None: nothing, and that is right.
-# Raises DeliveryStateConflict.
-StepRule = Callable[[Document, Collection[ObjectId], datetime], Change | None]
+
+class Left(Enum):
+    """Why a step left a delivery as it was."""
+
+    ALREADY = auto()
+    CONFLICT = auto()
+    NOT_FOUND = auto()
+
+
+# Of a row, the notifications that are still there, and the time: what becomes of it.
+StepRule = Callable[[Document, Collection[ObjectId], datetime], Change | Left]
 
 _ATTEMPTS_FROM_ZERO: Final[Mapping[str, Any]] = {
     "attempts": 0,
@@ -43,18 +51,18 @@ class SteeringStep:
     takes_newcomers: bool = False
 
 
-def _cancel(row: Document, _: Collection[ObjectId], at: datetime) -> Change | None:
+def _cancel(row: Document, _: Collection[ObjectId], at: datetime) -> Change | Left:
     if row["state"] == DeliveryState.CANCELLED.value:
-        return None
+        return Left.ALREADY
     if DeliveryState(row["state"]) not in CANCEL.sources:
-        raise DeliveryStateConflict
+        return Left.CONFLICT
     return Change(row, changes.final(DeliveryState.CANCELLED, Reason.CANCELLED, at))
 
 
-def _retry(row: Document, there: Collection[ObjectId], at: datetime) -> Change | None:
+def _retry(row: Document, there: Collection[ObjectId], at: datetime) -> Change | Left:
     is_gone = row["kind"] == Kind.NOTIFICATION.value and row["notificationId"] not in there
     if is_gone or DeliveryState(row["state"]) not in RETRY.sources:
-        raise DeliveryStateConflict
+        return Left.CONFLICT
     return Change(row, {**changes.pending(at, None, row.get("expiresAt")), **_ATTEMPTS_FROM_ZERO})
 
 
