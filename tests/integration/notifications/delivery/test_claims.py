@@ -1,0 +1,77 @@
+"""A claim costs the same however long the queue is: it reads as many keys as it takes rows, and sorts none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from bson import ObjectId
+
+from notifications_service.mongodb.database import Database
+from notifications_service.outbox.model import New, stored
+from tests.harness.databases import MongoDatabase
+from tests.harness.delivering import LEASE, Delivering
+from tests.harness.notifications import settings_for
+
+LIMIT = 100
+CLAIMS = 3
+FEW, MANY = 5_000, 1_000_000
+PER_INSERT = 10_000
+
+
+@pytest.fixture
+def profiled(raw_of_own: Any) -> Iterator[Any]:
+    """The test's own database, which can record how it carries out each command."""
+    yield raw_of_own
+    raw_of_own.command("profile", 0)
+
+
+def fill(raw: Any, number: int, delivering: Delivering) -> None:
+    """Store so many deliveries that are due, as many that are not yet, and some that are done."""
+    now = delivering.now()
+    rows = raw.get_collection("deliveries")
+    for start in range(0, number, PER_INSERT):
+        at = now - timedelta(seconds=number - start)
+        batch = [
+            stored(New(ObjectId(), f"user_{n}", "email", due_at=at if n % 2 else now + timedelta(days=1)), at)
+            for n in range(min(PER_INSERT, number - start))
+        ]
+        batch += [
+            row | {"state": "sent", "finishedAt": now}
+            for row in (stored(New(ObjectId(), "user", "email"), at) for _ in range(10))
+            if row.pop("dueAt")
+        ]
+        rows.insert_many(batch, ordered=False)
+
+
+async def claim(raw: Any, number: int, database: MongoDatabase) -> None:
+    """Claim batches among so many, and see how that is carried out."""
+    delivering = Delivering(Database(settings_for(database)))
+    fill(raw, number, delivering)
+    raw.command("profile", 2)
+    for attempt in range(CLAIMS):
+        rows = await delivering.outbox.claim("email", f"lease {attempt}", LIMIT, LEASE)
+        assert len(rows) == LIMIT
+    raw.command("profile", 0)
+    await delivering.database.close()
+    plans = list(raw["system.profile"].find({"ns": f"{raw.name}.deliveries", "op": {"$in": ["query", "update"]}}))
+    assert len(plans) == 3 * CLAIMS
+    for plan in plans:
+        # Ids in a list are found by seeking, which examines a key more at times.
+        assert plan["keysExamined"] <= 2 * LIMIT + 1, plan
+        assert plan["docsExamined"] <= LIMIT
+        assert plan["planSummary"].startswith("IXSCAN")
+        assert not plan.get("hasSortStage")
+
+
+async def test_a_claim_reads_no_more_than_it_takes(profiled: Any, mongodb_database: MongoDatabase) -> None:
+    """Among some thousand."""
+    await claim(profiled, FEW, mongodb_database)
+
+
+@pytest.mark.long
+async def test_a_long_queue_does_not_slow_a_claim(profiled: Any, mongodb_database: MongoDatabase) -> None:
+    """Among a million it reads the same."""
+    await claim(profiled, MANY, mongodb_database)
