@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
+from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -17,6 +18,7 @@ import yaml
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from vibework.notifications.v1 import (
+    NOTIFICATION_TYPE_EMAIL,
     NOTIFICATION_TYPE_IN_APP,
     CreateNotificationRequest,
     ListNotificationsRequest,
@@ -24,6 +26,7 @@ from vibework.notifications.v1 import (
     NotificationServiceStub,
 )
 from vibework.users.v1 import (
+    CreateUserRequest,
     GetUserRequest,
     SessionServiceStub,
     SignInRequest,
@@ -86,6 +89,24 @@ def test_services_reach_each_other(stack: Stack) -> None:
     assert status is not None
     assert status.details[0].Unpack(info)
     assert info.reason == "RECIPIENT_NOT_FOUND"
+
+
+def test_what_is_mailed_is_shown_on_this_machine(stack: Stack) -> None:
+    """A newcomer sees the mail of a notification, which leaves for nobody."""
+    address = f"{stack.name}-mail@example.com"
+    with grpc.insecure_channel(f"127.0.0.1:{stack.users_port}") as channel:
+        create_user = CreateUserRequest(email=address, email_verified=True)
+        user = UserServiceStub(channel).CreateUser(create_user, timeout=PATIENCE_SECONDS).user
+    content = NotificationContent(title="Shown in Mailpit", message="x", type=NOTIFICATION_TYPE_EMAIL)
+    with grpc.insecure_channel(f"127.0.0.1:{stack.notifications_port}") as channel:
+        create = CreateNotificationRequest(user_id=user.id, content=content)
+        NotificationServiceStub(channel).CreateNotification(create, timeout=PATIENCE_SECONDS)
+
+    def arrived() -> list[tuple[str, str]]:
+        with urlopen(f"http://127.0.0.1:{stack.mailpit_port}/api/v1/messages", timeout=PATIENCE_SECONDS) as answer:
+            return [(each["To"][0]["Address"], each["Subject"]) for each in json.load(answer)["messages"]]
+
+    wait_for(lambda: (address, "Shown in Mailpit") in arrived(), "the mail to be shown")
 
 
 @pytest.mark.parametrize("service", ["users", "notifications"])
