@@ -44,9 +44,14 @@ class MaskedRules:
         self._resource = resource
         self._collect = collector(rules)
 
-    def check(self, values: Message, paths: Collection[str]) -> None:
-        """Raise InvalidFields with every violation of the fields of ``values`` that ``paths`` names."""
+    def check(self, values: Message, paths: Collection[str], *, beside: Message | None = None) -> None:
+        """Raise InvalidFields with every violation of the fields of ``values`` that ``paths`` names.
+
+        ``beside``: what rules that look at several fields find in those that ``paths`` does not name.
+        """
         example = self._rules()
+        if beside is not None:
+            example.MergeFrom(beside)
         for path in paths:
             _copy(path, values, example)
         broken = [item for item in self._collect(example) if _first_part(item.field) in paths]
@@ -59,6 +64,7 @@ class MaskedRules:
 def _copy(name: str, source: Message, target: Message) -> None:
     field = source.DESCRIPTOR.fields_by_name[name]
     value = getattr(source, name)
+    target.ClearField(name)
     if field.is_repeated:
         getattr(target, name).extend(value)
     elif field.message_type is None:

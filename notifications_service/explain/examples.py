@@ -32,6 +32,7 @@ from notifications_service.watch.snapshot import FeedSnapshot, Snapshots
 _UNREAD: Final = Filter(highest=State.SEEN)
 _READ: Final = Filter(lowest=State.READ, highest=State.READ)
 _TYPES: Final = Filter(types=("email", "push"), categories=("billing",))
+_THREADS: Final = Filter(threads=("order:1", "order:2"))
 
 
 def _feed(explainer: Explainer, values: Values) -> FeedRepository:
@@ -61,6 +62,10 @@ def _mark_all(chosen: Filter, *, later: bool = False) -> Send:
     )
 
 
+def _grouped(chosen: Filter) -> Send:
+    return lambda e, v: _feed(e, v).group([v.user_id, "another"], filters.group_key((chosen,)), chosen)
+
+
 def _delete_of_user(*, visible: bool) -> Send:
     return lambda e, v: _feed(e, v).delete_of_user(v.user_id, visible=visible, limit=2_000)
 
@@ -74,9 +79,11 @@ FEED: Final = (
     Example("feed.page", _page(_UNREAD), "unread"),
     Example("feed.page", _page(_READ, later=True), "read, later page"),
     Example("feed.page", _page(_TYPES), "types and category"),
+    Example("feed.page", _page(_THREADS), "threads"),
     Example("feed.pages", _pages(later=False)),
     Example("feed.pages", _pages(later=True), "later page"),
     Example("feed.group", lambda e, v: _feed(e, v).group([v.user_id, "another"], {"read": "$read"})),
+    Example("feed.group", _grouped(_THREADS), "threads"),
     Example("feed.flag", lambda e, v: _feed(e, v).flag([v.key])),
     Example("feed.unflag", lambda e, v: _feed(e, v).unflag([v.key])),
     Example("feed.update", lambda e, v: _feed(e, v).update(v.key, {"title": "new"}, {"rev": 1})),
@@ -84,6 +91,7 @@ FEED: Final = (
     Example("feed.mark_all", _mark_all(filters.EVERYTHING)),
     Example("feed.mark_all", _mark_all(_TYPES), "types and category"),
     Example("feed.mark_all", _mark_all(filters.EVERYTHING, later=True), "later batch"),
+    Example("feed.mark_all", _mark_all(_THREADS), "threads"),
     Example("feed.seen_lately", lambda e, v: _feed(e, v).seen_lately(v.user_id, AsOf(Timestamp(1_000, 1)))),
     Example("feed.delete", lambda e, v: _feed(e, v).delete(v.key, {})),
     Example(
@@ -129,7 +137,7 @@ REST: Final = (
 
 
 def _snapshots(explainer: Explainer, values: Values) -> Snapshots:
-    return Snapshots(explainer, values.retention.cutoff)
+    return Snapshots(explainer, values.retention.visibility)
 
 
 async def _read_part(explainer: Explainer, values: Values) -> None:
@@ -140,7 +148,9 @@ async def _read_part(explainer: Explainer, values: Values) -> None:
 
 
 def _count(chosen: Filter) -> Send:
-    return lambda explainer, values: Counts(explainer, values.retention.cutoff, 0).after(values.user_id, chosen, None)
+    return lambda explainer, values: Counts(explainer, values.retention.visibility, 0).after(
+        values.user_id, chosen, None
+    )
 
 
 WATCH: Final = (

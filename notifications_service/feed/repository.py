@@ -20,12 +20,13 @@ from notifications_service.mongodb.database import BYTEWISE, Database, QueryResu
 from notifications_service.mongodb.driver_errors import NO_SNAPSHOT, of_write
 from notifications_service.mongodb.drivers import ClientSession
 from notifications_service.mongodb.secondaries import Reader
-from notifications_service.notification import documents, filters, schema, states, unreadable
+from notifications_service.notification import documents, filters, messages, schema, states, unreadable
 from notifications_service.notification.as_of import AsOf
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.retention import Retention
 from notifications_service.notification.schema import FEED_INDEX, UNREADABLE_INDEX
 from notifications_service.notification.states import Transition
+from notifications_service.notification.visibility import Visibility
 
 NEWEST_FIRST: Final = {"createdAt": -1, "_id": -1}
 # Rows that one command marks or deletes at most: it ends well within the query timeout.
@@ -65,7 +66,7 @@ _NEXT_REV: Final = {"$cond": [{"$and": list(_COUNTS)}, {"$add": ["$rev", 1]}, 1]
 
 
 class FeedRepository:
-    """Reads and writes notifications; no method sees rows past their retention."""
+    """Reads and writes notifications; no method sees rows past their retention, or their `expiresAt`."""
 
     def __init__(
         self,
@@ -115,7 +116,8 @@ class FeedRepository:
         while left:
             query = {"_id": {"$in": left}}
             found = await self._database.find(schema.COLLECTION, query, limit=len(left), hint="_id_")
-            rows |= {row["_id"]: row for row in found.rows if self._is_kept(row)}
+            shown = self._retention.visibility()
+            rows |= {row["_id"]: row for row in found.rows if shown.shows(row)}
             # They come in the order of the index, so the missing ones are after the last one.
             left = [key for key in left if key > found.rows[-1]["_id"]] if found.cut else []
         return rows
@@ -126,10 +128,11 @@ class FeedRepository:
     ) -> QueryResult:
         """Return up to ``limit`` of a user's notifications that match, newest first, after the key ``after``.
 
-        With a projection, unreadable rows are left out, because the projected fields may not show that they are.
+        Without a projection rows have all that lists show. With one, unreadable rows are left out, because the
+        projected fields may not show that they are.
         There are fewer rows where they are so large that MongoDB ends its answer.
         """
-        query = self._query_beyond(user_id, chosen, after)
+        query = _query_beyond(user_id, chosen, after, self._retention.visibility())
         if projection is not None:
             query["$nor"] += unreadable.CONDITIONS
         return await self._lists.find(
@@ -138,7 +141,7 @@ class FeedRepository:
             limit=limit,
             hint=FEED_INDEX,
             sort=NEWEST_FIRST,
-            projection=projection,
+            projection=messages.LISTED_PROJECTION if projection is None else projection,
             snapshot=True,
         )
 
@@ -156,7 +159,8 @@ class FeedRepository:
 
     async def _pages(self, asked: Mapping[str, PageStart], limit: int) -> dict[str, QueryResult] | None:
         """Return the pages; None where rows are missing."""
-        parts = [self._page(user_id, *beginning, limit) for user_id, beginning in asked.items()]
+        shown = self._retention.visibility()
+        parts = [self._page(user_id, *beginning, limit, shown) for user_id, beginning in asked.items()]
         rest = [{"$unionWith": {"coll": schema.COLLECTION, "pipeline": part}} for part in parts[1:]]
         found = await self._lists.aggregate(schema.COLLECTION, parts[0] + rest, hint=FEED_INDEX, snapshot=True)
         if found.cut:
@@ -229,7 +233,7 @@ class FeedRepository:
 
         A field whose value is None is removed.
         """
-        query = {"_id": key, **self._kept(), **conditions}
+        query = {"_id": key, **self._retention.visibility().of_any_row, **conditions}
         literal = {name: "$$REMOVE" if value is None else {"$literal": value} for name, value in changes.items()}
         update = _pipeline(literal, self._clock())
         options: dict[str, Any] = {"return_document": ReturnDocument.AFTER, "collation": BYTEWISE}
@@ -249,7 +253,9 @@ class FeedRepository:
         Returns none where the database no longer keeps that time, after some minutes. Raises AsOfInvalid where it has
         not come yet: it is another database's.
         """
-        query = {"userId": user_id, "createdAt": {"$gt": as_of.unsettled_since}, "$nor": [*_PLACELESS]}
+        query: Document = {"userId": user_id, "createdAt": {"$gt": as_of.unsettled_since}, "$nor": [*_PLACELESS]}
+        # What has expired since is not to be marked, and takes nobody's place.
+        query["expiresAt"] = self._retention.visibility().unexpired
         concern = {"level": "snapshot", "atClusterTime": as_of.at}
         try:
             found = await self._database.find(
@@ -285,7 +291,7 @@ class FeedRepository:
         ``bound``: one more condition on them. Returns how many moved, and the key after which the next batch begins;
         None: there is none.
         """
-        query = self._query_beyond(user_id, chosen, after)
+        query = _query_beyond(user_id, chosen, after, self._retention.visibility())
         query["$and"] = [*_standing_on(query, change), bound]
         found = await self._database.find(
             schema.COLLECTION, query, limit=limit, hint=FEED_INDEX, sort=NEWEST_FIRST, projection=_KEYS
@@ -296,7 +302,7 @@ class FeedRepository:
     @named
     async def delete(self, key: ObjectId, conditions: Document) -> Document | None:
         """Delete a notification that meets the conditions; return what it summed up of its deliveries, or None."""
-        query = {"_id": key, **self._kept(), **conditions}
+        query = {"_id": key, **self._retention.visibility().of_any_row, **conditions}
         options: dict[str, Any] = {"projection": _SUMMED, "collation": BYTEWISE}
         return await self._database.run(lambda: self._rows.find_one_and_delete(query, **options), query)
 
@@ -313,9 +319,11 @@ class FeedRepository:
         found, gone = await self._database.run(lambda: self._delete_batch(query, limit), query)
         return gone, found == limit
 
-    def _page(self, user_id: str, chosen: Filter, after: PageKey | None, limit: int) -> list[Document]:
-        query = self._query_beyond(user_id, chosen, after)
-        return [{"$match": query}, {"$sort": NEWEST_FIRST}, {"$limit": limit}]
+    def _page(
+        self, user_id: str, chosen: Filter, after: PageKey | None, limit: int, shown: Visibility
+    ) -> list[Document]:
+        query = _query_beyond(user_id, chosen, after, shown)
+        return [{"$match": query}, {"$sort": NEWEST_FIRST}, {"$limit": limit}, {"$project": messages.LISTED_PROJECTION}]
 
     async def _mark(self, query: Document, change: Transition, hint: str) -> int:
         # Rows that are in that state already do not match, so the matched rows are those that changed.
@@ -337,28 +345,20 @@ class FeedRepository:
         gone = (await self._rows.delete_many({"_id": {"$in": ids}})).deleted_count if ids else 0
         return len(ids), gone
 
-    def _query_beyond(self, user_id: str, chosen: Filter, after: PageKey | None) -> Document:
-        query = filters.query(user_id, chosen, self._retention.cutoff())
-        query["$nor"] = [*_PLACELESS]
-        if after is not None:
-            time, key = DatetimeMS(after[0]), after[1]
-            query["createdAt"]["$lte"] = time
-            # Of the key's own millisecond only rows after its id. It is a `$nor`, since an `$or` would let the planner
-            # choose indexes of its branches, and pages that share a command cannot name theirs.
-            query["$nor"].append({"createdAt": time, "_id": {"$not": {"$lt": key}}})
-        return query
-
     def _query(self, user_id: str, chosen: Filter) -> Document:
-        return filters.query(user_id, chosen, self._retention.cutoff())
+        return filters.query(user_id, chosen, self._retention.visibility())
 
-    def _kept(self) -> Document:
-        # Also true for a row without a date, so that such a row can be deleted by its id.
-        return {"createdAt": {"$not": {"$lte": self._retention.cutoff()}}}
 
-    def _is_kept(self, document: Document) -> bool:
-        # A row without a date never expires; converting it raises that it is unreadable.
-        created = document.get("createdAt")
-        return not isinstance(created, datetime) or created > self._retention.cutoff()
+def _query_beyond(user_id: str, chosen: Filter, after: PageKey | None, shown: Visibility) -> Document:
+    query = filters.query(user_id, chosen, shown)
+    query["$nor"] = [*_PLACELESS]
+    if after is not None:
+        time, key = DatetimeMS(after[0]), after[1]
+        query["createdAt"]["$lte"] = time
+        # Of the key's own millisecond only rows after its id. It is a `$nor`, since an `$or` would let the planner
+        # choose indexes of its branches, and pages that share a command cannot name theirs.
+        query["$nor"].append({"createdAt": time, "_id": {"$not": {"$lt": key}}})
+    return query
 
 
 def page_key(row: Document) -> PageKey:

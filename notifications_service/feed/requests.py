@@ -19,7 +19,7 @@ from chassis.contract.nesting import MAX_LEVELS, too_deep
 from chassis.errors import FieldViolation, InvalidFields, NotImplementedYet
 from chassis.slices import Slices
 from notifications_service.clock import MillisecondClock
-from notifications_service.notification import filters
+from notifications_service.notification import filters, further
 from notifications_service.notification.answers import answer_too_large
 from notifications_service.notification.documents import Draft, Type
 from notifications_service.notification.filters import Filter
@@ -32,8 +32,6 @@ MAX_BATCH_CONTENT: Final = 32 * 1024 * 1024
 MAX_SCHEDULE: Final = timedelta(days=366)
 # Beyond this, JSON's floating point does not represent every whole number.
 _MAX_WHOLE: Final = 2**53
-
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001
 
 _TYPES: Final = {
     notification_pb2.NOTIFICATION_TYPE_EMAIL: Type.EMAIL,
@@ -53,15 +51,24 @@ _MARKS: Final = {
 def draft(user_id: str, content: NotificationContent, clock: MillisecondClock, prefix: str = "") -> Draft:
     """Convert a notification to be created; ``prefix`` leads the field names in violations.
 
-    Raises InvalidFields for data over 16 KiB as JSON, of more than 32 levels or with a number that JSON lacks, and for
-    a schedule more than 366 days ahead; NotImplementedYet for any other time to come.
+    Raises InvalidFields for data over 16 KiB as JSON, of more than 32 levels or with a number that JSON lacks, for what
+    has expired already, and for a schedule more than 366 days ahead; NotImplementedYet for any other schedule to come.
     """
     data = data_of(content.data, f"{prefix}data") if content.HasField("data") else None
     scheduled = None
     if content.HasField("scheduled_at"):
         scheduled = _schedule(content.scheduled_at, f"{prefix}scheduled_at", clock)
+    rest = further.stored(content)
+    if "expiresAt" in rest:
+        check_expiry(rest["expiresAt"], f"{prefix}expires_at", clock)
     channel = _TYPES[content.type]
-    return Draft(user_id, content.title, content.message, channel, content.category, data, scheduled)
+    return Draft(user_id, content.title, content.message, channel, content.category, data, scheduled, rest)
+
+
+def check_expiry(at: datetime, field: str, clock: MillisecondClock) -> None:
+    """Raise InvalidFields for a time, in whole milliseconds, that has come."""
+    if at <= clock():
+        raise InvalidFields.of(field, "must be after now", "TIMESTAMP_GT_NOW")
 
 
 async def drafts(
@@ -114,6 +121,7 @@ def filter_of(message: notification_service_pb2.NotificationFilter) -> Filter:
         tuple(message.categories),
         ceiling(message.created_after) if message.HasField("created_after") else None,
         ceiling(message.created_before) if message.HasField("created_before") else None,
+        tuple(message.thread_keys),
     )
 
 

@@ -33,6 +33,7 @@ from notifications_service.outbox.repository import OutboxRepository
 
 # Checks notifications before they are stored, and raises an error for one that must not be.
 CheckDocuments = Callable[[Sequence[Document]], None]
+CheckDocument = Callable[[Document], None]
 CheckBatch = Callable[[Sequence[Document]], Awaitable[None]]
 # Deletes what else is kept of a user; may be repeated.
 ForgetUser = Callable[[str], Awaitable[object]]
@@ -55,6 +56,10 @@ class RecipientCheck(Protocol):
 
 
 def _accept(_: Sequence[Document]) -> None:
+    """Refuse nothing."""
+
+
+def _accept_one(_: Document) -> None:
     """Refuse nothing."""
 
 
@@ -207,14 +212,22 @@ class FeedService:
         except (ServiceError, PyMongoError) as error:
             logging.get(__name__).warning("unreadable rows not noted", kind=type(error).__name__)
 
-    async def update(self, key: ObjectId, user_id: str, changes: Document, etag: str) -> Document:
-        """Change fields. Raises NotificationNotFound, or EtagMismatch if it changed since ``etag`` was read."""
-        conditions = _conditions(user_id, etag)
+    async def update(
+        self, key: ObjectId, user_id: str, changes: Document, etag: str, check: CheckDocument = _accept_one
+    ) -> Document:
+        """Change fields. Raises NotificationNotFound, or EtagMismatch if it changed since ``etag`` was read.
+
+        What is said of a channel is stored only with a notification that goes out by it; ``check`` is handed one that
+        is left as it was, and raises what is wrong with that.
+        """
+        conditions, channels = _conditions(user_id, etag), documents.going_out_by(changes)
         try:
-            changed = None if conditions is None else await self._repository.update(key, changes, conditions)
+            found = None if conditions is None else await self._repository.update(key, changes, conditions | channels)
         except InvalidBSON:
             raise NotificationUnreadable from None
-        return changed or await self._raise_why(key, user_id, etag)
+        if found is None and channels:
+            check(await self.get(key, user_id))
+        return found or await self._raise_why(key, user_id, etag)
 
     async def delete(self, key: ObjectId, user_id: str, etag: str, *, allow_missing: bool) -> None:
         """Delete a notification. Raises NotificationNotFound unless ``allow_missing``, EtagMismatch if it changed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from bson import ObjectId
@@ -69,7 +70,7 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         self._max_batch_bytes = max_batch_bytes
         self._clock = clock
         self._slices = slices
-        self._updates = Updates()
+        self._updates = Updates(clock)
 
     async def CreateNotification(
         self, request: pb.CreateNotificationRequest, context: Context
@@ -108,7 +109,7 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         self, request: pb.ListNotificationsRequest, context: Context
     ) -> pb.ListNotificationsResponse:
         """List a user's notifications, newest first."""
-        chosen, mask = requests.filter_of(request.filter), answers.ReadMask(request.read_mask)
+        chosen, mask = requests.filter_of(request.filter), answers.ReadMask(request.read_mask, of_list=True)
         after, size = self._pages.after(request), page_size(request.page_size)
         page = await self._service.page(request.user_id, chosen, after, size, mask.projection)
         response = pb.ListNotificationsResponse()
@@ -144,7 +145,8 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         key = ObjectId(named.id)
         if self._answers.are_narrow:
             self._answers.check([{**await self._service.get(key, named.user_id), **changes}])
-        document = await self._service.update(key, named.user_id, changes, named.etag)
+        check = partial(self._updates.check_channels, request)
+        document = await self._service.update(key, named.user_id, changes, named.etag, check)
         return pb.UpdateNotificationResponse(notification=await self._shown(document))
 
     async def MarkNotifications(

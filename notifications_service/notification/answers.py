@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -24,6 +24,7 @@ from notifications_service.mongodb.codec import Document
 from notifications_service.notification import messages, states
 from notifications_service.notification.states import State
 from notifications_service.notification.unreadable import FLAG
+from notifications_service.notification.words import TYPE_TO_PROTO
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
@@ -34,25 +35,35 @@ TypeStats = GetNotificationStatsResponse.TypeStats
 # Bytes of an answer beside its notifications: a token, a total, the length of each part.
 ENVELOPE_BYTES: Final = 512
 
-# More than any valid notification takes: 16 KiB of zeros and commas are 90 KiB as a Struct.
-LARGEST: Final = 128 * 1024
+# More than any valid notification takes: 16 KiB of zeros and commas are 90 KiB as a Struct, and what a mail and a push
+# message say is 153 KiB at most.
+LARGEST: Final = 288 * 1024
 # Bytes of an answer that surely fits into a document of 16 MiB, where it is kept for repeats: BSON takes up to three
 # times as much (empty lists).
 _SURELY_STORED: Final = 5 * 1024 * 1024
 _MOST_STORED: Final = 15 * 1024 * 1024
 
+# What can make a notification too large for an answer; stored under the names that the contract has.
+_LARGE: Final = ("message", "data", "email", "push")
+
 _DESCRIPTOR: Final = notification_pb2.Notification.DESCRIPTOR
 
 
 class ReadMask:
-    """A read mask of `Notification` (AIP-157). Raises FieldMaskInvalid for a field that does not exist."""
+    """A read mask of `Notification` (AIP-157). Raises FieldMaskInvalid for a field that does not exist.
+
+    ``of_list``: an empty one means what lists show.
+    """
 
     __slots__ = ("_fields", "_paths", "projection")
 
-    def __init__(self, mask: FieldMask) -> None:
+    def __init__(self, mask: FieldMask, *, of_list: bool = False) -> None:
         self._paths = fieldmask.read_paths(mask, _DESCRIPTOR)
-        self._fields = frozenset(path.partition(".")[0] for path in self._paths) or None
-        self.projection = None if self._fields is None else messages.projection(self._fields)
+        self._fields: Collection[str] | None = frozenset(path.partition(".")[0] for path in self._paths) or None
+        if self._fields is None and of_list:
+            self._fields = frozenset(messages.SOURCES) if mask.paths else messages.LISTED
+        is_whole = self._fields is None or self._fields is messages.LISTED
+        self.projection = None if is_whole else messages.projection(self._fields or ())
 
     def apply(self, document: Document) -> notification_pb2.Notification:
         """Convert a document. Raises ``messages.Unreadable``."""
@@ -62,13 +73,14 @@ class ReadMask:
 
     def append(self, answers: Notifications, document: Document) -> None:
         """Convert a document into a new message at the end. Raises ``messages.Unreadable``."""
-        if self._fields is None:
-            messages.append(answers, document)
+        if self.projection is None:
+            messages.append(answers, document, listed=self._fields is not None)
         else:
             answers.append(self.apply(document))
 
 
 EVERYTHING: Final = ReadMask(FieldMask())
+LISTED: Final = ReadMask(FieldMask(), of_list=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +112,8 @@ class Answers:
             return
         for document in new:
             if (size := messages.to_message(document).ByteSize()) > self._limit:
-                raise answer_too_large("data" if "data" in document else "message", size, self._limit)
+                largest = max(_LARGE, key=lambda name: len(bson.encode({"": document.get(name)})))
+                raise answer_too_large(largest, size, self._limit)
 
     def one(self, document: Document, mask: ReadMask = EVERYTHING) -> notification_pb2.Notification:
         """Convert a document. Raises ``messages.Unreadable``, also for one that no answer can hold."""
@@ -207,7 +220,7 @@ def stats(groups: Sequence[Document]) -> GetNotificationStatsResponse:
     by_type: dict[notification_pb2.NotificationType.ValueType, TypeStats] = {}
     total = TypeStats()
     for group in groups:
-        channel = messages.TYPE_TO_PROTO.get(str(group["_id"].get("type")))
+        channel = TYPE_TO_PROTO.get(str(group["_id"].get("type")))
         if channel is None or not isinstance(group["_id"]["userId"], str):
             # Such rows are in no list, either; each is logged where it is read.
             continue

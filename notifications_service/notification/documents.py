@@ -11,7 +11,7 @@ of ``Type``, `urgency` as one of ``Urgency``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -62,14 +62,14 @@ class Draft:
     category: str = ""
     data: Mapping[str, Any] | None = None
     scheduled_at: datetime | None = None
-    further: Mapping[str, Any] | None = None
+    further: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def goes_out(self) -> bool:
         """Whether it is sent by a channel beside the feed."""
-        return self.type is not Type.IN_APP or (
-            self.further is not None and any(channel != Type.IN_APP for channel in self.further.get("channels", ()))
-        )
+        if self.type is not Type.IN_APP or not self.further:
+            return self.type is not Type.IN_APP
+        return any(channel != Type.IN_APP for channel in self.further.get("channels", ()))
 
 
 def milliseconds(time: datetime) -> int:
@@ -106,6 +106,14 @@ def new(draft: Draft, at: datetime) -> Document:
         document.update(draft.further)
     document["delivery"] = _delivery(draft, document)
     return document
+
+
+def going_out_by(changes: Mapping[str, Any]) -> Document:
+    """Return the condition that a notification goes out by each channel of which changes say something."""
+    named = [channel.value for channel in (Type.EMAIL, Type.PUSH) if changes.get(channel.value) is not None]
+    if not named:
+        return {}
+    return {"$and": [{"$or": [{"type": channel}, {"channels": channel}]} for channel in named]}
 
 
 def outgoing(document: Mapping[str, Any]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from bson.datetime_ms import DatetimeMS
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification import states
 from notifications_service.notification.states import State
+from notifications_service.notification.visibility import Visibility
 
 # Naive UTC in whole milliseconds, or the end of the last millisecond that Python has.
 BoundTime = datetime | DatetimeMS
@@ -27,6 +28,7 @@ class Filter:
     categories: tuple[str, ...] = ()
     created_from: BoundTime | None = None
     created_before: BoundTime | None = None
+    threads: tuple[str, ...] = ()
 
     @property
     def is_any_state(self) -> bool:
@@ -53,18 +55,20 @@ def of_states(read: bool | None, seen: bool | None, archived: bool | None) -> tu
     return lowest, highest
 
 
-def query(user_id: str, chosen: Filter, cutoff: datetime) -> Document:
+def query(user_id: str, chosen: Filter, shown: Visibility) -> Document:
     """Return the MongoDB query for a user's visible rows that match. The filter must not be a contradiction."""
-    created: Document = {"$gt": cutoff}
+    created: Document = {"$gt": shown.cutoff}
     if chosen.created_from is not None:
         created["$gte"] = chosen.created_from
     if chosen.created_before is not None:
         created["$lt"] = chosen.created_before
-    found: Document = {"userId": user_id, "createdAt": created}
+    found: Document = {"userId": user_id, "createdAt": created, "expiresAt": shown.unexpired}
     if chosen.types:
         found["type"] = {"$in": list(chosen.types)}
     if chosen.categories:
         found["category"] = {"$in": list(chosen.categories)}
+    if chosen.threads:
+        found["threadKey"] = {"$in": list(chosen.threads)}
     if conditions := states.between(chosen.lowest, chosen.highest):
         found["$and"] = conditions
     return found
@@ -78,15 +82,21 @@ def group_key(chosen: tuple[Filter, ...]) -> Document:
     key: Document = {flag: f"${flag}" for flag in _tested_flags(chosen)}
     if any(item.types for item in chosen):
         key["type"] = "$type"
-    if tested := sorted({name for item in chosen for name in item.categories}):
-        # A caller's word may begin with a dollar sign, so it must be a literal.
-        key["category"] = {"$cond": [{"$in": ["$category", {"$literal": tested}]}, "$category", None]}
+    if categories := {name for item in chosen for name in item.categories}:
+        key["category"] = _one_of("$category", categories)
+    if threads := {name for item in chosen for name in item.threads}:
+        key["threadKey"] = _one_of("$threadKey", threads)
     for number, item in enumerate(chosen):
         if item.created_from is not None:
             key[f"from{number}"] = {"$gte": ["$createdAt", item.created_from]}
         if item.created_before is not None:
             key[f"before{number}"] = {"$lt": ["$createdAt", item.created_before]}
     return key
+
+
+def _one_of(field: str, tested: set[str]) -> Document:
+    # A caller's word may begin with a dollar sign, so it must be a literal.
+    return {"$cond": [{"$in": [field, {"$literal": sorted(tested)}]}, field, None]}
 
 
 def _tested_flags(chosen: tuple[Filter, ...]) -> list[str]:
@@ -97,9 +107,11 @@ def _tested_flags(chosen: tuple[Filter, ...]) -> list[str]:
 
 
 def is_of_kind(chosen: Filter, row: Mapping[str, Any]) -> bool:
-    """Whether a row has one of the types, and one of the categories, of a filter."""
-    return (not chosen.types or row.get("type") in chosen.types) and (
-        not chosen.categories or row.get("category") in chosen.categories
+    """Whether a row has one of the types, one of the categories and one of the thread keys of a filter."""
+    return (
+        (not chosen.types or row.get("type") in chosen.types)
+        and (not chosen.categories or row.get("category") in chosen.categories)
+        and (not chosen.threads or row.get("threadKey") in chosen.threads)
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from bson import DBRef, ObjectId
@@ -12,7 +13,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from vibework.notifications.v1 import notification_pb2 as pb
 
 from notifications_service.mongodb.codec import Document
-from notifications_service.notification import documents, structs, unbuilt
+from notifications_service.notification import documents, further, structs
+from notifications_service.notification.words import TYPE_TO_PROTO
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
@@ -20,11 +22,6 @@ if TYPE_CHECKING:
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001
 _MICROSECOND: Final = timedelta(microseconds=1)
 
-TYPE_TO_PROTO: Final[Mapping[str, pb.NotificationType.ValueType]] = {
-    "email": pb.NOTIFICATION_TYPE_EMAIL,
-    "push": pb.NOTIFICATION_TYPE_PUSH,
-    "in-app": pb.NOTIFICATION_TYPE_IN_APP,
-}
 DELIVERY_STATE_TO_PROTO: Final[Mapping[str | None, pb.DeliveryState.ValueType]] = {
     None: pb.DELIVERY_STATE_UNSPECIFIED,
     "scheduled": pb.DELIVERY_STATE_SCHEDULED,
@@ -66,11 +63,11 @@ def to_message(document: Document, fields: Iterable[str] | None = None) -> pb.No
 
     Raises ``Unreadable`` when a requested field has an invalid value.
     """
-    if fields is None:
+    if fields is None or fields is LISTED:
         try:
-            return _whole(document, pb.Notification)
+            return _whole(document, pb.Notification, further.FIELDS if fields is None else further.LISTED)
         except _WRONG:
-            fields = _CONVERTERS
+            fields = fields or _CONVERTERS
     names = tuple(fields)
     try:
         return pb.Notification(**{name: _CONVERTERS[name](document) for name in names})
@@ -80,21 +77,27 @@ def to_message(document: Document, fields: Iterable[str] | None = None) -> pb.No
         raise Unreadable(document, broken, is_hidden=is_hidden) from None
 
 
-def append(messages: RepeatedCompositeFieldContainer[pb.Notification], document: Document) -> None:
+def append(
+    messages: RepeatedCompositeFieldContainer[pb.Notification], document: Document, *, listed: bool = False
+) -> None:
     """Convert a whole document into a new message at the end, which saves the copy of appending a message.
 
-    If it raises ``Unreadable``, the messages are unchanged.
+    ``listed``: only what lists show of it. If it raises ``Unreadable``, the messages are unchanged.
     """
     number = len(messages)
     try:
-        _whole(document, messages.add)
+        _whole(document, messages.add, further.LISTED if listed else further.FIELDS)
     except _WRONG:
         del messages[number:]
-        messages.append(to_message(document))
+        messages.append(to_message(document, LISTED if listed else None))
 
 
-def _whole(document: Document, make: Callable[..., pb.Notification]) -> pb.Notification:  # noqa: C901 - flat: fast
+def _whole(  # noqa: C901 - flat: fast
+    document: Document, make: Callable[..., pb.Notification], rare: Mapping[str, further.Field] = further.FIELDS
+) -> pb.Notification:
     """Convert all fields at once, in less than half the time that the table below takes: pages have many messages.
+
+    ``rare``: which to convert of those that only some notifications have.
 
     A test compares it with that table, which also finds the invalid field when this fails.
     """
@@ -149,6 +152,8 @@ def _whole(document: Document, make: Callable[..., pb.Notification]) -> pb.Notif
     )
     if (data := get("data")) is not None:
         structs.write(made.data, data)
+    if further.any_in(document):
+        further.write(made, document, rare)
     return made
 
 
@@ -309,8 +314,10 @@ _FIELDS: Final[Mapping[str, tuple[tuple[str, ...], Convert]]] = {
     "created_at": (("createdAt",), _required_time("createdAt")),
     "updated_at": (("updatedAt",), _time("updatedAt")),
     "etag": (("rev", "updatedAt"), documents.etag),
-    # Nothing has them yet.
-    **dict.fromkeys(unbuilt.CONTENT, ((), lambda _: None)),
+    **{name: ((field.stored,), partial(further.converted, name=name)) for name, field in further.FIELDS.items()},
 }
 SOURCES: Final = {name: sources for name, (sources, _) in _FIELDS.items()}
 _CONVERTERS: Final = {name: convert for name, (_, convert) in _FIELDS.items()}
+# What lists show, and watches tell, where nothing else is asked for.
+LISTED: Final = tuple(name for name in _FIELDS if name not in further.LARGE)
+LISTED_PROJECTION: Final[Document] = {further.FIELDS[name].stored: 0 for name in further.LARGE}

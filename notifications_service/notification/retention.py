@@ -1,6 +1,7 @@
 """The retention of notifications, which the TTL index of the collection defines.
 
-MongoDB's sweeper removes rows some time after they have expired, so every read leaves out rows older than ``cutoff()``.
+MongoDB's sweeper removes rows some time after they have expired, so every read leaves out what ``visibility()`` does
+not show.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from chassis.schema import SchemaLacking
 from notifications_service.clock import MillisecondClock
 from notifications_service.mongodb.drivers import Collection
 from notifications_service.notification import schema
+from notifications_service.notification.visibility import Visibility
 
 DAY: Final = 86_400
 
@@ -26,9 +28,10 @@ class Retention:
         self._clock = clock
         self._kept: timedelta | None = None
 
-    def cutoff(self) -> datetime:
-        """Return the time (naive UTC) from which on, exclusive, notifications are visible."""
-        return datetime.min if self._kept is None else self._clock() - self._kept  # noqa: DTZ901
+    def visibility(self) -> Visibility:
+        """Return what is shown now."""
+        now = self._clock()
+        return Visibility(datetime.min if self._kept is None else now - self._kept, now)  # noqa: DTZ901
 
     def learn(self, index: Mapping[str, Any]) -> None:
         """Take the retention from the TTL index, as the server lists it; one without changes nothing."""

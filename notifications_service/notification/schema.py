@@ -20,10 +20,11 @@ PUSH_SUBSCRIPTIONS: Final = "push_subscriptions"
 PREFERENCES: Final = "preferences"
 CATEGORIES: Final = "categories"
 # Names of the indexes that queries ask for, so that no planner has to guess.
-FEED_INDEX: Final = "feed"
-UNREADABLE_INDEX: Final = "unreadable_rows"
+FEED_INDEX: Final = "feed_rows"
+UNREADABLE_INDEX: Final = "unreadable"
 SUPPRESSIONS_INDEX: Final = "listed"
 TTL_INDEX: Final = "createdAt_1"
+EXPIRY_INDEX: Final = "expiresAt_1"
 # Queries fail without these.
 NAMED: Final = frozenset({FEED_INDEX, UNREADABLE_INDEX, TTL_INDEX})
 
@@ -58,7 +59,15 @@ INDEXES: Final[dict[str, tuple[Index, ...]]] = {
                 ("seen", 1),
                 ("type", 1),
                 ("category", 1),
+                ("expiresAt", 1),
+                ("threadKey", 1),
             ),
+        ),
+        # Rows that expire by themselves. It holds no others, so that they do not pay for it.
+        Index(
+            EXPIRY_INDEX,
+            (("expiresAt", 1),),
+            (("expireAfterSeconds", 0), ("partialFilterExpression", {"expiresAt": {"$type": "date"}})),
         ),
         Index(UNREADABLE_INDEX, (("userId", 1), ("_id", 1)), options=(("partialFilterExpression", unreadable.FILTER),)),
     ),
@@ -79,6 +88,7 @@ INDEXES: Final[dict[str, tuple[Index, ...]]] = {
     CATEGORIES: (_PRIMARY,),
 }
 
+_TEXT: Final = {"bsonType": "string"}
 _OPTIONAL_DATE: Final = {"bsonType": ["date", "null"]}
 
 VALIDATOR: Final[Document] = {
@@ -93,6 +103,28 @@ VALIDATOR: Final[Document] = {
             "userId": {"bsonType": "string"},
             "category": {"bsonType": "string"},
             "data": {"bsonType": "object"},
+            "channels": {"bsonType": "array", "items": {"enum": ["email", "push", "in-app"]}},
+            "email": {
+                "bsonType": "object",
+                "properties": {
+                    **dict.fromkeys(("subject", "text", "html", "replyTo"), _TEXT),
+                    "delay": {"bsonType": ["int", "long"]},
+                    "unlessRead": {"bsonType": "bool"},
+                },
+            },
+            "push": {
+                "bsonType": "object",
+                "properties": {
+                    **dict.fromkeys(("title", "body", "url", "icon"), _TEXT),
+                    "ttl": {"bsonType": ["int", "long"]},
+                },
+            },
+            "urgency": {"enum": ["very-low", "low", "normal", "high"]},
+            "critical": {"bsonType": "bool"},
+            "expiresAt": _OPTIONAL_DATE,
+            "collapseKey": {"bsonType": "string"},
+            "threadKey": {"bsonType": "string"},
+            "locale": {"bsonType": "string"},
             "seen": {"bsonType": "bool"},
             "seenAt": _OPTIONAL_DATE,
             "read": {"bsonType": "bool"},

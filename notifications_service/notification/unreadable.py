@@ -1,7 +1,7 @@
 """Unreadable notifications, as conditions that the database can test: stored rows that no answer can show.
 
 Other systems write the same collection, and may bypass its validator. These conditions are the filter of the index
-`unreadable_rows`, so the database lists such rows itself, whoever writes them, and counts subtract them
+`unreadable`, so the database lists such rows itself, whoever writes them, and counts subtract them
 (docs/decisions/0058). Conditions cannot express some defects: `data` nested too deep, a value in it that JSON lacks, a
 row larger than a message. These are found when a row is first read, and the row is flagged by the field ``FLAG``.
 
@@ -52,7 +52,10 @@ def _no_date(field: str) -> list[Document]:
     return [_no(field, (_DATE, *_NOTHING)), {field: {"$lt": _FIRST}}, {field: {"$gt": _LAST}}]
 
 
-_DATES: Final = ("createdAt", "updatedAt", "seenAt", "readAt", "archivedAt", "sentAt", "delivery.scheduledAt")
+_DATES: Final = (
+    *("createdAt", "updatedAt", "seenAt", "readAt", "archivedAt", "sentAt"),
+    *("delivery.scheduledAt", "expiresAt"),
+)
 _REQUIRED: Final = ("userId", "title", "message", "type", "createdAt")
 
 # A row is unreadable where any of these holds.
@@ -63,7 +66,7 @@ CONDITIONS: Final[Sequence[Document]] = (
     *(_no(field, _TEXTS) for field in ("userId", "title", "message")),
     _no("type", _NAMES),
     *_none_of("type", Type),
-    _no("category", (*_TEXTS, *_NOTHING)),
+    *(_no(field, (*_TEXTS, *_NOTHING)) for field in ("category", "threadKey")),
     _no("data", (*_OBJECT, *_NOTHING)),
     *(_no(field, (_BOOL, *_NOTHING)) for field in ("seen", "read", "archived")),
     *(condition for field in _DATES for condition in _no_date(field)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -17,6 +16,7 @@ from notifications_service.mongodb.database import Database
 from notifications_service.notification.answers import Answers
 from notifications_service.notification.as_of import AsOfTokens
 from notifications_service.notification.retention import Retention
+from notifications_service.notification.visibility import Visibility
 from notifications_service.watch import change_stream, metrics
 from notifications_service.watch.counts import Counts
 from notifications_service.watch.events import Events
@@ -47,7 +47,7 @@ async def open_watches(
     """Return the watches of a process; every one has ended when ``scope`` closes. The rest as ``watch_service``."""
     limits = _limits(settings)
     watches = await scope.resources.enter_async_context(
-        watch_service(database, retention.cutoff, keyring, limits, scope.draining, made=made, clock=clock)
+        watch_service(database, retention.visibility, keyring, limits, scope.draining, made=made, clock=clock)
     )
     metrics.of_watches(registry, watches)
     return watches
@@ -67,7 +67,7 @@ def _limits(settings: WatchSettings) -> WatchLimits:
 @asynccontextmanager
 async def watch_service(
     database: Database,
-    cutoff: Callable[[], datetime],
+    shown: Callable[[], Visibility],
     keyring: Keyring,
     limits: WatchLimits,
     draining: asyncio.Event,
@@ -78,12 +78,12 @@ async def watch_service(
     """Run the watches of a process; every watch has ended when the context is left.
 
     ``database``: must keep a connection for the shared stream; each history takes one of those that are lent.
-    ``cutoff``: the time (naive UTC) up to which notifications are past their retention.
+    ``shown``: tells which notifications are shown now.
     ``draining``: once set, every watch ends with SHUTTING_DOWN.
     """
     tokens = ResumeTokens(keyring)
-    events = Events(tokens, AsOfTokens(keyring), cutoff, made)
-    snapshots, counts = Snapshots(database, cutoff), Counts(database, cutoff, limits.outage)
+    events = Events(tokens, AsOfTokens(keyring), shown, made)
+    snapshots, counts = Snapshots(database, shown), Counts(database, shown, limits.outage)
     opened = partial(change_stream.opened, database, wait=_WAIT)
     hub = Hub(opened, snapshots.now, events.of, limits, draining, clock=clock)
     # The calls keep half of the connections, however many watchers resume.

@@ -39,7 +39,13 @@ _SHOWN: Final[Document] = {
     "$cond": [
         {"$gt": [{"$bsonSize": "$fullDocument"}, _TOO_LARGE]},
         {"userId": "$fullDocument.userId", "createdAt": "$fullDocument.createdAt", TOO_LARGE: {"$literal": True}},
-        "$fullDocument",
+        # No event tells these, and they can be large.
+        {
+            "$unsetField": {
+                "field": "email",
+                "input": {"$unsetField": {"field": "push", "input": "$fullDocument"}},
+            }
+        },
     ]
 }
 # Bytes of a row, as it was before a change, of which no more is read than whose it was: both images of a change are in

@@ -11,7 +11,6 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ from notifications_service.mongodb.database import BYTEWISE, Database
 from notifications_service.notification import filters, schema, unreadable
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.states import State
+from notifications_service.notification.visibility import Visibility
 from notifications_service.watch.errors import WatchInterrupted
 from notifications_service.watch.moments import BEGINNING, at_of, concern, repeated
 
@@ -54,13 +54,13 @@ CountedKey = tuple[str, Filter]
 class Counts:
     """Counts users' notifications."""
 
-    def __init__(self, database: Database, cutoff: Callable[[], datetime], outage: float) -> None:
-        """``cutoff``: the time (naive UTC) up to which notifications are past their retention.
+    def __init__(self, database: Database, shown: Callable[[], Visibility], outage: float) -> None:
+        """``shown``: tells which notifications are shown now.
 
         ``outage``: how many seconds the database may be away.
         """
         self._database = database
-        self._cutoff = cutoff
+        self._shown = shown
         self._outage = outage
         # No count is of an earlier time: it is that of the latest event, or count, that a watch has told.
         self._reached = BEGINNING
@@ -99,9 +99,10 @@ class Counts:
         return counted
 
     async def _count(self, users: Sequence[str], chosen: Filter) -> tuple[Timestamp, dict[str, Badges]]:
-        at, groups = await self._group(users, chosen, {}, concern(after=self._reached))
+        unread = filters.query("", replace(chosen, highest=State.SEEN), self._shown())
+        at, groups = await self._group(users, unread, concern(after=self._reached))
         if (off := await self._unreadable(users, at)) is not None:
-            _, groups = await self._group(users, chosen, off, concern(at=at))
+            _, groups = await self._group(users, unread | off, concern(at=at))
         counted: dict[str, Badges] = {}
         for group in groups:
             user_id, is_seen = group["_id"]["userId"], group["_id"].get("seen") is True
@@ -112,11 +113,10 @@ class Counts:
 
     @named
     async def _group(
-        self, users: Sequence[str], chosen: Filter, off: Document, read_concern: Document
+        self, users: Sequence[str], unread: Document, read_concern: Document
     ) -> tuple[Timestamp, list[Document]]:
         """Count users' unread notifications by whether they are seen, from the keys of the index alone."""
-        unread = filters.query("", replace(chosen, highest=State.SEEN), self._cutoff())
-        match = unread | {"userId": {"$in": list(users)}} | off
+        match = unread | {"userId": {"$in": list(users)}}
         group = {"_id": {"userId": "$userId", "seen": "$seen"}, "n": {"$sum": 1}}
         command: Document = {
             "aggregate": schema.COLLECTION,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 
 from vibework.notifications.v1 import notification_pb2
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from chassis.logs import logging
 from notifications_service.mongodb.codec import Document
-from notifications_service.notification import filters, messages
+from notifications_service.notification import answers, filters, messages
 from notifications_service.notification.answers import Answers
 from notifications_service.notification.as_of import AsOf, AsOfTokens
 from notifications_service.notification.filters import Filter
+from notifications_service.notification.visibility import Visibility
 from notifications_service.watch.changes import TOO_LARGE, ChangeEvent, ChangeKind, ResumePoint
 from notifications_service.watch.tokens import ResumeTokens
 from notifications_service.watch.watcher import Event
@@ -25,19 +25,19 @@ class Events:
     To a watcher a notification that becomes unreadable, or that a change moves out of the filter, is deleted.
     """
 
-    def __init__(self, tokens: ResumeTokens, as_of: AsOfTokens, cutoff: Callable[[], datetime], made: Answers) -> None:
-        """``cutoff``: the time (naive UTC) up to which notifications are past their retention."""
+    def __init__(self, tokens: ResumeTokens, as_of: AsOfTokens, shown: Callable[[], Visibility], made: Answers) -> None:
+        """``shown``: tells which notifications are shown now."""
         self._made = made
         self._tokens = tokens
         self._as_of = as_of
-        self._cutoff = cutoff
+        self._shown = shown
         self._log = logging.get(__name__)
 
     def of(self, change: ChangeEvent, chosen: Filter) -> Event | None:
         """Return the event of a change for the watches with a filter.
 
         None where it changes nothing for them: the notification passes the filter, or can be read, neither before nor
-        after, or it is past its retention.
+        after, or it has expired.
         """
         response = pb.WatchNotificationsResponse()
         document = change.document or {}
@@ -72,18 +72,17 @@ class Events:
         return pb.WatchNotificationsResponse(heartbeat=pb.WatchNotificationsResponse.Heartbeat(), resume_token=token)
 
     def notification(self, document: Document) -> notification_pb2.Notification | None:
-        """Convert a document; None when it is unreadable (logged) or past its retention."""
+        """Convert a document; None when it is unreadable (logged) or has expired."""
         return None if self._is_expired(document) else self._readable(document)
 
     def _is_expired(self, document: Document) -> bool:
-        created = document.get("createdAt")
-        return isinstance(created, datetime) and created <= self._cutoff()
+        return not self._shown().shows(document)
 
     def _readable(self, document: Document) -> notification_pb2.Notification | None:
         try:
             if TOO_LARGE in document:
                 raise messages.too_large(document)
-            return self._made.one(document)
+            return self._made.one(document, answers.LISTED)
         except messages.Unreadable as error:
             self._log.warning("notification unreadable", problem=str(error))
             return None

@@ -7,7 +7,7 @@ from typing import Final
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from notifications_service.notification.filters import Filter
-from notifications_service.notification.messages import TYPE_TO_PROTO
+from notifications_service.notification.words import TYPE_TO_PROTO
 
 DEFAULT_HEARTBEAT: Final = 30.0
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -17,10 +16,11 @@ from chassis.batching.coalesce import Coalescer
 from chassis.context.statements import named
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database, QueryResult
-from notifications_service.notification import as_of, filters, schema, unreadable
+from notifications_service.notification import as_of, filters, messages, schema, unreadable
 from notifications_service.notification.as_of import AsOf
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.states import State
+from notifications_service.notification.visibility import Visibility
 from notifications_service.watch.moments import BEGINNING, at_of, concern, repeated
 
 # Documents fetched at a time.
@@ -47,10 +47,10 @@ class FeedSnapshot:
 class Snapshots:
     """Draws snapshots; every read may raise DatabaseUnavailable or CallDeadlineExceeded."""
 
-    def __init__(self, database: Database, cutoff: Callable[[], datetime]) -> None:
-        """``cutoff``: the time (naive UTC) up to which notifications are past their retention."""
+    def __init__(self, database: Database, shown: Callable[[], Visibility]) -> None:
+        """``shown``: tells which notifications are shown now."""
         self._database = database
-        self._cutoff = cutoff
+        self._shown = shown
         self._moments: Coalescer[Timestamp, Timestamp] = Coalescer(self._read_moment)
 
     async def now(self, after: Timestamp | None = None) -> Timestamp:
@@ -72,8 +72,7 @@ class Snapshots:
     async def draw(self, user_id: str, chosen: Filter, limit: int, after: Timestamp | None) -> FeedSnapshot:
         """Choose the newest unread notifications of a user that match, at most ``limit``."""
         query = {
-            "filter": filters.query(user_id, replace(chosen, highest=State.SEEN), self._cutoff())
-            | unreadable.PASSED_BY,
+            "filter": filters.query(user_id, replace(chosen, highest=State.SEEN), self._shown()) | unreadable.PASSED_BY,
             "projection": {"_id": 1, "createdAt": 1},
             "sort": {"createdAt": -1, "_id": -1},
             "hint": schema.FEED_INDEX,
@@ -102,7 +101,12 @@ class Snapshots:
     async def _read(self, ids: list[ObjectId], at: Timestamp) -> QueryResult:
         query = {"_id": {"$in": ids}}
         return await self._database.find(
-            schema.COLLECTION, query, limit=len(ids), hint="_id_", readConcern=concern(at=at)
+            schema.COLLECTION,
+            query,
+            limit=len(ids),
+            hint="_id_",
+            projection=messages.LISTED_PROJECTION,
+            readConcern=concern(at=at),
         )
 
     async def _find(self, query: Document, read_concern: Document) -> Document:

@@ -94,7 +94,7 @@ async def _list(rows: Any, user_id: str) -> object:
 
 async def _count(rows: Any, user_id: str) -> object:
     group = {"_id": {"read": "$read", "seen": "$seen", "archived": "$archived"}, "n": {"$sum": 1}}
-    cursor = await rows.aggregate([{"$match": {"userId": user_id}}, {"$group": group}], hint="feed")
+    cursor = await rows.aggregate([{"$match": {"userId": user_id}}, {"$group": group}], hint="feed_rows")
     return await cursor.to_list(None)
 
 

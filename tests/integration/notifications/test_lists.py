@@ -40,6 +40,8 @@ def many(user_id: str, number: int) -> list[dict[str, Any]]:
                 type=chance.choice(sorted(TYPES)),
                 category=chance.choice(["billing", "social", "$type"]),
                 createdAt=start + timedelta(milliseconds=chance.randrange(40)),
+                **chance.choice([{}, {"threadKey": "order:1"}, {"threadKey": "$type"}]),
+                **chance.choice([{}, {"expiresAt": start}, {"expiresAt": start + timedelta(days=1)}]),
                 **(flags if chance.random() < 0.7 else {"read": level > 1}),
             )
         )
@@ -54,6 +56,7 @@ def newest_first(rows: list[dict[str, Any]]) -> list[str]:
 
 def matching(rows: list[dict[str, Any]], wanted: service.NotificationFilter) -> list[dict[str, Any]]:
     """The plain model of a filter."""
+    now = datetime.now(UTC)
 
     def matches(item: dict[str, Any]) -> bool:
         archived = item.get("archived", False)
@@ -67,6 +70,8 @@ def matching(rows: list[dict[str, Any]], wanted: service.NotificationFilter) -> 
             all(flags.get(name, value) == value for name, value in state.items())
             and (not wanted.types or TYPES[item["type"]] in wanted.types)
             and (not wanted.categories or item["category"] in wanted.categories)
+            and (not wanted.thread_keys or item.get("threadKey") in wanted.thread_keys)
+            and item.get("expiresAt", now + timedelta(days=1)) > now
             and (not wanted.HasField("created_after") or at >= wanted.created_after.ToNanoseconds())
             and (not wanted.HasField("created_before") or at < wanted.created_before.ToNanoseconds())
         )
@@ -98,15 +103,27 @@ def all_filters(rows: list[dict[str, Any]]) -> list[service.NotificationFilter]:
     ]
 
 
+def in_threads(filters: list[service.NotificationFilter]) -> list[service.NotificationFilter]:
+    """Every ninth of the filters, for two threads besides."""
+    threads = service.NotificationFilter(thread_keys=["$type", "order:2", "order:1"])
+    chosen = []
+    for each in filters[::9]:
+        threaded = service.NotificationFilter()
+        threaded.CopyFrom(each)
+        threaded.MergeFrom(threads)
+        chosen.append(threaded)
+    return chosen
+
+
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_every_filter_lists_and_counts_what_the_model_says(
     pymongo_notifications: Notifications, raw: Any, user_id: str, part: int
 ) -> None:
-    """All 432 combinations: the right rows in the right order, the same number in the count and the total."""
+    """All 432 combinations, and some of threads: the right rows in order, and as many in the count and the total."""
     feed, rows = pymongo_notifications.feed, many(user_id, 97)
     raw.notifications.insert_many([*rows, row(f"{user_id}_other")])
-    filters = all_filters(rows)[part::PARTS]
+    filters = [*all_filters(rows), *in_threads(all_filters(rows))][part::PARTS]
     for wanted in filters:
         request = service.ListNotificationsRequest(
             user_id=user_id, filter=wanted, page_size=100, include_total=True, read_mask=FieldMask(paths=["id"])

@@ -17,7 +17,7 @@ from vibework.notifications.v1 import notification_service_pb2 as service
 
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
-from tests.integration.notifications.test_lists import all_filters
+from tests.integration.notifications.test_lists import all_filters, in_threads
 
 ROWS, USERS = 100_000, 100
 USER = "user_0042"
@@ -49,6 +49,8 @@ def _row(chance: random.Random, number: int, now: datetime) -> dict[str, Any]:
         "userId": f"user_{number % USERS:04d}",
         "type": chance.choice(["email", "push", "in-app"]),
         "category": chance.choice(["billing", "social", "$type"]),
+        **chance.choice([{}, {"threadKey": "order:1"}, {"threadKey": "$type"}]),
+        **chance.choice([{}, {}, {"expiresAt": now + timedelta(days=1)}, {"expiresAt": now - timedelta(days=1)}]),
         "seen": level > 0,
         "read": level > 1,
         "archived": level > 2,
@@ -83,9 +85,9 @@ def assert_by_index(plan: dict[str, Any]) -> None:
 
 @pytest.mark.long
 async def test_every_list_and_count_uses_the_feed_index(feed: Notifications, profiled: Any) -> None:
-    """All 432 combinations of conditions, first and later page: no scan, no sort; counts read no document at all."""
+    """All 432 combinations of conditions, some with threads, and later pages: no scan, no sort; counts read no rows."""
     rows = [{"createdAt": datetime.now(UTC) - timedelta(days=day)} for day in range(29)]
-    filters = all_filters(rows)
+    filters = [*all_filters(rows), *in_threads(all_filters(rows))]
     for wanted in filters:
         request = service.ListNotificationsRequest(user_id=USER, filter=wanted, page_size=5)
         request.page_token = (await feed.feed.ListNotifications(request)).next_page_token
@@ -102,7 +104,7 @@ async def test_every_list_and_count_uses_the_feed_index(feed: Notifications, pro
     }
     # 20 of the 27 combinations of states hold together; the others need no query to be listed.
     assert len(lists) > 20 * 16
-    assert len(counts) == 432
+    assert len(counts) == len(filters) == 432 + 48
     for plan in lists:
         assert_by_index(plan)
         # One row more than the page tells of the next one (where no state is asked for, whole pages are read, to be

@@ -92,7 +92,7 @@ async def test_a_server_waits_for_its_schema(
 
 
 @DRIVERS
-@pytest.mark.parametrize("index", ["feed", "createdAt_1"])
+@pytest.mark.parametrize("index", ["feed_rows", "createdAt_1"])
 async def test_an_index_that_is_gone_is_told_and_restored(
     mongodb_database: MongoDatabase, driver: str, index: str, logged: LogCapture
 ) -> None:
@@ -104,7 +104,7 @@ async def test_an_index_that_is_gone_is_told_and_restored(
             await until(running, SERVING)
             rows.drop_index(index)
             await until(running, NOT_SERVING)
-            if index == "feed":
+            if index == "feed_rows":
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await running.feed.ListNotifications(service.ListNotificationsRequest(user_id="user_1"))
                 assert reason(caught.value) == "DATABASE_UNAVAILABLE"
@@ -121,9 +121,9 @@ async def test_an_index_of_another_kind_is_as_good_as_none(mongodb_database: Mon
         database = client.get_default_database()
         async with running_notifications(mongodb_database) as running:
             await until(running, SERVING)
-            database.command("collMod", "notifications", index={"name": "feed", "hidden": True})
+            database.command("collMod", "notifications", index={"name": "feed_rows", "hidden": True})
             await until(running, NOT_SERVING)
-            database.command("collMod", "notifications", index={"name": "feed", "hidden": False})
+            database.command("collMod", "notifications", index={"name": "feed_rows", "hidden": False})
             await until(running, SERVING)
 
 

@@ -221,10 +221,10 @@ def test_what_was_lost_since_is_restored(mongodb_database: MongoDatabase, migrat
     migrated.command("collMod", "notifications", validator={}, changeStreamPreAndPostImages={"enabled": False})
     migrated.drop_collection("idempotency_keys")
     told = run(mongodb_database, "status").output
-    assert "index feed of notifications" in told
+    assert "index feed_rows of notifications" in told
     done = run(mongodb_database, "migrate", "up", driver=driver)
     assert done.exit_code == 0, done.output
-    for what in ("index feed of notifications", "validator of notifications", "change images", "idempotency_keys"):
+    for what in ("index feed_rows of notifications", "validator of notifications", "change images", "idempotency_keys"):
         assert f"restored {what}" in done.output or what in done.output
     assert content(migrated) == before
     assert run(mongodb_database, "migrate", "up", driver=driver).output == "no step to apply\n"
@@ -270,10 +270,10 @@ def test_a_newer_database_that_lacks_what_this_version_needs_is_told(
 ) -> None:
     """A rollback to a version that could not serve fails where it can still be seen."""
     migrated.migrations.insert_one({"_id": 77, "name": "to_come"})
-    migrated.notifications.drop_index("feed")
+    migrated.notifications.drop_index("feed_rows")
     refused = line(run(mongodb_database, "migrate", "up"))
     assert "0077_to_come" in refused
-    assert "index feed of notifications" in refused
+    assert "index feed_rows of notifications" in refused
 
 
 # Taking steps back

@@ -169,8 +169,11 @@ async def test_a_field_that_cannot_be_changed_yet_is_refused_by_name(
     """Also where the mask names it only to remove it."""
     first = await created(notifications, user_id)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await notifications.feed.UpdateNotification(update(first.id, "title", "expires_at", title="x"))
-    assert (reason(caught.value), metadata(caught.value)) == ("NOT_IMPLEMENTED", {"field": "notification.expires_at"})
+        await notifications.feed.UpdateNotification(update(first.id, "title", "scheduled_at", title="x"))
+    assert (reason(caught.value), metadata(caught.value)) == (
+        "NOT_IMPLEMENTED",
+        {"field": "notification.scheduled_at"},
+    )
 
 
 async def test_a_deletion_may_be_of_what_is_missing(notifications: Notifications, user_id: str) -> None:

@@ -100,7 +100,7 @@ async def test_everything_is_told(filled: Any, mongodb_module_database: MongoDat
     sizes = {item["collection"]: item for item in told["collections"]["rows"]}
     assert sizes["notifications"]["rows_estimate"] == 500
     uses = {(item["collection"], item["index"]): item["uses"] for item in told["indexes"]["rows"]}
-    assert uses["notifications", "userId_1_createdAt_-1"] + uses["notifications", "feed"] > 0
+    assert uses["notifications", "userId_1_createdAt_-1"] + uses["notifications", "feed_rows"] > 0
     assert uses["notifications", "read_1"] == 0
     assert told["replication"]["rows"][0]["state"] == "PRIMARY"
     assert told["oplog"]["rows"][0]["holds_seconds"] > 0

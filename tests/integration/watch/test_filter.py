@@ -19,7 +19,7 @@ from vibework.notifications.v1 import notification_pb2
 from vibework.notifications.v1 import notification_service_pb2 as pb
 from vibework.notifications.v1.notification_pb2 import Notification
 
-from notifications_service.notification.messages import TYPE_TO_PROTO
+from notifications_service.notification.words import TYPE_TO_PROTO
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, threaded_notifications
 from tests.harness.watching import create, watching

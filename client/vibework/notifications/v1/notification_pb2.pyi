@@ -227,7 +227,9 @@ class EmailChannel(_message.Message):
 
     @_builtins.property
     def delay(self) -> _duration_pb2.Duration:
-        """How long to wait from when the notification becomes visible, at most 7 days. Unset: not at all."""
+        """How long to wait from when the notification becomes visible, at most 7 days. Unset: not at all. Kept in whole
+        milliseconds, rounded down.
+        """
 
     def __init__(
         self,
@@ -294,8 +296,8 @@ class PushChannel(_message.Message):
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
-        """How long the push service may keep it for a device that is away (TTL of RFC 8030), in whole seconds, at most 28
-        days; 0: not at all. Never beyond `expires_at`. Unset: 28 days.
+        """How long the push service may keep it for a device that is away (TTL of RFC 8030), at most 28 days; 0: not at
+        all. Kept in whole seconds, rounded down. Never beyond `expires_at`. Unset: 28 days.
         """
 
     def __init__(
@@ -531,11 +533,15 @@ class Notification(_message.Message):
 
     @_builtins.property
     def email(self) -> Global___EmailChannel:
-        """What is particular to email. Not in lists unless `read_mask` names it, and not in watches: it can be large."""
+        """What is particular to email. Not in lists unless `read_mask` names it, and not in watches: it can be large. In an
+        update it has the rules of NotificationContent where the mask names it, and none otherwise.
+        """
 
     @_builtins.property
     def push(self) -> Global___PushChannel:
-        """What is particular to push. Not in lists unless `read_mask` names it, and not in watches."""
+        """What is particular to push. Not in lists unless `read_mask` names it, and not in watches. Its rules are as those of
+        `email`.
+        """
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:

@@ -73,6 +73,7 @@ def test_what_is_wrong_is_named_without_its_value() -> None:
 
 WRONG = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.lists(st.none())
 TIMES = st.datetimes() | st.none()
+ANYTHING = WRONG | st.integers(0, 1_000) | st.text(max_size=5)
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(("userId", "title", "message", "category"), st.text(max_size=5)),
     **dict.fromkeys(("seen", "read", "archived"), st.booleans()),
@@ -82,6 +83,13 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "data": st.dictionaries(
         st.text(max_size=3), st.floats(allow_nan=False) | st.text(max_size=3) | st.lists(st.none())
     ),
+    "expiresAt": TIMES,
+    **dict.fromkeys(("threadKey", "collapseKey", "locale"), st.text(max_size=5)),
+    "channels": st.lists(st.sampled_from(["email", "push", "in-app", "sms"]), max_size=3),
+    "urgency": st.sampled_from(["very-low", "high", "unknown"]),
+    "critical": st.booleans(),
+    "email": st.dictionaries(st.sampled_from(["subject", "delay", "unlessRead", "other"]), ANYTHING, max_size=3),
+    "push": st.dictionaries(st.sampled_from(["title", "icon", "ttl"]), ANYTHING, max_size=3),
     "delivery": st.fixed_dictionaries({"state": st.sampled_from(["sent", "failed"])}, optional={"scheduledAt": TIMES}),
 }
 DOCUMENTS = st.fixed_dictionaries({"_id": st.builds(ObjectId)}, optional=FIELDS)

@@ -12,6 +12,7 @@ from bson import Timestamp
 from chassis.errors import DatabaseUnavailable
 from notifications_service.mongodb.database import QueryResult
 from notifications_service.notification.filters import EVERYTHING
+from notifications_service.notification.visibility import Visibility
 from notifications_service.watch.counts import Counts
 from notifications_service.watch.errors import WatchInterrupted
 from tests.harness.clocks import stored_now
@@ -51,7 +52,7 @@ class CountingDatabase:
 
 def counts_on(database: Any, outage: float = 30.0) -> Counts:
     """Return counts on that database."""
-    return Counts(database, stored_now, outage)
+    return Counts(database, lambda: Visibility(stored_now(), stored_now()), outage)
 
 
 async def test_a_thousand_watchers_are_counted_by_few_commands_two_at_a_time() -> None:
