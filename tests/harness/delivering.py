@@ -144,7 +144,7 @@ class Delivering:
     async def create(self, user_id: str, **further: Any) -> ObjectId:
         """Store a notification that goes out by email; return its id."""
         category = further.pop("category", "")
-        draft = Draft(user_id, "Title", "Message", Type.EMAIL, category, further=further or None)
+        draft = Draft(user_id, "Title", "Message", Type.EMAIL, category, further=further)
         document = documents.new(draft, self.now())
         await self.storing.store(document)
         key: ObjectId = document["_id"]
