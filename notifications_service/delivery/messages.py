@@ -13,7 +13,8 @@ from vibework.notifications.v1.notification_pb2 import DeliveryState as Delivery
 from chassis.contract import timestamps
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification.delivery_states import DeliveryState
-from notifications_service.notification.messages import DELIVERY_STATE_TO_PROTO, TYPE_TO_PROTO
+from notifications_service.notification.messages import DELIVERY_STATE_TO_PROTO
+from notifications_service.notification.words import TYPE_TO_PROTO
 from notifications_service.outbox.model import Deferral, Kind, Reason
 
 # By their stored values. One that only a newer version writes is unspecified.

@@ -13,8 +13,8 @@ from notifications_service.addresses import AddressHashes, masked_in
 from notifications_service.clock import MillisecondClock
 from notifications_service.delivery import messages
 from notifications_service.delivery.events import EventKind, MailEvent
-from notifications_service.notification.messages import TYPE_TO_PROTO
 from notifications_service.notification.times import ceiling, floor
+from notifications_service.notification.words import TYPE_TO_PROTO
 from notifications_service.outbox.filters import DeliveryFilter
 from notifications_service.outbox.model import MOST_DETAIL
 

@@ -56,7 +56,7 @@ class DeliveryReads:
         Those that are no longer kept are counted with the rest, from the keys of the index alone, and subtracted: until
         the sweeper comes there are few.
         """
-        now, gone = self._clock(), {"finishedAt": {"$lte": self._retention.cutoff()}}
+        now, gone = self._clock(), {"finishedAt": {"$lte": self._retention.visibility().cutoff}}
         parts = [
             _counting(number, each.query(now) | only, sign)
             for number, each in enumerate(chosen)
@@ -89,12 +89,7 @@ class DeliveryReads:
         """Return those of the notifications that are still in the feed, within a transaction of the caller's."""
         if not keys:
             return set()
-        now = self._clock()
-        query = {
-            "_id": {"$in": list(keys)},
-            "createdAt": {"$not": {"$lte": self._retention.cutoff()}},
-            "expiresAt": {"$not": {"$lte": now}},
-        }
+        query = {"_id": {"$in": list(keys)}, **self._retention.visibility().of_any_row}
         found = self._notifications.find(query, {"_id": 1}, hint="_id_", session=session)
         return {row["_id"] async for row in found}
 
@@ -115,7 +110,7 @@ class DeliveryReads:
         return found.rows
 
     def _kept(self) -> Document:
-        return {"finishedAt": {"$not": {"$lte": self._retention.cutoff()}}}
+        return {"finishedAt": {"$not": {"$lte": self._retention.visibility().cutoff}}}
 
 
 def _counting(number: int, query: Document, sign: int) -> list[Document]:

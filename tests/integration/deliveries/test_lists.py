@@ -17,7 +17,7 @@ from vibework.notifications.v1 import delivery_service_pb2 as service
 from vibework.notifications.v1 import notification_pb2
 
 from notifications_service.delivery import messages
-from notifications_service.notification.messages import TYPE_TO_PROTO
+from notifications_service.notification.words import TYPE_TO_PROTO
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
 from tests.harness.users import reason
