@@ -1,4 +1,4 @@
-"""What an example of a named command is: a function that sends it, with arguments as in a real call."""
+"""Example of a named command: a function that sends it, with arguments as in a real call."""
 
 from __future__ import annotations
 

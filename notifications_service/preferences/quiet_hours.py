@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -18,6 +19,8 @@ DAY_MINUTES: Final = 1_440
 WEEK_MINUTES: Final = 7 * DAY_MINUTES
 # A wait is cut here, and asked about anew: spans leave time in every week, which a clock change may skip once.
 LONGEST: Final = timedelta(days=21)
+# Moments that are remembered, about 2 MB.
+_REMEMBERED: Final = 8_192
 _SECOND: Final = timedelta(seconds=1)
 # A span starts on the day at hand or the one before; a clock change moves the date by one more.
 _DAYS: Final = range(-2, 2)
@@ -63,6 +66,8 @@ def _around(span: QuietSpan, zone: ZoneInfo, today: date) -> Iterator[tuple[date
         yield _moment(first, zone, fold=0), _moment(second, zone, fold=1)
 
 
+# Spans of many users begin and end at the same moments; converting one takes longer than all else.
+@lru_cache(maxsize=_REMEMBERED)
 def _moment(shown: datetime, zone: ZoneInfo, *, fold: int) -> datetime:
     """Return when a zone's clock shows a time, of two moments the one of that ``fold``; if never, the gap's end."""
     moment = shown.replace(tzinfo=zone, fold=fold).astimezone(UTC)
