@@ -105,7 +105,8 @@ class WebPushSender:
     async def _post(self, endpoint: PushEndpoint, body: bytes, headers: dict[str, str]) -> Outcome:
         url = URL(endpoint.url, encoded=True)
         async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-            await _drain(response)
+            if not response.content.at_eof():
+                await _drain(response)
             return outcomes.of_status(response.status, response.headers.get("Retry-After", ""), self._clock())
 
     def _headers(self, message: PushMessage, endpoint: PushEndpoint, key: PushKey) -> dict[str, str]:
