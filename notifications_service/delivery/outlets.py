@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
-from urllib.parse import urlsplit
 
 from chassis.errors import ServiceError
 from chassis.logs import logging
@@ -143,12 +142,11 @@ class PushOutlet:
 
     async def _to(self, target: PushTarget, message: PushMessage, seconds: float) -> Try:
         started = self._clock()
-        breaker = self._breaker(target.endpoint)
+        breaker = self._breaker(target.provider)
         outcome = await _guarded(breaker, lambda: self._sender.send(message, target, seconds))
         return Try(outcome, started, self._clock(), subscription_id=target.id)
 
-    def _breaker(self, endpoint: str) -> CircuitBreaker:
-        provider = urlsplit(endpoint).netloc
+    def _breaker(self, provider: str) -> CircuitBreaker:
         found = self._breakers.pop(provider, None) or CircuitBreaker()
         self._breakers[provider] = found
         while len(self._breakers) > _PROVIDERS:
