@@ -1,1 +1,1 @@
-"""Where users' push messages go: the subscriptions of their browsers, and the keys that those were made with."""
+"""Push subscriptions: where users' messages go, and the keys that they were made with."""

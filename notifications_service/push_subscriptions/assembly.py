@@ -14,7 +14,7 @@ from notifications_service.mongodb.database import Database
 from notifications_service.push_subscriptions.messages import Requests
 from notifications_service.push_subscriptions.model import Seal
 from notifications_service.push_subscriptions.repository import PushSubscriptionRepository
-from notifications_service.push_subscriptions.service import PushSubscriptionService, RecipientCheck
+from notifications_service.push_subscriptions.service import PushSubscriptionService, SubscriberCheck
 from notifications_service.push_subscriptions.servicer import PushSubscriptionServicer
 from notifications_service.push_subscriptions.settings import PushSettings
 
@@ -23,7 +23,7 @@ def assemble(
     settings: PushSettings,
     database: Database,
     repository: PushSubscriptionRepository,
-    recipients: RecipientCheck,
+    recipients: SubscriberCheck,
     *,
     keyring: Keyring,
     clock: MillisecondClock,

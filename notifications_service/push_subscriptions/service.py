@@ -20,7 +20,7 @@ from notifications_service.push_subscriptions.repository import PushSubscription
 CHANNEL: Final = "push"
 
 
-class RecipientCheck(Protocol):
+class SubscriberCheck(Protocol):
     """Checks that users exist."""
 
     async def check(self, fields: Mapping[str, str]) -> None:
@@ -43,7 +43,7 @@ class PushSubscriptionService:
         self,
         repository: PushSubscriptionRepository,
         request_ids: IdempotencyKeys,
-        recipients: RecipientCheck,
+        recipients: SubscriberCheck,
         keys: PushKeys,
     ) -> None:
         self._repository = repository
