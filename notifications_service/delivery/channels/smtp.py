@@ -81,15 +81,18 @@ class SMTPSender:
     async def _begun(self, envelope: MailEnvelope, progress: Progress) -> MailConnection:
         """Return a connection to which the sender has been named.
 
-        One that lay idle may have ended meanwhile without a word. Then another is tried: nothing was told of the mail.
+        One that lay idle may have ended meanwhile without a word, and others with it. Then a new one is made: nothing
+        was told of the mail.
         """
-        while connection := self._pool.reusable():
+        connection = self._pool.reusable()
+        if connection is not None:
             try:
                 with self._given_back(connection):
                     await connection.begin(envelope, progress, self._patience)
             except (SMTPException, OSError) as error:
                 if _is_in_step(error):
                     raise
+                self._pool.close_idle()
             else:
                 return connection
         connection = await self._pool.fresh(progress)

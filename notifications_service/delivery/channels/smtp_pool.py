@@ -63,15 +63,19 @@ class MailPool:
         self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        """Close what is idle."""
         while self._idle:
             self._idle.pop().connection.close()
 
     def _watch(self) -> None:
         if self._sweep is None:
             loop = asyncio.get_running_loop()
-            self._sweep = loop.call_at(self._idle[0].since + self._idle_seconds, self._close_idle)
+            self._sweep = loop.call_at(self._idle[0].since + self._idle_seconds, self._close_old)
 
-    def _close_idle(self) -> None:
+    def _close_old(self) -> None:
         self._sweep = None
         due = asyncio.get_running_loop().time() - self._idle_seconds
         while self._idle and self._idle[0].since <= due:

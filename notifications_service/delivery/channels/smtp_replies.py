@@ -57,9 +57,12 @@ _TOO_LARGE: Final = frozenset({"5.2.3", "5.3.4"})
 _RATE_STATUS: Final = frozenset({"4.4.5", "4.7.28"})
 _says_rate = re.compile(
     r"too (many (?!recipients|errors)|fast|quickly|much mail)|throttl|slow down|rate.{0,12}(limit|exceed)"
-    r"|limit exceeded|(quota|sending rate|limit).{0,20}exceeded",
+    r"|(daily|hourly|sending|message|mail|connection)s?\b.{0,12}(quota|limit).{0,12}(exceed|reach)"
+    r"|exceeded.{0,30}(rate|sending|daily|hourly|message|connection).{0,12}(limit|quota)",
     re.IGNORECASE,
 ).search
+_says_room = re.compile(r"\b(size|storage|space|disk|full|over.?quota)\b|mailbox.{0,12}quota", re.IGNORECASE).search
+_says_mailbox = re.compile(r"\b(recipient|mailbox|user)\b", re.IGNORECASE).search
 _enhanced = re.compile(r"\s*([245]\.\d{1,3}\.\d{1,3})(?!\d)\s*").match
 _asks_for = re.compile(r"\b(\d{1,5})\s*(s|sec|secs|seconds?|m|min|mins|minutes?|h|hours?)\b", re.IGNORECASE).search
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
@@ -121,10 +124,12 @@ def _of_the_session(stage: Stage, reply: Reply) -> Outcome | None:
 
 def _of_the_rate(stage: Stage, reply: Reply) -> Outcome | None:
     """Judge an answer that asks for fewer mails."""
-    if not reply.is_temporary or not (reply.status in _RATE_STATUS or _says_rate(reply.text)):
+    says_so = reply.status in _RATE_STATUS or (_says_rate(reply.text) and not _says_room(reply.text))
+    if not (reply.is_temporary and says_so):
         return None
     # A limit of one mailbox says nothing of mails to others.
-    of_mailbox = stage >= Stage.RCPT and reply.status.startswith(("4.1.", "4.2."))
+    of_one = reply.status.startswith(("4.1.", "4.2.")) or _says_mailbox(reply.text)
+    of_mailbox = stage >= Stage.RCPT and bool(of_one)
     pause = _asked(reply.text) or RATE_PAUSE
     return Outcome(Reason.RATE_LIMITED, blames_provider=not of_mailbox, retry_after=pause)
 

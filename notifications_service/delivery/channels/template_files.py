@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,8 @@ _is_used = re.compile(
     r"(?:(?:layout|notification|notification/[^/.]+|direct|direct/[a-z][a-z0-9_]*)(?:\.[A-Za-z0-9-]+)?\.(?:html|txt)"
     r"|words/[A-Za-z0-9-]+\.toml|_[^/]+)"
 ).fullmatch
-_language = re.compile(r".+\.([A-Za-z0-9-]+)\.(?:html|txt)").fullmatch
+EXTENSIONS: Final = (".html", ".txt")
+_of_one_language = re.compile(r"(.+)\.([A-Za-z0-9-]+)(\.html|\.txt)").fullmatch
 
 
 class TemplateFiles:
@@ -35,7 +36,8 @@ class TemplateFiles:
         """Read all. Raises WrongSetting that names the file where one of the folder cannot be used."""
         own = _read(Path(folder)) if folder else {}
         built_in = _read(BUILT_IN)
-        self._names = frozenset(name for name in built_in | own if name.endswith((".html", ".txt")))
+        self._names = frozenset(name for name in built_in | own if name.endswith(EXTENSIONS))
+        self._languages = _languages(self._names)
         self._words = _put_together(_all_words(built_in), _all_words(own))
         self._locale = locale
         self.sandbox = Sandbox(built_in | own)
@@ -44,13 +46,14 @@ class TemplateFiles:
 
     def language(self, stems: Sequence[str], wanted: Iterable[str]) -> str:
         """Return the language of a mail of these templates, the nearest to what is wanted."""
-        there = self._words.keys() | {found for stem in stems for found in self._languages_of(stem)}
+        own = {found for stem in stems for extension in EXTENSIONS for found in self._there(stem, extension)}
+        there = self._words.keys() | own
         return languages.chosen([*wanted, self._locale], there) or FALLBACK
 
     def find(self, stems: Sequence[str], extension: str, language: str) -> str | None:
         """Return the name of the first of these templates that there is, in the language if it is in several."""
         for stem in stems:
-            nearest = languages.chosen([language], set(self._languages_of(stem, extension)))
+            nearest = languages.chosen([language], self._there(stem, extension))
             for name in (f"{stem}.{nearest}{extension}", f"{stem}{extension}"):
                 if name in self._names:
                     return name
@@ -70,22 +73,30 @@ class TemplateFiles:
         """Return the templates of a purpose: its own, then the built-in ones where they have words for it."""
         return (f"direct/{purpose}", "direct") if purpose in self._words[FALLBACK] else (f"direct/{purpose}",)
 
-    def _languages_of(self, stem: str, extension: str = "") -> Iterator[str]:
-        for name in self._names:
-            if name.startswith(f"{stem}.") and name.endswith(extension) and (found := _language(name)):
-                yield found[1]
+    def _there(self, stem: str, extension: str) -> frozenset[str]:
+        return self._languages.get((stem, extension), frozenset())
 
     def _check(self, name: str) -> None:
         if not _is_used(name):
             raise WrongSetting(f"EMAIL_TEMPLATES_DIR: no mail is made of {name}")
         try:
-            if name.endswith((".html", ".txt")):
+            if name.endswith(EXTENSIONS):
                 self.sandbox.check(name)
         except TemplateFailed as error:
             raise WrongSetting(f"EMAIL_TEMPLATES_DIR: {error}") from None
         purpose = _purpose(name) if name.startswith("direct/") else ""
         if purpose and not any(self.find((stem,), ".txt", FALLBACK) for stem in self.stems_of(purpose)):
             raise WrongSetting(f"EMAIL_TEMPLATES_DIR: {name} needs a direct/{purpose}.txt, which sets the subject")
+
+
+def _languages(names: Iterable[str]) -> dict[tuple[str, str], frozenset[str]]:
+    """Return the languages that there are templates in, by stem and extension."""
+    found: dict[tuple[str, str], frozenset[str]] = {}
+    for name in names:
+        if parts := _of_one_language(name):
+            stem, language, extension = parts.groups()
+            found[stem, extension] = found.get((stem, extension), frozenset()) | {language}
+    return found
 
 
 def _purpose(name: str) -> str:

@@ -315,6 +315,8 @@ async def test_a_relay_without_a_way_to_sign_in_is_told_so() -> None:
         ("AFTER_DATA", "454 Throttling failure: Daily message quota exceeded", timedelta(minutes=1), True),
         ("RCPT", "450 4.2.1 this user receives mail too quickly, wait 5 minutes", timedelta(minutes=5), False),
         ("RCPT", "451 4.7.28 unusual rate, wait 4 hours", timedelta(hours=1), True),
+        ("RCPT", "450 too many messages for this user", timedelta(minutes=1), False),
+        ("DATA", "452 you have exceeded your daily sending limit", timedelta(minutes=1), True),
     ],
 )
 async def test_who_asks_for_fewer_mails_is_left_alone_for_a_while(
@@ -323,6 +325,15 @@ async def test_who_asks_for_fewer_mails_is_left_alone_for_a_while(
     """For as long as it says, an hour at most; a limit of one mailbox does not hold for others."""
     sent = await outcome(Relay(acts={stage: answer}))
     assert (sent.reason, sent.retry_after, sent.blames_provider) == (Reason.RATE_LIMITED, pause, blames)
+
+
+@pytest.mark.parametrize(
+    "answer", ["452 mailbox quota exceeded", "452 message size limit exceeded", "452 4.2.2 over quota"]
+)
+async def test_a_mailbox_without_room_is_no_rate_of_the_relay(answer: str) -> None:
+    """It says nothing of mails to others, so nothing waits for it but this mail."""
+    sent = await outcome(Relay(acts={"RCPT": answer}))
+    assert (sent.reason, sent.blames_provider, sent.retry_after) == (Reason.REJECTED_TEMPORARY, False, None)
 
 
 async def test_a_mail_that_is_too_large_is_not_even_offered() -> None:
@@ -400,6 +411,18 @@ async def test_a_connection_that_turns_out_dead_is_replaced_without_failing_the_
         assert (await sender.send(a_mail(2), PATIENCE_SECONDS)).reason is None
     assert relay.connections == 2
     assert len(relay.mails) == 2
+
+
+async def test_one_dead_connection_is_enough_to_distrust_the_others() -> None:
+    """A firewall that forgot one forgot all; a mail does not find that out connection by connection."""
+    relay = Relay()
+    async with running(relay), sending(relay, smtp_connections=3, smtp_connect_timeout_ms=SHORT_MS) as sender:
+        await asyncio.gather(*(sender.send(a_mail(number), PATIENCE_SECONDS) for number in range(3)))
+        made = relay.connections
+        relay.once["MAIL"] = Silence.HANG
+        assert (await sender.send(a_mail(4), PATIENCE_SECONDS)).reason is None
+        assert relay.connections == made + 1
+        await until(lambda: len(relay.open) == 1, "the others to be closed")
 
 
 async def test_a_connection_that_lies_idle_is_closed_with_a_goodbye() -> None:
