@@ -13,14 +13,24 @@ from pathlib import Path
 
 import grpc
 import pytest
-from vibework.users.v1 import CountUsersRequest, UserServiceStub
+from vibework.notifications.v1 import (
+    NOTIFICATION_TYPE_EMAIL,
+    CreateNotificationRequest,
+    NotificationContent,
+    NotificationServiceStub,
+)
+from vibework.users.v1 import CountUsersRequest, CreateUserRequest, UserServiceStub
 
 from script.local import ports
 from tests.e2e.script_server import ROOT, Run, running
 from tests.harness.databases import MongoDatabase, MySQLDatabase
-from tests.harness.patience import PATIENCE_SECONDS
+from tests.harness.patience import PATIENCE_SECONDS, wait_for
 
-MODULES = {"script/run": "script.local.command", "script/reset": "script.local.reset"}
+MODULES = {
+    "script/run": "script.local.command",
+    "script/reset": "script.local.reset",
+    "script/mail": "script.local.show_mail",
+}
 # The servers are shared with other tests, whose services are connected to them.
 SHARED = "--while-in-use"
 
@@ -107,3 +117,24 @@ def test_a_reset_of_other_databases_is_refused_and_one_that_nobody_wants_stops_n
     assert (done.returncode, done.stderr) == (2, "reset: nobody is there to ask; --yes deletes without asking\n")
     assert beside.users() == 0
     assert "script/reset is at work" not in beside.server.end(signal.SIGTERM)[1]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_a_newcomer_sees_a_mail(beside: Beside) -> None:
+    """What goes out by email is caught, told in the log, and shown by the command of the banner."""
+    (mail,) = beside.lines("script/mail")
+    assert "0 mails have been caught" in beside.type(mail).stderr
+    with grpc.insecure_channel(beside.server.address) as channel:
+        create_user = CreateUserRequest(email="ada@example.com", email_verified=True)
+        user = UserServiceStub(channel).CreateUser(create_user, timeout=PATIENCE_SECONDS).user
+    (address,) = [line.split()[1] for line in beside.server.banner if line.startswith("notifications ")]
+    content = NotificationContent(title="Olá, Ada", message="Good to see you", type=NOTIFICATION_TYPE_EMAIL)
+    with grpc.insecure_channel(address) as channel:
+        create = CreateNotificationRequest(user_id=user.id, content=content)
+        NotificationServiceStub(channel).CreateNotification(create, timeout=PATIENCE_SECONDS)
+    wait_for(lambda: beside.type(mail).returncode == 0, "the mail to be caught")
+    shown = beside.type(mail).stdout
+    assert "To: ada@example.com\nSubject: Olá, Ada\n" in shown
+    assert "Good to see you" in shown
+    assert "mail to ada@example.com: Olá, Ada" in beside.server.end(signal.SIGTERM)[1]
