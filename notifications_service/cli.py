@@ -16,6 +16,7 @@ main = LazyGroup(
         "migrate": "notifications_service.commands.migrate:migrate",
         "purge": "notifications_service.commands.purge:purge",
         "restore": "notifications_service.commands.restore:restore",
+        "rotate-keys": "notifications_service.commands.rotate_keys:rotate_keys",
         "seed": "notifications_service.commands.seed:seed_notifications",
         "serve": "notifications_service.commands.serve:serve",
         "status": "notifications_service.commands.status:status",

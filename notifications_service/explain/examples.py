@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, Final
 
-from bson import ObjectId, Timestamp
+from bson import Binary, ObjectId, Timestamp
 
 from chassis.commands.explain import Catalog
 from chassis.keyring import KEY_BYTES, Keyring
@@ -189,6 +189,8 @@ PUSH: Final = (
     Example("push_subscriptions.delete", lambda e, v: _push(e, v).delete(v.user_id, "push_")),
     Example("push_subscriptions.delete_endpoint", lambda e, v: _push(e, v).delete_endpoint(v.user_id, "https://a.b/")),
     Example("push_subscriptions.delete_of_user", lambda e, v: _push(e, v).delete_of_user(v.user_id)),
+    Example("push_subscriptions.seals_after", lambda e, v: _push(e, v).seals_after("push_", 500)),
+    Example("push_subscriptions.reseal", lambda e, v: _push(e, v).reseal({"_id": "push_", "sealed": b""}, Binary(b""))),
     Example("push_subscriptions.remove", lambda e, v: _push(e, v).remove(["push_"])),
     Example("push_subscriptions.used", lambda e, v: _push(e, v).used(["push_"], v.clock())),
     Example("push_subscriptions.key_beside", lambda e, _: key_beside(e, ["key"])),

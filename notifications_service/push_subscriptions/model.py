@@ -80,6 +80,20 @@ class Seal:
         content = new.p256dh + new.auth + new.endpoint.encode()
         return Binary(self._cipher.encrypt(content, endpoint_hash(new.endpoint)))
 
+    @property
+    def primary(self) -> str:
+        """The id of the key that seals what is new."""
+        return next(iter(self._cipher.keys))
+
+    def is_current(self, row: Document) -> bool:
+        """Say whether the newest key sealed a row. Raises CiphertextInvalid for what no key did."""
+        return self._cipher.is_current(bytes(row["sealed"]))
+
+    def again(self, row: Document) -> Binary:
+        """Return a row's content sealed under the newest key. Raises KeyMissing or CiphertextInvalid."""
+        place = bytes(row["endpointHash"])
+        return Binary(self._cipher.encrypt(self._cipher.decrypt(bytes(row["sealed"]), place), place))
+
     def target(self, row: Document) -> PushTarget:
         """Return a row's target; one that is not ``is_opened`` where the key of its seal is gone."""
         try:

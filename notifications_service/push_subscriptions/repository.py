@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 
+from bson import Binary
 from pymongo import ReturnDocument
 
 from chassis.context.statements import named
@@ -161,6 +162,26 @@ class PushSubscriptionRepository:
     async def delete_endpoint(self, user_id: str, endpoint: str) -> bool:
         """Delete a user's subscription by its endpoint; say whether there was one."""
         return await self._delete({"endpointHash": endpoint_hash(endpoint), "userId": user_id}, ENDPOINT_INDEX)
+
+    @named
+    async def seals_after(self, id_: str, limit: int) -> list[Document]:
+        """Return the seals of up to ``limit`` rows in the order of ids, after the id ``id_``; ended ones, too."""
+        shown = {"sealed": 1, "endpointHash": 1}
+        query = {"_id": {"$gt": id_}}
+        found = await self._database.find(
+            PUSH_SUBSCRIPTIONS, query, limit=limit, hint="_id_", sort={"_id": 1}, projection=shown
+        )
+        return found.rows
+
+    @named
+    async def reseal(self, row: Document, sealed: Binary) -> bool:
+        """Put another seal in place of the one that was read; say whether nobody had done so meanwhile."""
+        query = {"_id": row["_id"], "sealed": row["sealed"]}
+        update = {"$set": {"sealed": sealed}}
+        done = await self._database.run(
+            lambda: self._rows.update_many(query, update, hint="_id_", collation=BYTEWISE), query
+        )
+        return bool(done.modified_count)
 
     @named
     async def delete_of_user(self, user_id: str) -> None:
