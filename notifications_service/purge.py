@@ -19,7 +19,7 @@ BATCH: Final = 5_000
 
 
 async def purge(database: Database, clock: MillisecondClock) -> dict[str, int]:
-    """Delete expired notifications and idempotency keys; return how many, by collection.
+    """Delete expired notifications, deliveries and idempotency keys; return how many, by collection.
 
     Raises SchemaLacking or DatabaseUnavailable. May be repeated, and run beside the servers.
     """

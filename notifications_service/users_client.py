@@ -46,6 +46,11 @@ class UsersClient:
         """The circuit breaker of these calls."""
         return self._client.breaker
 
+    @property
+    def is_away(self) -> bool:
+        """Whether it has failed so often of late that it is not asked now."""
+        return self.breaker.is_open
+
     async def missing(self, user_ids: Sequence[str]) -> set[str]:
         """Return those of up to 1,000 ids that name no user. Raises UsersServiceUnavailable."""
         return set((await self._get(user_ids, FieldMask(paths=["id"]))).missing_ids)

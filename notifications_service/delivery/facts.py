@@ -26,6 +26,11 @@ EMAIL: Final = "email"
 class AddressBook(Protocol):
     """The users service, as asked here."""
 
+    @property
+    def is_away(self) -> bool:
+        """Whether it is not worth asking now."""
+        ...
+
     async def addressees(self, user_ids: Sequence[str]) -> dict[str, Addressee | None]:
         """Return those of the users that exist; None: one that cannot be read. Raises UsersServiceUnavailable."""
         ...

@@ -62,10 +62,13 @@ class DeliveryRules:
     def judge(self, row: Mapping[str, Any], facts: Facts, now: datetime) -> Judgement:
         """Decide about a row that was claimed at ``now``. Raises LookupError for a user who cannot be read."""
         notification = facts.notifications.get(row["notificationId"])
+        # What has expired is not shown any more, so it may not be found.
+        if _is_over((notification or row).get("expiresAt"), now):
+            return End(DeliveryState.EXPIRED, Reason.EXPIRED)
         if notification is None:
             return End(DeliveryState.CANCELLED, Reason.NOTIFICATION_GONE)
-        if (ended := self._over(row, notification, now)) is not None:
-            return ended
+        if (over := self._over(row, notification, now)) is not None:
+            return over
         if facts.users is None:
             return Wait(now + about(AWAY), Deferral.USERS_SERVICE_DOWN)
         if row["userId"] not in facts.users:
@@ -75,12 +78,14 @@ class DeliveryRules:
             raise LookupError("the users service cannot read this user")
         return self._nowhere(row, user, facts) or self._preferred(row, user, facts, now) or SendNow(notification, user)
 
-    def _over(self, row: Mapping[str, Any], notification: Mapping[str, Any], now: datetime) -> End | None:
+    def _over(self, row: Mapping[str, Any], notification: Mapping[str, Any], now: datetime) -> End | Wait | None:
         if row.get("superseded"):
             # While a worker had it that never told what became of it.
             return End(DeliveryState.CANCELLED, Reason.SUPERSEDED)
-        if _is_over(row.get("expiresAt"), now) or _is_over(notification.get("expiresAt"), now):
-            return End(DeliveryState.EXPIRED, Reason.EXPIRED)
+        delay = timedelta(milliseconds=notification.get(self.channel, {}).get("delay", 0))
+        if row.get("deferral") == Deferral.DELAY.value and row["createdAt"] + delay > now:
+            # It was looked at because it would have expired, but an update has put that off.
+            return Wait(row["createdAt"] + delay, Deferral.DELAY)
         if notification.get(self.channel, {}).get("unlessRead") and notification.get("read"):
             return End(DeliveryState.CANCELLED, Reason.READ)
         # What killed its workers often enough is given up, too.

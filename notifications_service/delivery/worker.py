@@ -6,6 +6,7 @@ A delivery is sent at least once, and by two workers only where the lease of one
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -102,7 +103,8 @@ class Worker:
 
     async def _round(self) -> bool:
         """Take a batch and work on it; return whether there was one, once most of it is done."""
-        most = self._outlet.most
+        # While nobody can say who they are for, nothing is claimed only to be put off.
+        most = 0 if self._sources.users.is_away else self._outlet.most
         batch = Leased(self._outbox, self._outlet.channel, self._lease)
         try:
             if most == 0 or not await batch.claim(BATCH if most is None else most, self._admit):
@@ -124,7 +126,7 @@ class Worker:
     async def _work(self, batch: Leased) -> None:
         keeping = asyncio.create_task(batch.keep())
         try:
-            facts = await self._sources.of(self._outlet.channel, batch.rows)
+            facts = await self._facts(batch.rows)
             await asyncio.gather(*(self._one(batch, row, facts) for row in batch.rows))
         except ServiceError as error:
             log.warning("deliveries put off", channel=self._outlet.channel, reason=error.reason)
@@ -139,7 +141,17 @@ class Worker:
             for key in list(batch.in_hand):
                 batch.done(key)
 
-    async def _one(self, batch: Leased, row: Document, facts: Facts) -> None:
+    async def _facts(self, rows: Sequence[Document]) -> Facts | None:
+        """Read the facts of a batch; None: what was read for one of them is poisonous, so each is to be read alone."""
+        try:
+            return await self._sources.of(self._outlet.channel, rows)
+        except ServiceError:
+            raise
+        except Exception:
+            log.exception("facts of a batch not read", channel=self._outlet.channel)
+            return None
+
+    async def _one(self, batch: Leased, row: Document, facts: Facts | None) -> None:
         try:
             decide = await self._decide(batch, row, facts)
             if decide is not None:
@@ -150,9 +162,11 @@ class Worker:
         finally:
             batch.done(row["_id"])
 
-    async def _decide(self, batch: Leased, row: Document, facts: Facts) -> Decide | None:
+    async def _decide(self, batch: Leased, row: Document, facts: Facts | None) -> Decide | None:
         """Send the row if it is to be sent; return what becomes of it, None where nothing was tried."""
         try:
+            if facts is None:
+                facts = await self._sources.of(self._outlet.channel, [row])
             judged = self._rules.judge(row, facts, self._clock())
             if isinstance(judged, End | Wait):
                 return lambda found: _unsent(found, judged, self._clock())

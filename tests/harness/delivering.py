@@ -86,13 +86,13 @@ class KnownUsers:
     def __init__(self) -> None:
         self.others: dict[str, Addressee | None] = {}
         self.gone: set[str] = set()
-        self.is_away = False
+        self.is_away = self.refuses = False
         self.calls = 0
 
     async def addressees(self, user_ids: Sequence[str]) -> dict[str, Addressee | None]:
         """Return the users that there are."""
         self.calls += 1
-        if self.is_away:
+        if self.refuses:
             raise UsersServiceUnavailable
         usual = {key: Addressee(key, f"{key}@example.com", is_verified=True) for key in user_ids}
         return {key: user for key, user in (usual | self.others).items() if key in usual and key not in self.gone}

@@ -18,7 +18,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, 
 from notifications_service.delivery import rules, settling
 from notifications_service.delivery.channels.channel import Outcome
 from notifications_service.delivery.settling import Try
+from notifications_service.delivery.steering import RETRY
 from notifications_service.mongodb.database import Database
+from notifications_service.outbox.changes import Change
 from notifications_service.outbox.model import Reason
 from tests.harness.databases import MongoDatabase
 from tests.harness.delivering import ACCEPTED, ATTEMPTS, LEASE, Delivering
@@ -66,12 +68,12 @@ class Expected:
 
     def judge(self, now: datetime) -> bool:
         """End what is not to be sent; say whether it is."""
-        if self.is_gone:
+        if self.expires is not None and self.expires <= now:
+            self.end("expired", "expired")
+        elif self.is_gone:
             self.end("cancelled", "notification_gone")
         elif self.is_superseded:
             self.end("cancelled", "superseded")
-        elif self.expires is not None and self.expires <= now:
-            self.end("expired", "expired")
         elif self.unless_read and self.is_read:
             self.end("cancelled", "read")
         elif self.attempts >= ATTEMPTS:
@@ -199,6 +201,23 @@ class Deliveries(RuleBasedStateMachine):
     async def _delete(self, key: ObjectId) -> None:
         await self.world.feed.delete(key, {})
         await self.world.outbox.cancel_of([key])
+
+    @rule(key=made)
+    def queue_again(self, key: ObjectId) -> None:
+        """Who runs the system has one that did not go tried anew; not of a notification that is gone."""
+        self.run(self._queue_again(key))
+        expected, now = self.model[key], self.world.now()
+        if expected.state in ("failed", "cancelled", "suppressed") and not expected.is_gone:
+            first = now if expected.expires is None else min(now, expected.expires)
+            expected.state, expected.reason, expected.attempts, expected.due = "pending", None, 0, first
+            expected.is_superseded = False
+
+    async def _queue_again(self, key: ObjectId) -> None:
+        row = await self.world.delivery(key)
+        there = [each["_id"] async for each in self.world.notifications.find({})]
+        change = RETRY.decide(row, there, self.world.now())
+        if isinstance(change, Change):
+            await self.world.database.transaction(lambda session: self.world.outbox.settle_in(session, [change]))
 
     @rule(key=made)
     def read(self, key: ObjectId) -> None:

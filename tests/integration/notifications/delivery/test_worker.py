@@ -92,13 +92,16 @@ async def test_a_far_end_that_is_away_burns_no_attempt(delivering: Delivering) -
 
 async def test_without_the_users_service_everything_waits(delivering: Delivering) -> None:
     """No attempt is counted, and nobody is sent anything unasked."""
-    delivering.users.is_away = True
+    delivering.users.refuses = True
     key = await delivering.create("ann")
     await delivering.worker().drain()
     row = await delivering.delivery(key)
     assert (row["state"], row["attempts"], row["deferral"]) == ("pending", 0, "users_service_down")
-    delivering.users.is_away = False
+    delivering.users.refuses, delivering.users.is_away = False, True
     await delivering.pass_until_due(key)
+    await delivering.worker().drain()
+    assert await delivering.delivery(key) == row, "known to be away, nothing is even claimed"
+    delivering.users.is_away = False
     await delivering.worker().drain()
     assert (await delivering.delivery(key))["state"] == "sent"
 
@@ -194,6 +197,18 @@ async def test_one_that_is_poisonous_to_us_is_tried_again_and_then_given_up(
         await worker.drain()
     row = await delivering.delivery(poison)
     assert (row["state"], row["reason"], row["attempts"]) == ("failed", "internal", ATTEMPTS)
+
+
+async def test_facts_that_cannot_be_read_are_the_trouble_of_one(delivering: Delivering) -> None:
+    """A row of another collection that bursts the reading of a batch holds up only who needs it."""
+    categories = delivering.database.collection("categories")
+    await categories.insert_one({"_id": "poison"}, bypass_document_validation=True)
+    key = await delivering.create("ann", category="poison")
+    await delivering.create_many([f"user_{number}" for number in range(20)])
+    await delivering.worker().drain()
+    await categories.delete_many({})
+    assert await delivering.rows.count_documents({"state": "sent"}) == 20
+    assert (await delivering.delivery(key))["reason"] == "internal"
 
 
 async def test_what_a_worker_left_is_taken_over_after_its_lease(delivering: Delivering) -> None:
