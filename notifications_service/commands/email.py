@@ -11,9 +11,9 @@ from chassis.commands.cli import fail
 from chassis.settings import WrongSetting, load
 from notifications_service.delivery.channels.sandbox import TemplateFailed
 from notifications_service.delivery.channels.settings import MessageSettings
-from notifications_service.delivery.channels.templates import Notice, RenderedMail, Templates, file_name
+from notifications_service.delivery.channels.templates import NotificationMail, RenderedMail, Templates, file_name
 
-NOTICE: Final = Notice(
+NOTIFICATION: Final = NotificationMail(
     title="Your weekly report is ready",
     message="Last week 1,204 people used what you made: 12 % more than the week before.\n\n"
     "Most came on Tuesday.\nThe report has the rest, down to <hours> & minutes.",
@@ -78,9 +78,9 @@ def _made(
     settings = load(MessageSettings)
     templates = Templates(settings.model_copy(update={"email_from": settings.email_from or "no-reply@example.com"}))
     if purpose is None:
-        shown = Notice(
-            own.get("title", NOTICE.title), own.get("message", NOTICE.message), category, NOTICE.data,
-            unsubscribe_url=own.get("unsubscribe_url", NOTICE.unsubscribe_url),
+        shown = NotificationMail(
+            own.get("title", NOTIFICATION.title), own.get("message", NOTIFICATION.message), category, NOTIFICATION.data,
+            unsubscribe_url=own.get("unsubscribe_url", NOTIFICATION.unsubscribe_url),
         )  # fmt: skip
         return templates.render(shown, locales)
     needed = proof if templates.needs_proof(purpose) else LINK

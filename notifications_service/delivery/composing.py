@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from notifications_service.delivery.channels.channel import Mail
-from notifications_service.delivery.channels.templates import Notice, Templates
+from notifications_service.delivery.channels.templates import NotificationMail, Templates
 from notifications_service.delivery.facts import Facts
 from notifications_service.delivery.rules import SendNow
 from notifications_service.preferences.model import Category
@@ -31,7 +31,7 @@ class MailMaker:
         link = self._links.of_mail(
             judged.user.id, facts.categories.get(category) or Category(category), critical=bool(row.get("critical"))
         )
-        notice = Notice(
+        notice = NotificationMail(
             notification["title"],
             notification["message"],
             category,

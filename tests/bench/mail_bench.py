@@ -23,7 +23,7 @@ from notifications_service.delivery.channels.channel import Mail
 from notifications_service.delivery.channels.mime import MailComposer
 from notifications_service.delivery.channels.settings import EmailSettings
 from notifications_service.delivery.channels.smtp import SMTPSender
-from notifications_service.delivery.channels.templates import Notice, Templates
+from notifications_service.delivery.channels.templates import NotificationMail, Templates
 from script.local import ports
 from script.local.processes import Process
 
@@ -38,7 +38,7 @@ MAIL_SECONDS = 60.0
 
 def mails() -> list[Mail]:
     """Return mails as the worker hands them over."""
-    made = Templates(EmailSettings(email_from=FROM)).render(Notice("Report", "A line of text.\n" * 20))
+    made = Templates(EmailSettings(email_from=FROM)).render(NotificationMail("Report", "A line of text.\n" * 20))
     return [Mail(f"dlv_{number:026d}", TO, made.subject, made.text, made.html) for number in range(MAILS)]
 
 

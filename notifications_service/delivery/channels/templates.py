@@ -31,7 +31,7 @@ class RenderedMail:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class NotificationMail:
     """The content of a notification's mail; ``subject``, ``text`` and ``html``, where given, are sent as they are."""
 
     title: str = field(repr=False)
@@ -60,7 +60,7 @@ class Templates:
         """Say whether mails for a purpose carry a code, or a link with a token."""
         return "needs" in self._files.words(purpose, FALLBACK)
 
-    def render(self, notice: Notice, locales: Iterable[str] = ()) -> RenderedMail:
+    def render(self, notice: NotificationMail, locales: Iterable[str] = ()) -> RenderedMail:
         """Return the mail of a notification, in the first of the languages (BCP 47) that there is a template in.
 
         Raises TemplateFailed.

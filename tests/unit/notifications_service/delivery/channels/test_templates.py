@@ -10,7 +10,7 @@ import pytest
 from chassis.settings import WrongSetting
 from notifications_service.delivery.channels.sandbox import MOST_CHARACTERS, TemplateFailed
 from notifications_service.delivery.channels.settings import MessageSettings
-from notifications_service.delivery.channels.templates import Notice, Templates
+from notifications_service.delivery.channels.templates import NotificationMail, Templates
 
 PROOFS: Final = ("email_verification", "password_reset", "sign_in", "email_change")
 NOTICES: Final = ("email_changed", "password_changed", "new_sign_in", "welcome")
@@ -35,7 +35,7 @@ def folder_with(folder: Path, **files: str) -> Path:
 
 def test_a_notification_is_title_and_message() -> None:
     """Escaped in HTML, as it is in plain text, and paragraphs stay paragraphs."""
-    made = templates().render(Notice(f"Report\r\n{HOSTILE}", f"One\nline\n\nTwo {HOSTILE}"))
+    made = templates().render(NotificationMail(f"Report\r\n{HOSTILE}", f"One\nline\n\nTwo {HOSTILE}"))
     assert made.subject == f"Report {HOSTILE}"
     assert f"Two {HOSTILE}" in made.text
     assert "One<br>\nline</p>" in made.html
@@ -46,19 +46,19 @@ def test_a_notification_is_title_and_message() -> None:
 def test_a_notification_that_can_be_unsubscribed_from_says_so() -> None:
     """In the text and in the HTML, in the reader's language; one that cannot does not."""
     url = "https://vibe.example/u?a=1&b=2"
-    made = templates().render(Notice("Title", "Text", unsubscribe_url=url), ["pt-PT"])
+    made = templates().render(NotificationMail("Title", "Text", unsubscribe_url=url), ["pt-PT"])
     assert f"Cancelar inscrição: {url}" in made.text
     assert 'href="https://vibe.example/u?a=1&amp;b=2"' in made.html
     assert '<html lang="pt-BR"' in made.html
-    assert "nsubscribe" not in templates().render(Notice("Title", "Text")).text
+    assert "nsubscribe" not in templates().render(NotificationMail("Title", "Text")).text
 
 
 def test_what_the_caller_wrote_is_sent_as_it_is() -> None:
     """Each of subject, text and HTML for itself; what is not given is made of the template."""
-    made = templates().render(Notice("Title", "Message", subject="Subject", html="<p>Mine</p>"))
+    made = templates().render(NotificationMail("Title", "Message", subject="Subject", html="<p>Mine</p>"))
     assert (made.subject, made.html) == ("Subject", "<p>Mine</p>")
     assert "Message" in made.text
-    made = templates().render(Notice("Title", "Message", text="Mine"))
+    made = templates().render(NotificationMail("Title", "Message", text="Mine"))
     assert (made.subject, made.text) == ("Title", "Mine")
     assert "Message" in made.html
 
@@ -133,11 +133,11 @@ def test_a_folder_overrides_by_category_and_by_purpose(tmp_path: Path) -> None:
         words__fr___toml='[welcome]\nheading = "Bienvenue"\n[frame]\nautomatic = "Automatique"',
     )
     made = templates(tmp_path)
-    bill = Notice("July", "m", "billing", {"amount": 7})
+    bill = NotificationMail("July", "m", "billing", {"amount": 7})
     assert (made.render(bill).subject, made.render(bill).text) == ("Bill: July", "7 due\n")
     assert made.render(bill).html.startswith("<b>")
     assert made.render(bill, ["de-AT"]).text == "7 fällig\n"
-    assert made.render(Notice("July", "m", "other")).text.startswith("July")
+    assert made.render(NotificationMail("July", "m", "other")).text.startswith("July")
     assert made.render_direct("welcome", {"name": "Ada"}).text == "Hey Ada\n"
     assert made.render_direct("invite", {"team": "A"}, ["fr"]).subject == "Automatique"
     assert made.render_direct("invite", {"team": "A"}).html == ""
@@ -149,8 +149,8 @@ def test_a_category_is_no_path(tmp_path: Path) -> None:
     folder_with(tmp_path, notification__a___txt="{% set subject = 'a' %}a")
     (tmp_path / "notification" / "x%2F%2E%2E%2Fa.txt").write_text("{% set subject = 's' %}slash")
     made = templates(tmp_path)
-    assert made.render(Notice("t", "m", "x/../a")).text == "slash\n"
-    assert made.render(Notice("t", "m", "../notification/a")).text.startswith("t\n")
+    assert made.render(NotificationMail("t", "m", "x/../a")).text == "slash\n"
+    assert made.render(NotificationMail("t", "m", "../notification/a")).text.startswith("t\n")
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_template_that_goes_wrong_ends_within_bounds(tmp_path: Path, template:
     (tmp_path / "notification.txt").write_text("{% set subject = 'x' %}" + template)
     made = templates(tmp_path)
     with pytest.raises(TemplateFailed) as failed:
-        made.render(Notice("secret title", "secret message", data={"a": "secret"}))
+        made.render(NotificationMail("secret title", "secret message", data={"a": "secret"}))
     assert "secret" not in str(failed.value)
     assert "notification.txt" in str(failed.value)
     # The next mail has a budget of its own.
@@ -213,12 +213,12 @@ def test_output_has_a_bound_even_where_each_piece_is_small(tmp_path: Path) -> No
     """A template that prints a large message over and over ends."""
     (tmp_path / "notification.txt").write_text("{% for a in range(99) %}{{ message }}{% endfor %}")
     with pytest.raises(TemplateFailed, match=str(MOST_CHARACTERS)):
-        templates(tmp_path).render(Notice("t", "m" * 4096 * 2))
+        templates(tmp_path).render(NotificationMail("t", "m" * 4096 * 2))
 
 
 def test_a_subject_is_one_line_of_bounded_length(tmp_path: Path) -> None:
     """Whatever a template makes of it."""
     (tmp_path / "notification.txt").write_text("{% set subject = 'a\\r\\nBcc: x ' ~ message %}x")
-    subject = templates(tmp_path).render(Notice("t", "m" * 500)).subject
+    subject = templates(tmp_path).render(NotificationMail("t", "m" * 500)).subject
     assert subject.startswith("a Bcc: x m")
     assert len(subject) == 255
