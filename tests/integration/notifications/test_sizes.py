@@ -59,6 +59,39 @@ async def test_the_largest_that_may_be_created_is_listed_in_pages_that_fit(
     assert sizes[0] == (MESSAGE - answers.ENVELOPE_BYTES) // (created[0].ByteSize() + 4)
 
 
+async def test_the_largest_contents_fit_into_answers(notifications: Notifications, user_id: str) -> None:
+    """Alone in a creation, a get and an update; a list shows them where they are asked for, as many as fit."""
+    mail = pb.EmailContent(subject="\U0001f389" * 255, text="t" * 32_768, html="h" * 102_400)
+    push = pb.PushContent(title="\U0001f389" * 255, body="\U0001f389" * 4_096, url="/" * 1_024, icon="/" * 1_024)
+    largest = create(
+        user_id,
+        type=pb.NOTIFICATION_TYPE_EMAIL,
+        channels=[pb.NOTIFICATION_TYPE_PUSH],
+        title="\U0001f389" * 255,
+        message="\U0001f389" * 4_096,
+        data=ZEROS,
+        email=pb.EmailChannel(content=mail),
+        push=pb.PushChannel(content=push),
+    )
+    made = [(await notifications.feed.CreateNotification(largest)).notification for _ in range(20)]
+    assert max(each.ByteSize() for each in made) < answers.LARGEST
+    one = await notifications.feed.GetNotification(service.GetNotificationRequest(id=made[0].id))
+    assert (one.notification.email.content, one.notification.push.content) == (mail, push)
+    ids, sizes = await listed(notifications, user_id, 20)
+    assert (sorted(ids), sizes) == (sorted(each.id for each in made), [20])
+    request = service.ListNotificationsRequest(
+        user_id=user_id, page_size=20, read_mask={"paths": ["id", "email", "data"]}
+    )
+    shown = []
+    while not shown or request.page_token:
+        page = await notifications.feed.ListNotifications(request)
+        assert page.ByteSize() <= MESSAGE
+        shown += [each.id for each in page.notifications if each.email.content == mail]
+        request.page_token = page.next_page_token
+    assert shown == ids
+    assert len(page.notifications) < 20
+
+
 async def test_a_row_larger_than_a_message_is_passed_by(notifications: Notifications, raw: Any, user_id: str) -> None:
     """It blocks no page, counts nowhere once it was met, and says DATA_LOSS; beside it, rows in the same command."""
     good = [row(user_id) for _ in range(3)]
