@@ -89,7 +89,7 @@ def _push(value: object) -> pb.PushChannel | None:
 
 
 def _texts(value: Document, names: Mapping[str, str]) -> dict[str, str]:
-    return {name: text for name, stored in names.items() if isinstance(text := value.get(stored), str) and text}
+    return {name: text for name, stored in names.items() if (text := _text(value.get(stored)))}
 
 
 def _whole_number(value: object, most: int) -> int | None:
@@ -98,7 +98,7 @@ def _whole_number(value: object, most: int) -> int | None:
 
 def _channels(value: object) -> list[pb.NotificationType.ValueType]:
     words = value if isinstance(value, list) else []
-    return [TYPE_TO_PROTO[word] for word in words if isinstance(word, str) and word in TYPE_TO_PROTO]
+    return [TYPE_TO_PROTO[word] for word in words if type(word) is str and word in TYPE_TO_PROTO]
 
 
 def _urgency(value: object) -> pb.NotificationUrgency.ValueType:
@@ -106,7 +106,8 @@ def _urgency(value: object) -> pb.NotificationUrgency.ValueType:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    # Code of the driver is a text, too, but for looking things up.
+    return value if type(value) is str else ""
 
 
 def _required_text(value: object) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import bson
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from vibework.notifications.v1 import notification_pb2 as pb
 from vibework.notifications.v1 import notification_service_pb2 as service
@@ -80,9 +81,9 @@ async def test_the_largest_contents_fit_into_answers(notifications: Notification
     ids, sizes = await listed(notifications, user_id, 20)
     assert (sorted(ids), sizes) == (sorted(each.id for each in made), [20])
     request = service.ListNotificationsRequest(
-        user_id=user_id, page_size=20, read_mask={"paths": ["id", "email", "data"]}
+        user_id=user_id, page_size=20, read_mask=FieldMask(paths=["id", "email", "data"])
     )
-    shown = []
+    shown: list[str] = []
     while not shown or request.page_token:
         page = await notifications.feed.ListNotifications(request)
         assert page.ByteSize() <= MESSAGE
