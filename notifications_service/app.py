@@ -40,6 +40,7 @@ from notifications_service.push_subscriptions.key_check import PushKeyCheck
 from notifications_service.push_subscriptions.model import Seal
 from notifications_service.push_subscriptions.repository import PushSubscriptionRepository
 from notifications_service.recipients.assembly import new_check, open_users
+from notifications_service.scheduled.assembly import open_mover
 from notifications_service.settings import Settings
 from notifications_service.watch.assembly import open_watches
 
@@ -140,6 +141,7 @@ async def _services(
     kept_preferences = PreferencesRepository(database, now)
     subscriptions = PushSubscriptionRepository(database, Seal(keyring), now)
     outbox = OutboxRepository(database, now)
+    await open_mover(settings, database, outbox, now, scope)
     service = feed.new_service(
         database,
         repository,

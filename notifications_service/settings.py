@@ -11,6 +11,7 @@ from notifications_service.mongodb.settings import MongoDBSettings, SecondarySet
 from notifications_service.notification.settings import RetentionSettings
 from notifications_service.push_subscriptions.settings import PushSettings
 from notifications_service.recipients.settings import RecipientSettings
+from notifications_service.scheduled.settings import ScheduleSettings
 from notifications_service.watch.settings import WatchSettings
 
 
@@ -34,6 +35,7 @@ class KeySettings(FeatureSettings):
 class Settings(
     SendingSettings,
     PushSettings,
+    ScheduleSettings,
     WatchSettings,
     RecipientSettings,
     SecondarySettings,

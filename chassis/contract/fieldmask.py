@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from chassis.errors import FieldViolation, InvalidArgument
+
+# The path that stands for all that a mask may name.
+WILDCARD: Final = "*"
 
 
 class FieldMaskInvalid(InvalidArgument):
@@ -37,7 +41,7 @@ def update_paths(mask: FieldMask, message: Message, allowed: Iterable[str]) -> f
     """
     permitted = frozenset(allowed)
     paths = frozenset(mask.paths)
-    if paths == {"*"}:
+    if paths == {WILDCARD}:
         return permitted
     if bad := paths - permitted:
         raise FieldMaskInvalid("update_mask", bad)
@@ -50,7 +54,7 @@ def read_paths(mask: FieldMask, descriptor: Descriptor) -> frozenset[str]:
     Raises ``FieldMaskInvalid`` for a path that the message does not have.
     """
     paths = frozenset(mask.paths)
-    if not paths or paths == {"*"}:
+    if not paths or paths == {WILDCARD}:
         return frozenset()
     if bad := {path for path in paths if not _exists(descriptor, path)}:
         raise FieldMaskInvalid("read_mask", bad)

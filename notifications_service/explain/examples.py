@@ -14,6 +14,7 @@ from notifications_service.explain.example import Example, Send, Values
 from notifications_service.explain.explainer import Explainer
 from notifications_service.explain.outbox import OUTBOX
 from notifications_service.explain.preferences import PREFERENCES
+from notifications_service.explain.scheduled import SCHEDULED
 from notifications_service.feed.repository import FeedRepository
 from notifications_service.idempotency import Created, IdempotencyKeys, RequestKey
 from notifications_service.mongodb.codec import Document
@@ -196,7 +197,7 @@ PUSH: Final = (
     Example("push_subscriptions.key_beside", lambda e, _: key_beside(e, ["key"])),
 )
 
-EXAMPLES: Final = (*FEED, *OUTBOX, *REST, *WATCH, *SUPPRESSIONS, *PUSH, *PREFERENCES, *DELIVERIES)
+EXAMPLES: Final = (*FEED, *OUTBOX, *SCHEDULED, *REST, *WATCH, *SUPPRESSIONS, *PUSH, *PREFERENCES, *DELIVERIES)
 
 WITHOUT_PLAN: Final = {
     "app.probe": "reads no collection",

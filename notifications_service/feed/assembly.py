@@ -13,6 +13,7 @@ from chassis.slices import Slices
 from notifications_service.clock import MillisecondClock
 from notifications_service.feed.batching import SharedCommands
 from notifications_service.feed.paging import pages_of_the_feed
+from notifications_service.feed.places import Places
 from notifications_service.feed.repository import FeedRepository
 from notifications_service.feed.service import FeedService, RecipientCheck
 from notifications_service.feed.servicer import NotificationServicer, Watch
@@ -22,6 +23,7 @@ from notifications_service.mongodb.database import Database
 from notifications_service.notification.answers import Answers
 from notifications_service.notification.as_of import AsOfTokens
 from notifications_service.outbox.repository import OutboxRepository
+from notifications_service.scheduled.repository import ScheduledRepository
 
 # What a document of the first answers to a batch may take, whatever GRPC_MAX_MESSAGE_BYTES says: MongoDB's limit
 # is 16 MiB, and a stored notification is a little larger than one in an answer.
@@ -41,11 +43,10 @@ def new_service(
 ) -> FeedService:
     """Return the feed; ``query_timeout``: seconds that a shared command may take"""
     shared = SharedCommands(repository, query_timeout)
-    keys = IdempotencyKeys(database, clock)
-    storing = Storing(database, repository, outbox, keys, timeout=query_timeout, slices=slices)
-    return FeedService(
-        repository, shared, storing, recipients, clock=clock, slices=slices, stopping=stopping, outbox=outbox
-    )
+    keys, scheduled = IdempotencyKeys(database, clock), ScheduledRepository(database, outbox, clock)
+    storing = Storing(database, repository, outbox, scheduled, keys, timeout=query_timeout, slices=slices)
+    places = Places(shared, repository, scheduled, outbox)
+    return FeedService(repository, shared, places, storing, recipients, clock=clock, slices=slices, stopping=stopping)
 
 
 def assemble(

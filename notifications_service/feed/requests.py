@@ -16,7 +16,7 @@ from vibework.notifications.v1 import notification_pb2, notification_service_pb2
 from vibework.notifications.v1.notification_pb2 import NotificationContent
 
 from chassis.contract.nesting import MAX_LEVELS, too_deep
-from chassis.errors import FieldViolation, InvalidFields, NotImplementedYet
+from chassis.errors import FieldViolation, InvalidFields
 from chassis.slices import Slices
 from notifications_service.clock import MillisecondClock
 from notifications_service.notification import filters, further
@@ -25,6 +25,7 @@ from notifications_service.notification.documents import Draft, Type
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.states import Mark
 from notifications_service.notification.times import ceiling, floor
+from notifications_service.scheduled.repository import ScheduledFilter
 
 MAX_DATA_BYTES: Final = 16 * 1024
 # Bytes of all contents of a batch, each counted as often as it is stored.
@@ -52,12 +53,12 @@ def draft(user_id: str, content: NotificationContent, clock: MillisecondClock, p
     """Convert a notification to be created; ``prefix`` leads the field names in violations.
 
     Raises InvalidFields for data over 16 KiB as JSON, of more than 32 levels or with a number that JSON lacks, for what
-    has expired already, and for a schedule more than 366 days ahead; NotImplementedYet for any other schedule to come.
+    has expired already, and for a schedule more than 366 days ahead.
     """
     data = data_of(content.data, f"{prefix}data") if content.HasField("data") else None
     scheduled = None
     if content.HasField("scheduled_at"):
-        scheduled = _schedule(content.scheduled_at, f"{prefix}scheduled_at", clock)
+        scheduled = schedule(content.scheduled_at, f"{prefix}scheduled_at", clock)
     rest = further.stored(content)
     if "expiresAt" in rest:
         check_expiry(rest["expiresAt"], f"{prefix}expires_at", clock)
@@ -125,6 +126,17 @@ def filter_of(message: notification_service_pb2.NotificationFilter) -> Filter:
     )
 
 
+def scheduled_filter_of(message: notification_service_pb2.ScheduledNotificationFilter) -> ScheduledFilter:
+    """Convert a filter of those that wait."""
+    return ScheduledFilter(
+        tuple(_TYPES[channel].value for channel in message.types),
+        tuple(message.categories),
+        tuple(message.thread_keys),
+        ceiling(message.scheduled_after) if message.HasField("scheduled_after") else None,
+        ceiling(message.scheduled_before) if message.HasField("scheduled_before") else None,
+    )
+
+
 def is_ids_only(view: notification_pb2.NotificationView.ValueType) -> bool:
     """Say whether only the ids of new notifications are to be answered."""
     return view == notification_pb2.NOTIFICATION_VIEW_IDS
@@ -140,13 +152,11 @@ def ids(texts: Any) -> list[ObjectId]:
     return [ObjectId(text) for text in dict.fromkeys(texts)]
 
 
-def _schedule(time: Timestamp, field: str, clock: MillisecondClock) -> datetime:
-    at, now = floor(time), clock()
-    if at > now + MAX_SCHEDULE:
+def schedule(time: Timestamp, field: str, clock: MillisecondClock) -> datetime:
+    """Convert the time at which a notification becomes visible. Raises InvalidFields beyond 366 days."""
+    at = floor(time)
+    if at > clock() + MAX_SCHEDULE:
         raise InvalidFields.of(field, "must be at most 366 days ahead", "TIMESTAMP_AHEAD")
-    if at > now:
-        # Nothing becomes visible at its time yet, and it must not be visible before.
-        raise NotImplementedYet(field)
     return at
 
 

@@ -20,8 +20,10 @@ from notifications_service.clock import MillisecondClock
 from notifications_service.errors import NotificationNotFound, NotificationUnreadable
 from notifications_service.feed import repository
 from notifications_service.feed.batching import Counted, SharedCommands
+from notifications_service.feed.places import Places
 from notifications_service.feed.repository import FeedRepository, PageKey, page_key
 from notifications_service.feed.storing import Storing
+from notifications_service.feed.updates import Schedule
 from notifications_service.idempotency import Created, RequestKey
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification import as_of, documents, filters
@@ -29,7 +31,7 @@ from notifications_service.notification.as_of import AsOf
 from notifications_service.notification.documents import Draft
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.states import Mark
-from notifications_service.outbox.repository import OutboxRepository
+from notifications_service.scheduled.repository import ScheduledFilter, ScheduledKey, scheduled_key
 
 # Checks notifications before they are stored, and raises an error for one that must not be.
 CheckDocuments = Callable[[Sequence[Document]], None]
@@ -74,6 +76,7 @@ class Page:
     rows: list[Document]
     is_last: bool
     at: Timestamp | None = None
+    key_of: Callable[[Document], PageKey] = page_key
 
     @property
     def seen(self) -> AsOf | None:
@@ -84,7 +87,7 @@ class Page:
         """Return the key after which the next page begins if this one shows ``taken`` rows; None: there is none."""
         if self.is_last and taken == len(self.rows):
             return None
-        return page_key(self.rows[taken - 1])
+        return self.key_of(self.rows[taken - 1])
 
 
 class FeedService:
@@ -94,23 +97,23 @@ class FeedService:
         self,
         repository: FeedRepository,
         shared: SharedCommands,
+        places: Places,
         storing: Storing,
         recipients: RecipientCheck,
         *,
         clock: MillisecondClock,
         slices: Slices,
         stopping: Callable[[], bool],
-        outbox: OutboxRepository,
     ) -> None:
         """``stopping``: whether this process is about to end; writes of many rows then answer what they have done."""
         self._repository = repository
         self._shared = shared
+        self._places = places
         self._storing = storing
         self._recipients = recipients
         self._clock = clock
         self._slices = slices
         self._stopping = stopping
-        self._outbox = outbox
         self._forget: tuple[ForgetUser, ...] = ()
 
     def also_forget(self, forget: Sequence[ForgetUser]) -> None:
@@ -169,7 +172,7 @@ class FeedService:
 
     async def get(self, key: ObjectId, user_id: str) -> Document:
         """Return a notification, of that user if one is given. Raises NotificationNotFound."""
-        found = await self._shared.get(key)
+        found = await self._places.get(key)
         if found is None or (user_id and found.get("userId") != user_id):
             raise NotificationNotFound(str(key))
         return found
@@ -187,6 +190,23 @@ class FeedService:
         # One row more tells whether there is a next page.
         rows, cut, at = await self._shared.page(user_id, chosen, after, size + 1, fields)
         return Page(rows[:size], is_last=len(rows) <= size and not cut, at=at)
+
+    async def scheduled_page(
+        self,
+        user_id: str,
+        chosen: ScheduledFilter,
+        after: ScheduledKey | None,
+        size: int,
+        projection: Document | None,
+    ) -> Page:
+        """Return ``size`` of a user's that wait for their time and match, the earliest first, after a key."""
+        fields = projection and projection | {"delivery.scheduledAt": 1, "userId": 1}
+        rows, cut = await self._places.scheduled.page(user_id, chosen, after, size + 1, fields)
+        return Page(rows[:size], is_last=len(rows) <= size and not cut, key_of=scheduled_key)
+
+    async def scheduled_count(self, user_id: str, chosen: ScheduledFilter) -> int:
+        """Return how many of a user's that wait for their time match."""
+        return await self._places.scheduled.count(user_id, chosen)
 
     async def count(self, user_id: str, chosen: Sequence[Filter]) -> Counted:
         """Return how many of a user's notifications match each filter, all counted at the same time."""
@@ -213,29 +233,43 @@ class FeedService:
             logging.get(__name__).warning("unreadable rows not noted", kind=type(error).__name__)
 
     async def update(
-        self, key: ObjectId, user_id: str, changes: Document, etag: str, check: CheckDocument = _accept_one
+        self,
+        key: ObjectId,
+        user_id: str,
+        changes: Document,
+        etag: str,
+        check: CheckDocument = _accept_one,
+        *,
+        schedule: Schedule | None = None,
     ) -> Document:
         """Change fields. Raises NotificationNotFound, or EtagMismatch if it changed since ``etag`` was read.
 
-        What is said of a channel is stored only with a notification that goes out by it; ``check`` is handed one that
-        is left as it was, and raises what is wrong with that.
+        What is said of a channel is stored only with a notification that goes out by it, a time only with one that
+        waits, and an expiry only after that time; ``check`` is handed one that is left as it was, and raises what is
+        wrong with that.
         """
         conditions, channels = _conditions(user_id, etag), documents.going_out_by(changes)
         try:
-            found = None if conditions is None else await self._repository.update(key, changes, conditions | channels)
+            found = await self._changed(key, changes, conditions and conditions | channels, schedule)
         except InvalidBSON:
             raise NotificationUnreadable from None
-        if found is None and channels:
+        if found is None and (channels or schedule or changes.get("expiresAt")):
             check(await self.get(key, user_id))
         return found or await self._raise_why(key, user_id, etag)
+
+    async def _changed(
+        self, key: ObjectId, changes: Document, conditions: Document | None, schedule: Schedule | None
+    ) -> Document | None:
+        if conditions is None:
+            return None
+        if schedule is None:
+            return await self._places.update(key, changes, conditions)
+        return await self._places.reschedule(key, changes, schedule.at, conditions, lenient=schedule.lenient)
 
     async def delete(self, key: ObjectId, user_id: str, etag: str, *, allow_missing: bool) -> None:
         """Delete a notification. Raises NotificationNotFound unless ``allow_missing``, EtagMismatch if it changed."""
         conditions = _conditions(user_id, etag)
-        deleted = None if conditions is None else await self._repository.delete(key, conditions)
-        if deleted is not None:
-            if documents.goes_out(deleted):
-                await self._outbox.cancel_of([key])
+        if conditions is not None and await self._places.delete(key, conditions):
             return
         try:
             await self._raise_why(key, user_id, etag)
@@ -287,9 +321,13 @@ class FeedService:
 
     async def _deleting(self, user_id: str) -> Batches:
         pace = Pace(repository.DELETE_BATCH)
+        # First those that wait: what becomes visible meanwhile is among the others then.
+        while gone := await self._places.scheduled.delete_of_user(user_id, pace.size):
+            pace.step()
+            yield Batch(gone, is_last=False)
         for visible in (True, False):
             if not visible:
-                await self._outbox.cancel_of_user(user_id)
+                await self._places.cancel_of_user(user_id)
             more = True
             while more:
                 gone, more = await self._repository.delete_of_user(user_id, visible=visible, limit=pace.size)

@@ -122,6 +122,20 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
             [response.total_size] = (await self._service.count(request.user_id, [chosen])).counts
         return response
 
+    async def ListScheduledNotifications(
+        self, request: pb.ListScheduledNotificationsRequest, context: Context
+    ) -> pb.ListScheduledNotificationsResponse:
+        """List a user's notifications that wait for their time, the earliest first."""
+        chosen, mask = requests.scheduled_filter_of(request.filter), answers.ReadMask(request.read_mask, of_list=True)
+        after, size = self._pages.after(request), page_size(request.page_size)
+        page = await self._service.scheduled_page(request.user_id, chosen, after, size, mask.projection)
+        response = pb.ListScheduledNotificationsResponse()
+        filled = self._answers.fill(response, request.user_id, page.rows, mask)
+        response.next_page_token = self._pages.token(request, page.end(filled.taken))
+        if request.include_total:
+            response.total_size = await self._service.scheduled_count(request.user_id, chosen)
+        return response
+
     async def CountNotifications(
         self, request: pb.CountNotificationsRequest, context: Context
     ) -> pb.CountNotificationsResponse:
@@ -145,8 +159,8 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         key = ObjectId(named.id)
         if self._answers.are_narrow:
             self._answers.check([{**await self._service.get(key, named.user_id), **changes}])
-        check = partial(self._updates.check_channels, request)
-        document = await self._service.update(key, named.user_id, changes, named.etag, check)
+        check, schedule = partial(self._updates.check_beside, request), self._updates.schedule_of(request)
+        document = await self._service.update(key, named.user_id, changes, named.etag, check, schedule=schedule)
         return pb.UpdateNotificationResponse(notification=await self._shown(document))
 
     async def MarkNotifications(

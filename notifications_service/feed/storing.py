@@ -22,6 +22,7 @@ from notifications_service.mongodb.drivers import ClientSession
 from notifications_service.notification import documents
 from notifications_service.outbox import model
 from notifications_service.outbox.repository import OutboxRepository
+from notifications_service.scheduled.repository import ScheduledRepository
 
 
 class _Pending:
@@ -41,6 +42,7 @@ class Storing:
         database: Database,
         repository: FeedRepository,
         outbox: OutboxRepository,
+        scheduled: ScheduledRepository,
         keys: IdempotencyKeys,
         *,
         timeout: float,
@@ -49,6 +51,7 @@ class Storing:
         self._database = database
         self._repository = repository
         self._outbox = outbox
+        self._scheduled = scheduled
         self._keys = keys
         self._slices = slices
         limit = timeout + MARGIN
@@ -61,6 +64,9 @@ class Storing:
 
     async def store(self, document: Document) -> None:
         """Store a notification."""
+        if documents.waits(document):
+            await self._scheduled.insert(document)
+            return
         gathered = self._outgoing if documents.goes_out(document) else self._alone
         if (error := await gathered.get(_Pending(document))) is not None:
             raise error
@@ -70,12 +76,16 @@ class Storing:
 
         Raises RequestIdReused or RequestInFlight.
         """
-        outgoing = _outgoing(new)
+        waiting = [document for document in new if documents.waits(document)]
+        feed = [document for document in new if not documents.waits(document)] if waiting else new
+        outgoing = _outgoing(feed)
         rows = [row for each in await self._slices.map(model.of_notification, outgoing.values()) for row in each]
         model.collapse(rows, outgoing)
 
         async def write(session: ClientSession) -> None:
-            await self._write(session, new, rows)
+            await self._write(session, feed, rows)
+            if waiting:
+                await self._scheduled.insert_in(session, waiting)
 
         if key is not None:
             answer = await self._keys.once(key, answer, write)

@@ -11,11 +11,13 @@ from notifications_service.mongodb.codec import Document
 from notifications_service.notification import schema
 from notifications_service.notification.schema import Index
 from notifications_service.outbox import schema as outbox
+from notifications_service.scheduled import schema as scheduled
 
 INDEXES: Final[dict[str, tuple[Index, ...]]] = {
     **schema.INDEXES,
     outbox.COLLECTION: outbox.INDEXES,
     outbox.RATES: outbox.RATES_INDEXES,
+    scheduled.COLLECTION: scheduled.INDEXES,
 }
 OPTIONS: Final[dict[str, Document]] = {**schema.OPTIONS, outbox.COLLECTION: outbox.OPTIONS}
 # TTL indexes that keep rows for as long as notifications are kept, by their collections.

@@ -14,6 +14,7 @@ from vibework.notifications.v1.notification_service_pb2 import (
     BatchCreateNotificationsResponse,
     GetNotificationStatsResponse,
     ListNotificationsResponse,
+    ListScheduledNotificationsResponse,
 )
 
 from chassis.contract import fieldmask
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 Notifications: TypeAlias = "RepeatedCompositeFieldContainer[notification_pb2.Notification]"
+Listed: TypeAlias = ListNotificationsResponse | ListScheduledNotificationsResponse
 TypeStats = GetNotificationStatsResponse.TypeStats
 
 # Bytes of an answer beside its notifications: a token, a total, the length of each part.
@@ -122,7 +124,7 @@ class Answers:
             raise messages.too_large(document)
         return message
 
-    def fill(self, response: ListNotificationsResponse, owner: str, rows: Sequence[Document], mask: ReadMask) -> Filled:
+    def fill(self, response: Listed, owner: str, rows: Sequence[Document], mask: ReadMask) -> Filled:
         """Convert a user's rows into an answer, as many as it can hold; unreadable ones are left out and logged."""
         answers = response.notifications
         filled = self._fill(answers, owner, rows, mask)

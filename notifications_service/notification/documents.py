@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -72,6 +72,11 @@ class Draft:
         return any(channel != Type.IN_APP for channel in self.further.get("channels", ()))
 
 
+def from_milliseconds(number: int) -> datetime:
+    """Return the naive UTC time of milliseconds since 1970."""
+    return _EPOCH + timedelta(milliseconds=number)
+
+
 def milliseconds(time: datetime) -> int:
     """Return the milliseconds since 1970 of a naive UTC time."""
     # Half the time of a division of the two spans.
@@ -95,7 +100,9 @@ def new(draft: Draft, at: datetime) -> Document:
         STAMP: UNSTAMPED,
         "rev": 1,
     }
-    if not draft.goes_out:
+    if waits := draft.scheduled_at is not None and draft.scheduled_at > at:
+        document["dueAt"] = draft.scheduled_at
+    elif not draft.goes_out:
         # A notification of the feed is delivered by being stored.
         document["sentAt"] = at
     if draft.category:
@@ -104,7 +111,39 @@ def new(draft: Draft, at: datetime) -> Document:
         document["data"] = draft.data
     if draft.further:
         document.update(draft.further)
-    document["delivery"] = _delivery(draft, document)
+    document["delivery"] = _delivery(document, waits=waits)
+    if draft.scheduled_at is not None:
+        document["delivery"]["scheduledAt"] = draft.scheduled_at
+    return document
+
+
+def waits(document: Mapping[str, Any]) -> bool:
+    """Say whether a notification waits for its time; in the feed none does."""
+    return "dueAt" in document
+
+
+def schedule(at: datetime) -> Document:
+    """Return the fields that say for which time one waits."""
+    return {"delivery.scheduledAt": at, "dueAt": at}
+
+
+def expiring_after(changed: datetime | None, at: datetime) -> Document:
+    """Return the condition that one expires after ``at``, where it is not changed to expire at ``changed``."""
+    return {} if changed is not None else {"$nor": [{"expiresAt": {"$lte": at}}]}
+
+
+def due_before(expiry: datetime | None) -> Document:
+    """Return the condition that the time for which one waits comes before it is to expire."""
+    return {} if expiry is None else {"delivery.scheduledAt": {"$lt": expiry}}
+
+
+def visible(waiting: Document, at: datetime) -> Document:
+    """Return one that waited as it becomes visible at ``at``: as if it had been created then."""
+    document = {**waiting, "createdAt": at, "updatedAt": at, STAMP: UNSTAMPED, "rev": waiting["rev"] + 1}
+    del document["dueAt"]
+    document["delivery"] = {**_delivery(document, waits=False), "scheduledAt": waiting["delivery"]["scheduledAt"]}
+    if not goes_out(document):
+        document["sentAt"] = at
     return document
 
 
@@ -133,16 +172,13 @@ def ids_of(document: Document) -> Document:
     return {"_id": document["_id"], "userId": document["userId"]}
 
 
-def _delivery(draft: Draft, document: Document) -> Document:
-    """Return how a new notification sums up its deliveries, of each channel one."""
-    delivery: Document = {"state": DeliveryState.SENT.value}
-    if draft.goes_out:
-        pending = DeliveryState.PENDING.value
-        by_channel = {channel: {"state": pending, "rev": 1} for channel in outgoing(document)}
-        delivery = {"state": pending, "byChannel": by_channel}
-    if draft.scheduled_at is not None:
-        delivery["scheduledAt"] = draft.scheduled_at
-    return delivery
+def _delivery(document: Document, *, waits: bool) -> Document:
+    """Return how a notification sums up its deliveries, of each channel one, when it is created or becomes visible."""
+    state = (DeliveryState.SCHEDULED if waits else DeliveryState.PENDING).value
+    by_channel = {channel: {"state": state, "rev": 1} for channel in outgoing(document)}
+    if by_channel:
+        return {"state": state, "byChannel": by_channel}
+    return {"state": state if waits else DeliveryState.SENT.value}
 
 
 def etag(document: Mapping[str, Any]) -> str:

@@ -39,6 +39,7 @@ from notifications_service.outbox import schema as outbox_schema
 from notifications_service.outbox.repository import OutboxRepository
 from notifications_service.preferences.settings import UnsubscribeSettings
 from notifications_service.preferences.unsubscribe import UnsubscribeLinks
+from notifications_service.scheduled.repository import ScheduledRepository
 from notifications_service.users_client import Addressee
 from tests.harness.clocks import FrozenClock
 from tests.harness.notifications import SECRET_KEYS
@@ -117,8 +118,9 @@ class Delivering:
         retention = Retention(self.notifications, self.now)
         self.feed = FeedRepository(self.database, retention, self.now)
         keys = IdempotencyKeys(self.database, self.now)
+        scheduled = ScheduledRepository(self.database, self.outbox, self.now)
         self.storing = Storing(
-            self.database, self.feed, self.outbox, keys, timeout=LEASE.total_seconds(), slices=Slices()
+            self.database, self.feed, self.outbox, scheduled, keys, timeout=LEASE.total_seconds(), slices=Slices()
         )
         self.keyring = Keyring.parse(SECRET_KEYS)
         self.links = UnsubscribeSettings(unsubscribe_url=UNSUBSCRIBE_URL, unsubscribe_keys=SecretStr(SECRET_KEYS))

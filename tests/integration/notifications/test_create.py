@@ -14,7 +14,7 @@ from vibework.notifications.v1 import notification_pb2 as pb
 from vibework.notifications.v1 import notification_service_pb2 as service
 
 from tests.harness.notifications import Notifications
-from tests.harness.users import metadata, reason, violations
+from tests.harness.users import reason, violations
 from tests.integration.notifications.building import content, create, items, struct
 
 
@@ -54,24 +54,6 @@ async def test_email_and_push_wait_to_be_sent(
     (delivery,) = raw.deliveries.find({"notificationId": row["_id"]})
     assert (delivery["state"], delivery["attempts"], delivery["dueAt"]) == ("pending", 0, row["createdAt"])
     assert {"email": pb.NOTIFICATION_TYPE_EMAIL, "push": pb.NOTIFICATION_TYPE_PUSH}[delivery["channel"]] == channel
-
-
-async def test_a_time_to_come_is_refused_while_nothing_waits_for_it(notifications: Notifications, user_id: str) -> None:
-    """What is scheduled must not be seen before its time, so it is not taken until that is built."""
-    at = Timestamp()
-    at.FromDatetime(datetime.now(UTC) + timedelta(hours=1))
-    fan_out = service.BatchCreateNotificationsRequest.FanOut(user_ids=[user_id], content=content(scheduled_at=at))
-    for call, field in (
-        (notifications.feed.CreateNotification(create(user_id, scheduled_at=at)), "content.scheduled_at"),
-        (
-            notifications.feed.BatchCreateNotifications(service.BatchCreateNotificationsRequest(fan_out=fan_out)),
-            "fan_out.content.scheduled_at",
-        ),
-    ):
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call
-        assert (reason(caught.value), metadata(caught.value)) == ("NOT_IMPLEMENTED", {"field": field})
-    assert await count(notifications, user_id) == 0
 
 
 @pytest.mark.parametrize(

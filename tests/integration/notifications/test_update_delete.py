@@ -163,19 +163,6 @@ async def test_what_was_read_can_be_changed_and_sent_back(notifications: Notific
     assert reason(caught.value) == "ETAG_MISMATCH"
 
 
-async def test_a_field_that_cannot_be_changed_yet_is_refused_by_name(
-    notifications: Notifications, user_id: str
-) -> None:
-    """Also where the mask names it only to remove it."""
-    first = await created(notifications, user_id)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await notifications.feed.UpdateNotification(update(first.id, "title", "scheduled_at", title="x"))
-    assert (reason(caught.value), metadata(caught.value)) == (
-        "NOT_IMPLEMENTED",
-        {"field": "notification.scheduled_at"},
-    )
-
-
 async def test_a_deletion_may_be_of_what_is_missing(notifications: Notifications, user_id: str) -> None:
     """`allow_missing` is for what is not there, or not the user's; it changes nothing about etags."""
     feed, first = notifications.feed, await created(notifications, user_id)

@@ -43,7 +43,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `TIME_ZONE`: no time zone has that name. `QUIET_HOURS_ENDLESS`: they leave no minute of the week.
     `ACCOUNT_OF_PASSWORD`: an id names the account of the password, which holds no tokens.
     Rules of several fields, of which the violation names the one to change:
-    `EXPIRES_AT_AFTER_SCHEDULED_AT`: it ends before it begins. `EMAIL_WITHOUT_CHANNEL`, `PUSH_WITHOUT_CHANNEL`: the
+    `EXPIRES_AT_AFTER_SCHEDULED_AT`: it ends before it begins. `SCHEDULED_AT_OF_VISIBLE`: it waits for no time any more. `EMAIL_WITHOUT_CHANNEL`, `PUSH_WITHOUT_CHANNEL`: the
     content of a channel that is not named. `MODE_DIGEST_BY_EMAIL`: digests are for email alone.
     `END_MINUTE_SAME_AS_START`: a span without length. `ENTRIES_UNIQUE`: two entries for one channel and category.
     `DEFAULTS_UNIQUE`: two defaults for one channel. `COMMERCIAL_AND_MANDATORY`: a category is one of them at most.
@@ -269,7 +269,7 @@ would lose.
 `TIME_ZONE`: no time zone has that name. `QUIET_HOURS_ENDLESS`: they leave no minute of the week.
 `ACCOUNT_OF_PASSWORD`: an id names the account of the password, which holds no tokens.
 Rules of several fields, of which the violation names the one to change:
-`EXPIRES_AT_AFTER_SCHEDULED_AT`: it ends before it begins. `EMAIL_WITHOUT_CHANNEL`, `PUSH_WITHOUT_CHANNEL`: the
+`EXPIRES_AT_AFTER_SCHEDULED_AT`: it ends before it begins. `SCHEDULED_AT_OF_VISIBLE`: it waits for no time any more. `EMAIL_WITHOUT_CHANNEL`, `PUSH_WITHOUT_CHANNEL`: the
 content of a channel that is not named. `MODE_DIGEST_BY_EMAIL`: digests are for email alone.
 `END_MINUTE_SAME_AS_START`: a span without length. `ENTRIES_UNIQUE`: two entries for one channel and category.
 `DEFAULTS_UNIQUE`: two defaults for one channel. `COMMERCIAL_AND_MANDATORY`: a category is one of them at most.

@@ -1,0 +1,71 @@
+"""Places: a notification stands in the feed, or among those that wait for their time.
+
+The move goes one way, from waiting into the feed. So whoever finds it in neither place looks into the feed once more:
+it may have moved in between.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from bson import ObjectId
+
+from notifications_service.feed.batching import SharedCommands
+from notifications_service.feed.repository import FeedRepository
+from notifications_service.mongodb.codec import Document
+from notifications_service.notification import documents
+from notifications_service.outbox.repository import OutboxRepository
+from notifications_service.scheduled.repository import ScheduledRepository
+
+
+class Places:
+    """Finds, changes and deletes notifications by id, wherever they are. One in the feed costs no more than before."""
+
+    def __init__(
+        self, shared: SharedCommands, feed: FeedRepository, scheduled: ScheduledRepository, outbox: OutboxRepository
+    ) -> None:
+        self._shared = shared
+        self._feed = feed
+        self.scheduled = scheduled
+        self._outbox = outbox
+
+    async def get(self, key: ObjectId) -> Document | None:
+        """Return a notification, or None."""
+        return await self._shared.get(key) or await self.scheduled.get(key) or await self._shared.get(key)
+
+    async def update(self, key: ObjectId, changes: Document, conditions: Document) -> Document | None:
+        """Change a notification that meets the conditions, and return it as it is now; None: there is none."""
+        return (
+            await self._feed.update(key, changes, conditions)
+            or await self.scheduled.update(key, changes, conditions | documents.due_before(changes.get("expiresAt")))
+            or await self._feed.update(key, changes, conditions)
+        )
+
+    async def reschedule(
+        self, key: ObjectId, changes: Document, at: datetime, conditions: Document, *, lenient: bool
+    ) -> Document | None:
+        """Change one that waits, its time to ``at``, too; None: none that waits meets the conditions.
+
+        ``lenient``: one in the feed is changed as well, but for its time.
+        """
+        later = conditions | documents.expiring_after(changes.get("expiresAt"), at)
+        found = await self.scheduled.update(key, changes | documents.schedule(at), later)
+        return found or (await self._feed.update(key, changes, conditions) if lenient else None)
+
+    async def delete(self, key: ObjectId, conditions: Document) -> bool:
+        """Delete one that meets the conditions, and cancel what is to be sent of it; say whether there was one."""
+        return (
+            await self._delete_visible(key, conditions)
+            or await self.scheduled.delete(key, conditions)
+            or await self._delete_visible(key, conditions)
+        )
+
+    async def cancel_of_user(self, user_id: str) -> None:
+        """Cancel what is to be sent of a user's notifications, all of which were deleted."""
+        await self._outbox.cancel_of_user(user_id)
+
+    async def _delete_visible(self, key: ObjectId, conditions: Document) -> bool:
+        deleted = await self._feed.delete(key, conditions)
+        if deleted is not None and documents.goes_out(deleted):
+            await self._outbox.cancel_of([key])
+        return deleted is not None
