@@ -151,7 +151,7 @@ def _ceiling(time: Timestamp) -> BoundTime:
 def _schedule(time: Timestamp, field: str, clock: MillisecondClock) -> datetime:
     at, now = floor(time), clock()
     if at > now + MAX_SCHEDULE:
-        raise InvalidFields.of(field, "must be at most 366 days ahead", "TIMESTAMP_AHEAD")
+        raise InvalidFields.of(field, f"must be at most {MAX_SCHEDULE.days} days ahead", "TIMESTAMP_AHEAD")
     if at > now:
         # Nothing becomes visible at its time yet, and it must not be visible before.
         raise NotImplementedYet(field)
@@ -166,7 +166,7 @@ def data_of(struct: Struct, field: str) -> dict[str, Any]:
         raise InvalidFields(violations)
     size = len(orjson.dumps(data))
     if size > MAX_DATA_BYTES:
-        raise InvalidFields.of(field, f"must be at most 16384 bytes as JSON, has {size}", "JSON_BYTES")
+        raise InvalidFields.of(field, f"must be at most {MAX_DATA_BYTES} bytes as JSON, has {size}", "JSON_BYTES")
     return data
 
 
