@@ -22,6 +22,7 @@ pytest_plugins = [
     "tests.harness.database_fixtures",
     "tests.harness.grouping",
     "tests.harness.logs",
+    "tests.harness.promised",
     "tests.harness.samples",
     "tests.harness.users",
     "tests.harness.pair",

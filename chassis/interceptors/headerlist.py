@@ -18,7 +18,8 @@ OTHERS_BYTES: Final = 1_024
 MAX_TEXT_CHARACTERS: Final = 500
 MAX_TEXT_BYTES: Final = 600
 
-_ENTRY_BYTES: Final = 32
+# What an entry counts beside its name and value.
+ENTRY_BYTES: Final = 32
 # What gRPC does not percent-encode in a message.
 _PLAIN: Final = bytes(byte for byte in range(0x20, 0x7F) if byte != ord("%"))
 # Entries of every error, with the longest values that they can have.
@@ -41,7 +42,7 @@ def room_for_details(message: str, request_id: str) -> int:
         "x-request-id": len(request_id),
         "grpc-status-details-bin": 0,
     }
-    taken = sum(len(name) + size + _ENTRY_BYTES for name, size in values.items())
+    taken = sum(len(name) + size + ENTRY_BYTES for name, size in values.items())
     # Four characters for three bytes; some encoders fill up the last four.
     return (MOST_BYTES - OTHERS_BYTES - taken) // 4 * 3
 

@@ -12,10 +12,10 @@ from chassis.context.calls import Call
 from chassis.errors import MetadataTooLarge
 from chassis.interceptors import Method
 from chassis.interceptors.gates import GateCheck
+from chassis.interceptors.headerlist import ENTRY_BYTES
 
-# Of all entries of a call: names, values, and 32 bytes for each (RFC 9113, 6.5.2).
+# Of all entries of a call: names, values, and ``ENTRY_BYTES`` for each.
 MOST_METADATA_BYTES: Final = 16 * 1024
-_ENTRY_BYTES: Final = 32
 
 
 def metadata_limit(_: Method) -> GateCheck:
@@ -25,7 +25,7 @@ def metadata_limit(_: Method) -> GateCheck:
 
 def _check(call: Call) -> None:
     metadata = call.metadata
-    size = _ENTRY_BYTES * len(metadata)
+    size = ENTRY_BYTES * len(metadata)
     for key, value in metadata:
         size += len(key) + len(value)
     if size >= MOST_METADATA_BYTES:

@@ -156,7 +156,7 @@ def schedule(time: Timestamp, field: str, clock: MillisecondClock) -> datetime:
     """Convert the time at which a notification becomes visible. Raises InvalidFields beyond 366 days."""
     at = floor(time)
     if at > clock() + MAX_SCHEDULE:
-        raise InvalidFields.of(field, "must be at most 366 days ahead", "TIMESTAMP_AHEAD")
+        raise InvalidFields.of(field, f"must be at most {MAX_SCHEDULE.days} days ahead", "TIMESTAMP_AHEAD")
     return at
 
 
@@ -168,7 +168,7 @@ def data_of(struct: Struct, field: str) -> dict[str, Any]:
         raise InvalidFields(violations)
     size = len(orjson.dumps(data))
     if size > MAX_DATA_BYTES:
-        raise InvalidFields.of(field, f"must be at most 16384 bytes as JSON, has {size}", "JSON_BYTES")
+        raise InvalidFields.of(field, f"must be at most {MAX_DATA_BYTES} bytes as JSON, has {size}", "JSON_BYTES")
     return data
 
 

@@ -17,7 +17,7 @@ from vibework.users.v1 import user_service_pb2
 
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
-from tests.harness.users import BlockingStubs, reason, users_service
+from tests.harness.users import DEFAULT_HASHES, BlockingStubs, reason, users_service
 
 PAIRS = 300
 SHUFFLES = 2_000
@@ -51,7 +51,7 @@ def test_unknown_email_and_wrong_password_take_the_same_time(test_run: TestRun, 
     times: dict[str, list[float]] = {"known": [], "unknown": []}
     with (
         migrated_mysql(test_run, mysql_server) as database,
-        users_service(database, attempts_per_account=100_000, log_level="error") as served,
+        users_service(database, **DEFAULT_HASHES, attempts_per_account=100_000, log_level="error") as served,
         served.channel() as channel,
     ):
         users = BlockingStubs.on(channel)

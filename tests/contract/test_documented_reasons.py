@@ -21,6 +21,7 @@ from notifications_service.settings import Settings as NotificationsSettings
 from tests.contract.raising.errors import Raised, raised_by
 from tests.contract.rendering import answers, comments_of
 from tests.contract.test_servers import REQUESTS
+from tests.harness.promised import promises as watched
 from tests.harness.users import SECRET_KEYS
 from users_service.settings import Settings as UsersSettings
 
@@ -152,6 +153,11 @@ def test_every_reason_that_is_added_to_a_comment_is_noticed(promises: Promises, 
         for reason in EVERY_REASON - _common(service, promises) - of_all:
             more = _with_common(service, promises, _common(service, promises) | {reason})
             assert _wrong(service, more, raised), (service, reason)
+
+
+def test_other_tests_watch_for_the_same_promises(files: dict[str, FileDescriptorProto]) -> None:
+    """What all tests fail for, if a server answers it, is what comments do not promise."""
+    assert watched() == {f"/{rpc}": promise.own | promise.common for rpc, promise in _documented(files).items()}
 
 
 def test_every_method_could_be_followed(found: dict[str, Raised]) -> None:

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 import pytest
@@ -110,6 +110,17 @@ class UsersServer:
             self.loop.call_soon_threadsafe(self._ended.set)
 
 
+class QuickSettings(Settings):
+    """Settings by which a hash costs less than one that protects anybody: most tests are of what is around it."""
+
+    argon2_memory_kib: int = 64
+    argon2_passes: int = 1
+
+
+# For tests of what is stored: the cost by default.
+DEFAULT_HASHES: Final = {name: Settings.model_fields[name].default for name in ("argon2_memory_kib", "argon2_passes")}
+
+
 def settings_for(database: MySQLDatabase, **changed: Any) -> Settings:
     """Return settings for a server on this database: a free port, quick health probes, quick drains.
 
@@ -127,7 +138,7 @@ def settings_for(database: MySQLDatabase, **changed: Any) -> Settings:
         "notifications_address": "off",
         **changed,
     }
-    return Settings(**values)
+    return QuickSettings(**values)
 
 
 @contextmanager

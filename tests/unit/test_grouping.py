@@ -1,4 +1,4 @@
-"""Tests marked `xdist_group` stay together, whatever field pytest keeps their ids in."""
+"""Tests of a file stay together, and those marked `xdist_group`, whatever field pytest keeps their ids in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.harness.grouping import pytest_collection_modifyitems
+from tests.harness.grouping import pytest_collection_modifyitems, scope_of
 
 
 class Grouping:
@@ -27,3 +27,10 @@ def test_the_scheduler_is_told_the_group(request: pytest.FixtureRequest) -> None
     for _ in range(2):  # as where pytest-xdist has done it already
         pytest_collection_modifyitems(cast("pytest.Config", Grouping()), items)
     assert [item.nodeid.rpartition("::")[2] for item in items] == ["made_up@together", "other"]
+
+
+def test_a_file_stays_together() -> None:
+    """Fixtures of a module are made once; a group may be of several files."""
+    lone, grouped = "tests/unit/test_a.py::test_b[c]", "tests/unit/test_a.py::test_d@together"
+    assert scope_of(lone, lone) == "tests/unit/test_a.py"
+    assert scope_of(grouped, "together") == "together"

@@ -11,8 +11,9 @@ from pathlib import Path
 from types import BuiltinMethodType, FunctionType, MappingProxyType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, Final, TypeAlias
 
-ROOT: Final = Path(__file__).parents[3]
 PACKAGES: Final = ("chassis", "users_service", "notifications_service", "tests")
+# Not the whole tree, which may hold the packages of others, too.
+_FOLDERS: Final = tuple(f"{Path(__file__).parents[3] / package}/" for package in PACKAGES)
 
 
 class Opaque:
@@ -104,11 +105,11 @@ def _items(thing: Any) -> Iterable[Any]:
 def bound(function: Any, owner: Thing | None) -> Things:
     """Return a live function as a method of ``owner``, or what it wraps if it is a foreign one."""
     code = getattr(function, "__code__", None)
-    if code is None or not code.co_filename.startswith(f"{ROOT}/"):
+    if code is None or not code.co_filename.startswith(_FOLDERS):
         wrapped = getattr(function, "__wrapped__", None)
         return NOTHING if wrapped is None else bound(wrapped, owner)
     held = owner if isinstance(owner, Instance | type) else None
-    nodes = _nodes(code.co_filename).get((code.co_firstlineno, code.co_name), [])
+    nodes = _nodes(code.co_filename)[code.co_firstlineno, code.co_name]
     return frozenset(Function(node, _scope(function, held), held) for node in nodes)
 
 

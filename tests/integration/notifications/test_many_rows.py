@@ -84,6 +84,7 @@ async def test_marks_of_all_that_race_add_up(notifications: Notifications, raw: 
     assert await unread(notifications, user_id) == 0
 
 
+@pytest.mark.sampled(1, each="ends")
 @pytest.mark.parametrize("ends", ["time", "database", "process"])
 @pytest.mark.parametrize("what", ["mark_all", "delete_of_user"])
 async def test_whatever_ends_a_call_early_it_says_what_was_done(

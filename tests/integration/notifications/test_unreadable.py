@@ -107,6 +107,7 @@ async def _archived(feed: Any, user_id: str) -> int:
     return int(answer.counts[0])
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("field", FIELDS)
 async def test_whatever_stands_in_a_field_lists_and_counts_agree(
     notifications: Notifications, raw: Any, user_id: str, field: str

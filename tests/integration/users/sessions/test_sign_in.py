@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import argon2
@@ -15,7 +16,9 @@ import pytest
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import user_service_pb2
 
-from tests.harness.users import Stubs, UsersServer, reason, told
+from tests.harness.database_fixtures import migrated_mysql
+from tests.harness.database_servers import MySQLServer, TestRun
+from tests.harness.users import DEFAULT_HASHES, Stubs, UsersServer, reason, told, users_service
 from tests.integration.users.lock_waits import uncommitted, wait_for_lock
 
 PASSWORD = "correct horse battery"
@@ -33,6 +36,13 @@ HASHES = {
         PASSWORD.encode(), salt=b"00112233445566778899aabbccddeeff", n=16_384, r=16, p=1, dklen=64, maxmem=1 << 26
     ).hex(),
 }
+
+
+@pytest.fixture(scope="module")
+def users_server(test_run: TestRun, mysql_server: MySQLServer) -> Iterator[UsersServer]:
+    """A server whose hashes cost what they cost by default."""
+    with migrated_mysql(test_run, mysql_server) as database, users_service(database, **DEFAULT_HASHES) as served:
+        yield served
 
 
 def fresh_email() -> str:

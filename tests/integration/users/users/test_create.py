@@ -133,7 +133,7 @@ async def test_a_password_is_kept_as_a_hash_and_signs_in(users: Stubs, users_ser
     signed_in = await users.sessions.SignIn(session_service_pb2.SignInRequest(email=email, password="correct horse"))
     assert signed_in.user.id == user.id
     ((stored,),) = users_server.rows("SELECT password FROM accounts WHERE user_id = %s", user.id)
-    assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert stored.startswith("$argon2id$")
 
 
 async def test_a_foreign_hash_is_taken_over_or_refused(users: Stubs, users_server: UsersServer) -> None:

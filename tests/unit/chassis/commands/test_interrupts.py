@@ -40,8 +40,12 @@ async def work():
 """
 
 
+# Whoever runs the tests in a shell's background has everything below it ignore Ctrl-C.
+LISTENS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+
+
 def _begun(work: str) -> subprocess.Popen[str]:
-    code = f"import asyncio, time\nfrom chassis.commands import cli\n{work}\ncli.run(work())"
+    code = f"{LISTENS}\nimport asyncio, time\nfrom chassis.commands import cli\n{work}\ncli.run(work())"
     command = [sys.executable, "-c", code]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
