@@ -49,6 +49,7 @@ OUTBOX: Final = (
     Example("outbox.backlog", lambda e, v: _outbox(e, v).backlog("email")),
     Example("outbox.complete", _complete),
     Example("outbox.settle_in", _settle),
+    Example("outbox.follow", lambda e, v: _outbox(e, v).follow({"_id": v.key, "expiresAt": v.created_at})),
     Example("outbox.cancel_of", lambda e, v: _outbox(e, v).cancel_of([v.key]), finds=True),
     Example("outbox.cancel_of_user", lambda e, v: _outbox(e, v).cancel_of_user(v.user_id), finds=True),
 )

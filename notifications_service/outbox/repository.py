@@ -161,6 +161,19 @@ class OutboxRepository:
         return next(((row["n"], row["oldest"]) for row in found.rows), (0, None))
 
     @named
+    async def follow(self, notification: Document) -> None:
+        """Bring what is still to be sent of a notification to what it says now of its category and its expiry."""
+        kept = {name: notification.get(name) for name in ("category", "critical", "expiresAt")}
+        changed: Document = {name: {"$literal": value} if value else "$$REMOVE" for name, value in kept.items()}
+        if (expires := notification.get("expiresAt")) is not None:
+            # A row that is being sent has the end of its lease there.
+            waits = {"$eq": ["$state", DeliveryState.PENDING.value]}
+            changed["dueAt"] = {"$cond": [waits, {"$min": ["$dueAt", expires]}, "$dueAt"]}
+        query = {"notificationId": notification["_id"], "dueAt": {"$exists": True}}
+        update = [{"$set": {**changed, "rev": {"$add": ["$rev", 1]}, "updatedAt": self._clock()}}]
+        await self._update(query, update, schema.NOTIFICATION_INDEX)
+
+    @named
     async def cancel_of(self, keys: Sequence[ObjectId]) -> None:
         """Cancel what is still to be sent of notifications that were deleted.
 
@@ -193,9 +206,9 @@ class OutboxRepository:
             if len(ids) < CANCEL_BATCH:
                 return
 
-    async def _update(self, query: Document, update: Any) -> int:
+    async def _update(self, query: Document, update: Any, hint: str = "_id_") -> int:
         result = await self._database.run(
-            lambda: self._rows.update_many(query, update, hint="_id_", collation=BYTEWISE), query
+            lambda: self._rows.update_many(query, update, hint=hint, collation=BYTEWISE), query
         )
         return result.matched_count
 

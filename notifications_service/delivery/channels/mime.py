@@ -21,6 +21,7 @@ from notifications_service.delivery.channels.addresses import is_address
 from notifications_service.delivery.channels.channel import Mail
 
 LINE_CHARACTERS: Final = 76
+URL_CHARACTERS: Final = 900
 # What may stand in a URL between angle brackets as it is; all else is percent-encoded.
 _URL_CHARACTERS: Final = "!#$%&'()*+,/:;=?@[]~"
 _is_plain_name = re.compile(r"[A-Za-z0-9 !#$%&'*+/=?^_`{|}~-]*").fullmatch
@@ -66,6 +67,15 @@ def one_line(text: str) -> str:
     return " ".join(shown.split())
 
 
+def listed(url: str) -> str:
+    """Return a URL as it stands in List-Unsubscribe; empty where there is none.
+
+    One of more than 900 characters would fit into no line (RFC 5322, 2.1.1); the mail's footer has it all the same.
+    """
+    encoded = quote(url, safe=_URL_CHARACTERS, errors="replace")
+    return encoded if len(encoded) <= URL_CHARACTERS else ""
+
+
 def message_id(delivery_id: str, address: str) -> str:
     """Return the Message-ID of a delivery's mail, of the domain of the address that it is from."""
     return f"<{delivery_id}@{address.rpartition('@')[2]}>"
@@ -109,8 +119,8 @@ class MailComposer:
             root = self._root(mail.thread)
             yield "In-Reply-To", root
             yield "References", root
-        if mail.unsubscribe_url:
-            yield "List-Unsubscribe", f"<{quote(mail.unsubscribe_url, safe=_URL_CHARACTERS)}>"
+        if url := listed(mail.unsubscribe_url):
+            yield "List-Unsubscribe", f"<{url}>"
             yield "List-Unsubscribe-Post", "List-Unsubscribe=One-Click"
         for name, value in self._own.items():
             yield name, value.replace("{delivery_id}", mail.delivery_id)

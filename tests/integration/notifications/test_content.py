@@ -349,3 +349,26 @@ async def test_a_thread_is_listed_counted_and_marked_by_its_key(notifications: N
     unread = service.NotificationFilter(read=False, thread_keys=["a", "A"])
     counts = service.CountNotificationsRequest(user_id=user_id, filters=[unread])
     assert list((await feed.CountNotifications(counts)).counts) == [3]
+
+
+async def test_what_is_still_to_be_sent_follows_an_update(notifications: Notifications, raw: Any, user_id: str) -> None:
+    """Deliveries have a copy of some fields: those that are open get the new values, or none."""
+    feed = notifications.feed
+    fields = whole(category="old")
+    made = (await feed.CreateNotification(create(user_id, **fields))).notification
+    key = {"notificationId": ObjectId(made.id)}
+    raw.deliveries.update_one({**key, "channel": "push"}, {"$set": {"state": "sent"}, "$unset": {"dueAt": ""}})
+    done = raw.deliveries.find_one({**key, "channel": "push"})
+    sooner = in_days(0.5)
+    update = service.UpdateNotificationRequest(
+        notification=pb.Notification(id=made.id, expires_at=sooner, category="new"),
+        update_mask=FieldMask(paths=["category", "critical", "expires_at"]),
+    )
+    await feed.UpdateNotification(update)
+    found = raw.deliveries.find_one({**key, "channel": "email"})
+    assert (found["category"], found.get("critical"), found["rev"]) == ("new", None, 2)
+    assert sooner.ToMilliseconds() == round(found["expiresAt"].replace(tzinfo=UTC).timestamp() * 1_000)
+    update.notification.ClearField("expires_at")
+    await feed.UpdateNotification(update)
+    assert "expiresAt" not in raw.deliveries.find_one({**key, "channel": "email"})
+    assert raw.deliveries.find_one({**key, "channel": "push"}) == done

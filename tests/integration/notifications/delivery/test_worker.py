@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from notifications_service.delivery.channels.channel import Mail, Outcome
+from notifications_service.delivery.leased import Leased
 from notifications_service.outbox.model import Reason
 from notifications_service.users_client import Addressee
 from tests.harness.delivering import ATTEMPTS, CONNECTIONS, LEASE, Delivering, FarEnd
@@ -279,3 +280,19 @@ async def test_a_rate_holds_for_all_workers_together(delivering: Delivering) -> 
     )
     await delivering.worker(rate=slow).drain()
     assert len(delivering.far_end.mails) == 2, "no more is saved up than goes out in a second, or one"
+
+
+async def test_nothing_is_sent_under_a_lease_that_may_have_run_out(
+    delivering: Delivering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was stopped for longer, or cannot renew it, leaves the rest to others, without an attempt."""
+    held = iter([True] * CONNECTIONS)
+    monkeypatch.setattr(Leased, "holds", property(lambda _: next(held, False)))
+    await delivering.create_many([f"user_{number}" for number in range(20)])
+    worker = delivering.worker()
+    await worker._round()
+    await worker.stop(LEASE.total_seconds())
+    sent = len(delivering.far_end.mails)
+    assert 0 < sent <= CONNECTIONS
+    untouched = {"state": "pending", "attempts": 0, "lease": {"$exists": False}}
+    assert await delivering.rows.count_documents(untouched) == 20 - sent

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from notifications_service.delivery.channels.channel import Mail
-from notifications_service.delivery.channels.mime import MailComposer, NoAddress, one_line
+from notifications_service.delivery.channels.mime import MailComposer, NoAddress, listed, one_line
 from notifications_service.delivery.channels.settings import MessageSettings
 
 AT: Final = datetime(2026, 11, 27, 16, 30, tzinfo=UTC)
@@ -41,11 +41,12 @@ def body(message: EmailMessage, kind: str) -> str:
     "a\r\nBcc: eve@example.com", "b\n\nhi", "c\r\n.\r\nQUIT", "d\x85Bcc: x", "e\u2028Bcc: y", "https://x/\r\nBcc: z"
 )
 @example("=?utf-8?q?a=0ABcc:_eve?=", "\udcff", "\udcff", "", "\x00", "https://x/ä ö<>")
+@example("", "x" * 255, "", "", "", "https://x/" + "a" * 889 + "\udcff")
 def test_no_field_becomes_a_header(  # noqa: PLR0917 - hypothesis gives them by position
     name: str, subject: str, text: str, html: str, thread: str, url: str
 ) -> None:
     """Whatever a caller, a user's name or a token holds, the headers are those that a mail is to have."""
-    mail = Mail("dlv_1", "ada@example.com", subject, text, html, unsubscribe_url=url[:200], thread=thread)
+    mail = Mail("dlv_1", "ada@example.com", subject, text, html, unsubscribe_url=url, thread=thread)
     content = MailComposer(FROM, name).compose(mail, AT)
     head = content.split(b"\r\n\r\n", 1)[0].decode("ascii")
     names = re.findall(r"^([^\s:]+):", head, re.MULTILINE)
@@ -54,7 +55,7 @@ def test_no_field_becomes_a_header(  # noqa: PLR0917 - hypothesis gives them by 
         expected.append("Content-Transfer-Encoding")
     if thread:
         expected += ["In-Reply-To", "References"]
-    if url:
+    if listed(url):
         expected += ["List-Unsubscribe", "List-Unsubscribe-Post"]
     assert sorted(names) == sorted(expected)
     message = read(content)
@@ -90,6 +91,15 @@ def test_a_mail_has_the_headers_that_programs_read() -> None:
     assert message["List-Unsubscribe"] == f"<{mail.unsubscribe_url}>"
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert message["References"] == message["In-Reply-To"]
+
+
+def test_a_url_is_listed_as_it_is_unless_no_line_could_hold_it() -> None:
+    """Tokens, queries and other hosts' letters; a URL that was cut would unsubscribe nobody."""
+    url = "https://vibe.example/u?token=a-b_c~d%20e&x=[1]#y"
+    assert listed(url) == url
+    assert listed("https://vibe.example/ü >") == "https://vibe.example/%C3%BC%20%3E"
+    assert listed("https://vibe.example/" + "a" * 880) == ""
+    assert listed("") == ""
 
 
 def test_mails_of_a_thread_answer_the_same_mail() -> None:
