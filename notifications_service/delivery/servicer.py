@@ -20,7 +20,7 @@ from notifications_service.clock import MillisecondClock
 from notifications_service.delivery import messages, requests
 from notifications_service.delivery.reports import Reports
 from notifications_service.delivery.service import DeliveryService, SteeredBatch
-from notifications_service.delivery.steering import CANCEL, RETRY, Left, SteeringStep
+from notifications_service.delivery.steering import CANCEL, RETRY, SteeringStep, WhyLeft
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.newest_first import RowKey
 from notifications_service.outbox.filters import DeliveryFilter
@@ -28,9 +28,9 @@ from notifications_service.suppressions import messages as suppressed
 from notifications_service.suppressions.service import SuppressionService
 
 # Why a delivery of a batch was left as it was, where that is an error of a single one.
-_REASONS: Final[Mapping[Left | None, ErrorReason.ValueType]] = {
-    Left.CONFLICT: ErrorReason.ERROR_REASON_DELIVERY_STATE_CONFLICT,
-    Left.NOT_FOUND: ErrorReason.ERROR_REASON_DELIVERY_NOT_FOUND,
+_REASONS: Final[Mapping[WhyLeft | None, ErrorReason.ValueType]] = {
+    WhyLeft.CONFLICT: ErrorReason.ERROR_REASON_DELIVERY_STATE_CONFLICT,
+    WhyLeft.NOT_FOUND: ErrorReason.ERROR_REASON_DELIVERY_NOT_FOUND,
 }
 _DELIVERY: Final = delivery_pb2.Delivery.DESCRIPTOR
 

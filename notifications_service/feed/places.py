@@ -7,6 +7,7 @@ it may have moved in between.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from bson import ObjectId
 
@@ -16,6 +17,9 @@ from notifications_service.mongodb.codec import Document
 from notifications_service.notification import documents
 from notifications_service.outbox.repository import OutboxRepository
 from notifications_service.scheduled.repository import ScheduledRepository
+
+# What deliveries keep of their notification; the rest they read when they are sent.
+_FOLLOWED: Final = frozenset({"category", "critical", "expiresAt"})
 
 
 class Places:
@@ -36,9 +40,9 @@ class Places:
     async def update(self, key: ObjectId, changes: Document, conditions: Document) -> Document | None:
         """Change a notification that meets the conditions, and return it as it is now; None: there is none."""
         return (
-            await self._feed.update(key, changes, conditions)
+            await self._update_visible(key, changes, conditions)
             or await self.scheduled.update(key, changes, conditions | documents.due_before(changes.get("expiresAt")))
-            or await self._feed.update(key, changes, conditions)
+            or await self._update_visible(key, changes, conditions)
         )
 
     async def reschedule(
@@ -50,7 +54,7 @@ class Places:
         """
         later = conditions | documents.expiring_after(changes.get("expiresAt"), at)
         found = await self.scheduled.update(key, changes | documents.schedule(at), later)
-        return found or (await self._feed.update(key, changes, conditions) if lenient else None)
+        return found or (await self._update_visible(key, changes, conditions) if lenient else None)
 
     async def delete(self, key: ObjectId, conditions: Document) -> bool:
         """Delete one that meets the conditions, and cancel what is to be sent of it; say whether there was one."""
@@ -63,6 +67,12 @@ class Places:
     async def cancel_of_user(self, user_id: str) -> None:
         """Cancel what is to be sent of a user's notifications, all of which were deleted."""
         await self._outbox.cancel_of_user(user_id)
+
+    async def _update_visible(self, key: ObjectId, changes: Document, conditions: Document) -> Document | None:
+        found = await self._feed.update(key, changes, conditions)
+        if found is not None and not _FOLLOWED.isdisjoint(changes) and documents.goes_out(found):
+            await self._outbox.follow(found)
+        return found
 
     async def _delete_visible(self, key: ObjectId, conditions: Document) -> bool:
         deleted = await self._feed.delete(key, conditions)

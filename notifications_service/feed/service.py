@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
 from bson import ObjectId, Timestamp
 from bson.errors import InvalidBSON
@@ -39,10 +39,6 @@ CheckDocument = Callable[[Document], None]
 CheckBatch = Callable[[Sequence[Document]], Awaitable[None]]
 # Deletes what else is kept of a user; may be repeated.
 ForgetUser = Callable[[str], Awaitable[object]]
-
-
-# What deliveries keep of their notification; the rest they read when they are sent.
-_FOLLOWED: Final = frozenset({"category", "critical", "expiresAt"})
 
 
 class RecipientCheck(Protocol):
@@ -259,8 +255,6 @@ class FeedService:
             raise NotificationUnreadable from None
         if found is None and (channels or schedule or changes.get("expiresAt")):
             check(await self.get(key, user_id))
-        if found is not None and not _FOLLOWED.isdisjoint(changes) and documents.goes_out(found):
-            await self._outbox.follow(found)
         return found or await self._raise_why(key, user_id, etag)
 
     async def _changed(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 Notifications: TypeAlias = "RepeatedCompositeFieldContainer[notification_pb2.Notification]"
-Listed: TypeAlias = ListNotificationsResponse | ListScheduledNotificationsResponse
+ListAnswer: TypeAlias = ListNotificationsResponse | ListScheduledNotificationsResponse
 TypeStats = GetNotificationStatsResponse.TypeStats
 
 # Bytes of an answer beside its notifications: a token, a total, the length of each part.
@@ -124,7 +124,7 @@ class Answers:
             raise messages.too_large(document)
         return message
 
-    def fill(self, response: Listed, owner: str, rows: Sequence[Document], mask: ReadMask) -> Filled:
+    def fill(self, response: ListAnswer, owner: str, rows: Sequence[Document], mask: ReadMask) -> Filled:
         """Convert a user's rows into an answer, as many as it can hold; unreadable ones are left out and logged."""
         answers = response.notifications
         filled = self._fill(answers, owner, rows, mask)

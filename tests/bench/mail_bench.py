@@ -18,6 +18,7 @@ from pathlib import Path
 import uvloop
 from aiosmtplib import SMTP
 
+from chassis.clock import utc_now
 from notifications_service.delivery.channels.assembly import tls_context
 from notifications_service.delivery.channels.channel import Mail
 from notifications_service.delivery.channels.mime import MailComposer
@@ -71,7 +72,7 @@ async def measure(port: int) -> None:
     settings = EmailSettings(
         smtp_host=ports.LOOPBACK, smtp_port=port, smtp_security="none", email_from=FROM, smtp_connections=CONNECTIONS
     )
-    sender = SMTPSender(settings, tls_context(settings))
+    sender = SMTPSender(settings, tls_context(settings), utc_now)
     batch = mails()
     contents = [MailComposer(FROM).compose(mail, datetime.now(UTC)) for mail in batch]
     clients = [SMTP(hostname=ports.LOOPBACK, port=port, start_tls=False) for _ in range(CONNECTIONS)]

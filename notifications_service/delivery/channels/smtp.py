@@ -10,7 +10,7 @@ from typing import Final
 
 from aiosmtplib import SMTPConnectError, SMTPException, SMTPResponseException
 
-from chassis.clock import Clock, utc_now
+from chassis.clock import Clock
 from notifications_service.delivery.channels import smtp_replies
 from notifications_service.delivery.channels.channel import Mail, Outcome
 from notifications_service.delivery.channels.mime import MailComposer, NoAddress
@@ -35,7 +35,7 @@ _NO_ADDRESS: Final = Outcome(reason=Reason.NO_ADDRESS, final=True, detail="the a
 class SMTPSender:
     """A ``MailSender``. ``close`` closes its connections; mails on their way finish first or fail."""
 
-    def __init__(self, settings: EmailSettings, context: ssl.SSLContext, clock: Clock = utc_now) -> None:
+    def __init__(self, settings: EmailSettings, context: ssl.SSLContext, clock: Clock) -> None:
         self._clock = clock
         self._composer = MailComposer(
             settings.email_from, settings.email_from_name, settings.email_reply_to, settings.email_headers

@@ -151,7 +151,7 @@ async def test_a_watch_tells_all_but_the_contents(notifications: Notifications, 
         assert rare((await watch.content()).snapshot) == rare(changed, listed=True)
 
 
-@pytest.mark.parametrize("name", sorted(CHANGEABLE))
+@pytest.mark.parametrize("name", sorted(CHANGEABLE - {"scheduled_at"}))
 async def test_each_field_is_changed_and_taken_off_by_its_name(
     notifications: Notifications, raw: Any, user_id: str, name: str
 ) -> None:

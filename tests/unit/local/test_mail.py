@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiosmtpd.smtp import Envelope
 
+from chassis.clock import utc_now
 from notifications_service.delivery.channels.assembly import tls_context
 from notifications_service.delivery.channels.channel import Mail
 from notifications_service.delivery.channels.settings import EmailSettings
@@ -54,7 +55,7 @@ async def test_a_mail_is_caught_logged_and_shown(tmp_path: Path, capfd: pytest.C
     """As script/server, and script/mail in another terminal, do it; the services' settings lead there."""
     with catching(tmp_path) as catcher:
         settings = EmailSettings(**{name.lower(): value for name, value in catcher.environment().items()})  # type: ignore[arg-type]
-        sender = SMTPSender(settings, tls_context(settings))
+        sender = SMTPSender(settings, tls_context(settings), utc_now)
         for number, subject in enumerate(["Olá", "Second"]):
             mail = Mail(f"dlv_{number}", "ada@example.com", subject, f"Text of {subject}\n", f"<p>{subject}</p>")
             assert (await sender.send(mail, PATIENCE_SECONDS)).reason is None

@@ -30,7 +30,7 @@ class NotificationServiceStub(object):
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
     `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention or its
     `expires_at` is not shown, counted or changed by any call.
     """
@@ -113,7 +113,7 @@ class NotificationServiceServicer(object):
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
     `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention or its
     `expires_at` is not shown, counted or changed by any call.
     """
@@ -329,7 +329,7 @@ class NotificationService(object):
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
     `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention or its
     `expires_at` is not shown, counted or changed by any call.
     """

@@ -31,7 +31,7 @@ class NotificationServiceStub:
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
     `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention or its
     `expires_at` is not shown, counted or changed by any call.
     """
@@ -123,7 +123,7 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
     `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention or its
     `expires_at` is not shown, counted or changed by any call.
     """
@@ -211,7 +211,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
     `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention or its
     `expires_at` is not shown, counted or changed by any call.
     """

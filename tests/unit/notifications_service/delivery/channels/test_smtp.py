@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import pytest
 
+from chassis.clock import utc_now
 from notifications_service.delivery.channels.assembly import tls_context
 from notifications_service.delivery.channels.channel import Mail, Outcome
 from notifications_service.delivery.channels.settings import EmailSettings
@@ -65,7 +66,7 @@ def settings_for(relay: Relay, **changed: Any) -> EmailSettings:
 async def sending(relay: Relay, **changed: Any) -> AsyncIterator[SMTPSender]:
     """Return a sender to the relay."""
     settings = settings_for(relay, **changed)
-    sender = SMTPSender(settings, tls_context(settings))
+    sender = SMTPSender(settings, tls_context(settings), utc_now)
     try:
         yield sender
     finally:
