@@ -12,12 +12,14 @@ from vibework.notifications.v1 import delivery_service_pb2_grpc as pb_grpc
 from vibework.notifications.v1.notification_pb2 import DELIVERY_STATE_UNSPECIFIED
 
 from chassis.contract import fieldmask
+from chassis.contract.idempotency import request_fingerprint
 from chassis.contract.keyset import Pages
 from chassis.contract.pagetokens import page_size
 from chassis.interceptors import Context
 from notifications_service.addresses import AddressHashes
 from notifications_service.clock import MillisecondClock
 from notifications_service.delivery import messages, requests
+from notifications_service.delivery.direct import DirectMails
 from notifications_service.delivery.reports import Reports
 from notifications_service.delivery.service import DeliveryService, SteeredBatch
 from notifications_service.delivery.steering import CANCEL, RETRY, Left, SteeringStep
@@ -43,6 +45,7 @@ class DeliveryServicer(pb_grpc.DeliveryServiceServicer):
         service: DeliveryService,
         reports: Reports,
         suppressions: SuppressionService,
+        direct: DirectMails,
         *,
         pages: Pages[RowKey],
         hashes: AddressHashes,
@@ -52,10 +55,17 @@ class DeliveryServicer(pb_grpc.DeliveryServiceServicer):
         self._service = service
         self._reports = reports
         self._suppressions = suppressions
+        self._direct = direct
         self._pages = pages
         self._hashes = hashes
         self._clock = clock
         self._max_attempts = max_attempts
+
+    async def SendDirect(self, request: pb.SendDirectRequest, context: Context) -> pb.SendDirectResponse:
+        """Queue a mail to a user or an address."""
+        key = self._direct.key(request.request_id, request_fingerprint(request))
+        row = await self._direct.send(requests.direct_of(request, self._clock), key)
+        return pb.SendDirectResponse(delivery=messages.to_message(row, row["createdAt"], self._max_attempts))
 
     async def GetDelivery(self, request: pb.GetDeliveryRequest, context: Context) -> pb.GetDeliveryResponse:
         """Read one delivery."""

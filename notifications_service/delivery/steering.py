@@ -60,10 +60,15 @@ def _cancel(row: Document, _: Collection[ObjectId], at: datetime) -> Change | Le
 
 
 def _retry(row: Document, there: Collection[ObjectId], at: datetime) -> Change | Left:
-    is_gone = row["kind"] == Kind.NOTIFICATION.value and row["notificationId"] not in there
-    if is_gone or DeliveryState(row["state"]) not in RETRY.sources:
+    if _is_gone(row, there, at) or DeliveryState(row["state"]) not in RETRY.sources:
         return Left.CONFLICT
     return Change(row, {**changes.pending(at, None, row.get("expiresAt")), **_ATTEMPTS_FROM_ZERO})
+
+
+def _is_gone(row: Document, there: Collection[ObjectId], at: datetime) -> bool:
+    if row["kind"] == Kind.DIRECT.value:
+        return "content" not in row or row["expiresAt"] <= at
+    return row["kind"] == Kind.NOTIFICATION.value and row["notificationId"] not in there
 
 
 # One that is being sent may have left already.
