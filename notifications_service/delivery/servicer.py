@@ -22,7 +22,7 @@ from notifications_service.delivery import messages, requests
 from notifications_service.delivery.direct import DirectMails
 from notifications_service.delivery.reports import Reports
 from notifications_service.delivery.service import DeliveryService, SteeredBatch
-from notifications_service.delivery.steering import CANCEL, RETRY, Left, SteeringStep
+from notifications_service.delivery.steering import CANCEL, RETRY, SteeringStep, Untouched
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.newest_first import RowKey
 from notifications_service.outbox.filters import DeliveryFilter
@@ -30,9 +30,9 @@ from notifications_service.suppressions import messages as suppressed
 from notifications_service.suppressions.service import SuppressionService
 
 # Why a delivery of a batch was left as it was, where that is an error of a single one.
-_REASONS: Final[Mapping[Left | None, ErrorReason.ValueType]] = {
-    Left.CONFLICT: ErrorReason.ERROR_REASON_DELIVERY_STATE_CONFLICT,
-    Left.NOT_FOUND: ErrorReason.ERROR_REASON_DELIVERY_NOT_FOUND,
+_REASONS: Final[Mapping[Untouched | None, ErrorReason.ValueType]] = {
+    Untouched.CONFLICT: ErrorReason.ERROR_REASON_DELIVERY_STATE_CONFLICT,
+    Untouched.NOT_FOUND: ErrorReason.ERROR_REASON_DELIVERY_NOT_FOUND,
 }
 _DELIVERY: Final = delivery_pb2.Delivery.DESCRIPTOR
 

@@ -1,4 +1,4 @@
-"""What SendDirect was given, as it rests in its delivery: sealed, and erased as soon as nothing needs it.
+"""Contents of SendDirect, as they rest in their deliveries: sealed, and erased as soon as nothing needs them.
 
 Content and address are sealed by themselves, since the address outlives the content, for bounces that come late.
 """
