@@ -62,8 +62,10 @@ class DeliveryRules:
 
     def judge(self, row: Mapping[str, Any], facts: Facts, now: datetime) -> Judgement:
         """Decide about a row that was claimed at ``now``. Raises LookupError for a user who cannot be read."""
-        if row["kind"] == Kind.DIRECT.value:
-            return self._direct(row, facts, now)
+        return (self._direct if row["kind"] == Kind.DIRECT.value else self._notified)(row, facts, now)
+
+    def _notified(self, row: Mapping[str, Any], facts: Facts, now: datetime) -> Judgement:
+        """Decide about a notification."""
         notification = facts.notifications.get(row["notificationId"])
         # What has expired is not shown any more, so it may not be found.
         if _is_over((notification or row).get("expiresAt"), now):

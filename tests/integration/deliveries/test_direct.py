@@ -250,12 +250,12 @@ async def test_a_broken_seal_fails_its_own_mail_alone(delivering: Delivering) ->
 
 async def test_a_user_decides_whether_there_is_somebody_to_send_to(delivering: Delivering) -> None:
     """Nobody to ask: it waits, and no attempt is counted; gone: cancelled; without an address: failed."""
-    delivering.users.is_away = True
+    delivering.users.refuses = True
     waits = await queue(delivering, user_id="user_1")
     await delivering.worker().drain()
     row = await found(delivering, waits)
     assert (row["state"], row["deferral"], row["attempts"]) == ("pending", "users_service_down", 0)
-    delivering.users.is_away = False
+    delivering.users.refuses = False
     delivering.users.gone.add("user_2")
     delivering.users.others["user_3"] = Addressee("user_3")
     gone, nowhere = await queue(delivering, user_id="user_2"), await queue(delivering, user_id="user_3")
