@@ -22,6 +22,7 @@ from notifications_service.delivery import metrics, service_assembly
 from notifications_service.delivery.assembly import Senders, new_sources, new_workers, working
 from notifications_service.delivery.channels.assembly import open_mail_sender, open_push_sender
 from notifications_service.delivery.facts import FactSources
+from notifications_service.delivery.service_assembly import Asked
 from notifications_service.feed import assembly as feed
 from notifications_service.feed.repository import FeedRepository
 from notifications_service.migrations import state, steps
@@ -31,6 +32,7 @@ from notifications_service.mongodb.database import MONITORING, Database
 from notifications_service.notification import schema, unbuilt
 from notifications_service.notification.answers import Answers
 from notifications_service.notification.retention import Retention
+from notifications_service.outbox.erasing import Eraser, erasing
 from notifications_service.outbox.repository import OutboxRepository
 from notifications_service.preferences import assembly as preferences
 from notifications_service.preferences.categories import CategoriesRepository
@@ -156,6 +158,7 @@ async def _services(
     if settings.delivery == "in-process":
         sources = new_sources(database, repository, users, keyring, now)
         await _deliver(settings, scope, telemetry, outbox, sources, clock=clock)
+    await scope.resources.enter_async_context(erasing(Eraser(database, now)))
     # What else is kept of a user.
     service.also_forget((kept_preferences.delete_of_user, subscriptions.delete_of_user))
     made = Answers(min(settings.grpc_max_message_bytes, CLIENT_MESSAGE_BYTES))
@@ -173,14 +176,14 @@ async def _services(
     return (
         feed.assemble(service, watches, made, keyring=keyring, clock=now, max_message_bytes=largest, slices=slices),
         service_assembly.assemble(
+            settings,
             database,
             outbox,
             retention,
             keyring=keyring,
-            users=users,
+            asked=Asked(users, recipients),
             clock=now,
             stopping=scope.draining.is_set,
-            max_attempts=settings.delivery_attempts,
         ),
         preferences.assemble(
             settings, kept_preferences, CategoriesRepository(database, now), recipients, keyring=keyring

@@ -135,3 +135,16 @@ class SuppressionNotFound(NotFound):
     def __init__(self) -> None:
         """No address is named: errors are logged by whoever calls."""
         super().__init__(None)
+
+
+class TemplateUnknown(InvalidArgument):
+    """The server has no template of that purpose."""
+
+    reason = "TEMPLATE_UNKNOWN"
+    keys = ("purpose",)
+    template = "the server has no template for {purpose}"
+
+    def __init__(self, purpose: str) -> None:
+        """``purpose``: that of the request."""
+        super().__init__(violations=[FieldViolation("template.purpose", "no such template", self.reason)])
+        self.purpose = purpose

@@ -6,7 +6,7 @@ calls one wins. An error is never remembered.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -35,9 +35,11 @@ KEPT_HOURS: Final = 24
 class RequestKey:
     """The identity of one request: method and id, and the fingerprint of its body."""
 
-    __slots__ = ("fingerprint", "id")
+    __slots__ = ("earlier", "fingerprint", "id")
 
-    def __init__(self, method: str, request_id: str, fingerprint: bytes) -> None:
+    def __init__(self, method: str, request_id: str, fingerprint: bytes, earlier: Collection[bytes] = ()) -> None:
+        """``earlier``: fingerprints of the same body that other keys made, where they are keyed."""
+        self.earlier = earlier
         # A UUID is the same in capitals.
         self.id = f"{method}:{request_id.lower()}"
         self.fingerprint = fingerprint
@@ -66,7 +68,7 @@ class IdempotencyKeys:
         if not rows:
             return None
         found = rows[0]
-        if bytes(found["fingerprint"]) != key.fingerprint:
+        if bytes(found["fingerprint"]) not in {key.fingerprint, *key.earlier}:
             raise RequestIdReused
         return Created(found["answer"], found.get("unknown", ()))
 

@@ -26,6 +26,7 @@ from notifications_service.delivery.rules import DeliveryRules
 from notifications_service.delivery.settings import SendingSettings
 from notifications_service.delivery.worker import Worker
 from notifications_service.mongodb.database import Database
+from notifications_service.outbox.direct import DirectSeal
 from notifications_service.outbox.repository import OutboxRepository
 from notifications_service.preferences.categories import CategoriesRepository
 from notifications_service.preferences.repository import PreferencesRepository
@@ -57,6 +58,7 @@ def new_sources(
         CategoriesRepository(database, clock),
         SuppressionRepository(database, keyring),
         PushSubscriptionRepository(database, Seal(keyring), clock),
+        DirectSeal(keyring),
         clock,
     )
 
@@ -75,7 +77,7 @@ def new_workers(
     metrics.of_workers(registry, numbers)
     outlets: list[Outlet] = []
     if senders.mail is not None:
-        maker, hashes = MailMaker(Templates(settings), UnsubscribeLinks(settings)), AddressHashes(keyring)
+        maker, hashes = MailMaker(Templates(settings), UnsubscribeLinks(settings), sources.seal), AddressHashes(keyring)
         outlets.append(EmailOutlet(senders.mail, maker, hashes, clock, concurrency=settings.smtp_connections))
     if senders.push is not None:
         outlets.append(PushOutlet(senders.push, sources.subscriptions, clock, concurrency=PUSHES_AT_A_TIME))

@@ -1,4 +1,4 @@
-"""The mail of a notification: what it says for email, or title and message in the server's template."""
+"""Mails: of a notification what it says for email, or title and message in the server's template; or what was given."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from notifications_service.delivery.channels.channel import Mail
-from notifications_service.delivery.channels.templates import NotificationMail, Templates
+from notifications_service.delivery.channels.templates import NotificationMail, RenderedMail, Templates
 from notifications_service.delivery.facts import Facts
 from notifications_service.delivery.rules import SendNow
+from notifications_service.outbox.direct import DirectSeal
+from notifications_service.outbox.model import Kind
 from notifications_service.preferences.model import Category
 from notifications_service.preferences.unsubscribe import UnsubscribeLinks
 
@@ -16,15 +18,18 @@ from notifications_service.preferences.unsubscribe import UnsubscribeLinks
 class MailMaker:
     """Makes mails."""
 
-    def __init__(self, templates: Templates, links: UnsubscribeLinks) -> None:
+    def __init__(self, templates: Templates, links: UnsubscribeLinks, seal: DirectSeal) -> None:
         self._templates = templates
+        self._seal = seal
         self._links = links
 
     def mail(self, row: Mapping[str, Any], judged: SendNow, facts: Facts) -> Mail:
         """Return the mail of a delivery, in the language of the notification, else of its user.
 
-        Raises TemplateFailed.
+        Raises TemplateFailed, or SealBroken.
         """
+        if row["kind"] == Kind.DIRECT.value:
+            return self._direct(row, judged, facts)
         notification, preferences = judged.notification, facts.preferences.get(judged.user.id)
         given = notification.get("email", {})
         category = notification.get("category", "")
@@ -53,3 +58,11 @@ class MailMaker:
             unsubscribe_url=link,
             thread=notification.get("threadKey", ""),
         )
+
+    def _direct(self, row: Mapping[str, Any], judged: SendNow, facts: Facts) -> Mail:
+        given, preferences = self._seal.content(row), facts.preferences.get(judged.user.id)
+        made = RenderedMail(given.subject, given.text, given.html)
+        if given.purpose:
+            locales = (given.locale, preferences.locale if preferences else "")
+            made = self._templates.render_direct(given.purpose, given.variables, filter(None, locales))
+        return Mail(row["_id"], judged.user.email, made.subject, made.text, made.html, given.reply_to)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from bson import ObjectId
@@ -12,6 +13,7 @@ from bson import ObjectId
 from notifications_service.clock import MillisecondClock
 from notifications_service.errors import UsersServiceUnavailable
 from notifications_service.mongodb.codec import Document
+from notifications_service.outbox.direct import DirectSeal, SealBroken
 from notifications_service.preferences.categories import CategoriesRepository
 from notifications_service.preferences.model import Category, Preferences
 from notifications_service.preferences.repository import PreferencesRepository
@@ -55,6 +57,8 @@ class Facts:
     # By normalised address.
     suppressed: Mapping[str, Reasons]
     subscriptions: Mapping[str, Sequence[PushTarget]]
+    # Those that SendDirect was given, by delivery; one whose seal is broken is not there.
+    addresses: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class FactSources:
     categories: CategoriesRepository
     suppressions: SuppressionRepository
     subscriptions: PushSubscriptionRepository
+    seal: DirectSeal
     clock: MillisecondClock
 
     async def of(self, channel: str, rows: Sequence[Document]) -> Facts:
@@ -81,8 +86,16 @@ class FactSources:
             self.categories.by_names(categories),
             self._subscribed(channel, users),
         )
-        suppressed = await self._suppressed(channel, known or {})
-        return Facts(notifications, known, preferences, named, suppressed, subscriptions)
+        addresses = self._opened(rows)
+        suppressed = await self._suppressed(channel, known or {}, addresses.values())
+        return Facts(notifications, known, preferences, named, suppressed, subscriptions, addresses)
+
+    def _opened(self, rows: Sequence[Document]) -> dict[str, str]:
+        opened: dict[str, str] = {}
+        for row in rows:
+            with suppress(SealBroken):
+                opened[row["_id"]] = self.seal.address(row)
+        return {key: address for key, address in opened.items() if address}
 
     async def _addressees(self, users: Sequence[str]) -> Mapping[str, Addressee | None] | None:
         try:
@@ -90,8 +103,10 @@ class FactSources:
         except UsersServiceUnavailable:
             return None
 
-    async def _suppressed(self, channel: str, users: Mapping[str, Addressee | None]) -> Mapping[str, Reasons]:
-        addresses = {user.email for user in users.values() if user is not None and user.email}
+    async def _suppressed(
+        self, channel: str, users: Mapping[str, Addressee | None], given: Collection[str]
+    ) -> Mapping[str, Reasons]:
+        addresses = {*given, *(user.email for user in users.values() if user is not None and user.email)}
         if channel != EMAIL or not addresses:
             return {}
         return await self.suppressions.active(addresses, self.clock())

@@ -19,6 +19,7 @@ from notifications_service.delivery.facts import Facts
 from notifications_service.delivery.rules import SendNow
 from notifications_service.delivery.settling import ACCEPTED, Try
 from notifications_service.notification.documents import Type
+from notifications_service.outbox.direct import SealBroken
 from notifications_service.outbox.model import Reason
 from notifications_service.push_subscriptions.model import PushTarget
 
@@ -95,6 +96,8 @@ class EmailOutlet:
         except TemplateFailed:
             # Another version of the template may do.
             outcome: Outcome | None = Outcome(Reason.TEMPLATE)
+        except SealBroken:
+            outcome = Outcome(Reason.KEY_GONE, final=True)
         else:
             outcome = await _guarded(self.breaker, lambda: self._sender.send(mail, seconds))
         return [Try(outcome, started, self._clock(), masked(address), self._hashes.of(address))]

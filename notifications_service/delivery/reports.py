@@ -12,6 +12,7 @@ from notifications_service.delivery.facts import AddressBook
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database
 from notifications_service.mongodb.drivers import ClientSession
+from notifications_service.outbox.direct import DirectSeal, SealBroken
 from notifications_service.outbox.reads import DeliveryReads
 from notifications_service.outbox.repository import OutboxRepository
 from notifications_service.suppressions.model import Suppression
@@ -29,6 +30,7 @@ class Reports:
         suppressions: SuppressionRepository,
         *,
         users: AddressBook,
+        seal: DirectSeal,
         hashes: AddressHashes,
         clock: MillisecondClock,
     ) -> None:
@@ -37,6 +39,7 @@ class Reports:
         self._outbox = outbox
         self._suppressions = suppressions
         self._users = users
+        self._seal = seal
         self._hashes = hashes
         self._clock = clock
 
@@ -87,7 +90,7 @@ class Reports:
         The suppression holds all the same, by the hash.
         """
         if not (user_id := row.get("userId")):
-            return ""
+            return self._given(row)
         try:
             user = (await self._users.addressees([user_id])).get(user_id)
         except ServiceError as error:
@@ -95,3 +98,10 @@ class Reports:
             return ""
         # The user may have another one by now.
         return user.email if user is not None and hashed in self._hashes.each_of(user.email) else ""
+
+    def _given(self, row: Document) -> str:
+        """Return the address that SendDirect was given, for as long as it is kept."""
+        try:
+            return self._seal.address(row)
+        except SealBroken:
+            return ""

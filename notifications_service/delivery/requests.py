@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Final, TypeVar
 
 from bson import ObjectId
 from vibework.notifications.v1 import delivery_pb2, delivery_service_pb2
 
+from chassis.errors import InvalidFields
 from notifications_service.addresses import AddressHashes, masked_in
 from notifications_service.clock import MillisecondClock
 from notifications_service.delivery import messages
 from notifications_service.delivery.events import EventKind, MailEvent
 from notifications_service.notification.times import ceiling, floor
 from notifications_service.notification.words import TYPE_TO_PROTO
+from notifications_service.outbox.direct import DirectContent, NewDirect
 from notifications_service.outbox.filters import DeliveryFilter
 from notifications_service.outbox.model import MOST_DETAIL
 
 K = TypeVar("K")
 
+LONGEST_DIRECT: Final = timedelta(hours=24)
 # The Message-ID of a mail of ours: its delivery's id before the at sign.
 _OWN_MESSAGE_ID: Final = re.compile(r"<?(dlv_[0-9a-z]{26})@[^<>\s]+>?")
 _EVENTS: Final = {
@@ -57,6 +61,26 @@ def event_of(request: delivery_service_pb2.ReportDeliveryEventRequest, clock: Mi
         enhanced_status=request.enhanced_status,
         detail=masked_in(request.detail)[:MOST_DETAIL],
     )
+
+
+def direct_of(request: delivery_service_pb2.SendDirectRequest, clock: MillisecondClock) -> NewDirect:
+    """Convert a mail to be sent. Raises InvalidFields unless it expires after now, and at most 24 hours ahead."""
+    expires, now = floor(request.expires_at), clock()
+    if expires <= now:
+        raise InvalidFields.of("expires_at", "must be after now", "TIMESTAMP_GT_NOW")
+    if expires > now + LONGEST_DIRECT:
+        raise InvalidFields.of("expires_at", "must be at most 24 hours ahead", "TIMESTAMP_AHEAD")
+    email, template = request.email, request.template
+    content = DirectContent(
+        request.locale,
+        template.purpose,
+        dict(template.variables),
+        email.subject,
+        email.text,
+        email.html,
+        email.reply_to,
+    )
+    return NewDirect(content, expires, request.user_id, request.email_address)
 
 
 def own_message_id(text: str) -> str | None:

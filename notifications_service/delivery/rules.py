@@ -15,6 +15,7 @@ from notifications_service.outbox.model import Deferral, Kind, Reason
 from notifications_service.preferences import decision
 from notifications_service.preferences.decision import Question
 from notifications_service.preferences.model import Category, Preferences
+from notifications_service.suppressions.model import SuppressionReason
 from notifications_service.users_client import Addressee
 
 # Pauses after failed attempts double from the first to the longest, each drawn between nothing and itself.
@@ -61,6 +62,10 @@ class DeliveryRules:
 
     def judge(self, row: Mapping[str, Any], facts: Facts, now: datetime) -> Judgement:
         """Decide about a row that was claimed at ``now``. Raises LookupError for a user who cannot be read."""
+        return (self._direct if row["kind"] == Kind.DIRECT.value else self._notified)(row, facts, now)
+
+    def _notified(self, row: Mapping[str, Any], facts: Facts, now: datetime) -> Judgement:
+        """Decide about a notification."""
         notification = facts.notifications.get(row["notificationId"])
         # What has expired is not shown any more, so it may not be found.
         if _is_over((notification or row).get("expiresAt"), now):
@@ -77,6 +82,34 @@ class DeliveryRules:
         if user is None:
             raise LookupError("the users service cannot read this user")
         return self._nowhere(row, user, facts) or self._preferred(row, user, facts, now) or SendNow(notification, user)
+
+    def _direct(self, row: Mapping[str, Any], facts: Facts, now: datetime) -> Judgement:
+        """Decide about what SendDirect was given: a user's state and preferences do not count, a complaint neither."""
+        if "content" not in row or _is_over(row["expiresAt"], now):
+            return End(DeliveryState.EXPIRED, Reason.EXPIRED)
+        if (over := self._over(row, {}, now)) is not None:
+            return over
+        user = self._addressee(row, facts, now)
+        if not isinstance(user, Addressee):
+            return user
+        if SuppressionReason.BOUNCE in facts.suppressed.get(normalized(user.email), ()):
+            return End(DeliveryState.SUPPRESSED, Reason.SUPPRESSED_ADDRESS)
+        return SendNow({}, user)
+
+    def _addressee(self, row: Mapping[str, Any], facts: Facts, now: datetime) -> Addressee | End | Wait:
+        """Return whom a direct mail is for. Raises LookupError for a user who cannot be read."""
+        key = row.get("userId", "")
+        if not key:
+            address = facts.addresses.get(row["_id"])
+            return Addressee("", address) if address else End(DeliveryState.FAILED, Reason.KEY_GONE)
+        if facts.users is None:
+            return Wait(now + about(AWAY), Deferral.USERS_SERVICE_DOWN)
+        if key not in facts.users:
+            return End(DeliveryState.CANCELLED, Reason.USER_GONE)
+        user = facts.users[key]
+        if user is None:
+            raise LookupError("the users service cannot read this user")
+        return user if user.email else End(DeliveryState.FAILED, Reason.NO_ADDRESS)
 
     def _over(self, row: Mapping[str, Any], notification: Mapping[str, Any], now: datetime) -> End | Wait | None:
         if row.get("superseded"):

@@ -11,7 +11,7 @@ from chassis.contract import keyset
 from chassis.pooling import batches
 from chassis.pooling.batches import Batch, Batches, Pace, Written
 from notifications_service.clock import MillisecondClock
-from notifications_service.delivery.steering import SteeringStep, WhyLeft
+from notifications_service.delivery.steering import SteeringStep, Untouched
 from notifications_service.errors import DeliveryNotFound, DeliveryStateConflict
 from notifications_service.mongodb import newest_first
 from notifications_service.mongodb.codec import Document
@@ -34,7 +34,7 @@ class Steered:
 
     id: str
     state: str = ""
-    left: WhyLeft | None = None
+    left: Untouched | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +87,9 @@ class DeliveryService:
 
         async def work(session: ClientSession) -> Document:
             [outcome] = await self._steer_in(session, [id_], step)
-            if outcome.left is WhyLeft.NOT_FOUND:
+            if outcome.left is Untouched.NOT_FOUND:
                 raise DeliveryNotFound(id_)
-            if outcome.left is WhyLeft.CONFLICT:
+            if outcome.left is Untouched.CONFLICT:
                 raise DeliveryStateConflict
             return (await self._stored.get_in(session, [id_]))[id_]
 
@@ -152,8 +152,8 @@ class DeliveryService:
         self, id_: str, row: Document | None, step: SteeringStep, there: Collection[ObjectId]
     ) -> tuple[Steered, Change | None]:
         if row is None:
-            return Steered(id_, left=WhyLeft.NOT_FOUND), None
+            return Steered(id_, left=Untouched.NOT_FOUND), None
         decision = step.decide(row, there, self._clock())
-        if isinstance(decision, WhyLeft):
+        if isinstance(decision, Untouched):
             return Steered(id_, row["state"], decision), None
         return Steered(id_, decision.state.value), decision

@@ -12,15 +12,17 @@ from vibework.notifications.v1 import delivery_service_pb2_grpc as pb_grpc
 from vibework.notifications.v1.notification_pb2 import DELIVERY_STATE_UNSPECIFIED
 
 from chassis.contract import fieldmask
+from chassis.contract.idempotency import request_fingerprint
 from chassis.contract.keyset import Pages
 from chassis.contract.pagetokens import page_size
 from chassis.interceptors import Context
 from notifications_service.addresses import AddressHashes
 from notifications_service.clock import MillisecondClock
 from notifications_service.delivery import messages, requests
+from notifications_service.delivery.direct import DirectMails
 from notifications_service.delivery.reports import Reports
 from notifications_service.delivery.service import DeliveryService, SteeredBatch
-from notifications_service.delivery.steering import CANCEL, RETRY, SteeringStep, WhyLeft
+from notifications_service.delivery.steering import CANCEL, RETRY, SteeringStep, Untouched
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.newest_first import RowKey
 from notifications_service.outbox.filters import DeliveryFilter
@@ -28,9 +30,9 @@ from notifications_service.suppressions import messages as suppressed
 from notifications_service.suppressions.service import SuppressionService
 
 # Why a delivery of a batch was left as it was, where that is an error of a single one.
-_REASONS: Final[Mapping[WhyLeft | None, ErrorReason.ValueType]] = {
-    WhyLeft.CONFLICT: ErrorReason.ERROR_REASON_DELIVERY_STATE_CONFLICT,
-    WhyLeft.NOT_FOUND: ErrorReason.ERROR_REASON_DELIVERY_NOT_FOUND,
+_REASONS: Final[Mapping[Untouched | None, ErrorReason.ValueType]] = {
+    Untouched.CONFLICT: ErrorReason.ERROR_REASON_DELIVERY_STATE_CONFLICT,
+    Untouched.NOT_FOUND: ErrorReason.ERROR_REASON_DELIVERY_NOT_FOUND,
 }
 _DELIVERY: Final = delivery_pb2.Delivery.DESCRIPTOR
 
@@ -43,6 +45,7 @@ class DeliveryServicer(pb_grpc.DeliveryServiceServicer):
         service: DeliveryService,
         reports: Reports,
         suppressions: SuppressionService,
+        direct: DirectMails,
         *,
         pages: Pages[RowKey],
         hashes: AddressHashes,
@@ -52,10 +55,17 @@ class DeliveryServicer(pb_grpc.DeliveryServiceServicer):
         self._service = service
         self._reports = reports
         self._suppressions = suppressions
+        self._direct = direct
         self._pages = pages
         self._hashes = hashes
         self._clock = clock
         self._max_attempts = max_attempts
+
+    async def SendDirect(self, request: pb.SendDirectRequest, context: Context) -> pb.SendDirectResponse:
+        """Queue a mail to a user or an address."""
+        key = self._direct.key(request.request_id, request_fingerprint(request))
+        row = await self._direct.send(requests.direct_of(request, self._clock), key)
+        return pb.SendDirectResponse(delivery=messages.to_message(row, row["createdAt"], self._max_attempts))
 
     async def GetDelivery(self, request: pb.GetDeliveryRequest, context: Context) -> pb.GetDeliveryResponse:
         """Read one delivery."""

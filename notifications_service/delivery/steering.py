@@ -17,7 +17,7 @@ from notifications_service.outbox.changes import Change
 from notifications_service.outbox.model import Kind, Reason
 
 
-class WhyLeft(Enum):
+class Untouched(Enum):
     """Why a step left a delivery as it was."""
 
     ALREADY = auto()
@@ -26,7 +26,7 @@ class WhyLeft(Enum):
 
 
 # Of a row, the notifications that are still there, and the time: what becomes of it.
-StepRule = Callable[[Document, Collection[ObjectId], datetime], Change | WhyLeft]
+StepRule = Callable[[Document, Collection[ObjectId], datetime], Change | Untouched]
 
 _ATTEMPTS_FROM_ZERO: Final[Mapping[str, Any]] = {
     "attempts": 0,
@@ -51,19 +51,24 @@ class SteeringStep:
     takes_newcomers: bool = False
 
 
-def _cancel(row: Document, _: Collection[ObjectId], at: datetime) -> Change | WhyLeft:
+def _cancel(row: Document, _: Collection[ObjectId], at: datetime) -> Change | Untouched:
     if row["state"] == DeliveryState.CANCELLED.value:
-        return WhyLeft.ALREADY
+        return Untouched.ALREADY
     if DeliveryState(row["state"]) not in CANCEL.sources:
-        return WhyLeft.CONFLICT
+        return Untouched.CONFLICT
     return Change(row, changes.final(DeliveryState.CANCELLED, Reason.CANCELLED, at))
 
 
-def _retry(row: Document, there: Collection[ObjectId], at: datetime) -> Change | WhyLeft:
-    is_gone = row["kind"] == Kind.NOTIFICATION.value and row["notificationId"] not in there
-    if is_gone or DeliveryState(row["state"]) not in RETRY.sources:
-        return WhyLeft.CONFLICT
+def _retry(row: Document, there: Collection[ObjectId], at: datetime) -> Change | Untouched:
+    if _is_gone(row, there, at) or DeliveryState(row["state"]) not in RETRY.sources:
+        return Untouched.CONFLICT
     return Change(row, {**changes.pending(at, None, row.get("expiresAt")), **_ATTEMPTS_FROM_ZERO})
+
+
+def _is_gone(row: Document, there: Collection[ObjectId], at: datetime) -> bool:
+    if row["kind"] == Kind.DIRECT.value:
+        return "content" not in row or row["expiresAt"] <= at
+    return row["kind"] == Kind.NOTIFICATION.value and row["notificationId"] not in there
 
 
 # One that is being sent may have left already.

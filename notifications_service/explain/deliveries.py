@@ -9,6 +9,7 @@ from bson import ObjectId
 from chassis.keyring import KEY_BYTES, Keyring
 from notifications_service.explain.example import Example, Send, Values
 from notifications_service.explain.explainer import Explainer
+from notifications_service.outbox.erasing import Eraser
 from notifications_service.outbox.filters import DeliveryFilter
 from notifications_service.outbox.reads import DeliveryReads
 from notifications_service.suppressions.model import Suppression, SuppressionFilter, SuppressionReason
@@ -76,5 +77,6 @@ DELIVERIES: Final = (
     Example("outbox.count", lambda e, v: _deliveries(e, v).count([_OF_USER, _AT_ADDRESS]), "of a user, at an address"),
     Example("outbox.of_message", lambda e, v: _deliveries(e, v).of_message("queued as 1")),
     Example("outbox.get_in", lambda e, v: _deliveries(e, v).get_in(_IN, [_DELIVERY])),
+    Example("outbox.erase", lambda e, v: Eraser(e, v.clock).erase(), finds=True),
     Example("outbox.notifications_in", lambda e, v: _deliveries(e, v).notifications_in(_IN, [v.key])),
 )

@@ -11,6 +11,7 @@ from pymongo import UpdateOne
 
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification.delivery_states import OPEN, PRECEDENCE, DeliveryState
+from notifications_service.outbox import direct
 from notifications_service.outbox.model import KEPT_ATTEMPTS, MOST_DETAIL, AttemptEntry, Deferral, Reason
 
 # What a row has only while it is open, or while it is being sent.
@@ -36,7 +37,7 @@ class Change:
 
     def update(self, at: datetime) -> UpdateOne:
         """Return the write of the row, which holds only if nobody has changed it since it was read."""
-        values = {**self.values, "updatedAt": at, "rev": self.row["rev"] + 1}
+        values = {**self.values, **direct.erased(self.row, self.values), "updatedAt": at, "rev": self.row["rev"] + 1}
         update: Document = {"$set": {name: value for name, value in values.items() if value is not None}}
         if gone := {name: "" for name, value in values.items() if value is None}:
             update["$unset"] = gone

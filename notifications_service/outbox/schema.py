@@ -19,6 +19,7 @@ USER_INDEX: Final = "of_user"
 ADDRESS_INDEX: Final = "of_address"
 MESSAGE_INDEX: Final = "of_message"
 LIST_INDEX: Final = "listed"
+ERASE_INDEX: Final = "erase"
 # Its expireAfterSeconds is that of the notifications: see ``migrations.keeping``.
 TTL_INDEX: Final = "finishedAt_1"
 
@@ -55,6 +56,7 @@ INDEXES: Final = (
     ),
     # Lists and counts of everybody's: one range for each state, merged in order, and the rest told by the keys.
     Index(LIST_INDEX, (("state", 1), *_NEWEST_FIRST, *((field, 1) for field in _ASKED_FOR))),
+    Index(ERASE_INDEX, (("eraseAt", 1),), _partial({"eraseAt": {"$exists": True}})),
     Index(TTL_INDEX, (("finishedAt", 1),)),
 )
 

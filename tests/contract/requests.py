@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 NOBODY: Final = "user_01jd0000000000000000000000"
@@ -12,6 +13,7 @@ PROVIDER: Final = {"provider": "google", "accountId": "1"}
 SECRET: Final = {"code": {"identifier": "ann@example.com", "code": "123456"}}
 # A browser's public key: 65 bytes in base64 (RFC 8291, section 5).
 A_POINT: Final = "BCVxsr7N/eNgVRqvHtD0zTZsEc6+VV+JvLexhqUzORcxaOzi6+AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4="
+IN_AN_HOUR: Final = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 CONTENT: Final = {"title": "Hello", "message": "x", "type": "NOTIFICATION_TYPE_IN_APP"}
 
 # RPC: (request in JSON, reason of the error or "" for OK). Whoever builds an RPC that is NOT_IMPLEMENTED here changes
@@ -93,9 +95,9 @@ NOTIFICATIONS: Final[dict[str, tuple[dict[str, Any], str]]] = {
         {
             "emailAddress": "ann@example.com",
             "template": {"purpose": "welcome"},
-            "expiresAt": "2030-01-01T00:00:00Z",
+            "expiresAt": IN_AN_HOUR,
         },
-        "NOT_IMPLEMENTED",
+        "CHANNEL_NOT_CONFIGURED",
     ),
     "DeliveryService/GetDelivery": ({"id": NO_DELIVERY}, "DELIVERY_NOT_FOUND"),
     "DeliveryService/ListDeliveries": ({}, ""),

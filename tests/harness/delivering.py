@@ -36,6 +36,7 @@ from notifications_service.notification import documents, schema
 from notifications_service.notification.documents import Draft, Type
 from notifications_service.notification.retention import Retention
 from notifications_service.outbox import schema as outbox_schema
+from notifications_service.outbox.direct import DirectSeal
 from notifications_service.outbox.repository import OutboxRepository
 from notifications_service.preferences.settings import UnsubscribeSettings
 from notifications_service.preferences.unsubscribe import UnsubscribeLinks
@@ -125,7 +126,8 @@ class Delivering:
         self.keyring = Keyring.parse(SECRET_KEYS)
         self.links = UnsubscribeSettings(unsubscribe_url=UNSUBSCRIBE_URL, unsubscribe_keys=SecretStr(SECRET_KEYS))
         templates = Templates(MessageSettings(email_from="us@example.com"))
-        self.maker = MailMaker(templates, UnsubscribeLinks(self.links))
+        self.seal = DirectSeal(self.keyring)
+        self.maker = MailMaker(templates, UnsubscribeLinks(self.links), self.seal)
 
     def worker(self, far_end: FarEnd | None = None, *, lease: timedelta = LEASE, rate: float = 0) -> Worker:
         """Make a worker of email; another far end tells it from others of the same database."""

@@ -32,7 +32,7 @@ class DeliveryServiceStub:
     Sending is at least once, with the delivery's id as the key to drop repeats by. Any call may also answer
     INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED (OVERLOADED,
     METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED (CONFLICT_RETRY),
-    UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL).
+    UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL).
     """
 
     @_typing.overload
@@ -102,7 +102,7 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     Sending is at least once, with the delivery's id as the key to drop repeats by. Any call may also answer
     INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED (OVERLOADED,
     METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED (CONFLICT_RETRY),
-    UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL).
+    UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -168,7 +168,7 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
     Sending is at least once, with the delivery's id as the key to drop repeats by. Any call may also answer
     INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED (OVERLOADED,
     METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED (CONFLICT_RETRY),
-    UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN) and INTERNAL (INTERNAL).
+    UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL).
     """
 
     @_abc_1.abstractmethod
