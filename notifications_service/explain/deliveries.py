@@ -44,6 +44,8 @@ SUPPRESSIONS: Final = (
     Example("suppressions.count", lambda e, v: _suppressed(e).count(_COMPLAINTS, v.clock())),
     Example("suppressions.count", lambda e, v: _suppressed(e).count(_OF_ADDRESS, v.clock()), "of an address"),
     Example("suppressions.put_in", lambda e, v: _suppressed(e).put_in(None, _suppression(v))),  # type: ignore[arg-type]
+    Example("suppressions.after", lambda e, _: _suppressed(e).after("", 500)),
+    Example("suppressions.reseal", lambda e, _: _suppressed(e).reseal("bounce:x")),
     Example("suppressions.delete", lambda e, v: _suppressed(e).delete(_ADDRESS, list(SuppressionReason), v.clock())),
 )
 

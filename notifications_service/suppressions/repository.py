@@ -105,6 +105,34 @@ class SuppressionRepository:
         result = await self._database.run(lambda: self._rows.delete_many(query, collation=BYTEWISE), query)
         return result.deleted_count
 
+    @named
+    async def after(self, last: str, limit: int) -> Sequence[Document]:
+        """Return rows by their ids, after one."""
+        return await self._found({"_id": {"$gt": last}}, "_id_", limit=limit, sort={"_id": 1})
+
+    @named
+    async def reseal(self, id_: str) -> bool:
+        """Put a row under the newest key, as it is by now; say whether it was under an older one.
+
+        Raises KeyMissing or CiphertextInvalid.
+        """
+
+        async def work(session: ClientSession) -> bool:
+            row = await self._rows.find_one({"_id": id_}, hint="_id_", session=session)
+            if row is None or "address" not in row:
+                return False
+            address = self._cipher.decrypt(bytes(row["address"]), id_.encode()).decode()
+            key = self._keys(address, [SuppressionReason(row["reason"])])[0]
+            if key == id_:
+                return False
+            await self._rows.delete_many({"_id": id_}, session=session)
+            # One that was renewed meanwhile is there already.
+            if await self._rows.find_one({"_id": key}, hint="_id_", session=session) is None:
+                await self._rows.insert_one(row | {"_id": key, "address": self._sealed(address, key)}, session=session)
+            return True
+
+        return await self._database.transaction(work)
+
     async def _found(self, query: Document, hint: str, *, limit: int = _MANY, **options: Any) -> Sequence[Document]:
         return (await self._database.find(schema.SUPPRESSIONS, query, limit=limit, hint=hint, **options)).rows
 
@@ -125,15 +153,17 @@ class SuppressionRepository:
         return [_key(reason, each) for reason in reasons for each in hashes]
 
     def _row(self, key: str, new: Suppression) -> Document:
-        sealed = self._cipher.encrypt(normalized(new.address).encode(), key.encode()) if new.address else b""
         row = {"_id": key, "reason": new.reason.value, "createdAt": new.created_at}
         optional = {
-            "address": Binary(sealed),
+            "address": self._sealed(new.address, key) if new.address else b"",
             "deliveryId": new.delivery_id,
             "detail": new.detail,
             "expiresAt": new.expires_at,
         }
         return row | {name: value for name, value in optional.items() if value}
+
+    def _sealed(self, address: str, key: str) -> Binary:
+        return Binary(self._cipher.encrypt(normalized(address).encode(), key.encode()))
 
     def _read(self, row: Document, asked_for: str) -> Suppression:
         return Suppression(

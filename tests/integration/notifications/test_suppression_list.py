@@ -15,6 +15,7 @@ from notifications_service.addresses import AddressHashes
 from notifications_service.mongodb.database import Database
 from notifications_service.suppressions.model import BOUNCE_HOLDS, Suppression, SuppressionFilter, SuppressionReason
 from notifications_service.suppressions.repository import SuppressionRepository
+from notifications_service.suppressions.resealing import reseal_list
 from tests.harness.clocks import stored_now
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import SECRET_KEYS, settings_for
@@ -95,6 +96,23 @@ async def test_the_list_outlives_a_rotation_of_keys(database: Database) -> None:
     assert await put(database, Suppression("ann@example.com", COMPLAINT, at + timedelta(hours=1)), both)
     [found] = await page(database, ANY, at, NEW_KEY)
     assert found.address == "ann@example.com"
+
+
+async def test_the_whole_list_is_put_under_the_newest_key(database: Database) -> None:
+    """Afterwards the old key may go: every complaint still holds, and what was renewed meanwhile is there once."""
+    at, both = stored_now(), f"{NEW_KEY},{SECRET_KEYS}"
+    addresses = [f"user{number}@example.com" for number in range(AT_ONCE)]
+    for address in addresses:
+        await put(database, Suppression(address, COMPLAINT, at))
+    await put(database, Suppression(addresses[0], COMPLAINT, at + timedelta(hours=1)), both)
+    gone = await reseal_list(listed(database, NEW_KEY))
+    assert (gone.done, gone.keyless.count) == (0, AT_ONCE - 1)
+    result = await reseal_list(listed(database, both))
+    assert (result.done, result.keyless.count, result.damaged.count) == (AT_ONCE - 1, 0, 0)
+    assert (await reseal_list(listed(database, both))).done == 0
+    held = await listed(database, NEW_KEY).active(addresses, at)
+    assert held == dict.fromkeys(addresses, frozenset({COMPLAINT}))
+    assert await listed(database, NEW_KEY).count(ANY, at) == AT_ONCE
 
 
 async def test_a_row_whose_key_is_gone_stays_on_the_list(database: Database) -> None:
