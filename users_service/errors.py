@@ -9,6 +9,7 @@ from chassis.errors import (
     AlreadyExists,
     DataLoss,
     FailedPrecondition,
+    FieldViolation,
     InvalidArgument,
     NotFound,
     ResourceExhausted,
@@ -102,6 +103,17 @@ class PasswordHashUnsupported(InvalidArgument):
 
     reason = "PASSWORD_HASH_UNSUPPORTED"
     template = "unknown format, parameters beyond the limits, or a hash that cannot be verified here"
+
+
+class PasswordCompromised(InvalidArgument):
+    """The new password is on the list of common ones."""
+
+    reason = "PASSWORD_COMPROMISED"
+    template = "the password is one of the most common ones, which are guessed first"
+
+    def __init__(self, field: str) -> None:
+        """``field``: that of the request which holds the password."""
+        super().__init__(violations=[FieldViolation(field, "must not be a common password", self.reason)])
 
 
 class PasswordHashingBusy(ResourceExhausted):

@@ -174,6 +174,13 @@ def test_wheel_carries_the_templates_of_mails(wheel: Path) -> None:
     assert packed == {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob("*") if path.is_file()}
 
 
+def test_wheel_carries_the_list_of_common_passwords(wheel: Path) -> None:
+    """An installed server refuses what one in the source tree does."""
+    with zipfile.ZipFile(wheel) as archive:
+        packed = archive.read("users_service/passwords/common_passwords.txt.gz")
+    assert packed == (ROOT / "users_service/passwords/common_passwords.txt.gz").read_bytes()
+
+
 def test_wheel_has_no_folder_that_another_package_has(wheel: Path) -> None:
     """Installing and removing others touches nothing of ours: no `buf`, and only packages named for what is ours."""
     with zipfile.ZipFile(wheel) as archive:

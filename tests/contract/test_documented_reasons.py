@@ -31,12 +31,6 @@ AHEAD: Final = {
     "vibework.users.v1.AccountService/SignInWithAccount": {"USER_DISABLED"},
     "vibework.users.v1.SessionService/CreateSession": {"USER_DISABLED"},
     "vibework.users.v1.SessionService/SignIn": {"USER_DISABLED"},
-    # Passwords are not looked for among common ones.
-    "vibework.users.v1.AccountService/ChangePassword": {"PASSWORD_COMPROMISED"},
-    "vibework.users.v1.AccountService/SetPassword": {"PASSWORD_COMPROMISED"},
-    "vibework.users.v1.SessionService/SignUp": {"PASSWORD_COMPROMISED"},
-    "vibework.users.v1.UserService/CreateUser": {"PASSWORD_COMPROMISED"},
-    "vibework.users.v1.VerificationService/ResetPassword": {"PASSWORD_COMPROMISED"},
     # No verification is for a `user_id`.
     "vibework.users.v1.VerificationService/CreateVerification": {"USER_NOT_FOUND"},
 }

@@ -65,8 +65,10 @@ class Credentials:
     async def set_password(self, user_id: str, password: str, imported_hash: str) -> Account:
         """Give a user the first password, in plain text or as a hash made elsewhere; void outstanding verifications.
 
-        Raises UserNotFound, PasswordAlreadySet, PasswordHashUnsupported, or PasswordHashingBusy.
+        Raises UserNotFound, PasswordAlreadySet, PasswordCompromised, PasswordHashUnsupported, or PasswordHashingBusy.
         """
+        if not imported_hash:
+            self._passwords.check_choice(password, "password")
         # Before the hash, which is expensive.
         await self._database.query(lambda connection: _check_none(connection, user_id, lock=False))
         if imported_hash:
@@ -90,8 +92,9 @@ class Credentials:
         """Replace the password of a user who knows it; return how many sessions ended.
 
         Outstanding verifications of the user's address are void. Raises UserNotFound, SessionInvalid,
-        PasswordNotSet, CredentialsInvalid, RateLimited, PasswordHashingBusy.
+        PasswordNotSet, PasswordCompromised, CredentialsInvalid, RateLimited, PasswordHashingBusy.
         """
+        self._passwords.check_choice(change.new, "new_password")
         user, _ = await self._read(change.user_id)
         kept = await self._session_to_keep(change)
         self._passwords.ensure_room()

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from chassis.logs import logging
-from users_service.errors import PasswordHashUnsupported
+from users_service.errors import PasswordCompromised, PasswordHashUnsupported
 from users_service.passwords import formats, frames
+from users_service.passwords.common import CommonPasswords
 from users_service.passwords.cores import processes_for
 from users_service.passwords.formats import Hash
 from users_service.passwords.memory import PROCESS_BYTES, hashing_memory
@@ -50,12 +51,20 @@ class Passwords:
     """
 
     def __init__(
-        self, *, memory_kib: int, passes: int, processes: int = 0, queue: int = 256, memory_mib: int = 0
+        self,
+        *,
+        memory_kib: int,
+        passes: int,
+        processes: int = 0,
+        queue: int = 256,
+        memory_mib: int = 0,
+        common: CommonPasswords | None = None,
     ) -> None:
         """``memory_kib``, ``passes``: cost of a hash; ``processes``, ``queue``: at most; 0: by cores and memory.
 
-        ``memory_mib``: what all hashes at once may take; 0: by what there is.
+        ``memory_mib``: what all hashes at once may take; 0: by what there is. ``common``: what nobody may choose.
         """
+        self._common = common
         self._cost = (b"%d" % memory_kib, b"%d" % passes)
         self._own = memory_kib * 1024
         needed = self._own + PROCESS_BYTES
@@ -73,14 +82,15 @@ class Passwords:
         self.unverifiable = 0
 
     @classmethod
-    def of(cls, settings: PasswordSettings) -> Passwords:
-        """Make the hasher that the settings describe."""
+    def of(cls, settings: PasswordSettings, common: CommonPasswords | None = None) -> Passwords:
+        """Make the hasher that the settings describe; ``common``: what nobody may choose."""
         return cls(
             memory_kib=settings.argon2_memory_kib,
             passes=settings.argon2_passes,
             processes=settings.argon2_threads,
             queue=settings.argon2_queue,
             memory_mib=settings.password_hashing_memory_mib,
+            common=common,
         )
 
     @property
@@ -116,6 +126,14 @@ class Passwords:
     def ensure_room(self) -> None:
         """Raise PasswordHashingBusy where a hash or a verification would be refused now."""
         self._pool.ensure_room()
+
+    def check_choice(self, password: str, field: str) -> None:
+        """Raise PasswordCompromised, which names the request's field, for a new password that is a common one.
+
+        Some microseconds. To be called for every password that somebody chooses, before anything is done for it.
+        """
+        if self._common is not None and password in self._common:
+            raise PasswordCompromised(field)
 
     async def hash(self, password: str) -> str:
         """Return the Argon2id hash to store. Raises PasswordHashingBusy, PasswordHashingUnavailable."""

@@ -1,8 +1,8 @@
-"""Settings of password hashing: the cost of a hash, and how many are computed at once."""
+"""Settings of passwords: the cost of a hash, how many are computed at once, and which passwords may be chosen."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -11,7 +11,7 @@ from users_service.passwords.cores import MOST
 
 
 class PasswordSettings(FeatureSettings):
-    """What a password hash costs, and how many may be computed at once."""
+    """What a password hash costs, how many may be computed at once, and which passwords may be chosen."""
 
     argon2_memory_kib: Annotated[int, Field(ge=19_456, le=1_048_576)] = 19_456
     """Argon2id memory of one hash (OWASP: 19 MiB at least)."""
@@ -23,3 +23,5 @@ class PasswordSettings(FeatureSettings):
     """Hashes that may wait before further ones are refused."""
     password_hashing_memory_mib: Annotated[int, Field(ge=0, le=1_048_576)] = 0
     """Memory of all hashes at once; a larger imported hash is refused; 0: half of the machine's or the container's."""
+    common_passwords: Literal["refuse", "accept"] = "refuse"
+    """A new password that is on the list of common ones: `refuse` it, or `accept` it; sign-in takes no notice."""

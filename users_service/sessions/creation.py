@@ -39,12 +39,13 @@ class SessionCreation:
     async def sign_up(self, request: pb.SignUpRequest) -> pb.SignUpResponse:
         """Create a user with a password account and a session, in one transaction.
 
-        Raises EmailTaken, RateLimited, PasswordHashingBusy, RequestIdReused and RequestInFlight.
+        Raises EmailTaken, PasswordCompromised, RateLimited, PasswordHashingBusy, RequestIdReused and RequestInFlight.
         """
         # A repeat is not counted as an attempt, and nothing is hashed for it.
         answer = await self._idempotency.remembered(request, pb.SignUpResponse)
         if answer is not None:
             return answer
+        self._passwords.check_choice(request.password, "password")
         now, client = self._clock(), client_details(request.client)
         self._passwords.ensure_room()
         subjects = [address(actions.SIGN_UP, client.ip_address)]

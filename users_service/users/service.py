@@ -81,7 +81,8 @@ class UserService:
     async def create_user(self, request: CreateUserRequest) -> CreateUserResponse:
         """Create a user, with a password account where the request has a password or its hash.
 
-        Raises EmailTaken, PasswordHashUnsupported, PasswordHashingBusy, RequestIdReused, RequestInFlight.
+        Raises EmailTaken, PasswordCompromised, PasswordHashUnsupported, PasswordHashingBusy, RequestIdReused,
+        RequestInFlight.
         """
         if answer := await self.idempotency.remembered(request, CreateUserResponse):
             return answer
@@ -103,6 +104,7 @@ class UserService:
     async def _password_hash(self, request: CreateUserRequest) -> str:
         """Return the hash to store, made before a transaction is open; empty: no password."""
         if request.password:
+            self.passwords.check_choice(request.password, "password")
             return await self.passwords.hash(request.password)
         if request.password_hash:
             await self.passwords.check_importable(request.password_hash)

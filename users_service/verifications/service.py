@@ -142,9 +142,10 @@ class VerificationService:
     async def reset_password(self, attempt: Attempt, password: str) -> tuple[str, int]:
         """Consume a secret, set the password, end all sessions and void all other secrets, in one transaction.
 
-        Returns the user's id and how many sessions ended. Raises as ``consume_verification``, or UserNotFound, which
-        consumes nothing, or PasswordHashingBusy.
+        Returns the user's id and how many sessions ended. Raises as ``consume_verification``, or UserNotFound,
+        PasswordCompromised or PasswordHashingBusy, which consume nothing.
         """
+        self.passwords.check_choice(password, "new_password")
         self.passwords.ensure_room()
         await self.attempts.claim(attempt.subjects, self.clock())
         # Before the transaction, whose locks must not be held while a hash waits for a core.

@@ -25,7 +25,8 @@ UNTRIED = None
 
 def row(**fields: Any) -> dict[str, Any]:
     """Return a row that is being sent."""
-    return {"_id": "dlv_1", "channel": "push", "state": "sending", "attempts": 0, "rev": 2} | fields
+    kept = {"_id": "dlv_1", "kind": "notification", "channel": "push", "state": "sending", "attempts": 0, "rev": 2}
+    return kept | fields
 
 
 def after(*outcomes: Outcome | None, **fields: Any) -> dict[str, Any]:
