@@ -6,28 +6,69 @@ import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import pytest
 from google.protobuf import descriptor_pool, json_format, message_factory
 
-from tests.harness.pair import Pair
+from tests.harness.databases import MongoDatabase, MySQLDatabase
+from tests.harness.pair import running_pair
 from tests.harness.patience import PATIENCE_SECONDS, wait_for
+from tests.harness.workers import LOOPBACK, free_port
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 USERS, NOTIFICATIONS = "127.0.0.1:50051", "127.0.0.1:50052"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 @pytest.fixture(scope="module")
-def here(pair: Pair) -> dict[str, str]:
+def mails(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mails]:
+    """Catch mails as script/server does."""
+    folder, port = tmp_path_factory.mktemp("local") / "mail", free_port()
+    command = [sys.executable, "-m", "script.local.mail_catcher", str(port), str(folder)]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL) as catcher:
+        wait_for(lambda: listening(port), "the mail catcher")
+        yield Mails(port, folder)
+        catcher.terminate()
+
+
+@pytest.fixture(scope="module")
+def here(
+    mysql_module_database: MySQLDatabase, mongodb_module_database: MongoDatabase, mails: Mails
+) -> Iterator[dict[str, str]]:
     """For each address in the README the one at which its service is here."""
-    return {USERS: pair.users, NOTIFICATIONS: pair.notifications}
+    settings = {"SMTP_HOST": LOOPBACK, "SMTP_PORT": str(mails.port), "SMTP_SECURITY": "none"}
+    sender = {"EMAIL_FROM": "no-reply@vibework.example"}
+    with running_pair(mysql_module_database, mongodb_module_database, **settings, **sender) as pair:
+        yield {USERS: pair.users, NOTIFICATIONS: pair.notifications}
+
+
+class Mails(NamedTuple):
+    """Where mails are caught."""
+
+    port: int
+    folder: Path
+
+    def code(self) -> str:
+        """Return the code in the last mail, as the README takes it out of what script/mail prints."""
+        wait_for(lambda: bool(list(self.folder.glob("*.eml"))), "the mail")
+        command = [sys.executable, "-m", "script.local.show_mail", "--directory", str(self.folder.parent)]
+        shown = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+        (code,) = re.findall(r"\b[0-9]{6}\b", shown)
+        return str(code)
+
+
+def listening(port: int) -> bool:
+    """Say whether somebody listens on a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex((LOOPBACK, port)) == 0
 
 
 def blocks(language: str) -> list[str]:
@@ -57,8 +98,8 @@ def call(address: str, method: str, data: str) -> dict[str, Any]:
         return json_format.MessageToDict(invoke(request, timeout=PATIENCE_SECONDS), preserving_proto_field_name=True)
 
 
-def test_the_session_of_the_readme_works_as_printed(here: dict[str, str]) -> None:
-    """A newcomer who types the README's calls creates a user, signs in, is recognised, sends and reads a message."""
+def test_the_session_of_the_readme_works_as_printed(here: dict[str, str], mails: Mails) -> None:
+    """Who types the README's calls makes a user, signs in, sends and reads a message, proves the address by a code."""
     answers: dict[str, dict[str, Any]] = {}
     known: dict[str, str] = {}
     for data, address, method in grpcurl_calls():
@@ -69,11 +110,16 @@ def test_the_session_of_the_readme_works_as_printed(here: dict[str, str]) -> Non
             assert "invalid fields: email, password" in str(refused.value)
             continue
         answers[name] = call(here[address], method, Template(data).substitute(known))
+        if name == "CreateVerification":
+            known["CODE"] = mails.code()
         if name == "SignIn":
             known = {"TOKEN": answers[name]["session_token"], "USER_ID": answers[name]["user"]["id"]}
     assert answers["ValidateSession"]["session"]["user_id"] == answers["CreateUser"]["user"]["id"]
     listed = answers["ListNotifications"]["notifications"]
     assert [item["id"] for item in listed] == [answers["CreateNotification"]["notification"]["id"]]
+
+    assert "secret" not in answers["CreateVerification"]
+    assert answers["VerifyEmail"]["user"]["email_verified"]
 
     # The user of the examples exists now.
     printed = [run_example(example, here) for example in blocks("python")]
@@ -95,10 +141,9 @@ def run_example(example: str, here: Mapping[str, str]) -> str:
     """Run one of the README's Python examples against the services here and return what it prints."""
     for written, address in here.items():
         example = example.replace(written, address)
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", example],
-        env=variables,
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
