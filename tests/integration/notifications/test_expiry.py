@@ -123,6 +123,8 @@ READING: Final[dict[str, Shows]] = {
     "GetNotificationStats": summed_up,
     "WatchNotifications": watched,
 }
+# Shows what is not in the feed yet: each of these expires after the time at which it comes there.
+BEFORE: Final = {"ListScheduledNotifications"}
 SERVICE: Final = "vibework.notifications.v1.NotificationService"
 
 
@@ -131,7 +133,7 @@ def test_every_rpc_that_reads_is_tried() -> None:
     methods: Any = Default().FindServiceByName(SERVICE).methods
     reading = {method.name for method in methods if method.GetOptions().idempotency_level == 1}
     unbuilt = {name for name in reading if NOTIFICATIONS[f"NotificationService/{name}"][1] == "NOT_IMPLEMENTED"}
-    assert reading - unbuilt == READING.keys()
+    assert reading - unbuilt - BEFORE == READING.keys()
 
 
 @pytest.mark.parametrize("rpc", READING)

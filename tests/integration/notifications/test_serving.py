@@ -1,4 +1,4 @@
-"""What the server offers around the feed: health, reflection, and the services that are not built yet."""
+"""What the server offers around the feed: health, reflection, and the rules of the contract."""
 
 from __future__ import annotations
 
@@ -8,23 +8,20 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from vibework.notifications.v1 import delivery_service_pb2, notification_service_pb2
+from vibework.notifications.v1 import delivery_service_pb2, preference_service_pb2
 
 from tests.harness.notifications import Notifications
-from tests.harness.users import metadata, reason, violations
+from tests.harness.users import reason, violations
 
 SERVICES = {f"vibework.notifications.v1.{name}Service" for name in ("Notification", "Delivery", "Preference")}
-# Whoever builds the first RPC of one takes it off.
-UNBUILT: set[str] = set()
 
 
 async def test_health_and_reflection_know_every_service(notifications: Notifications) -> None:
-    """Each service is listed for grpcurl; the server as a whole is SERVING, and so is each service that is built."""
+    """Each service is listed for grpcurl, and SERVING like the server as a whole."""
     health: Any = health_pb2_grpc.HealthStub(notifications.channel)
     for name in ("", *SERVICES):
         answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
-        expected = "NOT_SERVING" if name in UNBUILT else "SERVING"
-        assert health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status) == expected, name
+        assert health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status) == "SERVING", name
     channel: Any = notifications.channel
     stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
     call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
@@ -32,14 +29,14 @@ async def test_health_and_reflection_know_every_service(notifications: Notificat
     assert listed >= SERVICES
 
 
-async def test_what_is_not_built_says_so_after_the_request_was_checked(pymongo_notifications: Notifications) -> None:
-    """UNIMPLEMENTED has a reason, and a bad request is told as such."""
-    deliveries, feed = pymongo_notifications.deliveries, pymongo_notifications.feed
-    request = notification_service_pb2.ListScheduledNotificationsRequest(user_id="u")
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await feed.ListScheduledNotifications(request)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert (reason(caught.value), metadata(caught.value)) == ("NOT_IMPLEMENTED", {})
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await deliveries.GetDelivery(delivery_service_pb2.GetDeliveryRequest())
-    assert violations(caught.value) == ["id"]
+async def test_a_request_is_checked_before_anything_is_looked_up(pymongo_notifications: Notifications) -> None:
+    """Every service holds requests to the rules of the contract, and names each field that breaks one."""
+    deliveries, preferences = pymongo_notifications.deliveries, pymongo_notifications.preferences
+    calls: list[Any] = [
+        deliveries.GetDelivery(delivery_service_pb2.GetDeliveryRequest()),
+        preferences.DeleteCategory(preference_service_pb2.DeleteCategoryRequest()),
+    ]
+    for call, field in zip(calls, ("id", "name"), strict=True):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert (reason(caught.value), violations(caught.value)) == ("INVALID_FIELDS", [field])
