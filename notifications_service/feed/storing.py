@@ -79,7 +79,8 @@ class Storing:
         waiting = [document for document in new if documents.waits(document)]
         feed = [document for document in new if not documents.waits(document)] if waiting else new
         outgoing = _outgoing(feed)
-        rows = [row for each in await self._slices.map(model.of_notification, outgoing.values()) for row in each]
+        made = await self._slices.map(model.of_notification, outgoing.values()) if outgoing else []
+        rows = [row for each in made for row in each]
         model.collapse(rows, outgoing)
 
         async def write(session: ClientSession) -> None:
