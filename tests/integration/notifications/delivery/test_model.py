@@ -191,16 +191,21 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule(key=made)
     def delete(self, key: ObjectId) -> None:
-        """What waits goes with its notification; what is being sent is left to its worker."""
-        self.run(self._delete(key))
-        expected = self.model[key]
+        """What waits goes with its notification, unless that has expired; what is being sent is left to its worker."""
+        expected, now = self.model[key], self.world.now()
+        is_there = not expected.is_gone and (expected.expires is None or expected.expires > now)
+        assert self.run(self._delete(key)) == is_there
+        if not is_there:
+            return
         expected.is_gone = True
         if expected.state == "pending":
             expected.end("cancelled", "notification_gone")
 
-    async def _delete(self, key: ObjectId) -> None:
-        await self.world.feed.delete(key, {})
+    async def _delete(self, key: ObjectId) -> bool:
+        if await self.world.feed.delete(key, {}) is None:
+            return False
         await self.world.outbox.cancel_of([key])
+        return True
 
     @rule(key=made)
     def queue_again(self, key: ObjectId) -> None:
