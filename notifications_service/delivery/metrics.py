@@ -19,9 +19,11 @@ def of_workers(registry: Registry, numbers: Numbers) -> None:
     """Add what the workers of this process have done."""
 
     def collect() -> Iterator[Family]:
+        # From the start: of a counter that appears with its first event no rule sees that event.
+        none = dict.fromkeys(((channel, state, "") for channel in CHANNELS for state in ("sent", "failed")), 0)
         ended = [
             ((("channel", channel), ("state", state), ("reason", reason)), float(number))
-            for (channel, state, reason), number in numbers.ended.items()
+            for (channel, state, reason), number in (none | numbers.ended).items()
         ]
         yield Family("vibework_deliveries_ended_total", "counter", "Deliveries that came to their end here.", ended)
         put_off = [

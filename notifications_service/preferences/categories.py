@@ -16,7 +16,7 @@ from notifications_service.mongodb.database import BYTEWISE, Database
 from notifications_service.notification import schema
 from notifications_service.preferences import model
 from notifications_service.preferences.model import Category
-from notifications_service.preferences.repository import AFTER, NEXT_REV, change_one, precondition_of, rows_of
+from notifications_service.preferences.rows import AFTER, NEXT_REV, change_one, precondition_of, rows_of
 
 _BEFORE: Final[dict[str, Any]] = {"return_document": ReturnDocument.BEFORE, "collation": BYTEWISE}
 _NOT_DELETED: Final[Document] = {"deletedAt": {"$exists": False}}

@@ -6,7 +6,6 @@ has it, which seals it in its turn.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -16,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.notifications.v1.delivery_service_pb2 import DirectTemplate, SendDirectRequest
 
 from chassis.clock import Clock
+from chassis.contract import tokentext
 from chassis.contract.ids import uuid_of
 from chassis.contract.timestamps import to_proto
 from chassis.keyring import CiphertextInvalid, KeyMissing, Keyring
@@ -61,7 +61,7 @@ class SecretMails:
         sealed = self._cipher.encrypt(shown.encode(), verification.id.encode())
         payload = {
             "verification_id": verification.id,
-            "secret": base64.b64encode(sealed).decode(),
+            "secret": tokentext.write(sealed),
             "locale": locale,
         }
         now = verification.created_at
@@ -69,7 +69,7 @@ class SecretMails:
 
     def request(self, entry: OutboxEntry, verification: Verification) -> SendDirectRequest:
         """Return the call that an entry is about, the same each time. Raises UNREADABLE."""
-        sealed = base64.b64decode(entry.payload["secret"], validate=True)
+        sealed = tokentext.read(entry.payload["secret"])
         secret = self._cipher.decrypt(sealed, verification.id.encode()).decode()
         template = DirectTemplate(purpose=verification.purpose.value)
         if verification.kind is SecretKind.CODE:

@@ -109,7 +109,7 @@ def test_every_label_that_is_named_is_a_label() -> None:
     known = {
         *("job", "instance", "worker", "version", "service"),
         *("grpc_service", "grpc_method", "grpc_code", "kind", "reason", "le"),
-        *("driver", "pool", "statement", "replica", "cause", "peer"),
+        *("driver", "pool", "statement", "replica", "cause", "peer", "channel", "state", "deferral"),
     }
     for expression in expressions():
         named = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"", expression))
