@@ -51,5 +51,5 @@ OUTBOX: Final = (
     Example("outbox.settle_in", _settle),
     Example("outbox.follow", lambda e, v: _outbox(e, v).follow({"_id": v.key, "expiresAt": v.created_at})),
     Example("outbox.cancel_of", lambda e, v: _outbox(e, v).cancel_of([v.key]), finds=True),
-    Example("outbox.cancel_of_user", lambda e, v: _outbox(e, v).cancel_of_user(v.user_id), finds=True),
+    Example("outbox.delete_of_user", lambda e, v: _outbox(e, v).delete_of_user(v.user_id, 100), finds=True),
 )

@@ -64,9 +64,9 @@ class Places:
             or await self._delete_visible(key, conditions)
         )
 
-    async def cancel_of_user(self, user_id: str) -> None:
-        """Cancel what is to be sent of a user's notifications, all of which were deleted."""
-        await self._outbox.cancel_of_user(user_id)
+    async def delete_deliveries(self, user_id: str, limit: int) -> int:
+        """Delete up to ``limit`` of a user's deliveries, whose notifications are deleted; return how many."""
+        return await self._outbox.delete_of_user(user_id, limit)
 
     async def _update_visible(self, key: ObjectId, changes: Document, conditions: Document) -> Document | None:
         found = await self._feed.update(key, changes, conditions)

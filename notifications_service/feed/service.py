@@ -326,14 +326,18 @@ class FeedService:
             pace.step()
             yield Batch(gone, is_last=False)
         for visible in (True, False):
-            if not visible:
-                await self._places.cancel_of_user(user_id)
             more = True
             while more:
                 gone, more = await self._repository.delete_of_user(user_id, visible=visible, limit=pace.size)
                 pace.step()
                 # Rows that nobody could see are not counted.
-                yield Batch(gone if visible else 0, is_last=not (visible or more))
+                yield Batch(gone if visible else 0, is_last=False)
+        # What is still to be sent of it finds no notification meanwhile, and is cancelled.
+        more = True
+        while more:
+            more = await self._places.delete_deliveries(user_id, pace.size) == pace.size
+            yield Batch(0, is_last=not more)
+            pace.step()
 
     async def _raise_why(self, key: ObjectId, user_id: str, etag: str) -> NoReturn:
         found = await self.get(key, user_id)

@@ -183,10 +183,19 @@ class OutboxRepository:
         await self._cancel(query, schema.NOTIFICATION_INDEX)
 
     @named
-    async def cancel_of_user(self, user_id: str) -> None:
-        """Cancel what is still to be sent of a user's notifications, all of which were deleted."""
-        query = {"userId": user_id, "kind": "notification", "state": DeliveryState.PENDING.value}
-        await self._cancel(query, schema.USER_INDEX)
+    async def delete_of_user(self, user_id: str, limit: int) -> int:
+        """Delete up to ``limit`` of a user's deliveries, direct ones too, in whatever state; return how many.
+
+        The worker of one that is being sent finds it gone when it has been.
+        """
+        query = {"userId": user_id}
+        found = await self._database.find(
+            schema.COLLECTION, query, limit=limit, hint=schema.USER_INDEX, projection={"_id": 1}
+        )
+        if not found.rows:
+            return 0
+        ids = {"_id": {"$in": [row["_id"] for row in found.rows]}}
+        return (await self._database.run(lambda: self._rows.delete_many(ids), ids)).deleted_count
 
     async def _cancel(self, query: Document, hint: str) -> None:
         at = self._clock()

@@ -73,17 +73,26 @@ async def test_one_that_the_database_refuses_takes_no_other_along(
     assert len(of(raw, user_id)) == raw.notifications.count_documents({"userId": user_id}) == 7
 
 
-@pytest.mark.parametrize("whole", [False, True])
 async def test_deleting_a_notification_cancels_its_delivery(
-    notifications: Notifications, raw: Any, user_id: str, *, whole: bool
+    notifications: Notifications, raw: Any, user_id: str
 ) -> None:
     """What nobody can read any more is not sent, either."""
     created = (await notifications.feed.CreateNotification(create(user_id, type=EMAIL))).notification
-    if whole:
-        await notifications.feed.DeleteUserNotifications(service.DeleteUserNotificationsRequest(user_id=user_id))
-    else:
-        await notifications.feed.DeleteNotification(service.DeleteNotificationRequest(id=created.id))
+    await notifications.feed.DeleteNotification(service.DeleteNotificationRequest(id=created.id))
     (row,) = of(raw, user_id)
     assert (row["state"], row["reason"]) == ("cancelled", "notification_gone")
     assert "dueAt" not in row
     assert "finishedAt" in row
+
+
+async def test_deleting_all_of_a_user_deletes_the_deliveries(
+    notifications: Notifications, raw: Any, user_id: str
+) -> None:
+    """Who asks for it is forgotten: deliveries hold the user's id and say where the mails went. Others' stay."""
+    other = f"{user_id}-2"
+    for owner in (user_id, user_id, other):
+        await notifications.feed.CreateNotification(create(owner, type=EMAIL))
+    raw.deliveries.update_one({"userId": user_id}, {"$set": {"state": "sent"}, "$unset": {"dueAt": ""}})
+    deleted = await notifications.feed.DeleteUserNotifications(service.DeleteUserNotificationsRequest(user_id=user_id))
+    assert (deleted.deleted_count, deleted.incomplete) == (2, False)
+    assert (len(of(raw, user_id)), len(of(raw, other))) == (0, 1)
