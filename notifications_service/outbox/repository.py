@@ -9,9 +9,12 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import pymongo
 from bson import ObjectId
 
 from chassis.context.statements import named
+from chassis.errors import CallDeadlineExceeded, DatabaseUnavailable
+from chassis.logs import logging
 from notifications_service.clock import MillisecondClock
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database
@@ -26,8 +29,12 @@ from notifications_service.outbox.rates import ChannelRate
 # Rows that one transaction cancels.
 CANCEL_BATCH: Final = 1_000
 
+# How long a claim waits for rows that others have locked; longer than any commit takes.
+CLAIM_SECONDS: Final = 0.5
 # Rows that are counted as due at most, in a fraction of a second.
 MOST_COUNTED: Final = 100_000
+
+log = logging.get(__name__)
 
 # Of how many there are, how many may be taken.
 Admit = Callable[[int], Awaitable[int]]
@@ -92,9 +99,33 @@ class OutboxRepository:
             return []
         ids = [row["_id"] for row in found.rows[:admitted]]
         # Of two that found a row one changes it; the other's condition no longer holds.
-        due = {"_id": {"$in": ids}, "dueAt": {"$lte": now}}
-        await self._update(due, [{"$set": _claimed(lease, now, now + length)}])
+        due, update = {"dueAt": {"$lte": now}}, [{"$set": _claimed(lease, now, now + length)}]
+        try:
+            await self._soon({"_id": {"$in": ids}, **due}, update)
+        except (CallDeadlineExceeded, DatabaseUnavailable):
+            await self._claim_free(ids, due, update)
         return await self.of_lease(lease, ids)
+
+    async def _claim_free(self, ids: Sequence[str], due: Document, update: Any) -> None:
+        """Claim rows one by one, where one of them kept the others waiting.
+
+        A process that was killed within a transaction leaves its rows locked until MongoDB gives the transaction up, a
+        minute later. The others do not wait for that.
+        """
+        locked = 0
+        for key in ids:
+            try:
+                await self._soon({"_id": key, **due}, update)
+            except (CallDeadlineExceeded, DatabaseUnavailable):
+                locked += 1
+        log.warning("rows are locked: they are left for later", rows=locked, of=len(ids))
+
+    async def _soon(self, query: Document, update: Any) -> None:
+        async def write() -> None:
+            with pymongo.timeout(CLAIM_SECONDS):
+                await self._rows.update_many(query, update, hint="_id_", collation=BYTEWISE)
+
+        await self._database.run(write, query)
 
     @named
     async def of_lease(self, lease: str, ids: Sequence[str]) -> list[Document]:

@@ -23,9 +23,9 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-async def until(condition: Callable[[], bool], what: str) -> None:
+async def until(condition: Callable[[], bool], what: str, patience: float = PATIENCE_SECONDS) -> None:
     """Wait until something holds, while the event loop goes on; fail when patience is at its end."""
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end, f"waited in vain for {what}"
         await asyncio.sleep(LOOK_SECONDS)

@@ -268,12 +268,14 @@ async def test_a_worker_that_is_told_to_stop_gives_back_what_it_has_not_tried(de
 async def test_a_rate_holds_for_all_workers_together(delivering: Delivering) -> None:
     """Of what is due only as much is taken as the time since allows; the rest waits its turn, untouched."""
     slow = 0.001
+    rates = delivering.database.collection("delivery_rates")
+    # That of another test of this database.
+    await rates.delete_many({})
     await delivering.create_many([f"user_{number}" for number in range(20)])
     await asyncio.gather(*(delivering.worker(rate=slow).drain() for _ in range(4)))
     assert len(delivering.far_end.mails) == 1
     waits = {"state": "pending", "rev": 1, "attempts": 0}
     assert await delivering.rows.count_documents(waits) == 19
-    rates = delivering.database.collection("delivery_rates")
     a_while = timedelta(seconds=5 / slow)
     await rates.update_one(
         {"_id": "email"}, [{"$set": {"at": {"$subtract": ["$at", a_while / timedelta(milliseconds=1)]}}}]
@@ -296,3 +298,16 @@ async def test_nothing_is_sent_under_a_lease_that_may_have_run_out(
     assert 0 < sent <= CONNECTIONS
     untouched = {"state": "pending", "attempts": 0, "lease": {"$exists": False}}
     assert await delivering.rows.count_documents(untouched) == 20 - sent
+
+
+async def test_a_row_that_a_dead_process_holds_keeps_no_other_waiting(delivering: Delivering) -> None:
+    """Killed within a transaction, it leaves a row locked for as long as MongoDB keeps that; the rest is sent."""
+    keys = [await delivering.create(f"user_{number}") for number in range(5)]
+    async with await delivering.database.driver.start_session() as session:
+        await delivering.database.driver.begin(session)
+        await delivering.rows.update_one({"notificationId": keys[0]}, {"$set": {"held": True}}, session=session)
+        await delivering.worker().drain()
+        assert len(delivering.far_end.mails) == 4
+        await session.abort_transaction()
+    await delivering.worker().drain()
+    assert len(delivering.far_end.mails) == 5
