@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from string import Template
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import pytest
 from google.protobuf import descriptor_pool, json_format, message_factory
 
 from tests.harness.databases import MongoDatabase, MySQLDatabase
+from tests.harness.mails import ENVIRONMENT, Mails, catching, settings_for
 from tests.harness.pair import running_pair
 from tests.harness.patience import PATIENCE_SECONDS, wait_for
-from tests.harness.workers import LOOPBACK, free_port
+from tests.harness.workers import free_port
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 USERS, NOTIFICATIONS = "127.0.0.1:50051", "127.0.0.1:50052"
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 @pytest.fixture(scope="module")
 def mails(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mails]:
     """Catch mails as script/server does."""
-    folder, port = tmp_path_factory.mktemp("local") / "mail", free_port()
-    command = [sys.executable, "-m", "script.local.mail_catcher", str(port), str(folder)]
-    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL) as catcher:
-        wait_for(lambda: listening(port), "the mail catcher")
-        yield Mails(port, folder)
-        catcher.terminate()
+    with catching(tmp_path_factory.mktemp("local"), free_port()) as caught:
+        yield caught
 
 
 @pytest.fixture(scope="module")
@@ -44,31 +38,9 @@ def here(
     mysql_module_database: MySQLDatabase, mongodb_module_database: MongoDatabase, mails: Mails
 ) -> Iterator[dict[str, str]]:
     """For each address in the README the one at which its service is here."""
-    settings = {"SMTP_HOST": LOOPBACK, "SMTP_PORT": str(mails.port), "SMTP_SECURITY": "none"}
-    sender = {"EMAIL_FROM": "no-reply@vibework.example"}
-    with running_pair(mysql_module_database, mongodb_module_database, **settings, **sender) as pair:
+    settings = settings_for(mails.port)
+    with running_pair(mysql_module_database, mongodb_module_database, **settings) as pair:
         yield {USERS: pair.users, NOTIFICATIONS: pair.notifications}
-
-
-class Mails(NamedTuple):
-    """Where mails are caught."""
-
-    port: int
-    folder: Path
-
-    def code(self) -> str:
-        """Return the code in the last mail, as the README takes it out of what script/mail prints."""
-        wait_for(lambda: bool(list(self.folder.glob("*.eml"))), "the mail")
-        command = [sys.executable, "-m", "script.local.show_mail", "--directory", str(self.folder.parent)]
-        shown = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
-        (code,) = re.findall(r"\b[0-9]{6}\b", shown)
-        return str(code)
-
-
-def listening(port: int) -> bool:
-    """Say whether somebody listens on a port of this machine."""
-    with socket.socket() as probe:
-        return probe.connect_ex((LOOPBACK, port)) == 0
 
 
 def blocks(language: str) -> list[str]:
@@ -111,7 +83,8 @@ def test_the_session_of_the_readme_works_as_printed(here: dict[str, str], mails:
             continue
         answers[name] = call(here[address], method, Template(data).substitute(known))
         if name == "CreateVerification":
-            known["CODE"] = mails.code()
+            # As the README takes it out of what script/mail prints.
+            (known["CODE"],) = re.findall(r"\b[0-9]{6}\b", mails.shown())
         if name == "SignIn":
             known = {"TOKEN": answers[name]["session_token"], "USER_ID": answers[name]["user"]["id"]}
     assert answers["ValidateSession"]["session"]["user_id"] == answers["CreateUser"]["user"]["id"]

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -18,6 +20,8 @@ from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.patience import PATIENCE_SECONDS, wait_for
 from tests.harness.users import SECRET_KEYS
 from tests.harness.workers import LOOPBACK, free_port, serving
+
+NOWHERE: Final = Path(os.devnull)
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,13 @@ class Pair:
 
 
 @contextmanager
-def running_pair(mysql: MySQLDatabase, mongodb: MongoDatabase, **settings: str) -> Iterator[Pair]:
-    """Run both services until the context ends; ``settings``: environment variables of both."""
+def running_pair(
+    mysql: MySQLDatabase, mongodb: MongoDatabase, log: Path = NOWHERE, /, **settings: str
+) -> Iterator[Pair]:
+    """Run both services until the context ends.
+
+    ``log``: the file that their logs go to. ``settings``: environment variables of both.
+    """
     users, notifications = free_port(), free_port()
     addresses = {"USERS_ADDRESS": f"{LOOPBACK}:{users}", "NOTIFICATIONS_ADDRESS": f"{LOOPBACK}:{notifications}"}
     with ExitStack() as running:
@@ -40,16 +49,17 @@ def running_pair(mysql: MySQLDatabase, mongodb: MongoDatabase, **settings: str) 
             ("users_service", users, mysql),
             ("notifications_service", notifications, mongodb),
         ):
-            running.enter_context(_running(package, port, {**database.environment(), **addresses, **settings}))
+            running.enter_context(_running(package, port, {**database.environment(), **addresses, **settings}, log))
         yield Pair(addresses["USERS_ADDRESS"], addresses["NOTIFICATIONS_ADDRESS"], mysql, mongodb)
 
 
 @contextmanager
-def _running(package: str, port: int, settings: Mapping[str, str]) -> Iterator[None]:
+def _running(package: str, port: int, settings: Mapping[str, str], log: Path) -> Iterator[None]:
     """Run a service's command until the context ends; it must then end by itself, and well."""
     own = {"PYTHONPATH": os.pathsep.join(sys.path), "SECRET_KEYS": SECRET_KEYS, "GRPC_DRAIN_MS": "0"}
     variables = {**os.environ, **own, **settings, "GRPC_PORT": str(port)}
-    process = subprocess.Popen([sys.executable, "-m", package, "serve"], env=variables, stdout=subprocess.DEVNULL)
+    with log.open("ab") as output:
+        process = subprocess.Popen([sys.executable, "-m", package, "serve"], env=variables, stdout=output)
     try:
         wait_for(lambda: serving(port), package)
         yield
