@@ -57,7 +57,8 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other kernels have no signal for a parent's death")
-@pytest.mark.parametrize("hangs", ["sleep", pytest.param("close", marks=pytest.mark.long)])
+@pytest.mark.parametrize("hangs", ["sleep", "close"])
+@pytest.mark.long
 def test_a_hung_service_ends_with_a_killed_parent(tmp_path: Path, hangs: str) -> None:
     """SIGKILL for the parent is SIGTERM for the service, which ends on time though it hangs; its ports are free."""
     log, port, metrics = tmp_path / "log", ports.free_port(), ports.free_port()

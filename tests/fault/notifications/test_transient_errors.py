@@ -149,6 +149,7 @@ async def test_every_error_that_passes_is_told_as_such(
 
 
 @NUMBERS
+@pytest.mark.long
 async def test_a_read_is_sent_once_more(running: Notifications, mongod: LocalMongoDB, numbers: list[int]) -> None:
     """An error that passes costs the caller of a read nothing, whether the driver repeats such reads or not."""
     key = (await running.feed.CreateNotification(create(USER))).notification.id
@@ -185,6 +186,7 @@ async def test_a_watch_begins_once_the_error_has_passed(
         await watched(running)
 
 
+@pytest.mark.long
 async def test_an_unknown_error_that_the_server_says_will_pass(running: Notifications, mongod: LocalMongoDB) -> None:
     """Numbers of later versions are told by the labels that come with them."""
     key = (await running.feed.CreateNotification(create(USER))).notification.id

@@ -96,6 +96,7 @@ def metric(port: int, name: str, **labels: str) -> float:
     return asyncio.run(scrape(port)).value(name, **labels)
 
 
+@pytest.mark.long
 def test_a_read_only_server(tmp_path: Path) -> None:
     """Reads and health go on, every write is told to come back, and every connection writes again once it may."""
     local, server, database = server_with_database(tmp_path)

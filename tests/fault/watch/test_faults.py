@@ -73,6 +73,7 @@ async def test_watches_outlive_faults(mongod: LocalMongoDB, database: MongoDatab
             assert set(watch.told) == set(stored)
 
 
+@pytest.mark.long
 async def test_a_watch_resumes_while_the_database_comes_and_goes(mongod: LocalMongoDB, database: MongoDatabase) -> None:
     """Who reconnects with its token all through a crash ends up with everything, once."""
     async with watched(database) as to:

@@ -172,6 +172,7 @@ def definition(database: MySQLDatabase, table: str) -> str:
     return str(rows(database, f"SHOW CREATE TABLE {table}")[0][1])
 
 
+@pytest.mark.long
 def test_values_of_every_type_come_back_byte_for_byte(
     mysql_database: MySQLDatabase, mysql_server: MySQLServer, tmp_path: Path, mysql_empty_database: MySQLDatabase
 ) -> None:

@@ -139,6 +139,7 @@ def test_a_server_that_goes_away_leaves_no_file(filled: MongoDatabase, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_an_interrupted_restore_can_be_seen_and_started_over(
     filled: MongoDatabase, backup: Path, mongodb_empty_database: MongoDatabase
 ) -> None:

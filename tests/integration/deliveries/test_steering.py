@@ -195,6 +195,7 @@ async def test_a_batch_by_filter_takes_what_matches_and_may_be_changed(
     assert done.changed_count == 0
 
 
+@pytest.mark.long
 async def test_thousands_are_cancelled_and_queued_again(notifications: Notifications, raw: Any, user_id: str) -> None:
     """Each once, in batches, and each notification sums its own up; what has none any longer is left."""
     rows = [delivery(user_id, createdAt=datetime.now(UTC) - timedelta(milliseconds=n // 7)) for n in range(MANY)]
@@ -211,7 +212,7 @@ async def test_thousands_are_cancelled_and_queued_again(notifications: Notificat
     assert raw.deliveries.count_documents({"userId": user_id, "state": "pending", "rev": 3}) == MANY - 5
 
 
-@pytest.mark.parametrize("ends", ["time", "database", "process"])
+@pytest.mark.parametrize("ends", [pytest.param("time", marks=pytest.mark.long), "database", "process"])
 @pytest.mark.parametrize("by", ["ids", "filter"])
 async def test_whatever_ends_a_batch_early_it_says_what_was_done(
     mongodb_database: MongoDatabase, raw_of_own: Any, monkeypatch: pytest.MonkeyPatch, by: str, ends: str

@@ -85,7 +85,7 @@ async def test_marks_of_all_that_race_add_up(notifications: Notifications, raw: 
 
 
 @pytest.mark.sampled(1, each="ends")
-@pytest.mark.parametrize("ends", ["time", "database", "process"])
+@pytest.mark.parametrize("ends", [pytest.param("time", marks=pytest.mark.long), "database", "process"])
 @pytest.mark.parametrize("what", ["mark_all", "delete_of_user"])
 async def test_whatever_ends_a_call_early_it_says_what_was_done(
     mongodb_database: MongoDatabase, raw_of_own: Any, monkeypatch: pytest.MonkeyPatch, what: str, ends: str

@@ -172,6 +172,7 @@ async def test_a_replica_that_stops_goes_out_of_use_and_comes_back(replicated: R
     assert replicated.reads.replicas[0].reads == before + 1
 
 
+@pytest.mark.long
 async def test_who_says_so_gets_an_old_answer_but_never_beyond_the_limit(serve: Serve) -> None:
     """The metadata asks for no more than the operator allows, and what is no number is no permission."""
     with serve(mysql_replica_max_lag_ms=TOLERATED_MS) as replicated:

@@ -137,6 +137,7 @@ async def test_a_row_that_does_not_fit_stops_nothing(users: Stubs, users_server:
     assert before == after
 
 
+@pytest.mark.long
 async def test_a_row_that_others_hold_stops_nothing(users: Stubs, users_server: UsersServer) -> None:
     """A row that stays locked for as long as a statement waits is counted, and done by the next run."""
     users_server.rows("DELETE FROM accounts")
@@ -180,6 +181,7 @@ async def test_an_interrupted_rotation_goes_on_with_what_is_left(
     assert users_server.rows(UNDER, "new-key") == [(len(accounts),)]
 
 
+@pytest.mark.long
 async def test_no_update_is_lost_to_a_rotation_beside_it(users: Stubs, users_server: UsersServer) -> None:
     """While tokens are replaced all the time, rotations to and fro never bring an older token back."""
     accounts = await linked(users, 8)

@@ -334,6 +334,7 @@ def check(calls: Calls, world: World, label: str, request: Message, path: str) -
             assert world.user_id not in answer, (label, path, text)
 
 
+@pytest.mark.long
 def test_what_only_looks_like_a_key_is_none(users_server: UsersServer, channel: grpc.Channel, world: World) -> None:
     """Every key of every RPC, spelled a little otherwise, is answered as one that nobody has, and changes no row."""
     calls, tried = Calls(channel), set()

@@ -148,6 +148,7 @@ async def test_counts_under_many_writers_are_of_moments_that_never_go_back(
         assert pair(events[-1]) == now == states[-1]
 
 
+@pytest.mark.long
 async def test_a_burst_is_counted_for_all_watchers_together(mongodb_database: MongoDatabase) -> None:
     """A thousand changes at once, ten watchers: one count serves many events, and watchers share it."""
     async with AsyncExitStack() as stack:

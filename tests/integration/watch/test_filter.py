@@ -158,6 +158,7 @@ def read(call: Any, size: int) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
+@pytest.mark.long
 def test_any_sequence_is_told_as_a_plain_model_has_it(mongodb_module_database: MongoDatabase, driver: str) -> None:
     """Whatever happens, each filter's watch tells it, live and to one that resumes, as the model does."""
     bounded = settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))

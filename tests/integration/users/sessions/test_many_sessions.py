@@ -75,6 +75,7 @@ async def test_all_but_the_callers_own_end_exactly_once(users: Stubs, users_serv
 
 
 @pytest.mark.usefixtures("small_batches")
+@pytest.mark.long
 async def test_whatever_ends_a_call_early_it_says_what_was_done(
     users: Stubs, users_server: UsersServer, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,7 @@ async def test_sessions_of_every_batch_end(users: Stubs, users_server: UsersServ
     assert users_server.rows("SELECT COUNT(*) FROM sessions WHERE revoked_at IS NULL") == [(0,)]
 
 
+@pytest.mark.long
 async def test_a_session_that_others_hold_keeps_no_other_alive(users: Stubs, users_server: UsersServer) -> None:
     """In an incident all that can end ends; what is locked is named, and ends with the next run."""
     user_id, _ = await sign_up(users, "held@example.com")

@@ -258,6 +258,7 @@ async def test_a_server_that_starts_before_its_database_serves_when_it_comes(
         await asyncio.to_thread(starting.__exit__, None, None, None)
 
 
+@pytest.mark.long
 async def test_a_hanging_database_holds_nobody_up_for_long(
     users: Stubs, hasty: Stubs, hasty_server: UsersServer, proxy: Proxy
 ) -> None:

@@ -83,6 +83,7 @@ async def _call(port: int) -> None:
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
+@pytest.mark.long
 def test_a_stalled_reader_stops_nothing(full_pipe: FullPipe) -> None:
     """While nobody reads the log, 2,000 calls are answered; read again, it says how many whole lines it lacks."""
     with server_writing_to(full_pipe, "json") as (process, port):

@@ -113,6 +113,7 @@ async def test_restarts_in_turn_fail_no_call() -> None:
     assert set(load.codes) == {"OK"}, load.codes
 
 
+@pytest.mark.long
 async def test_what_the_grace_cuts_off_is_unavailable() -> None:
     """A call that outlives GRPC_GRACE_MS is told to go elsewhere, by a code and a reason that callers repeat."""
     # Calls that come in the drain are served.

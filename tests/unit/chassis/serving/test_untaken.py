@@ -50,6 +50,7 @@ async def test_who_takes_nothing_does_not_hold_up_the_end(serve: Serve, path: by
         reading.cancel()
 
 
+@pytest.mark.long
 async def test_a_call_that_works_keeps_its_grace(serve: Serve) -> None:
     """Beside somebody who takes nothing, a call in flight ends as it would have, however long that is."""
 

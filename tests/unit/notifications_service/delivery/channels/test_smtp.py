@@ -125,6 +125,7 @@ async def test_421_at_every_stage_is_for_later_and_its_connection_is_not_used_ag
     assert relay.connections == 2
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("stage", STAGES)
 async def test_a_silent_relay_is_not_waited_for_forever(stage: str) -> None:
     """Each answer has its time; once the content is there, the mail may have been accepted."""
