@@ -40,7 +40,7 @@ class LocalMongoDB:
         program_cache: Path,
         port: int | None = None,
         durable: bool = False,
-        cache_gb: float = 0.25,
+        cache_gb: float = 0.5,
         options: Sequence[str] = (),
     ) -> None:
         """Describe the server; `start` starts it. Without `port` a free one is taken."""

@@ -190,7 +190,7 @@ async def test_the_largest_batches_are_kept_for_repeats_or_refused(
 
 async def stored(feed: Any, batch: service.BatchCreateNotificationsRequest) -> service.BatchCreateNotificationsResponse:
     """Make a call again for as long as it is told to: a MongoDB short of cache gives up the largest transactions."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(2 * PATIENCE_SECONDS):
         while True:
             try:
                 answer: service.BatchCreateNotificationsResponse = await feed.BatchCreateNotifications(batch)

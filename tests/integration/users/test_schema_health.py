@@ -110,7 +110,8 @@ async def test_what_is_missing_is_named_and_restored(
     said = await asyncio.to_thread(migrate, served.database)
     assert f"restored {named}" in said
     await until(served, wanted=True)
-    assert reasons(logged) == [f"the schema lacks {named}: {CURE}"]
+    # A probe in the midst of the migration may find something else.
+    assert f"the schema lacks {named}: {CURE}" in reasons(logged)
 
 
 async def test_older_is_not_served_and_newer_is(
