@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from chassis.clock import Clock, utc_now
 from chassis.context.statements import named
@@ -21,7 +23,6 @@ from notifications_service.clock import MillisecondClock, in_milliseconds
 from notifications_service.delivery import metrics, service_assembly
 from notifications_service.delivery.assembly import Senders, new_sources, new_workers, working
 from notifications_service.delivery.channels.assembly import open_mail_sender, open_push_sender
-from notifications_service.delivery.facts import FactSources
 from notifications_service.delivery.service_assembly import Asked
 from notifications_service.feed import assembly as feed
 from notifications_service.feed.repository import FeedRepository
@@ -44,10 +45,51 @@ from notifications_service.push_subscriptions.repository import PushSubscription
 from notifications_service.recipients.assembly import new_check, open_users
 from notifications_service.scheduled.assembly import open_mover
 from notifications_service.settings import Settings
+from notifications_service.users_client import UsersClient
 from notifications_service.watch.assembly import open_watches
 
 # What a gRPC client takes unless told otherwise. Whoever sends a larger batch takes its answer; reads are for everyone.
 CLIENT_MESSAGE_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """What every process of this service stands on: its database, keys, telemetry and time."""
+
+    settings: Settings
+    scope: Scope
+    telemetry: Telemetry
+    database: Database
+    retention: Retention
+    keyring: Keyring
+    known: Sequence[Step]
+    push_keys: PushKeyCheck
+    now: MillisecondClock
+    clock: Clock
+
+    @classmethod
+    async def open(cls, settings: Settings, scope: Scope, clock: Clock) -> Foundation:
+        """Open it; it closes with ``scope``. Raises StartFailed as ``build``."""
+        telemetry = await start_telemetry(settings, "notifications-service", scope)
+        now = in_milliseconds(clock)
+        database = open_database(settings, scope, telemetry)
+        retention = Retention(database.collection(schema.COLLECTION), now)
+        keyring = Keyring.parse(settings.secret_keys.get_secret_value())
+        known, push_keys = steps.load(), PushKeyCheck(settings)
+        await _check(database, retention, known, push_keys)
+        return cls(settings, scope, telemetry, database, retention, keyring, known, push_keys, now, clock)
+
+    def server(self, services: Sequence[Registration], **options: Any) -> Server:
+        """Return a server of these services whose health follows the database; ``options``: of ``build_server``."""
+        server = build_server(
+            self.settings,
+            services,
+            probe=lambda: _probe(self.database, self.retention, self.known, self.push_keys),
+            fresh=lambda: _probe_anew(self.settings, self.known, self.now, self.push_keys),
+            draining=self.scope.draining,
+            **options,
+        )
+        return self.telemetry.of_server(server)
 
 
 async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> Server:
@@ -57,63 +99,35 @@ async def build(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> 
     MongoDB that is away, or not migrated, does not stop the start: the server reports NOT_SERVING until it is there, or
     migrated.
     """
-    telemetry = await start_telemetry(settings, "notifications-service", scope)
-    now = in_milliseconds(clock)
-    database = open_database(settings, scope, telemetry)
-    retention = Retention(database.collection(schema.COLLECTION), now)
-    known = steps.load()
-    push_keys = PushKeyCheck(settings)
-    await _check(database, retention, known, push_keys)
-    services = await _services(settings, scope, telemetry, database, retention=retention, now=now, clock=clock)
-    server = build_server(
-        settings,
-        services,
-        probe=lambda: _probe(database, retention, known, push_keys),
-        fresh=lambda: _probe_anew(settings, known, now, push_keys),
-        draining=scope.draining,
-        observers=telemetry.observers,
-        begin=telemetry.begin,
+    base = await Foundation.open(settings, scope, clock)
+    return base.server(
+        await _services(base),
+        observers=base.telemetry.observers,
+        begin=base.telemetry.begin,
         unbuilt_fields=unbuilt.FIELDS,
     )
-    return telemetry.of_server(server)
 
 
 async def build_delivery(settings: Settings, scope: Scope, *, clock: Clock = utc_now) -> Server:
     """Put together a process that sends what goes out, and serves health and metrics alone; else as ``build``."""
-    telemetry = await start_telemetry(settings, "notifications-service", scope)
-    now = in_milliseconds(clock)
-    database = open_database(settings, scope, telemetry)
-    retention = Retention(database.collection(schema.COLLECTION), now)
-    known = steps.load()
-    push_keys = PushKeyCheck(settings)
-    await _check(database, retention, known, push_keys)
-    keyring = Keyring.parse(settings.secret_keys.get_secret_value())
-    users = await open_users(settings, scope, telemetry)
-    sources = new_sources(database, FeedRepository(database, retention, now), users, keyring, now)
-    await _deliver(settings, scope, telemetry, OutboxRepository(database, now), sources, clock=clock)
-    server = build_server(
-        settings,
-        (),
-        probe=lambda: _probe(database, retention, known, push_keys),
-        fresh=lambda: _probe_anew(settings, known, now, push_keys),
-        draining=scope.draining,
-    )
-    return telemetry.of_server(server)
+    base = await Foundation.open(settings, scope, clock)
+    users = await open_users(settings, scope, base.telemetry)
+    repository = FeedRepository(base.database, base.retention, base.now)
+    await _deliver(base, OutboxRepository(base.database, base.now), repository, users)
+    return base.server(())
 
 
 async def _deliver(
-    settings: Settings,
-    scope: Scope,
-    telemetry: Telemetry,
-    outbox: OutboxRepository,
-    sources: FactSources,
-    *,
-    clock: Clock,
+    base: Foundation, outbox: OutboxRepository, notifications: FeedRepository, users: UsersClient
 ) -> None:
     """Send what goes out, until the process drains."""
-    senders = Senders(open_mail_sender(settings, scope, clock=clock), open_push_sender(settings, scope, clock=clock))
-    keyring = Keyring.parse(settings.secret_keys.get_secret_value())
-    workers = new_workers(settings, senders, outbox, sources, keyring=keyring, registry=telemetry.registry)
+    settings, scope = base.settings, base.scope
+    senders = Senders(
+        open_mail_sender(settings, scope, clock=base.clock), open_push_sender(settings, scope, clock=base.clock)
+    )
+    sources = new_sources(base.database, notifications, users, base.keyring, base.now)
+    registry = base.telemetry.registry
+    workers = new_workers(settings, senders, outbox, sources, keyring=base.keyring, registry=registry)
 
     def wake() -> None:
         for worker in workers:
@@ -123,21 +137,12 @@ async def _deliver(
     await scope.resources.enter_async_context(working(workers, scope, settings.grpc_grace_ms / 1000))
 
 
-async def _services(
-    settings: Settings,
-    scope: Scope,
-    telemetry: Telemetry,
-    database: Database,
-    *,
-    retention: Retention,
-    now: MillisecondClock,
-    clock: Clock,
-) -> tuple[Registration, ...]:
-    keyring = Keyring.parse(settings.secret_keys.get_secret_value())
-    users = await open_users(settings, scope, telemetry)
+async def _services(base: Foundation) -> tuple[Registration, ...]:
+    settings, scope, database, keyring, now = base.settings, base.scope, base.database, base.keyring, base.now
+    users = await open_users(settings, scope, base.telemetry)
     recipients = new_check(settings, users)
-    lists, counts = new_readers(settings, database, telemetry.registry)
-    repository = FeedRepository(database, retention, now, lists=lists, counts=counts)
+    lists, counts = new_readers(settings, database, base.telemetry.registry)
+    repository = FeedRepository(database, base.retention, now, lists=lists, counts=counts)
     timeout = settings.mongodb_query_timeout_ms / 1000
     slices = Slices()
     kept_preferences = PreferencesRepository(database, now)
@@ -154,10 +159,9 @@ async def _services(
         slices=slices,
         stopping=scope.draining.is_set,
     )
-    metrics.of_outbox(telemetry.registry, outbox, now)
+    metrics.of_outbox(base.telemetry.registry, outbox, now)
     if settings.delivery == "in-process":
-        sources = new_sources(database, repository, users, keyring, now)
-        await _deliver(settings, scope, telemetry, outbox, sources, clock=clock)
+        await _deliver(base, outbox, repository, users)
     await scope.resources.enter_async_context(erasing(Eraser(database, now)))
     # What else is kept of a user.
     service.also_forget((kept_preferences.delete_of_user, subscriptions.delete_of_user))
@@ -165,12 +169,12 @@ async def _services(
     watches = await open_watches(
         settings,
         database,
-        retention,
+        base.retention,
         keyring=keyring,
         made=made,
         clock=now,
         scope=scope,
-        registry=telemetry.registry,
+        registry=base.telemetry.registry,
     )
     largest = settings.grpc_max_message_bytes
     return (
@@ -179,7 +183,7 @@ async def _services(
             settings,
             database,
             outbox,
-            retention,
+            base.retention,
             keyring=keyring,
             asked=Asked(users, recipients),
             clock=now,

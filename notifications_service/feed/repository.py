@@ -15,6 +15,7 @@ from pymongo.results import UpdateResult
 from chassis.context.statements import named
 from notifications_service.clock import MillisecondClock
 from notifications_service.errors import AsOfInvalid
+from notifications_service.mongodb.assigning import assigned
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database, QueryResult
 from notifications_service.mongodb.driver_errors import NO_SNAPSHOT, of_write
@@ -234,8 +235,7 @@ class FeedRepository:
         A field whose value is None is removed.
         """
         query = {"_id": key, **self._retention.visibility().of_any_row, **conditions}
-        literal = {name: "$$REMOVE" if value is None else {"$literal": value} for name, value in changes.items()}
-        update = _pipeline(literal, self._clock())
+        update = _pipeline(assigned(changes), self._clock())
         options: dict[str, Any] = {"return_document": ReturnDocument.AFTER, "collation": BYTEWISE}
         return await self._database.run(lambda: self._rows.find_one_and_update(query, update, **options), query)
 

@@ -16,6 +16,7 @@ from chassis.context.statements import named
 from chassis.errors import CallDeadlineExceeded, DatabaseUnavailable
 from chassis.logs import logging
 from notifications_service.clock import MillisecondClock
+from notifications_service.mongodb.assigning import assigned
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database
 from notifications_service.mongodb.drivers import ClientSession
@@ -194,8 +195,7 @@ class OutboxRepository:
     @named
     async def follow(self, notification: Document) -> None:
         """Bring what is still to be sent of a notification to what it says now of its category and its expiry."""
-        kept = {name: notification.get(name) for name in ("category", "critical", "expiresAt")}
-        changed: Document = {name: {"$literal": value} if value else "$$REMOVE" for name, value in kept.items()}
+        changed = assigned({name: notification.get(name) or None for name in ("category", "critical", "expiresAt")})
         if (expires := notification.get("expiresAt")) is not None:
             # A row that is being sent has the end of its lease there.
             waits = {"$eq": ["$state", DeliveryState.PENDING.value]}

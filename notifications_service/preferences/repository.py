@@ -10,6 +10,7 @@ from pymongo.errors import DuplicateKeyError
 
 from chassis.context.statements import named
 from notifications_service.clock import MillisecondClock
+from notifications_service.mongodb.assigning import assigned
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database
 from notifications_service.notification import schema
@@ -41,8 +42,7 @@ class PreferencesRepository:
         """Set fields of a user's preferences (None: a field is removed); return them, or None for another etag."""
         if (required := precondition_of(user_id, etag)) is None:
             return None
-        change = {name: "$$REMOVE" if value is None else {"$literal": value} for name, value in changes.items()}
-        pipeline = [{"$set": {**change, "rev": NEXT_REV, "updatedAt": self._clock()}}]
+        pipeline = [{"$set": {**assigned(changes), "rev": NEXT_REV, "updatedAt": self._clock()}}]
         try:
             return await self._change(required.query, pipeline, upsert=required.upsert)
         except DuplicateKeyError:

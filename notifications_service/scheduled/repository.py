@@ -15,6 +15,7 @@ from pymongo import ReturnDocument
 
 from chassis.context.statements import named
 from notifications_service.clock import MillisecondClock
+from notifications_service.mongodb.assigning import assigned
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database
 from notifications_service.mongodb.drivers import ClientSession
@@ -92,8 +93,7 @@ class ScheduledRepository:
     async def update(self, key: ObjectId, changes: Document, conditions: Document) -> Document | None:
         """Set fields of one that meets the conditions; return it as it is now, or None. A value None removes."""
         query, at = {"_id": key, **conditions}, self._clock()
-        literal = {name: "$$REMOVE" if value is None else {"$literal": value} for name, value in changes.items()}
-        update = [{"$set": {**literal, "updatedAt": at, "rev": {"$add": ["$rev", 1]}}}]
+        update = [{"$set": {**assigned(changes), "updatedAt": at, "rev": {"$add": ["$rev", 1]}}}]
         options: dict[str, Any] = {"return_document": ReturnDocument.AFTER, "collation": BYTEWISE}
         return await self._database.run(lambda: self._rows.find_one_and_update(query, update, **options), query)
 
