@@ -19,6 +19,7 @@ from notifications_service.clock import MillisecondClock
 from notifications_service.mongodb.assigning import assigned
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database
+from notifications_service.mongodb.deleting import delete_some
 from notifications_service.mongodb.drivers import ClientSession
 from notifications_service.notification import schema as notifications
 from notifications_service.notification.delivery_states import DeliveryState
@@ -219,14 +220,7 @@ class OutboxRepository:
 
         The worker of one that is being sent finds it gone when it has been.
         """
-        query = {"userId": user_id}
-        found = await self._database.find(
-            schema.COLLECTION, query, limit=limit, hint=schema.USER_INDEX, projection={"_id": 1}
-        )
-        if not found.rows:
-            return 0
-        ids = {"_id": {"$in": [row["_id"] for row in found.rows]}}
-        return (await self._database.run(lambda: self._rows.delete_many(ids), ids)).deleted_count
+        return await delete_some(self._database, schema.COLLECTION, {"userId": user_id}, limit, schema.USER_INDEX)
 
     async def _cancel(self, query: Document, hint: str) -> None:
         at = self._clock()

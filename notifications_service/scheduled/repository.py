@@ -18,6 +18,7 @@ from notifications_service.clock import MillisecondClock
 from notifications_service.mongodb.assigning import assigned
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database
+from notifications_service.mongodb.deleting import delete_some
 from notifications_service.mongodb.drivers import ClientSession
 from notifications_service.notification import documents
 from notifications_service.notification import schema as notifications
@@ -107,12 +108,7 @@ class ScheduledRepository:
     @named
     async def delete_of_user(self, user_id: str, limit: int) -> int:
         """Delete up to ``limit`` of a user's; return how many."""
-        query = {"userId": user_id}
-        found = await self._database.find(COLLECTION, query, limit=limit, hint=USER_INDEX, projection=_IDS)
-        ids = {"_id": {"$in": [row["_id"] for row in found.rows]}}
-        if not found.rows:
-            return 0
-        return (await self._database.run(lambda: self._rows.delete_many(ids), ids)).deleted_count
+        return await delete_some(self._database, COLLECTION, {"userId": user_id}, limit, USER_INDEX)
 
     @named
     async def page(
