@@ -31,6 +31,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `MASK_EMPTY`: a field mask names nothing.
     `TIMESTAMP_YEARS`: a time is outside of the years 1 to 9999. `TIMESTAMP_NANOS`: its nanos are outside of a second.
     `TIMESTAMP_AHEAD`: it is too far in the future. `TIMESTAMP_GT_NOW`: it is not in the future.
+    `SESSION_LIFETIME`: a session ends more than 30 days after it was created.
     `DURATION_SECONDS`: a span is longer than 315,576,000,000 seconds. `DURATION_NANOS`: its nanos are a second or more,
     or have another sign than its seconds.
     `JSON_BYTES`: JSON is too large. `JSON_LEVELS`: it is nested too deeply. `JSON_NUMBER`: it has a NaN or an infinity.
@@ -94,14 +95,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 16
     """UNAVAILABLE, with RetryInfo: the server is shutting down or the connection to it is going away."""
     ERROR_REASON_CALLER_UNKNOWN: _ErrorReason.ValueType  # 17
-    """UNAUTHENTICATED: the caller presented no acceptable client certificate."""
+    """UNAUTHENTICATED: nothing acceptable says who calls, neither a client certificate nor a token (a JWT in the metadata
+    `authorization`, as `Bearer …`).
+    Metadata: problem (`no_credential`; `certificate_name`: it has no name that counts; of a token: `token_malformed`,
+    `token_algorithm`, `token_key_unknown`, `token_signature`, `token_expired`, `token_not_yet_valid`, `token_issuer`,
+    `token_audience`, `token_claims`).
+    """
     ERROR_REASON_CALLER_FORBIDDEN: _ErrorReason.ValueType  # 18
-    """PERMISSION_DENIED: the caller may not use this method."""
+    """PERMISSION_DENIED: the policy does not let this caller use this method, whether it exists or not.
+    Metadata: caller (its name, as policies know it), rpc (the full name of the method; absent where there is none).
+    """
     ERROR_REASON_METADATA_TOO_LARGE: _ErrorReason.ValueType  # 19
     """RESOURCE_EXHAUSTED: the call's metadata is larger than 16 KiB. A smaller one passes; the same again does not."""
     ERROR_REASON_ANSWER_TOO_LARGE: _ErrorReason.ValueType  # 20
     """RESOURCE_EXHAUSTED: the answer is larger than the server's largest message. Ask for less: repeating the same call
     does not help.
+    """
+    ERROR_REASON_CALLER_RATE_LIMITED: _ErrorReason.ValueType  # 21
+    """RESOURCE_EXHAUSTED, with RetryInfo: the caller calls more often than the policy lets it, or shows more new tokens
+    over one connection than are verified.
+    Metadata: limited_by (`calls` or `tokens`), per_second (how many there may be, counted in one process).
     """
     ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 100
     """Users. NOT_FOUND: no such user.
@@ -243,6 +256,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     numbers in decimal; one of more than 500 characters, or 600 bytes in UTF-8, is cut. Every error status also carries a
     `google.rpc.RequestInfo` with the call's request id, by which the server's log finds it.
 
+    A call that sends the metadata `accept-language` (RFC 9110) gets a `google.rpc.LocalizedMessage` for people besides, and
+    one in each field violation, where there is its language: `en` or `pt-BR`.
+
     An error fits into a header list of 8,192 bytes, as encoded on the wire. Where not all violations of a
     `google.rpc.BadRequest` do, the first ones are there, and the key `violations_left_out` of the metadata, whatever the
     reason, says how many are missing.
@@ -257,6 +273,7 @@ is the rule that the field breaks, which for most is the id of protovalidate's r
 `MASK_EMPTY`: a field mask names nothing.
 `TIMESTAMP_YEARS`: a time is outside of the years 1 to 9999. `TIMESTAMP_NANOS`: its nanos are outside of a second.
 `TIMESTAMP_AHEAD`: it is too far in the future. `TIMESTAMP_GT_NOW`: it is not in the future.
+`SESSION_LIFETIME`: a session ends more than 30 days after it was created.
 `DURATION_SECONDS`: a span is longer than 315,576,000,000 seconds. `DURATION_NANOS`: its nanos are a second or more,
 or have another sign than its seconds.
 `JSON_BYTES`: JSON is too large. `JSON_LEVELS`: it is nested too deeply. `JSON_NUMBER`: it has a NaN or an infinity.
@@ -320,14 +337,26 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 15
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 16
 """UNAVAILABLE, with RetryInfo: the server is shutting down or the connection to it is going away."""
 ERROR_REASON_CALLER_UNKNOWN: ErrorReason.ValueType  # 17
-"""UNAUTHENTICATED: the caller presented no acceptable client certificate."""
+"""UNAUTHENTICATED: nothing acceptable says who calls, neither a client certificate nor a token (a JWT in the metadata
+`authorization`, as `Bearer …`).
+Metadata: problem (`no_credential`; `certificate_name`: it has no name that counts; of a token: `token_malformed`,
+`token_algorithm`, `token_key_unknown`, `token_signature`, `token_expired`, `token_not_yet_valid`, `token_issuer`,
+`token_audience`, `token_claims`).
+"""
 ERROR_REASON_CALLER_FORBIDDEN: ErrorReason.ValueType  # 18
-"""PERMISSION_DENIED: the caller may not use this method."""
+"""PERMISSION_DENIED: the policy does not let this caller use this method, whether it exists or not.
+Metadata: caller (its name, as policies know it), rpc (the full name of the method; absent where there is none).
+"""
 ERROR_REASON_METADATA_TOO_LARGE: ErrorReason.ValueType  # 19
 """RESOURCE_EXHAUSTED: the call's metadata is larger than 16 KiB. A smaller one passes; the same again does not."""
 ERROR_REASON_ANSWER_TOO_LARGE: ErrorReason.ValueType  # 20
 """RESOURCE_EXHAUSTED: the answer is larger than the server's largest message. Ask for less: repeating the same call
 does not help.
+"""
+ERROR_REASON_CALLER_RATE_LIMITED: ErrorReason.ValueType  # 21
+"""RESOURCE_EXHAUSTED, with RetryInfo: the caller calls more often than the policy lets it, or shows more new tokens
+over one connection than are verified.
+Metadata: limited_by (`calls` or `tokens`), per_second (how many there may be, counted in one process).
 """
 ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 100
 """Users. NOT_FOUND: no such user.

@@ -33,7 +33,7 @@ class _DeliveryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Delivery
     """One notification, by one channel."""
     DELIVERY_KIND_DIGEST: _DeliveryKind.ValueType  # 2
     """A digest: several notifications of one category in one mail, each of which has a delivery of its own that names
-    this one (`digest_delivery_id`) and follows its state.
+    this one (`digest_delivery_id`) and follows its state; while the mail is being sent, these are PENDING.
     """
     DELIVERY_KIND_DIRECT: _DeliveryKind.ValueType  # 3
     """What SendDirect was given; it is in no feed."""
@@ -47,7 +47,7 @@ DELIVERY_KIND_NOTIFICATION: DeliveryKind.ValueType  # 1
 """One notification, by one channel."""
 DELIVERY_KIND_DIGEST: DeliveryKind.ValueType  # 2
 """A digest: several notifications of one category in one mail, each of which has a delivery of its own that names
-this one (`digest_delivery_id`) and follows its state.
+this one (`digest_delivery_id`) and follows its state; while the mail is being sent, these are PENDING.
 """
 DELIVERY_KIND_DIRECT: DeliveryKind.ValueType  # 3
 """What SendDirect was given; it is in no feed."""
@@ -68,7 +68,9 @@ class _DeliveryDeferralEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deli
     DELIVERY_DEFERRAL_QUIET_HOURS: _DeliveryDeferral.ValueType  # 3
     """The end of the user's quiet hours."""
     DELIVERY_DEFERRAL_DIGEST: _DeliveryDeferral.ValueType  # 4
-    """The hour of the digest that it goes into."""
+    """The hour of the digest that it goes into, or, where that is in the user's quiet hours, their end. Of a digest: another
+    worker, which has some of its notifications in hand.
+    """
     DELIVERY_DEFERRAL_RETRY: _DeliveryDeferral.ValueType  # 5
     """The next attempt, after one that failed."""
     DELIVERY_DEFERRAL_RATE: _DeliveryDeferral.ValueType  # 6
@@ -90,7 +92,9 @@ DELIVERY_DEFERRAL_DELAY: DeliveryDeferral.ValueType  # 2
 DELIVERY_DEFERRAL_QUIET_HOURS: DeliveryDeferral.ValueType  # 3
 """The end of the user's quiet hours."""
 DELIVERY_DEFERRAL_DIGEST: DeliveryDeferral.ValueType  # 4
-"""The hour of the digest that it goes into."""
+"""The hour of the digest that it goes into, or, where that is in the user's quiet hours, their end. Of a digest: another
+worker, which has some of its notifications in hand.
+"""
 DELIVERY_DEFERRAL_RETRY: DeliveryDeferral.ValueType  # 5
 """The next attempt, after one that failed."""
 DELIVERY_DEFERRAL_RATE: DeliveryDeferral.ValueType  # 6
@@ -325,7 +329,9 @@ class Delivery(_message.Message):
     deferral: Global___DeliveryDeferral.ValueType
     """What it waits for until then."""
     digest_delivery_id: _builtins.str
-    """Id of the delivery of the digest that carries this one; empty where it goes by itself."""
+    """Id of the delivery of the digest that carries this one; empty where it goes by itself, waits for a digest, or was
+    left out of it.
+    """
     collapse_key: _builtins.str
     """The notification's; empty when none was given."""
     critical: _builtins.bool

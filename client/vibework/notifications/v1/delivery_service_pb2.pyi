@@ -871,22 +871,30 @@ class DeleteSuppressionRequest(_message.Message):
     EMAIL_ADDRESS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     ALLOW_MISSING_FIELD_NUMBER: _builtins.int
+    CREATED_BEFORE_FIELD_NUMBER: _builtins.int
     email_address: _builtins.str
     """The address, compared in its normalised form."""
     reason: _delivery_pb2.SuppressionReason.ValueType
     """Only a suppression for this reason; unspecified: for any."""
     allow_missing: _builtins.bool
     """Answer OK where there is no such suppression."""
+    @_builtins.property
+    def created_before(self) -> _timestamp_pb2.Timestamp:
+        """Only one that began, or was last renewed, before this time; unset: whenever. So what is told late of an address, such
+        as that its owner has proved it anew, lifts no suppression that began since.
+        """
+
     def __init__(
         self,
         *,
         email_address: _builtins.str = ...,
         reason: _delivery_pb2.SuppressionReason.ValueType = ...,
         allow_missing: _builtins.bool = ...,
+        created_before: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_before", b"created_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "email_address", b"email_address", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "created_before", b"created_before", "email_address", b"email_address", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

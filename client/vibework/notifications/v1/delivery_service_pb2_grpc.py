@@ -32,6 +32,9 @@ class DeliveryServiceStub(object):
     INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED (OVERLOADED,
     METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED (CONFLICT_RETRY),
     UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL).
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     def __init__(self, channel):
@@ -104,6 +107,9 @@ class DeliveryServiceServicer(object):
     INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED (OVERLOADED,
     METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED (CONFLICT_RETRY),
     UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL).
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     def SendDirect(self, request, context):
@@ -147,6 +153,7 @@ class DeliveryServiceServicer(object):
     def CancelDelivery(self, request, context):
         """Cancels a delivery that has not been sent. The notification stays in the feed. One that a worker is sending at this
         moment is either cancelled, and then never sent, or refused as a conflict. A repeat is answered like the first call.
+        With a digest all that it carries is cancelled; one of these by itself leaves it, unless the digest is being sent.
 
         NOT_FOUND (DELIVERY_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_CONFLICT).
         """
@@ -156,7 +163,8 @@ class DeliveryServiceServicer(object):
 
     def RetryDelivery(self, request, context):
         """Queues a failed, cancelled or suppressed delivery again, with its attempts at zero; rules and suppressions are asked
-        anew when it is sent. One whose notification is gone or whose content is erased stays as it is.
+        anew when it is sent. One whose notification is gone or whose content is erased stays as it is. With a digest all that
+        it carries is queued; one of these by itself leaves it, and goes with the next where the user still wants digests.
 
         NOT_FOUND (DELIVERY_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_CONFLICT).
         """
@@ -199,7 +207,7 @@ class DeliveryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSuppression(self, request, context):
-        """Takes an address off the suppression list.
+        """Takes an address off the suppression list. The users service calls it for bounces, when an address is verified anew.
 
         NOT_FOUND (SUPPRESSION_NOT_FOUND) unless `allow_missing`.
         """
@@ -280,6 +288,9 @@ class DeliveryService(object):
     INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED (OVERLOADED,
     METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED (CONFLICT_RETRY),
     UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL).
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     @staticmethod

@@ -33,6 +33,9 @@ class DeliveryServiceStub:
     INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED (OVERLOADED,
     METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED (CONFLICT_RETRY),
     UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL).
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     @_typing.overload
@@ -63,12 +66,14 @@ class DeliveryServiceStub:
     CancelDelivery: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.CancelDeliveryRequest, _delivery_service_pb2.CancelDeliveryResponse]
     """Cancels a delivery that has not been sent. The notification stays in the feed. One that a worker is sending at this
     moment is either cancelled, and then never sent, or refused as a conflict. A repeat is answered like the first call.
+    With a digest all that it carries is cancelled; one of these by itself leaves it, unless the digest is being sent.
 
     NOT_FOUND (DELIVERY_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_CONFLICT).
     """
     RetryDelivery: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.RetryDeliveryRequest, _delivery_service_pb2.RetryDeliveryResponse]
     """Queues a failed, cancelled or suppressed delivery again, with its attempts at zero; rules and suppressions are asked
-    anew when it is sent. One whose notification is gone or whose content is erased stays as it is.
+    anew when it is sent. One whose notification is gone or whose content is erased stays as it is. With a digest all that
+    it carries is queued; one of these by itself leaves it, and goes with the next where the user still wants digests.
 
     NOT_FOUND (DELIVERY_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_CONFLICT).
     """
@@ -90,7 +95,7 @@ class DeliveryServiceStub:
     INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
     """
     DeleteSuppression: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.DeleteSuppressionRequest, _delivery_service_pb2.DeleteSuppressionResponse]
-    """Takes an address off the suppression list.
+    """Takes an address off the suppression list. The users service calls it for bounces, when an address is verified anew.
 
     NOT_FOUND (SUPPRESSION_NOT_FOUND) unless `allow_missing`.
     """
@@ -103,6 +108,9 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED (OVERLOADED,
     METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED (CONFLICT_RETRY),
     UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL).
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -130,12 +138,14 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     CancelDelivery: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.CancelDeliveryRequest, _delivery_service_pb2.CancelDeliveryResponse]  # type: ignore[assignment]
     """Cancels a delivery that has not been sent. The notification stays in the feed. One that a worker is sending at this
     moment is either cancelled, and then never sent, or refused as a conflict. A repeat is answered like the first call.
+    With a digest all that it carries is cancelled; one of these by itself leaves it, unless the digest is being sent.
 
     NOT_FOUND (DELIVERY_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_CONFLICT).
     """
     RetryDelivery: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.RetryDeliveryRequest, _delivery_service_pb2.RetryDeliveryResponse]  # type: ignore[assignment]
     """Queues a failed, cancelled or suppressed delivery again, with its attempts at zero; rules and suppressions are asked
-    anew when it is sent. One whose notification is gone or whose content is erased stays as it is.
+    anew when it is sent. One whose notification is gone or whose content is erased stays as it is. With a digest all that
+    it carries is queued; one of these by itself leaves it, and goes with the next where the user still wants digests.
 
     NOT_FOUND (DELIVERY_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_CONFLICT).
     """
@@ -157,7 +167,7 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     INVALID_ARGUMENT (PAGE_TOKEN_INVALID, PAGE_TOKEN_FILTER_MISMATCH).
     """
     DeleteSuppression: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.DeleteSuppressionRequest, _delivery_service_pb2.DeleteSuppressionResponse]  # type: ignore[assignment]
-    """Takes an address off the suppression list.
+    """Takes an address off the suppression list. The users service calls it for bounces, when an address is verified anew.
 
     NOT_FOUND (SUPPRESSION_NOT_FOUND) unless `allow_missing`.
     """
@@ -169,6 +179,9 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
     INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED (OVERLOADED,
     METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED (CONFLICT_RETRY),
     UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL).
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     @_abc_1.abstractmethod
@@ -224,6 +237,7 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_delivery_service_pb2.CancelDeliveryResponse, _abc.Awaitable[_delivery_service_pb2.CancelDeliveryResponse]]:
         """Cancels a delivery that has not been sent. The notification stays in the feed. One that a worker is sending at this
         moment is either cancelled, and then never sent, or refused as a conflict. A repeat is answered like the first call.
+        With a digest all that it carries is cancelled; one of these by itself leaves it, unless the digest is being sent.
 
         NOT_FOUND (DELIVERY_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_CONFLICT).
         """
@@ -235,7 +249,8 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_delivery_service_pb2.RetryDeliveryResponse, _abc.Awaitable[_delivery_service_pb2.RetryDeliveryResponse]]:
         """Queues a failed, cancelled or suppressed delivery again, with its attempts at zero; rules and suppressions are asked
-        anew when it is sent. One whose notification is gone or whose content is erased stays as it is.
+        anew when it is sent. One whose notification is gone or whose content is erased stays as it is. With a digest all that
+        it carries is queued; one of these by itself leaves it, and goes with the next where the user still wants digests.
 
         NOT_FOUND (DELIVERY_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_CONFLICT).
         """
@@ -287,7 +302,7 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _delivery_service_pb2.DeleteSuppressionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_delivery_service_pb2.DeleteSuppressionResponse, _abc.Awaitable[_delivery_service_pb2.DeleteSuppressionResponse]]:
-        """Takes an address off the suppression list.
+        """Takes an address off the suppression list. The users service calls it for bounces, when an address is verified anew.
 
         NOT_FOUND (SUPPRESSION_NOT_FOUND) unless `allow_missing`.
         """

@@ -33,6 +33,9 @@ class NotificationServiceStub(object):
     (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
     `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention or its
     `expires_at` is not shown, counted or changed by any call.
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     def __init__(self, channel):
@@ -116,6 +119,9 @@ class NotificationServiceServicer(object):
     (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
     `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention or its
     `expires_at` is not shown, counted or changed by any call.
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     def CreateNotification(self, request, context):
@@ -332,6 +338,9 @@ class NotificationService(object):
     (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
     `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention or its
     `expires_at` is not shown, counted or changed by any call.
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     @staticmethod

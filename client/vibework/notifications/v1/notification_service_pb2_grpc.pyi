@@ -34,6 +34,9 @@ class NotificationServiceStub:
     (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
     `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention or its
     `expires_at` is not shown, counted or changed by any call.
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     @_typing.overload
@@ -126,6 +129,9 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
     `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention or its
     `expires_at` is not shown, counted or changed by any call.
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -214,6 +220,9 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN) and INTERNAL (INTERNAL); every error carries a
     `google.rpc.ErrorInfo` with a reason of `vibework.errors.v1.ErrorReason`. A notification past its retention or its
     `expires_at` is not shown, counted or changed by any call.
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     @_abc_1.abstractmethod

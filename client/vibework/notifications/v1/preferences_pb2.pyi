@@ -34,7 +34,7 @@ class _PreferenceModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Prefer
     PREFERENCE_MODE_OFF: _PreferenceMode.ValueType  # 2
     """Not at all. They are in the feed all the same."""
     PREFERENCE_MODE_DIGEST_HOURLY: _PreferenceMode.ValueType  # 10
-    """In one mail at each full hour. The digests are for email alone."""
+    """In one mail at each full hour of the user's clock. The digests are for email alone."""
     PREFERENCE_MODE_DIGEST_DAILY: _PreferenceMode.ValueType  # 11
     """In one mail a day, at the time of the user's digests."""
     PREFERENCE_MODE_DIGEST_WEEKLY: _PreferenceMode.ValueType  # 12
@@ -50,7 +50,7 @@ PREFERENCE_MODE_ON: PreferenceMode.ValueType  # 1
 PREFERENCE_MODE_OFF: PreferenceMode.ValueType  # 2
 """Not at all. They are in the feed all the same."""
 PREFERENCE_MODE_DIGEST_HOURLY: PreferenceMode.ValueType  # 10
-"""In one mail at each full hour. The digests are for email alone."""
+"""In one mail at each full hour of the user's clock. The digests are for email alone."""
 PREFERENCE_MODE_DIGEST_DAILY: PreferenceMode.ValueType  # 11
 """In one mail a day, at the time of the user's digests."""
 PREFERENCE_MODE_DIGEST_WEEKLY: PreferenceMode.ValueType  # 12
@@ -174,7 +174,9 @@ Global___QuietSpan: _TypeAlias = QuietSpan  # noqa: Y015
 
 @_typing.final
 class DigestTime(_message.Message):
-    """When a user's digests are sent, in the user's time zone."""
+    """When a user's digests are sent, in the user's time zone. Where a clock change skips that time, the first moment after
+    the gap counts, where the clock shows it twice, the first of them. Where it is in quiet hours, their end counts.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

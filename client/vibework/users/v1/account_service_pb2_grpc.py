@@ -35,6 +35,9 @@ class AccountServiceStub(object):
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
     (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave
     out what cannot be read.
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     def __init__(self, channel):
@@ -95,6 +98,9 @@ class AccountServiceServicer(object):
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
     (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave
     out what cannot be read.
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     def LinkAccount(self, request, context):
@@ -239,6 +245,9 @@ class AccountService(object):
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
     (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave
     out what cannot be read.
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     @staticmethod

@@ -36,6 +36,9 @@ class AccountServiceStub:
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
     (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave
     out what cannot be read.
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     @_typing.overload
@@ -103,6 +106,9 @@ class AccountServiceAsyncStub(AccountServiceStub):
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
     (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave
     out what cannot be read.
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -166,6 +172,9 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
     (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL). Lists leave
     out what cannot be read.
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     @_abc_1.abstractmethod

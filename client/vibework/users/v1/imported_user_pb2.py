@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from vibework.users.v1 import account_service_pb2 as vibework_dot_users_dot_v1_dot_account__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%vibework/users/v1/imported_user.proto\x12\x11vibework.users.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'vibework/users/v1/account_service.proto\"\xbc\x04\n\x0cImportedUser\x12\x1a\n\x02id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\x02id\x12 \n\x05\x65mail\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01R\x05\x65mail\x12%\n\x0e\x65mail_verified\x18\x03 \x01(\x08R\remailVerified\x12\x1c\n\x04name\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x04name\x12$\n\x05image\x18\x05 \x01(\tB\x0e\xbaH\x0br\x06\x18\xff\x01\x88\x01\x01\xd8\x01\x01R\x05image\x12\x39\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x39\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x35\n\rpassword_hash\x18\x08 \x01(\tB\x10\x80\x01\x01\xbaH\nr\x05\x10\x14\x18\xff\x01\xd8\x01\x01R\x0cpasswordHash\x12H\n\x08\x61\x63\x63ounts\x18\t \x03(\x0b\x32\".vibework.users.v1.ImportedAccountB\x08\xbaH\x05\x92\x01\x02\x10\x32R\x08\x61\x63\x63ounts\x12H\n\x08sessions\x18\n \x03(\x0b\x32\".vibework.users.v1.ImportedSessionB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x08sessions\x12\x42\n\x08\x64isabled\x18\x0b \x01(\x0b\x32&.vibework.users.v1.ImportedDisablementR\x08\x64isabled\"\xf4\x01\n\x0fImportedAccount\x12\x44\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\".vibework.users.v1.ProviderAccountB\x06\xbaH\x03\xc8\x01\x01R\x07\x61\x63\x63ount\x12\x39\n\ncreated_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x39\n\nupdated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tupdatedAt\x12%\n\x0e\x65mail_verified\x18\x04 \x01(\x08R\remailVerified\"\xdb\x02\n\x0fImportedSession\x12\x34\n\rsession_token\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x80\x02H\x00R\x0csessionToken\x12/\n\x0ctoken_sha256\x18\x02 \x01(\x0c\x42\n\x80\x01\x01\xbaH\x04z\x02h H\x00R\x0btokenSha256\x12\x39\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x41\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\texpiresAt\x12)\n\nip_address\x18\x05 \x01(\tB\n\xbaH\x07r\x02p\x01\xd8\x01\x01R\tipAddress\x12\'\n\nuser_agent\x18\x06 \x01(\tB\x08\xbaH\x05r\x03(\x80@R\tuserAgentB\x0f\n\x06secret\x12\x05\xbaH\x02\x08\x01\"\x95\x01\n\x13ImportedDisablement\x12 \n\x06reason\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x06reason\x12*\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x02\x61t\x12\x30\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05untilB\x9d\x01\n\x15\x63om.vibework.users.v1B\x11ImportedUserProtoP\x01Z\x19vibework/users/v1;usersv1\xa2\x02\x03VUX\xaa\x02\x11Vibework.Users.V1\xba\x02\x0fVibeworkUsersV1\xca\x02\x11Vibework\\Users\\V1\xea\x02\x13Vibework::Users::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%vibework/users/v1/imported_user.proto\x12\x11vibework.users.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'vibework/users/v1/account_service.proto\"\xe4\x04\n\x0cImportedUser\x12\x1a\n\x02id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\x02id\x12 \n\x05\x65mail\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01R\x05\x65mail\x12%\n\x0e\x65mail_verified\x18\x03 \x01(\x08R\remailVerified\x12\x1c\n\x04name\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x04name\x12$\n\x05image\x18\x05 \x01(\tB\x0e\xbaH\x0br\x06\x18\xff\x01\x88\x01\x01\xd8\x01\x01R\x05image\x12M\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\xbaH\x0f\xb2\x01\x0c\x1a\x06\x08\x80\x80\x80\x80\x08\x32\x02\x08\x01R\tcreatedAt\x12M\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\xbaH\x0f\xb2\x01\x0c\x1a\x06\x08\x80\x80\x80\x80\x08\x32\x02\x08\x01R\tupdatedAt\x12\x35\n\rpassword_hash\x18\x08 \x01(\tB\x10\x80\x01\x01\xbaH\nr\x05\x10\x14\x18\xff\x01\xd8\x01\x01R\x0cpasswordHash\x12H\n\x08\x61\x63\x63ounts\x18\t \x03(\x0b\x32\".vibework.users.v1.ImportedAccountB\x08\xbaH\x05\x92\x01\x02\x10\x32R\x08\x61\x63\x63ounts\x12H\n\x08sessions\x18\n \x03(\x0b\x32\".vibework.users.v1.ImportedSessionB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x08sessions\x12\x42\n\x08\x64isabled\x18\x0b \x01(\x0b\x32&.vibework.users.v1.ImportedDisablementR\x08\x64isabled\"\x9c\x02\n\x0fImportedAccount\x12\x44\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\".vibework.users.v1.ProviderAccountB\x06\xbaH\x03\xc8\x01\x01R\x07\x61\x63\x63ount\x12M\n\ncreated_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\xbaH\x0f\xb2\x01\x0c\x1a\x06\x08\x80\x80\x80\x80\x08\x32\x02\x08\x01R\tcreatedAt\x12M\n\nupdated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\xbaH\x0f\xb2\x01\x0c\x1a\x06\x08\x80\x80\x80\x80\x08\x32\x02\x08\x01R\tupdatedAt\x12%\n\x0e\x65mail_verified\x18\x04 \x01(\x08R\remailVerified\"\xfe\x02\n\x0fImportedSession\x12\x34\n\rsession_token\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x80\x02H\x00R\x0csessionToken\x12/\n\x0ctoken_sha256\x18\x02 \x01(\x0c\x42\n\x80\x01\x01\xbaH\x04z\x02h H\x00R\x0btokenSha256\x12M\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\xbaH\x0f\xb2\x01\x0c\x1a\x06\x08\x80\x80\x80\x80\x08\x32\x02\x08\x01R\tcreatedAt\x12P\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x15\xbaH\x12\xb2\x01\x0c\x1a\x06\x08\x80\x80\x80\x80\x08\x32\x02\x08\x01\xc8\x01\x01R\texpiresAt\x12)\n\nip_address\x18\x05 \x01(\tB\n\xbaH\x07r\x02p\x01\xd8\x01\x01R\tipAddress\x12\'\n\nuser_agent\x18\x06 \x01(\tB\x08\xbaH\x05r\x03(\x80@R\tuserAgentB\x0f\n\x06secret\x12\x05\xbaH\x02\x08\x01\"\xa9\x01\n\x13ImportedDisablement\x12 \n\x06reason\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x06reason\x12>\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\xbaH\x0f\xb2\x01\x0c\x1a\x06\x08\x80\x80\x80\x80\x08\x32\x02\x08\x01R\x02\x61t\x12\x30\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05untilB\x9d\x01\n\x15\x63om.vibework.users.v1B\x11ImportedUserProtoP\x01Z\x19vibework/users/v1;usersv1\xa2\x02\x03VUX\xaa\x02\x11Vibework.Users.V1\xba\x02\x0fVibeworkUsersV1\xca\x02\x11Vibework\\Users\\V1\xea\x02\x13Vibework::Users::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMPORTEDUSER'].fields_by_name['name']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_IMPORTEDUSER'].fields_by_name['image']._loaded_options = None
   _globals['_IMPORTEDUSER'].fields_by_name['image']._serialized_options = b'\272H\013r\006\030\377\001\210\001\001\330\001\001'
+  _globals['_IMPORTEDUSER'].fields_by_name['created_at']._loaded_options = None
+  _globals['_IMPORTEDUSER'].fields_by_name['created_at']._serialized_options = b'\272H\017\262\001\014\032\006\010\200\200\200\200\0102\002\010\001'
+  _globals['_IMPORTEDUSER'].fields_by_name['updated_at']._loaded_options = None
+  _globals['_IMPORTEDUSER'].fields_by_name['updated_at']._serialized_options = b'\272H\017\262\001\014\032\006\010\200\200\200\200\0102\002\010\001'
   _globals['_IMPORTEDUSER'].fields_by_name['password_hash']._loaded_options = None
   _globals['_IMPORTEDUSER'].fields_by_name['password_hash']._serialized_options = b'\200\001\001\272H\nr\005\020\024\030\377\001\330\001\001'
   _globals['_IMPORTEDUSER'].fields_by_name['accounts']._loaded_options = None
@@ -50,26 +54,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMPORTEDUSER'].fields_by_name['sessions']._serialized_options = b'\272H\005\222\001\002\020d'
   _globals['_IMPORTEDACCOUNT'].fields_by_name['account']._loaded_options = None
   _globals['_IMPORTEDACCOUNT'].fields_by_name['account']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_IMPORTEDACCOUNT'].fields_by_name['created_at']._loaded_options = None
+  _globals['_IMPORTEDACCOUNT'].fields_by_name['created_at']._serialized_options = b'\272H\017\262\001\014\032\006\010\200\200\200\200\0102\002\010\001'
+  _globals['_IMPORTEDACCOUNT'].fields_by_name['updated_at']._loaded_options = None
+  _globals['_IMPORTEDACCOUNT'].fields_by_name['updated_at']._serialized_options = b'\272H\017\262\001\014\032\006\010\200\200\200\200\0102\002\010\001'
   _globals['_IMPORTEDSESSION'].oneofs_by_name['secret']._loaded_options = None
   _globals['_IMPORTEDSESSION'].oneofs_by_name['secret']._serialized_options = b'\272H\002\010\001'
   _globals['_IMPORTEDSESSION'].fields_by_name['session_token']._loaded_options = None
   _globals['_IMPORTEDSESSION'].fields_by_name['session_token']._serialized_options = b'\200\001\001\272H\007r\005\020\001\030\200\002'
   _globals['_IMPORTEDSESSION'].fields_by_name['token_sha256']._loaded_options = None
   _globals['_IMPORTEDSESSION'].fields_by_name['token_sha256']._serialized_options = b'\200\001\001\272H\004z\002h '
+  _globals['_IMPORTEDSESSION'].fields_by_name['created_at']._loaded_options = None
+  _globals['_IMPORTEDSESSION'].fields_by_name['created_at']._serialized_options = b'\272H\017\262\001\014\032\006\010\200\200\200\200\0102\002\010\001'
   _globals['_IMPORTEDSESSION'].fields_by_name['expires_at']._loaded_options = None
-  _globals['_IMPORTEDSESSION'].fields_by_name['expires_at']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_IMPORTEDSESSION'].fields_by_name['expires_at']._serialized_options = b'\272H\022\262\001\014\032\006\010\200\200\200\200\0102\002\010\001\310\001\001'
   _globals['_IMPORTEDSESSION'].fields_by_name['ip_address']._loaded_options = None
   _globals['_IMPORTEDSESSION'].fields_by_name['ip_address']._serialized_options = b'\272H\007r\002p\001\330\001\001'
   _globals['_IMPORTEDSESSION'].fields_by_name['user_agent']._loaded_options = None
   _globals['_IMPORTEDSESSION'].fields_by_name['user_agent']._serialized_options = b'\272H\005r\003(\200@'
   _globals['_IMPORTEDDISABLEMENT'].fields_by_name['reason']._loaded_options = None
   _globals['_IMPORTEDDISABLEMENT'].fields_by_name['reason']._serialized_options = b'\272H\005r\003\030\377\001'
+  _globals['_IMPORTEDDISABLEMENT'].fields_by_name['at']._loaded_options = None
+  _globals['_IMPORTEDDISABLEMENT'].fields_by_name['at']._serialized_options = b'\272H\017\262\001\014\032\006\010\200\200\200\200\0102\002\010\001'
   _globals['_IMPORTEDUSER']._serialized_start=135
-  _globals['_IMPORTEDUSER']._serialized_end=707
-  _globals['_IMPORTEDACCOUNT']._serialized_start=710
-  _globals['_IMPORTEDACCOUNT']._serialized_end=954
-  _globals['_IMPORTEDSESSION']._serialized_start=957
-  _globals['_IMPORTEDSESSION']._serialized_end=1304
-  _globals['_IMPORTEDDISABLEMENT']._serialized_start=1307
-  _globals['_IMPORTEDDISABLEMENT']._serialized_end=1456
+  _globals['_IMPORTEDUSER']._serialized_end=747
+  _globals['_IMPORTEDACCOUNT']._serialized_start=750
+  _globals['_IMPORTEDACCOUNT']._serialized_end=1034
+  _globals['_IMPORTEDSESSION']._serialized_start=1037
+  _globals['_IMPORTEDSESSION']._serialized_end=1419
+  _globals['_IMPORTEDDISABLEMENT']._serialized_start=1422
+  _globals['_IMPORTEDDISABLEMENT']._serialized_end=1591
 # @@protoc_insertion_point(module_scope)

@@ -22,7 +22,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ImportedUser(_message.Message):
-    """A user of another system, as ImportUsers takes it over."""
+    """A user of another system, as ImportUsers takes it over. Times are kept in whole microseconds, rounded down. Those of
+    what has happened may be one minute ahead of the server's clock at most.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -38,7 +40,7 @@ class ImportedUser(_message.Message):
     SESSIONS_FIELD_NUMBER: _builtins.int
     DISABLED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Id there, which stays, 1 to 255 characters."""
+    """Id there, which stays, 1 to 255 characters, the last of them no space."""
     email: _builtins.str
     """Address, at most 254 characters."""
     email_verified: _builtins.bool
@@ -53,7 +55,9 @@ class ImportedUser(_message.Message):
     """Hash of the password; formats as in CreateUserRequest. Empty: no password."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
-        """When the user was created there; unset: now."""
+        """When the user was created there; unset: now. From the second after the beginning of 1970 to 2038-01-19T03:14:07, the
+        end of what the database can hold, as all times here but `until`.
+        """
 
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp:
@@ -65,11 +69,11 @@ class ImportedUser(_message.Message):
 
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportedSession]:
-        """Sessions that stay open, at most 100."""
+        """Sessions that stay open, at most 100. One that has ended by now is left out, as are all of a user who is disabled."""
 
     @_builtins.property
     def disabled(self) -> Global___ImportedDisablement:
-        """Set where the user is disabled."""
+        """Set where the user is disabled. Left out where `until` has passed."""
 
     def __init__(
         self,
@@ -160,7 +164,9 @@ class ImportedSession(_message.Message):
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """When it ends, at the latest 30 days after it was created."""
+        """When it ends, at the latest 30 days after it was created. It is extended as if it had been extended last 7 days
+        before, or when it was created, whichever is later: never to an earlier end, and not past these 30 days.
+        """
 
     def __init__(
         self,

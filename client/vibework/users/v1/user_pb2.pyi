@@ -94,7 +94,10 @@ class User(_message.Message):
 
     @_builtins.property
     def disabled_until(self) -> _timestamp_pb2.Timestamp:
-        """When that ends by itself; unset: never, or active."""
+        """When that ends by itself; unset: never, or active. From then on the user is active, by the database's clock, and
+        this field is unset with the one before it and the one behind it. That the end has passed changes neither `etag`
+        nor `updated_at` and is no event: whoever keeps a copy keeps the end with it.
+        """
 
     def __init__(
         self,
@@ -187,7 +190,9 @@ class EndedAccess(_message.Message):
     """Whether a password was removed."""
     @_builtins.property
     def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___EndedAccess.EndedAccount]:
-        """The provider accounts that were unlinked. One whose provider verified this very address is not among them."""
+        """The provider accounts that were unlinked, the first 1,000 of them. One whose provider verified this very address is
+        not among them.
+        """
 
     def __init__(
         self,

@@ -775,7 +775,9 @@ class ImportUsersRequest(_message.Message):
     """Only say what would happen."""
     @_builtins.property
     def users(self) -> _containers.RepeatedCompositeFieldContainer[_imported_user_pb2.ImportedUser]:
-        """1 to 1,000 users."""
+        """1 to 1,000 users. The rules of `ImportedUser` are those of each user alone: who breaks one is refused in the answer,
+        and holds up no other.
+        """
 
     def __init__(
         self,
@@ -808,7 +810,7 @@ class ImportUsersResponse(_message.Message):
         REASON_FIELD_NUMBER: _builtins.int
         FIELD_FIELD_NUMBER: _builtins.int
         id: _builtins.str
-        """Id of the user."""
+        """Id of the user; the first 255 characters of one that is too long."""
         result: Global___ImportResult.ValueType
         """What happened."""
         reason: _error_reason_pb2.ErrorReason.ValueType

@@ -30,9 +30,12 @@ class UserServiceStub(object):
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN),
     DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL); every error carries a `google.rpc.ErrorInfo` with a reason of
     `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts have it.
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     def __init__(self, channel):
@@ -108,9 +111,12 @@ class UserServiceServicer(object):
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN),
     DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL); every error carries a `google.rpc.ErrorInfo` with a reason of
     `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts have it.
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     def CreateUser(self, request, context):
@@ -205,7 +211,9 @@ class UserServiceServicer(object):
     def ImportUsers(self, request, context):
         """Takes over up to 1,000 users from another system, with ids, times, password hashes, accounts and sessions as they
         were there. Each is stored whole or not at all, and the answer says of each what happened. May be repeated: who is
-        there already, by id, stays as is.
+        there already, by id, stays as is. A call that fails may have stored some; a repeat stores the rest.
+
+        RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY); UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -309,9 +317,12 @@ class UserService(object):
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN),
     DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL); every error carries a `google.rpc.ErrorInfo` with a reason of
     `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts have it.
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     @staticmethod

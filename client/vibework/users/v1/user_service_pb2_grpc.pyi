@@ -31,9 +31,12 @@ class UserServiceStub:
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN),
     DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL); every error carries a `google.rpc.ErrorInfo` with a reason of
     `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts have it.
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     @_typing.overload
@@ -95,7 +98,9 @@ class UserServiceStub:
     ImportUsers: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.ImportUsersRequest, _user_service_pb2.ImportUsersResponse]
     """Takes over up to 1,000 users from another system, with ids, times, password hashes, accounts and sessions as they
     were there. Each is stored whole or not at all, and the answer says of each what happened. May be repeated: who is
-    there already, by id, stays as is.
+    there already, by id, stays as is. A call that fails may have stored some; a repeat stores the rest.
+
+    RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY); UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE).
     """
     ExportUser: _grpc.UnaryStreamMultiCallable[_user_service_pb2.ExportUserRequest, _user_service_pb2.ExportUserResponse]
     """Streams everything that both services keep of one person, but no hash and no token. The last record is `end`; a
@@ -118,9 +123,12 @@ class UserServiceAsyncStub(UserServiceStub):
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN),
     DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL); every error carries a `google.rpc.ErrorInfo` with a reason of
     `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts have it.
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -179,7 +187,9 @@ class UserServiceAsyncStub(UserServiceStub):
     ImportUsers: _aio.UnaryUnaryMultiCallable[_user_service_pb2.ImportUsersRequest, _user_service_pb2.ImportUsersResponse]  # type: ignore[assignment]
     """Takes over up to 1,000 users from another system, with ids, times, password hashes, accounts and sessions as they
     were there. Each is stored whole or not at all, and the answer says of each what happened. May be repeated: who is
-    there already, by id, stays as is.
+    there already, by id, stays as is. A call that fails may have stored some; a repeat stores the rest.
+
+    RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY); UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE).
     """
     ExportUser: _aio.UnaryStreamMultiCallable[_user_service_pb2.ExportUserRequest, _user_service_pb2.ExportUserResponse]  # type: ignore[assignment]
     """Streams everything that both services keep of one person, but no hash and no token. The last record is `end`; a
@@ -201,9 +211,12 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN),
     DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL); every error carries a `google.rpc.ErrorInfo` with a reason of
     `vibework.errors.v1.ErrorReason`. Lists leave out what cannot be read; counts have it.
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     @_abc_1.abstractmethod
@@ -320,7 +333,9 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_user_service_pb2.ImportUsersResponse, _abc.Awaitable[_user_service_pb2.ImportUsersResponse]]:
         """Takes over up to 1,000 users from another system, with ids, times, password hashes, accounts and sessions as they
         were there. Each is stored whole or not at all, and the answer says of each what happened. May be repeated: who is
-        there already, by id, stays as is.
+        there already, by id, stays as is. A call that fails may have stored some; a repeat stores the rest.
+
+        RESOURCE_EXHAUSTED (PASSWORD_HASHING_BUSY); UNAVAILABLE (PASSWORD_HASHING_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod

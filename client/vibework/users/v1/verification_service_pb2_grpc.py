@@ -31,12 +31,15 @@ class VerificationServiceStub(object):
     Only a keyed hash of a code or token is stored. A new one replaces the one before of the same purpose and
     identifier; 5 wrong attempts end it; it is consumed once at most, whatever races. A change of the password or of the
     address of its user, and the user's deletion, end it for every purpose: it is then answered like a wrong one, and so
-    is one made before for the address that a user changes to.
+    is one made before for the address that a user changes to. One that was made with a `user_id` is that user's alone:
+    what becomes of the others leaves it as it is.
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
-    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL).
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL).
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     def __init__(self, channel):
@@ -83,12 +86,15 @@ class VerificationServiceServicer(object):
     Only a keyed hash of a code or token is stored. A new one replaces the one before of the same purpose and
     identifier; 5 wrong attempts end it; it is consumed once at most, whatever races. A change of the password or of the
     address of its user, and the user's deletion, end it for every purpose: it is then answered like a wrong one, and so
-    is one made before for the address that a user changes to.
+    is one made before for the address that a user changes to. One that was made with a `user_id` is that user's alone:
+    what becomes of the others leaves it as it is.
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
-    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL).
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL).
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     def CreateVerification(self, request, context):
@@ -104,7 +110,8 @@ class VerificationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ConsumeVerification(self, request, context):
-        """Checks a secret of any purpose and consumes it.
+        """Checks a secret of any purpose and consumes it. One that was made with a `user_id` is for ChangeEmail alone, and not
+        valid here.
 
         UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED,
         VERIFICATION_ATTEMPTS_EXCEEDED); RESOURCE_EXHAUSTED (RATE_LIMITED).
@@ -125,8 +132,8 @@ class VerificationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ResetPassword(self, request, context):
-        """Consumes a secret of purpose PASSWORD_RESET, sets the password and ends all sessions, in one transaction. Where the
-        address was not verified until then, the ways in from before end, too (see EndedAccess).
+        """Consumes a secret of purpose PASSWORD_RESET, sets the password, marks the address verified and ends all sessions, in
+        one transaction. Where the address was not verified until then, the ways in from before end, too (see EndedAccess).
 
         UNAUTHENTICATED (VERIFICATION_INVALID); FAILED_PRECONDITION (VERIFICATION_EXPIRED,
         VERIFICATION_ATTEMPTS_EXCEEDED); NOT_FOUND (USER_NOT_FOUND), INVALID_ARGUMENT (PASSWORD_COMPROMISED),
@@ -210,12 +217,15 @@ class VerificationService(object):
     Only a keyed hash of a code or token is stored. A new one replaces the one before of the same purpose and
     identifier; 5 wrong attempts end it; it is consumed once at most, whatever races. A change of the password or of the
     address of its user, and the user's deletion, end it for every purpose: it is then answered like a wrong one, and so
-    is one made before for the address that a user changes to.
+    is one made before for the address that a user changes to. One that was made with a `user_id` is that user's alone:
+    what becomes of the others leaves it as it is.
 
     Any call may also answer INVALID_ARGUMENT (INVALID_FIELDS), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), RESOURCE_EXHAUSTED
     (OVERLOADED, METADATA_TOO_LARGE, ANSWER_TOO_LARGE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), ABORTED
-    (CONFLICT_RETRY), UNIMPLEMENTED (NOT_IMPLEMENTED, METHOD_UNKNOWN),
-    DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL).
+    (CONFLICT_RETRY), UNIMPLEMENTED (METHOD_UNKNOWN), DATA_LOSS (RECORD_UNREADABLE) and INTERNAL (INTERNAL).
+
+    Where callers must prove who they are, any call may also answer UNAUTHENTICATED (CALLER_UNKNOWN), PERMISSION_DENIED
+    (CALLER_FORBIDDEN) and RESOURCE_EXHAUSTED (CALLER_RATE_LIMITED), before its message is looked at.
     """
 
     @staticmethod

@@ -1,0 +1,1 @@
+"""Servers as local processes on loopback: databases, both services, and a catcher of mails."""
