@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn, TypeVar
+from typing import Annotated, Final, Literal, NoReturn, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -37,8 +37,12 @@ class FeatureSettings(BaseSettings):
 class ListeningSettings(FeatureSettings):
     """Where a server listens, and how much it takes on at once."""
 
+    grpc_transport: Literal["grpcio", "native"] = "grpcio"
+    """What carries calls ([transports](docs/transports.md)); `native`, in Rust, is an extra of the package."""
     grpc_host: str = "127.0.0.1"
     """Address to listen on; `::`: all, of IPv4 and of IPv6."""
+    allow_plaintext: bool = False
+    """Without TLS, listen on other addresses than loopback, too: where a mesh or a network of its own encrypts."""
     grpc_port: Port = 0
     """Port to listen on; 0: any free one."""
     grpc_so_reuseport: bool = False
@@ -58,8 +62,8 @@ class ListeningSettings(FeatureSettings):
     grpc_max_connection_age_grace_ms: Milliseconds = 30_000
     """How long calls on such a connection get to finish."""
     grpc_max_connection_idle_ms: Milliseconds = 120_000
-    """How long a connection may be without calls before it is closed; 0: for ever."""
-    grpc_max_calls_per_connection: Annotated[int, Field(ge=1, le=2**31 - 1)] = 2_000
+    """How long a connection may be without calls and watches of health before it is closed; 0: for ever."""
+    grpc_max_calls_per_connection: Annotated[int, Field(ge=2, le=2**31 - 1)] = 2_000
     """Calls and streams open at once on one connection; further ones wait at the caller."""
     grpc_max_message_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 4 * 1024 * 1024
     """Largest request or response."""
@@ -85,8 +89,8 @@ class MetricsSettings(FeatureSettings):
     """Where metrics are read."""
 
     metrics_host: str = "127.0.0.1"
-    """Address on which metrics and health are read over HTTP (`/metrics`, `/health`); `::`: all; `fd:N`: a listening
-    socket of the parent process."""
+    """Address on which metrics and health are read over HTTP (`/metrics`, `/livez`, `/readyz`); `::`: all; `fd:N`: a
+    listening socket of the parent process."""
     metrics_port: Port = 0
     """Its port; 0: none is open."""
 
@@ -134,11 +138,100 @@ class TLSSettings(FeatureSettings):
         return self
 
 
-class ServerSettings(TLSSettings, LogSettings, StatementSettings, MetricsSettings, HealthSettings, ListeningSettings):
+# The algorithms that tokens may be signed by: all of them asymmetric.
+TOKEN_ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+
+
+class AccessSettings(FeatureSettings):
+    """Who may call, and how callers prove who they are."""
+
+    access_policy_file: Path | None = None
+    """Who may call what, and how often ([access](docs/access.md)); none: whoever can connect may call everything."""
+    jwt_issuer: str = ""
+    """Take signed tokens (JWT) of this issuer (`iss`), which name their callers; none: no tokens."""
+    jwt_audience: str = ""
+    """What tokens must be for (`aud`)."""
+    jwt_algorithms: str = "RS256,PS256,ES256,EdDSA"
+    """Algorithms that tokens may be signed by, comma-separated."""
+    jwks_file: Path | None = None
+    """Public keys of the issuer (a JSON Web Key Set); read again when it changes."""
+    jwks_url: str = ""
+    """Or the address of its keys (https), asked every 5 minutes."""
+    jwks_ca_file: Path | None = None
+    """The authority that `JWKS_URL` is checked against; none: those of the system."""
+    jwks_token_file: Path | None = None
+    """A bearer token to show at `JWKS_URL`, as Kubernetes asks for; read each time."""
+    peer_token_file: Path | None = None
+    """A token to show at the other service; read again when it changes."""
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether callers may prove by a token who they are."""
+        return bool(self.jwt_issuer)
+
+    @field_validator("jwt_algorithms")
+    @classmethod
+    def _algorithms_are_asymmetric(cls, value: str) -> str:
+        if wrong := [name for name in value.split(",") if name.strip() not in TOKEN_ALGORITHMS]:
+            raise ValueError(f"{wrong[0]!r} is none of {', '.join(TOKEN_ALGORITHMS)}")
+        return value
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _address_is_https(cls, value: str) -> str:
+        if value and not value.startswith("https://"):
+            raise ValueError("an address that begins with https://")
+        return value
+
+    @model_validator(mode="after")
+    def _tokens_are_whole(self) -> AccessSettings:
+        sources = (self.jwks_file is not None) + bool(self.jwks_url)
+        if not self.takes_tokens == bool(self.jwt_audience) == bool(sources) or sources > 1:
+            raise ValueError("JWT_ISSUER, JWT_AUDIENCE, and one of JWKS_FILE and JWKS_URL go together")
+        if (self.jwks_ca_file or self.jwks_token_file) and not self.jwks_url:
+            raise ValueError("JWKS_CA_FILE and JWKS_TOKEN_FILE are for JWKS_URL")
+        return self
+
+
+class AuditSettings(FeatureSettings):
+    """Whether it is written down who did what to whom."""
+
+    audit_log: Literal["off", "stdout", "file"] = "off"
+    """Where a line goes for every call that changes something or discloses a secret ([access](docs/access.md#audit));
+    `stdout`: beside the log."""
+    audit_log_file: Path | None = None
+    """The file for `AUDIT_LOG=file`; lines are added at its end."""
+
+    @model_validator(mode="after")
+    def _file_is_named(self) -> AuditSettings:
+        if (self.audit_log == "file") != (self.audit_log_file is not None):
+            raise ValueError("AUDIT_LOG=file and AUDIT_LOG_FILE go together")
+        return self
+
+
+class ServerSettings(
+    AuditSettings,
+    AccessSettings,
+    TLSSettings,
+    LogSettings,
+    StatementSettings,
+    MetricsSettings,
+    HealthSettings,
+    ListeningSettings,
+):
     """What every server of the pair reads."""
 
     reflection_enabled: bool = True
-    """Whether grpcurl and others may ask for the contract."""
+    """Whether grpcurl and others may ask for the contract; with a policy, those to whom it grants `reflection`."""
+    core_dumps: bool = False
+    """Whether a process that crashes leaves a core, in which secrets are, where the system makes one."""
+
+    @model_validator(mode="after")
+    def _callers_can_be_known(self) -> ServerSettings:
+        if self.access_policy_file is not None and self.tls_client_ca_file is None and not self.takes_tokens:
+            rule = "a policy needs TLS_CLIENT_CA_FILE or JWT_ISSUER: nothing else says who calls"
+            raise ValueError(f"ACCESS_POLICY_FILE: {rule}")
+        return self
 
 
 S = TypeVar("S", bound=BaseSettings)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from chassis.backup.errors import RestoreFailed
-from chassis.backup.writing import UNFINISHED
+from chassis.commands.whole_files import UNFINISHED
 
 # Names in the order of their times.
 _TIME: Final = "%Y%m%dT%H%M%SZ"

@@ -7,14 +7,11 @@ memory. Each piece is compressed by itself: what ``zstd -dc`` makes of all of th
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import sys
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -23,6 +20,7 @@ from chassis.backup import compression, manifest
 from chassis.backup.errors import BackupFailed
 from chassis.backup.manifest import MOST_PARTS, About, Manifest, Part, Source, piece_name
 from chassis.clock import utc_now
+from chassis.commands import whole_files
 
 CHECKSUMS: Final = "SHA256SUMS"
 DISTRIBUTION: Final = "vibework-services"
@@ -30,8 +28,6 @@ DISTRIBUTION: Final = "vibework-services"
 STDOUT: Final = Path("-")
 # Compressed bytes of a piece, about: one is held in memory.
 PIECE_BYTES: Final = 16 << 20
-# How the name of a file ends while it is written.
-UNFINISHED: Final = ".unfinished"
 # What is handed to the compressor at once.
 _CHUNK: Final = 1 << 20
 
@@ -165,64 +161,14 @@ def create(path: Path, *, overwrite: bool = False) -> Iterator[ArchiveWriter]:
     the standard output as it is made; what fails ends it before its manifest, without which it is no backup. Raises
     ``BackupFailed``.
     """
-    if path == STDOUT:
-        with _standard_output() as stream:
-            yield ArchiveWriter(stream)
-        return
-    if path.exists() and not overwrite:
-        raise BackupFailed(f"{path} exists: name another file, or say --overwrite")
-    try:
-        with _unfinished(path) as (file, name):
+    if path != STDOUT:
+        with whole_files.named(path, BackupFailed, overwrite=overwrite) as file:
             yield ArchiveWriter(file)
-            file.flush()
-            os.fsync(file.fileno())
-            _publish(name, path, overwrite=overwrite)
-    except OSError as error:
-        raise BackupFailed(f"{path} could not be written: {error.strerror or type(error).__name__}") from error
-
-
-@contextmanager
-def _standard_output() -> Iterator[BinaryIO]:
-    stream = sys.stdout.buffer
-    if stream.isatty():
+        return
+    if sys.stdout.isatty():
         raise BackupFailed("a backup is not for a terminal: send the output to a file or a program")
     try:
-        yield stream
-        stream.flush()
+        with whole_files.standard_output() as stream:
+            yield ArchiveWriter(stream)
     except OSError as error:
-        with suppress(OSError):
-            # Python would try to write what is left at its end, and complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         raise BackupFailed(f"the output could not be written: {error.strerror or type(error).__name__}") from error
-
-
-@contextmanager
-def _unfinished(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    number, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent)
-    try:
-        with os.fdopen(number, "wb") as file:
-            with suppress(OSError):
-                # Whoever finds the file without this lock knows that nobody writes it any more.
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield file, Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _publish(name: Path, path: Path, *, overwrite: bool) -> None:
-    if overwrite:
-        name.replace(path)
-    else:
-        try:
-            # Unlike a renaming, a link never takes the place of a file that came meanwhile.
-            path.hardlink_to(name)
-        except FileExistsError:
-            raise BackupFailed(f"{path} exists: name another file, or say --overwrite") from None
-        except OSError:
-            # Not every file system has links.
-            name.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -15,11 +15,12 @@ from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from chassis.errors import ServiceError
 from chassis.logs.tracebacks import summary
 from chassis.schema import SchemaLacking
-from chassis.settings import ServerSettings
+from chassis.settings import EXIT_BAD_SETTING, ServerSettings, WrongSetting
 
 T = TypeVar("T")
 
@@ -40,6 +41,7 @@ class LazyGroup(click.Group):
     def __init__(self, *, places: Mapping[str, str], **attributes: Any) -> None:
         super().__init__(**attributes)
         self._places = places
+        self.params.append(_version_option())
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
@@ -53,6 +55,24 @@ class LazyGroup(click.Group):
         module, _, attribute = place.partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands and options that begin so, without importing any: somebody waits with the Tab key."""
+        names = [CompletionItem(name) for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+def _version_option() -> click.Option:
+    def tell(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+        if wanted and not context.resilient_parsing:
+            from chassis.commands.report import version_of
+
+            click.echo(f"{context.info_name} {version_of('vibework-services')}")
+            context.exit()
+
+    return click.Option(
+        ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=tell, help="Print the version."
+    )
 
 
 def serve(
@@ -74,13 +94,21 @@ def serve(
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Carry out a command's work; a failure ends the process with one line and exit code 1."""
+    """Carry out a command's work; a failure ends the process with one line and exit code 1, a wrong setting with 2."""
     try:
         return run_interruptibly(work)
+    except WrongSetting as error:
+        sys.stderr.write(f"wrong setting: {error}\n")
+        sys.exit(EXIT_BAD_SETTING)
     except (CommandFailed, SchemaLacking, ServiceError) as error:
-        fail(str(error))
+        fail(told(error))
     except Exception as error:  # noqa: BLE001 - told in one line
         fail(unforeseen(error))
+
+
+def told(error: Exception) -> str:
+    """Return the text of an error with its notes, which are for whoever runs a command and for no caller."""
+    return ": ".join([str(error), *getattr(error, "__notes__", ())])
 
 
 def unforeseen(error: Exception) -> str:

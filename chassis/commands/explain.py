@@ -9,7 +9,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import click
 
 from chassis.commands import cli
-from chassis.commands.report import Report, ReportRow, Section, table
+from chassis.commands.report import Report, ReportRow, Section
+from chassis.commands.tables import room, table, wrapped
 from chassis.settings import ServerSettings, load
 
 S = TypeVar("S", bound=ServerSettings)
@@ -97,11 +98,13 @@ def _parameters(word: str, options: Sequence[Callable[[Any], Any]]) -> Sequence[
 
 
 def _text(report: Report, word: str, *, whole: bool) -> str:
-    return "\n".join(line for section in report.sections for line in _lines(section, word, whole=whole))
+    columns = room()
+    return "\n".join(line for section in report.sections for line in _lines(section, word, columns, whole=whole))
 
 
-def _lines(section: Section, word: str, *, whole: bool) -> list[str]:
+def _lines(section: Section, word: str, columns: int | None, *, whole: bool) -> list[str]:
     rows = [{column: value for column, value in row.items() if column != word} for row in section.rows]
     texts = dict.fromkeys(row[word] for row in section.rows if word in row) if whole else ()
-    lines = [section.name.replace("_", " "), *(f"  {line}" for line in table(rows))]
-    return [*lines, *(f"  ({note})" for note in section.notes), *(f"  {text}" for text in texts)]
+    told = [*(f"({note})" for note in section.notes), *texts]
+    lines = [section.name.replace("_", " "), *(f"  {line}" for line in table(rows, columns and columns - 2))]
+    return [*lines, *(line for text in told for line in wrapped(text, columns, "  "))]

@@ -13,6 +13,9 @@ import click
 from chassis.commands.cli import CommandFailed
 from chassis.schema import listed
 
+# Tells a person a line of what a migration does.
+Say = Callable[[str], None]
+
 # Rows from which on a table is big: to copy a million rows takes about a minute, and callers cannot wait that long.
 BIG: Final = 1_000_000
 # Rows of a big table that one statement may change: it holds their locks, and delays replicas, for a moment only.

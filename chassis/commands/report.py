@@ -10,18 +10,17 @@ sections and columns are stable; more may be added. A column's name ends with it
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any, Final
+from typing import Final
 
 from chassis.clock import utc_now
+from chassis.commands.tables import TableRow, names_of, plain, table, wrapped
 
-ReportRow = dict[str, Any]
+ReportRow = TableRow
 
-_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
-_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_INDENT: Final = "  "
 
 
 class NotAvailable(Exception):
@@ -49,7 +48,7 @@ class Section:
         """Return the section as documented above."""
         if self.reason:
             return {"available": False, "reason": self.reason}
-        columns = _columns(self.rows)
+        columns = names_of(self.rows)
         rows = [{name: row.get(name) for name in columns} for row in self.rows]
         return {"available": True, "rows": rows, "notes": [*self.notes, *self.missing]}
 
@@ -77,12 +76,13 @@ class Report:
             "not_looked_at": {section.name: found for section in self.sections if (found := section.not_looked_at)},
             "sections": {section.name: section.as_json() for section in self.sections},
         }
-        return json.dumps(report, indent=2, default=_plain)
+        return json.dumps(report, indent=2, default=plain)
 
-    def as_text(self) -> str:
-        """Return the report as tables for a person."""
-        parts = ["\n".join(_section_lines(section)) for section in self.sections]
-        return "\n\n".join([*parts, "\n".join(self._verdict())])
+    def as_text(self, columns: int | None = None) -> str:
+        """Return the report as tables for a person; ``columns``: those of the terminal, None: as many as it takes."""
+        parts = ["\n".join(_section_lines(section, columns)) for section in self.sections]
+        verdict = [line for said in self._verdict() for line in wrapped(said, columns, more=_INDENT)]
+        return "\n\n".join([*parts, "\n".join(verdict)])
 
     def _verdict(self) -> list[str]:
         """Return what was not looked at, and the problems; that there are none is only said of what was looked at."""
@@ -103,78 +103,10 @@ def version_of(distribution: str) -> str:
         return "unknown"
 
 
-def table(rows: Sequence[ReportRow]) -> list[str]:
-    """Return rows as aligned lines under the names of their columns; numbers stand to the right."""
-    columns = _columns(rows)
-    cells = [[shown(name, row.get(name)) for name in columns] for row in rows]
-    numeric = [all(isinstance(row.get(name), int | float | None) for row in rows) for name in columns]
-    heads = [_head(name) for name in columns]
-    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-    return [_line(line, widths, numeric) for line in (heads, *cells)]
-
-
-def _columns(rows: Sequence[ReportRow]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))
-
-
-def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
-    aligned = (
-        cell.rjust(width) if right else cell.ljust(width)
-        for cell, width, right in zip(cells, widths, numeric, strict=True)
-    )
-    return "  ".join(aligned).rstrip()
-
-
-def _section_lines(section: Section) -> list[str]:
+def _section_lines(section: Section, columns: int | None) -> list[str]:
     head = section.name.replace("_", " ")
     if section.reason:
-        return [head, f"  not available: {section.reason}"]
-    lines = table(section.rows) if section.rows else []
-    notes = [*section.notes, *section.missing]
-    return [head, *(f"  {line}" for line in lines), *(f"  ({note})" for note in notes)]
-
-
-def _head(name: str) -> str:
-    for unit in ("_bytes", "_seconds"):
-        name = name.removesuffix(unit)
-    return name.replace("_", " ")
-
-
-def shown(name: str, value: Any) -> str:
-    """Return a value as a person reads it, by its column's unit."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if (format_ := _format_of(name)) is not None and isinstance(value, int | float):
-        return format_(value)
-    return f"{value:,}" if isinstance(value, int) else str(_plain(value))
-
-
-def _format_of(name: str) -> Callable[[float], str] | None:
-    if name.endswith("_bytes"):
-        return _bytes
-    return _seconds if name.endswith("_seconds") else None
-
-
-def _bytes(value: float) -> str:
-    unit = 0
-    while value >= 1024 and unit < len(_UNITS) - 1:
-        value, unit = value / 1024, unit + 1
-    return f"{value:.0f} B" if not unit else f"{value:.1f} {_UNITS[unit]}"
-
-
-def _seconds(value: float) -> str:
-    if value < _MINUTE:
-        return f"{value:.3g} s"
-    for length, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
-        if value >= length:
-            return f"{value / length:.1f} {unit}"
-    raise AssertionError("a minute is the shortest")
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, datetime):
-        # Drivers' times are naive, and in UTC.
-        return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat(timespec="seconds")
-    return str(value)
+        return [head, *wrapped(f"not available: {section.reason}", columns, _INDENT)]
+    lines = table(section.rows, columns and columns - len(_INDENT)) if section.rows else []
+    notes = [line for note in (*section.notes, *section.missing) for line in wrapped(f"({note})", columns, _INDENT)]
+    return [head, *(f"{_INDENT}{line}".rstrip() for line in lines), *notes]

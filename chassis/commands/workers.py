@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from chassis.logs import logging
-from chassis.serving import ports
+from chassis.serving import plaintext, ports
 from chassis.serving.guard import EXIT_STOPPED_AT_ONCE, SIGNALS, Guard
-from chassis.settings import EXIT_BAD_SETTING, ServerSettings
+from chassis.serving.transports import choice
+from chassis.settings import EXIT_BAD_SETTING, ServerSettings, WrongSetting
 from chassis.telemetry.endpoint import INHERITED, MetricsPortTaken
 from chassis.telemetry.of_workers import WorkerMetrics
 
@@ -68,6 +69,12 @@ def serve(command: Sequence[str], count: int, settings: ServerSettings, own: Map
     """
     shared = settings.grpc_so_reuseport
     try:
+        choice.check(settings)
+        plaintext.check(settings)
+    except WrongSetting as error:
+        sys.stderr.write(f"wrong setting: {error}\n")
+        return EXIT_BAD_SETTING
+    try:
         reserved = ports.reserve(settings.grpc_host, settings.grpc_port, shared=shared)
     except OSError:
         address = ports.address(settings.grpc_host, settings.grpc_port)
@@ -97,8 +104,9 @@ def _fail(text: str) -> int:
 
 def worker_environment(settings: ServerSettings, port: int) -> dict[str, str]:
     """Return the environment of a worker: ours, with a shared port, and a connection age where none is set."""
-    age = settings.grpc_max_connection_age_ms or CONNECTION_AGE_MS
-    shared = {"GRPC_PORT": str(port), "GRPC_SO_REUSEPORT": "true", "GRPC_MAX_CONNECTION_AGE_MS": str(age)}
+    shared = {"GRPC_PORT": str(port), "GRPC_SO_REUSEPORT": "true"}
+    if choice.ages(settings):
+        shared["GRPC_MAX_CONNECTION_AGE_MS"] = str(settings.grpc_max_connection_age_ms or CONNECTION_AGE_MS)
     return {**os.environ, **shared}
 
 

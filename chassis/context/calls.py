@@ -32,10 +32,13 @@ class Call:
     ``received``: its message has arrived. ``ended_by``: the error for which the server has cancelled ``task``.
     ``writing``: of a stream, it waits for its caller to take what was written. ``ending``: lets a stream be counted out
     and logged, with an error, before its handler has ended.
+    ``asked``: of a method that does not exist, the name that was asked for.
+    ``subjects``: the ids of those it is about, where calls of its method are audited.
     ``caller``: the name of who calls, as proven to a gate (``chassis.interceptors.gates``); None: nobody has asked yet.
     """
 
     # Defaults on the class: most calls never set them, and every attribute set costs every call.
+    asked = ""
     caller: str | None = None
     cap: float | None = None
     code = "OK"
@@ -48,6 +51,7 @@ class Call:
     reason = ""
     received = False
     repeats_id = False
+    subjects: tuple[str, ...] = ()
     task: Task[Any] | None = None
     writing = False
 

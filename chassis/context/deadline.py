@@ -17,6 +17,8 @@ from typing import Final
 from chassis.context import calls
 
 _own: Final[ContextVar[float | None]] = ContextVar("deadline", default=None)
+# Whether ``_own`` is a part of a caller's time, or else a limit that work which is alone has set itself.
+_of_caller: Final[ContextVar[bool]] = ContextVar("of_caller", default=True)
 _alone: Final[ContextVar[bool]] = ContextVar("alone", default=False)
 
 is_alone: Final = _alone.get
@@ -36,16 +38,20 @@ def within(seconds: float) -> Iterator[None]:
 @contextmanager
 def alone(seconds: float) -> Iterator[None]:
     """Limit the work inside the block to ``seconds``, and ignore the deadline of the call that it runs in."""
-    token = _alone.set(True)
+    token, of_caller = _alone.set(True), _of_caller.set(False)
     try:
         with within(seconds):
             yield
     finally:
+        _of_caller.reset(of_caller)
         _alone.reset(token)
 
 
 def leave_caller() -> None:
-    """From here on, give the current task the limits of ``within`` only, not those of the call that it began in."""
+    """From here on, give the current task the limits of ``within`` only, not those of the call that it began in.
+
+    What the caller set by ``within`` stays a part of its time.
+    """
     _alone.set(True)
 
 
@@ -69,6 +75,6 @@ def timeout(limit: float) -> float:
 
 
 def has_passed() -> bool:
-    """Say whether a caller's time is up; work that is alone has no caller."""
-    left = None if _alone.get() else remaining()
+    """Say whether a caller's time is up, or the part of it that ``within`` gives; work that is alone has no caller."""
+    left = remaining() if _of_caller.get() else None
     return left is not None and left <= 0.001

@@ -17,6 +17,10 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 
 
+class NotWritten(Exception):
+    """The caller has left while a message was written to it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """One RPC method as registered: its full name (``/package.Service/Method``) and shape."""

@@ -18,11 +18,18 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 RULES: Final = 1159
 STRING: Final = 14
 ENUM: Final = 16
+REPEATED: Final = 18
+MAP: Final = 19
 REQUIRED: Final = 25
+IGNORE: Final = 27
 MIN_LEN: Final = 2
 MAX_LEN: Final = 3
 DEFINED_ONLY: Final = 2
 NOT_IN: Final = 4
+ITEMS: Final = 4
+# Of lists `max_items`, of maps `max_pairs`.
+MOST: Final = 2
+IGNORE_ALWAYS: Final = 3
 # Of the rules of a message, and of one of them.
 CEL: Final = 3
 EXPRESSION: Final = 3
@@ -43,8 +50,12 @@ def _declared() -> tuple[type[Message], type[Message]]:
         "Rules",
         ("string", STRING, ".chassis.Lengths"),
         ("enum", ENUM, ".chassis.Values"),
+        ("repeated", REPEATED, ".chassis.Lists"),
+        ("map", MAP, ".chassis.Lists"),
         ("required", REQUIRED, kind.TYPE_BOOL),
+        ("ignore", IGNORE, kind.TYPE_INT32),
     )
+    _declare(file, "Lists", ("items", ITEMS, ".chassis.Rules"), ("most", MOST, kind.TYPE_UINT64))
     _declare(file, "Lengths", ("min_len", MIN_LEN, kind.TYPE_UINT64), ("max_len", MAX_LEN, kind.TYPE_UINT64))
     _declare(file, "Values", ("defined_only", DEFINED_ONLY, kind.TYPE_BOOL), ("not_in", NOT_IN, kind.TYPE_INT32))
     _declare(file, "OptionsOfMessage", ("rules", RULES, ".chassis.RulesOfMessage"))
@@ -98,6 +109,23 @@ def is_just_required(field: Any) -> bool:
     """Say whether the one rule of a field is that it must be set."""
     rules = _options(field).rules
     return bool(_has_only(rules, "required") and rules.required)
+
+
+def ignores_items(field: Any) -> bool:
+    """Say whether the items of a repeated field are not looked at: whoever takes them judges each by itself."""
+    return bool(_options(field).rules.repeated.items.ignore == IGNORE_ALWAYS)
+
+
+def is_ignored(field: Any) -> bool:
+    """Say whether nothing within a field is looked at."""
+    return bool(_options(field).rules.ignore == IGNORE_ALWAYS)
+
+
+def most_items(field: Any) -> int | None:
+    """Return how many items a list or a map may have; None when it has no rule of that."""
+    rules = _options(field).rules
+    lists = rules.map if rules.HasField("map") else rules.repeated
+    return int(lists.most) if lists.HasField("most") else None
 
 
 def expressions(message: Any) -> list[str] | None:

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import grpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from chassis.context.calls import REQUEST_ID_KEY, Call
+from chassis.contract import localization
 from chassis.errors import InternalError, ServiceError
-from chassis.interceptors import Context
+from chassis.interceptors import Context, NotWritten
 from chassis.interceptors.in_flight import taken_back
 from chassis.interceptors.status import DETAILS_KEY, code_of, to_status
 from chassis.logs import logging
+
+# How the transports say it.
+_NOT_WRITTEN: Final[tuple[type[Exception], ...]] = (cygrpc.ExecuteBatchError, NotWritten)
 
 
 async def fail(
@@ -34,8 +39,9 @@ async def fail(
         ended()
         raise error
     if not isinstance(error, ServiceError):
-        if context.cancelled():
-            # The caller went while the answer was being written, which gRPC reports by an error of its own.
+        if isinstance(error, _NOT_WRITTEN) or context.cancelled():
+            # The caller went while the answer was being written, which gRPC reports by an error of its own, at times
+            # before it says that the call is cancelled.
             call.code = "CANCELLED"
             ended()
             raise asyncio.CancelledError from error
@@ -52,6 +58,6 @@ def note(call: Call, error: ServiceError) -> None:
 
 
 async def _abort(call: Call, context: Context, error: ServiceError) -> NoReturn:
-    status = to_status(error, call.request_id)
+    status = to_status(error, call.request_id, localization.wanted(call.metadata))
     metadata = ((DETAILS_KEY, status.SerializeToString()), (REQUEST_ID_KEY, call.request_id))
     await context.abort(code_of(error), status.message, metadata)

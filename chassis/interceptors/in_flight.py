@@ -117,7 +117,7 @@ class InFlight:
 
 
 class ProbesInFlight(InFlight):
-    """Health checks in flight: never refused, since a probe that is not answered ends the process.
+    """Health checks in flight: never refused, since a probe that is not answered ends the process; watches are.
 
     A check whose message has arrived is answered at once, so only checks without a message can fill the limit. Then
     the oldest of them is ended.

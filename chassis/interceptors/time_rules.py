@@ -2,6 +2,7 @@
 
 Their types say which seconds and nanos are valid (``google/protobuf/timestamp.proto`` and ``duration.proto``), but no
 parser looks, and no two libraries agree on what the others mean. protovalidate looks only where a field has a rule.
+Items that the contract says to ignore (``IGNORE_ALWAYS``) are left to whoever judges them one by one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from chassis.contract.timestamps import FIRST_SECOND, LAST_SECOND
 from chassis.errors import FieldViolation
+from chassis.interceptors.encoded_rules import ignores_items
 
 _NANOS: Final = 1_000_000_000
 # Of a Duration, to either side: some 10,000 years.
@@ -75,8 +77,9 @@ class TimeRules:
 
 
 def _messages(descriptor: Any) -> list[tuple[FieldDescriptor, Descriptor]]:
-    """Return the fields of a type that hold messages, and the types of these."""
-    return [(field, field.message_type) for field in descriptor.fields if field.message_type is not None]
+    """Return the fields of a type that hold messages to look at, and the types of these."""
+    held = [(field, field.message_type) for field in descriptor.fields]
+    return [(field, kind) for field, kind in held if kind is not None and not ignores_items(field)]
 
 
 def _holds_times(descriptor: Descriptor, above: frozenset[str]) -> bool:

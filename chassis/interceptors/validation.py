@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 
 from chassis.contract.rules import Violations, collector
 from chassis.errors import FieldViolation, InvalidFields
+from chassis.interceptors.bounds import Bounds
 from chassis.interceptors.plain_rules import shortcut
 from chassis.interceptors.time_rules import TimeRules
 
@@ -15,9 +16,13 @@ Check = Callable[[Message], None]
 
 
 def check_of(request_class: type[Message]) -> Check:
-    """Return the check of this type, which raises ``InvalidFields`` with every violation of a request."""
+    """Return the check of this type, which raises ``InvalidFields`` with every violation of a request.
+
+    Of a list that is too long it looks at no more items than may be, and one; the others are gone from the request.
+    """
     collect = collector(request_class)
     accept = shortcut(request_class.DESCRIPTOR) or _nothing
+    bounds = Bounds(request_class.DESCRIPTOR)
     times = TimeRules(request_class.DESCRIPTOR)
     faults = times.faults if times else None
 
@@ -25,6 +30,8 @@ def check_of(request_class: type[Message]) -> Check:
         # The shortcut accepts no request with a message in it, such as a time.
         if accept(request):
             return
+        if bounds.exceeded(request):
+            bounds.cut(request)
         if faults is not None and faults(request):
             raise InvalidFields(_with_wrong_times(request, times, collect))
         if violations := collect(request):

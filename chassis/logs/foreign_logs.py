@@ -24,7 +24,7 @@ WITHOUT_TEXT: Final = "a library logged something; its text may hold data and is
 # These write only about themselves: endpoints and codes of exporters, revisions.
 _WHOLE_TEXTS: Final = frozenset({"opentelemetry", "alembic"})
 # These also log texts formatted with data that they were sent. Some releases of gRPC log as "root".
-_NO_TEXTS: Final = ("grpc", "asyncio", "root")
+_NO_TEXTS: Final = ("grpc", "pygrpc_native", "asyncio", "root")
 # How asyncio's and uvloop's texts begin; what follows are representations of objects.
 _BEGINNINGS: Final = (
     "Task exception was never retrieved",

@@ -71,6 +71,19 @@ def json_writer() -> Callable[[bytes], None] | None:
     return write
 
 
+def line_writer() -> Callable[[bytes], None]:
+    """Return a function that writes finished lines beside the log, whatever its form and level.
+
+    Nothing removes secrets from them: the caller must. Where the log is not configured they go to stdout.
+    """
+    sink = _sink()
+    return _print_line if sink is None else sink.write
+
+
+def _print_line(line: bytes) -> None:
+    sys.stdout.write(line.decode() + "\n")
+
+
 def dropped_lines() -> int:
     """Return how many lines of this process were dropped, because the reader of the log stalled or is gone."""
     sink = _sink()

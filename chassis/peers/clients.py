@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import grpc
-import orjson
+from vibework.client import channel_options, service_config
 
 from chassis.context import calls, deadline
 from chassis.errors import ServiceError
 from chassis.peers.breaker import CircuitBreaker, CircuitOpen
-from chassis.serving.tls import channel_credentials
+from chassis.peers.renewing import RenewingChannel
+from chassis.peers.tokens import PeerToken
+from chassis.serving.tls import ClientFiles
 from chassis.settings import ServerSettings
 
 Request = TypeVar("Request")
@@ -46,17 +48,25 @@ def open_channel(
     keepalive_ms: int = 30_000,
     interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
 ) -> grpc.aio.Channel:
-    """Open a channel to ``host:port``; connects at the first call, and again after every loss.
+    """Open a channel to ``host:port``, or to several (``ipv4:host:port,host:port``); connects at the first call.
+
+    It connects again after every loss.
 
     ``idempotent``: full names (``package.Service/Method``) that gRPC may send again.
-    TLS is used when an ``authority`` is given; ``certificate`` and ``key`` make it mutual. ``interceptors``: around
-    every call.
+    TLS is used when an ``authority`` is given; ``certificate`` and ``key`` make it mutual. All three files are read
+    again when they change. ``interceptors``: around every call.
     """
-    options = _channel_options(idempotent, keepalive_ms)
+    config = service_config(idempotent, avoids_ending="," in address)
+    options = channel_options(keepalive_seconds=keepalive_ms / 1_000, config=config)
     if authority is None:
+        if "," in address:
+            # Several addresses are not the name of a server.
+            options.append(("grpc.default_authority", address.partition(":")[2].partition(",")[0]))
         return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
-    credentials = channel_credentials(authority, certificate, key)
-    return grpc.aio.secure_channel(address, credentials, options=options, interceptors=interceptors)
+    return RenewingChannel(
+        ClientFiles(authority, certificate, key),
+        lambda credentials: grpc.aio.secure_channel(address, credentials, options=options, interceptors=interceptors),
+    )
 
 
 def open_peer_channel(
@@ -66,8 +76,9 @@ def open_peer_channel(
     idempotent: Iterable[str] = (),
     interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
 ) -> grpc.aio.Channel:
-    """Open a channel to the other service of the pair, as the settings say: plain, TLS, or mutual TLS."""
+    """Open a channel to the other service of the pair, as the settings say: plain, TLS, or mutual TLS, with a token."""
     authority = settings.peer_tls_ca_file
+    showing = () if settings.peer_token_file is None else (PeerToken(settings.peer_token_file),)
     return open_channel(
         address,
         idempotent=idempotent,
@@ -75,7 +86,7 @@ def open_peer_channel(
         certificate=settings.tls_cert_file if authority else None,
         key=settings.tls_key_file if authority else None,
         keepalive_ms=settings.grpc_keepalive_ms,
-        interceptors=interceptors,
+        interceptors=(*interceptors, *showing),
     )
 
 
@@ -125,42 +136,3 @@ class Client:
 def _metadata() -> tuple[tuple[str, str], ...] | None:
     request_id = calls.request_id()
     return ((calls.REQUEST_ID_KEY, request_id),) if request_id else None
-
-
-def _channel_options(idempotent: Iterable[str], keepalive_ms: int) -> list[tuple[str, Any]]:
-    return [
-        ("grpc.keepalive_time_ms", keepalive_ms),
-        ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.max_pings_without_data", 0),
-        # The default backs off for up to two minutes: far longer than a restart takes.
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 5_000),
-        ("grpc.service_config", _service_config(idempotent)),
-    ]
-
-
-def _service_config(idempotent: Iterable[str]) -> str:
-    """Return gRPC's service config: addresses taken in turn, and retries of what may be repeated."""
-    config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
-    names = [_method_name(name) for name in idempotent]
-    if names:
-        config["methodConfig"] = [{"name": names, "retryPolicy": _RETRY_POLICY}]
-        # A server that ends fails all calls in flight at once: 100 failures in a row are retried before retries stop.
-        config["retryThrottling"] = {"maxTokens": 200, "tokenRatio": 0.1}
-    return orjson.dumps(config).decode()
-
-
-_RETRY_POLICY: Final = {
-    "maxAttempts": 3,
-    "initialBackoff": "0.05s",
-    "maxBackoff": "0.5s",
-    "backoffMultiplier": 2,
-    # CANCELLED, too: gRPC's core says so for a call that reaches a server in the moment in which it ends.
-    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
-}
-
-
-def _method_name(full_name: str) -> dict[str, str]:
-    service, _, method = full_name.strip("/").partition("/")
-    return {"service": service, "method": method}

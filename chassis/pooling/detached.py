@@ -52,8 +52,8 @@ class Detached:
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Carry out ``work``, in the caller's context but for its deadline, and return its result or raise its error.
 
-        Raises CallDeadlineExceeded once the caller's time is up, or Overloaded where the pool stays full. Work that
-        has no caller (``deadline.alone``) runs where it is.
+        Raises CallDeadlineExceeded once the caller's time is up; Overloaded where the pool stays full, or
+        DatabaseUnavailable where the database is away. Work that has no caller (``deadline.alone``) runs where it is.
         """
         if deadline.is_alone():
             await self.gate.enter()

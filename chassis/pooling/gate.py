@@ -2,19 +2,20 @@
 
 Whoever has a place finds a free connection, so nobody waits inside the driver, where a cancellation at the wrong moment
 breaks the pool (docs/decisions/0056). Here a caller may stop waiting at any time. And where a pool stays full, callers
-get ``PoolFull``, not the error of a database that is away.
+get ``PoolFull``, not the error of a database that is away; unless it is away, and the pool is full of those who look
+for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
 from chassis.context import deadline
-from chassis.errors import CallDeadlineExceeded, PoolFull
+from chassis.errors import CallDeadlineExceeded, DatabaseUnavailable, PoolFull, ServiceError
 
 
 class PoolGate:
@@ -23,11 +24,15 @@ class PoolGate:
     For metrics: ``limit``, ``inside``, ``waiting`` and ``timeouts`` (callers that waited in vain so far).
     """
 
-    def __init__(self, size: int, patience: float) -> None:
-        """``patience``: seconds that a caller waits at most."""
+    def __init__(self, size: int, patience: float, is_away: Callable[[], bool] = lambda: False) -> None:
+        """``patience``: seconds that a caller waits at most.
+
+        ``is_away``: says whether those inside wait for the database itself, with no way to it.
+        """
         self.limit: Final = size
         self.inside = self.timeouts = 0
         self._patience = patience
+        self._is_away = is_away
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -38,7 +43,8 @@ class PoolGate:
     async def enter(self) -> None:
         """Take a place, and wait for one if none is free; ``leave`` must be called afterwards.
 
-        Raises PoolFull after ``patience``, or CallDeadlineExceeded where the call has less time left than that.
+        Raises PoolFull after ``patience``, DatabaseUnavailable where the database is away then, or CallDeadlineExceeded
+        where the call has less time left than that.
         """
         if self.inside < self.limit:
             self.inside += 1
@@ -82,4 +88,7 @@ class PoolGate:
     def _give_up(self, waiter: asyncio.Future[None], call_ends: bool) -> None:
         if not waiter.done():
             self.timeouts += 1
-            waiter.set_exception(CallDeadlineExceeded() if call_ends else PoolFull())
+            waiter.set_exception(CallDeadlineExceeded() if call_ends else self._in_vain())
+
+    def _in_vain(self) -> ServiceError:
+        return DatabaseUnavailable() if self._is_away() else PoolFull()

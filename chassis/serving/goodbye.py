@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from time import monotonic
 from typing import Any, Final
 
 from chassis.interceptors import Handler
+from chassis.serving.transports import Served
 
-# If no call came for so long, none is on its way.
+# If no call came or ended for so long, none is on its way.
 _QUIET_SECONDS: Final = 0.03
 # The longest wait for that: callers that do not wait for answers never stop sending.
 _LONGEST_SECONDS: Final = 0.2
-_KINDS: Final = ("stream_unary", "stream_stream", "unary_unary", "unary_stream")
 # Turns of the loop after which all listeners have sent their goodbye; answers to held calls must come after it.
 _STEPS: Final = 4
 
@@ -27,17 +28,18 @@ _STEPS: Final = 4
 class Goodbye:
     """The one goodbye of a server, which holds calls until it was sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, serving: Callable[[], int]) -> None:
+        """``serving``: tells how many calls are being served, which from now on only end."""
+        self._serving = serving
         self._arrivals = 0
         self._said = asyncio.Event()
 
-    def hold(self, handler: Any) -> Any:
-        """Return a gRPC handler that waits for the goodbye before it runs ``handler``."""
-        if handler is None:
+    def hold(self, served: Served | None) -> Served | None:
+        """Return a method that waits for the goodbye before it runs the handler of ``served``."""
+        if served is None:
             return None
         self._arrivals += 1
-        kind = next(kind for kind in _KINDS if getattr(handler, kind) is not None)
-        return handler._replace(**{kind: self._waiting(getattr(handler, kind))})
+        return replace(served, handle=self._waiting(served.handle))
 
     def _waiting(self, handle: Handler) -> Handler:
         async def wait(request: Any, context: Any) -> Any:
@@ -59,7 +61,8 @@ class Goodbye:
 
     async def _quiet(self) -> None:
         end = monotonic() + _LONGEST_SECONDS
-        seen = -1
-        while seen != self._arrivals and monotonic() < end:
-            seen = self._arrivals
+        seen = None
+        # Who has just got an answer may have sent the next call, which is on its way still.
+        while seen != (now := (self._arrivals, self._serving())) and monotonic() < end:
+            seen = now
             await asyncio.sleep(_QUIET_SECONDS)

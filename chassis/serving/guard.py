@@ -1,14 +1,15 @@
 """A watchdog: it ends a process that was told to end, or whose event loop has stopped turning, whatever hangs in it.
 
 A thread of its own receives SIGTERM and SIGINT, which are blocked in all others, so signals are handled while the
-event loop is blocked. In case that the thread hangs, too, two timers of the kernel end the process without the
-interpreter (docs/decisions/0055-how-a-process-ends.md).
+event loop is blocked; another one acts on them and looks at the loop. In case that this hangs, too, two timers of the
+kernel end the process without the interpreter (docs/decisions/0055-how-a-process-ends.md).
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import queue
 import signal
 import sys
 import threading
@@ -58,11 +59,13 @@ class Guard:
         self._signals = 0
         self._deadline: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._received: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._turns = 0
 
     def start(self) -> None:
         """Receive the signals from now on, for good; call it in the main thread before there are others."""
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        threading.Thread(target=self._receive, name="signals", daemon=True).start()
         threading.Thread(target=self._run, name="guard", daemon=True).start()
 
     def attach(self) -> None:
@@ -95,12 +98,18 @@ class Guard:
         for event in (self.stop, self.stop_now)[: self._signals]:
             event.set()
 
+    def _receive(self) -> None:
+        # Without a time limit: at its end `sigtimedwait` returns a signal that nobody sent where the process had been
+        # stopped and went on (SIGSTOP, SIGCONT), since CPython does not look whether there was one.
+        while True:
+            self._received.put(signal.sigwaitinfo(SIGNALS).si_signo)
+
     def _run(self) -> None:
         quiet, seen, before = 0.0, 0, monotonic()
         while True:
             # This thread sets it anew again and again, so it goes off only where the thread cannot run.
             signal.setitimer(signal.ITIMER_PROF, min(_HELD_SECONDS, self._patience))
-            heard = signal.sigtimedwait(SIGNALS, _TICK_SECONDS)
+            heard = self._next_signal()
             # A process that was itself stopped for a while (SIGSTOP) must not take the pause for silence.
             now = monotonic()
             quiet, before = quiet + min(now - before, 2 * _TICK_SECONDS), now
@@ -109,6 +118,12 @@ class Guard:
             if self._turns != seen or self._loop is None:
                 quiet, seen = 0.0, self._turns
             self._judge(now, quiet)
+
+    def _next_signal(self) -> int | None:
+        try:
+            return self._received.get(timeout=_TICK_SECONDS)
+        except queue.Empty:
+            return None
 
     def _heard(self) -> None:
         self._signals += 1

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from vibework.client import ACCEPTING
 
+from chassis import background
+from chassis.errors import ShuttingDown
 from chassis.logs import logging, tracebacks
 from chassis.schema import SchemaLacking
 
@@ -18,6 +22,9 @@ SERVICE_UNKNOWN: Final = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 SERVICE_NAME: Final = "grpc.health.v1.Health"
 # This name is SERVING for as long as the process answers, whatever its database does: for restarts of processes.
 LIVENESS: Final = "liveness"
+# How long a server that stops waits for a probe to close what it has opened: less than the half second after which
+# ``background.end`` cancels again.
+_CLOSING_SECONDS: Final = 0.4
 
 Probe = Callable[[], Awaitable[object]]
 
@@ -38,6 +45,9 @@ class Health:
         """Return the status of a service ("" = the server as a whole)."""
         if service == LIVENESS:
             return SERVING
+        if service == ACCEPTING:
+            # Until the process begins to end, whatever its database does: for clients that know of another process.
+            return NOT_SERVING if self.draining else SERVING
         if service not in self.services:
             return SERVICE_UNKNOWN
         return SERVING if self.is_serving and service not in self.unbuilt else NOT_SERVING
@@ -62,6 +72,14 @@ class Health:
         """End the open watches: an open one makes the server's stop take its whole grace."""
         self.closed = True
         self._notify()
+
+    def require_open(self) -> None:
+        """Raise ShuttingDown where watches have been ended.
+
+        A client that is told a status watches anew at once, and one that is told none waits before it does.
+        """
+        if self.closed:
+            raise ShuttingDown
 
     async def changed(self) -> None:
         """Wait for the next change."""
@@ -96,6 +114,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
 
     async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: ARG002
         """Stream the status of a service whenever it changes, until the server drains."""
+        self._health.require_open()
         last = None
         while True:
             status = self._health.status(request.service)
@@ -128,15 +147,18 @@ async def watch_probe(health: Health, probe: Probe, interval: float, limit: floa
 async def run_probe(probe: Probe, limit: float) -> str | None:
     """Run a probe once; return None when it succeeded, else what went wrong (no driver text).
 
-    A probe that does not end when it is cancelled is abandoned, so that health does not hang with it.
+    A probe that does not end when it is cancelled is abandoned, so that health does not hang with it. A server that
+    stops waits for it a while, since the loop may end next, and with it what closes the probe's connection.
     """
     running = asyncio.ensure_future(probe())
     try:
         await asyncio.wait((running,), timeout=limit)
-    finally:
-        ended = running.done()
+    except asyncio.CancelledError:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(background.end([running]), _CLOSING_SECONDS)
+        raise
+    if not running.done():
         running.cancel()
-    if not ended:
         return "TimeoutError"
     error = asyncio.CancelledError() if running.cancelled() else running.exception()
     if isinstance(error, SchemaLacking):

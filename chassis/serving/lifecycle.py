@@ -7,7 +7,6 @@ the calls in flight → close what was opened, newest first. If something hangs,
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import sys
 from collections.abc import Awaitable, Callable
@@ -17,10 +16,13 @@ from typing import Final
 
 import uvloop
 
+from chassis import core_dumps
+from chassis.access import assembly as access
 from chassis.logs import foreign_logs, logging
-from chassis.serving import tls
+from chassis.serving import memory, plaintext, tls
 from chassis.serving.guard import CLOSE_SECONDS, EXIT_DEAF, EXIT_STOPPED_AT_ONCE, Guard
 from chassis.serving.server import Server
+from chassis.serving.transports import choice
 from chassis.settings import EXIT_BAD_SETTING, ServerSettings, WrongSetting
 
 EXIT_OK: Final = 0
@@ -55,6 +57,8 @@ def run(settings: ServerSettings, build: Build) -> int:
     not ours; 130 when a second signal cut the drain short. A process that hangs is ended by force: with 3 if its event
     loop does not turn, with 4 or 130 after a signal.
     """
+    if settings.core_dumps:
+        core_dumps.allow()
     patience = (settings.grpc_drain_ms + settings.grpc_grace_ms) / 1000 + CLOSE_SECONDS
     guard = Guard(patience, deaf=settings.health_deaf_ms / 1000)
     guard.start()
@@ -62,7 +66,11 @@ def run(settings: ServerSettings, build: Build) -> int:
     guard.flush = sink.flush
     foreign_logs.capture_stderr_of_runtimes()
     try:
+        choice.check(settings)
+        plaintext.check(settings)
         tls.check_files(settings)
+        access.check_files(settings)
+        plaintext.tell(settings)
         return uvloop.run(_serve(build, guard))
     except WrongSetting as error:
         sys.stderr.write(f"wrong setting: {error}\n")
@@ -127,5 +135,4 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     # glibc keeps 2 to 3 MiB that imports and the reading of settings have freed, unless it is told to return them.
-    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
-        trim(0)
+    memory.give_back()

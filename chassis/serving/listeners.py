@@ -18,6 +18,8 @@ import grpc
 
 from chassis.logs import logging, tracebacks
 from chassis.serving import connections, method_names, ports, tls
+from chassis.serving.transports import PortTaken, Routes
+from chassis.serving.transports.grpcio import RoutesOfGrpc
 from chassis.settings import ServerSettings
 
 # All listeners together take half a MiB, and one file descriptor each.
@@ -31,26 +33,23 @@ _START_SECONDS: Final = 5.0
 log = logging.get("chassis.serving.listeners")
 
 
-class PortTaken(OSError):
-    """The address to serve on cannot be bound."""
-
-
 class StoppedServing(Exception):
     """A listener has ended, and gRPC names no cause."""
 
 
 class Listeners:
-    """Servers with the same handlers on one port; call it inside the event loop that will serve.
+    """Servers with the same routes on one port: the transport ``grpcio``; call it inside the loop that will serve.
 
     ``restarts``: how many have died and been replaced. ``failed``: set when that could not be done.
     """
 
-    def __init__(self, settings: ServerSettings, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+    def __init__(self, settings: ServerSettings, routes: Sequence[Routes]) -> None:
         method_names.tolerate()
         self.restarts = 0
         self.failed = asyncio.Event()
         self._settings = settings
-        self._handlers = handlers
+        self.routes = routes
+        self._handlers = [RoutesOfGrpc(each) for each in routes]
         self._servers = [self._server() for _ in range(LISTENERS)]
         # Held while listeners change, so that ``stop`` finds none that is half started.
         self._changing = asyncio.Lock()

@@ -1,17 +1,12 @@
-"""From generated ``add_…Servicer_to_server`` functions to composed handlers and one router.
-
-The handlers are served through a generic handler, not registered one by one: grpcio 1.85.1 makes a
-waiter for every registered method on every call (grpc#41796).
-"""
+"""From generated ``add_…Servicer_to_server`` functions to composed handlers and one router."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, NoReturn, ParamSpec, TypeAlias, TypeVar, cast
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -25,22 +20,12 @@ from chassis.interceptors import Context, Handler, Method
 from chassis.interceptors.envelope import Envelope, Prepare
 from chassis.interceptors.validation import check_of
 from chassis.serving.goodbye import Goodbye
+from chassis.serving.transports import Served
 
 # ``add_UserServiceServicer_to_server`` and the servicer to pass to it.
 Registration: TypeAlias = tuple[Callable[[Any, Any], None], object]
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class Asynchronous(partial[Awaitable[Any]]):
-    """A unary handler that gRPC recognises at once as asynchronous.
-
-    gRPC tests the handler twice for every call. It finds ``__await__`` first; for a plain function it
-    calls ``inspect`` eight times, which costs more than waiting for the message ourselves.
-    """
-
-    def __await__(self) -> NoReturn:
-        raise TypeError("a handler is called")
 
 
 def partly_built(servicer: Callable[P, T]) -> Callable[P, T]:
@@ -106,25 +91,25 @@ def _behaviour(handler: Any) -> Any:
     return handler.unary_stream if handler.response_streaming else handler.unary_unary
 
 
-class Router(grpc.GenericRpcHandler):
-    """Finds the handler of a method by its full name and opens the record of the call."""
+class Router:
+    """Finds a method by its full name and opens the record of the call."""
 
-    def __init__(self, handlers: Mapping[str, Any]) -> None:
-        self._find: Callable[[str], Any] = dict(handlers).get
+    def __init__(self, served: Mapping[str, Served]) -> None:
+        self.served = dict(served)
+        self._find: Callable[[str], Served | None] = self.served.get
 
     def hold(self, goodbye: Goodbye) -> None:
         """Have calls that come from now on wait until goodbye was said."""
         find = self._find
         self._find = lambda name: goodbye.hold(find(name))
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Return the handler of the method called, or None."""
-        name = handler_call_details.method
-        handler = self._find(name)
-        if handler is not None:
+    def find(self, name: str, metadata: Any) -> Served | None:
+        """Return the method called, or None."""
+        served = self._find(name)
+        if served is not None:
             # The look-up runs in the task of the call, so the handler sees what is set here.
-            calls.enter(Call(name, handler_call_details.invocation_metadata))
-        return handler
+            calls.enter(Call(name, metadata))
+        return served
 
 
 @dataclass(frozen=True)
@@ -135,6 +120,8 @@ class Composer:
     # Bytes of the largest message that gRPC sends. A larger one would fail after the envelope has counted the call OK.
     max_message_bytes: int = 1 << 30
     unbuilt_fields: UnbuiltFields = field(default_factory=dict)
+    # Puts something around the servicer's handler of a method, by the method's name.
+    around: Callable[[str, Handler], Handler] = field(default=lambda _, handler: handler)
 
     def router(self, services: Mapping[str, Mapping[str, Any]]) -> Router:
         """Compose every method of every service."""
@@ -146,21 +133,21 @@ class Composer:
             }
         )
 
-    def _compose(self, name: str, registered: Any) -> Any:
+    def _compose(self, name: str, registered: Any) -> Served:
         if registered.request_streaming:
             raise TypeError(f"{name}: request streams are not supported")
         method = Method(name, streaming=registered.response_streaming)
         return self._stream(method, registered) if method.streaming else self._unary(method, registered)
 
-    def _unary(self, method: Method, registered: Any) -> Any:
+    def _unary(self, method: Method, registered: Any) -> Served:
         prepare, encode = self.prepare(registered.request_deserializer), self._encode(registered.response_serializer)
-        composed = self.envelope.unary(method, prepare, registered.unary_unary, encode)
-        return grpc.stream_unary_rpc_method_handler(cast("Any", Asynchronous(composed)))
+        handler = self.around(method.name, registered.unary_unary)
+        return Served(self.envelope.unary(method, prepare, handler, encode))
 
-    def _stream(self, method: Method, registered: Any) -> Any:
+    def _stream(self, method: Method, registered: Any) -> Served:
         prepare, encode = self.prepare(registered.request_deserializer), self._encode(registered.response_serializer)
-        composed = self.envelope.stream(method, prepare, writing(registered.unary_stream))
-        return grpc.stream_stream_rpc_method_handler(cast("Any", composed), response_serializer=encode)
+        handler = self.around(method.name, writing(registered.unary_stream))
+        return Served(self.envelope.stream(method, prepare, handler), streaming=True, encode=encode)
 
     def _encode(self, encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
         most = self.max_message_bytes

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
+from vibework.client import TLS
 
+from chassis.access.files import stamp_of
 from chassis.logs import logging
 from chassis.settings import ServerSettings, WrongSetting, unreadable
 
-_FILES: Final = ("tls_cert_file", "tls_key_file", "tls_client_ca_file", "peer_tls_ca_file")
+_FILES: Final = ("tls_cert_file", "tls_key_file", "tls_client_ca_file", "peer_tls_ca_file", "peer_token_file")
 _AUTHORITIES: Final = ("tls_client_ca_file", "peer_tls_ca_file")
 
 
@@ -68,7 +71,7 @@ class _CertificateFiles:
 
     def __init__(self, files: tuple[Path, Path, Path | None]) -> None:
         self._files = files
-        self._stamp = self._mtimes()
+        self._stamp = _stamp(files)
         # Handshakes are made in gRPC's own threads.
         self._lock = threading.Lock()
         self.newest = self._load()
@@ -76,23 +79,18 @@ class _CertificateFiles:
     def refresh(self) -> Any:
         """Return the newest configuration, read again if a file changed."""
         with self._lock:
-            try:
-                if (stamp := self._mtimes()) != self._stamp:
+            if (stamp := _stamp(self._files)) != self._stamp:
+                self._stamp = stamp
+                with _kept():
                     self.newest = self._load()
-                    self._stamp = stamp
-            except OSError as error:
-                logging.get("chassis.serving.tls").warning("certificate not read again", exc_info=error)
             return self.newest
 
     def _load(self) -> Any:
         certificate, key, authority = self._files
-        return grpc.ssl_server_certificate_configuration(
-            [(key.read_bytes(), certificate.read_bytes())],
-            root_certificates=None if authority is None else authority.read_bytes(),
-        )
-
-    def _mtimes(self) -> tuple[int, ...]:
-        return tuple(file.stat().st_mtime_ns for file in self._files if file is not None)
+        pair = (key.read_bytes(), certificate.read_bytes())
+        _check_together(certificate, key)
+        trusted = None if authority is None else authority.read_bytes()
+        return grpc.ssl_server_certificate_configuration([pair], root_certificates=trusted)
 
 
 class _Fetcher:
@@ -110,10 +108,51 @@ class _Fetcher:
         return newest
 
 
-def channel_credentials(authority: Path, certificate: Path | None, key: Path | None) -> grpc.ChannelCredentials:
-    """Return client credentials: the authority to trust and, for mutual TLS, our own pair."""
-    return grpc.ssl_channel_credentials(
-        root_certificates=authority.read_bytes(),
-        private_key=None if key is None else key.read_bytes(),
-        certificate_chain=None if certificate is None else certificate.read_bytes(),
-    )
+class ClientFiles:
+    """What a client trusts and, for mutual TLS, shows: an authority, and a certificate with its key.
+
+    Raises OSError where a file cannot be read, and ssl.SSLError where certificate and key do not fit.
+    """
+
+    def __init__(self, authority: Path, certificate: Path | None, key: Path | None) -> None:
+        self._files = (authority, certificate, key)
+        self._stamp = _stamp(self._files)
+        self.credentials = self._load()
+
+    def renewed(self) -> bool:
+        """Read the files again if they have changed, and say whether there are new credentials.
+
+        What cannot be used is told, and leaves the last ones.
+        """
+        if (stamp := _stamp(self._files)) == self._stamp:
+            return False
+        self._stamp, before = stamp, self.credentials
+        with _kept():
+            self.credentials = self._load()
+        return self.credentials is not before
+
+    def _load(self) -> grpc.ChannelCredentials:
+        authority, certificate, key = self._files
+        return TLS(authority, certificate, key).credentials()
+
+
+def _check_together(certificate: Path | None, key: Path | None) -> None:
+    """Raise ssl.SSLError, an OSError, unless a certificate and a key fit: of a renewal one may be there first."""
+    if certificate is not None and key is not None:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=str)
+
+
+def _stamp(files: tuple[Path | None, ...]) -> object:
+    """Return what differs once one of the files was written; None while one is not there."""
+    with suppress(OSError):
+        return tuple(stamp_of(file) for file in files if file is not None)
+    return None
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """Tell a failure to read files that have changed, once; what was read last stays in use."""
+    try:
+        yield
+    except OSError as error:
+        logging.get("chassis.serving.tls").warning("certificate not read again", exc_info=error)

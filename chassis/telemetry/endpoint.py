@@ -1,7 +1,7 @@
 """The metrics endpoint, which Prometheus reads: ``GET /metrics`` over HTTP/1.1, one answer to a connection.
 
-``/health`` beside it says in its status what the health service says of the server (200: SERVING, else 503), and
-``/liveness`` is 200: for those who check a server every few seconds and would start a program to speak gRPC.
+``/readyz`` beside it says in its status what the health service says of the server (200: SERVING, else 503), and
+``/livez`` is 200: for those who check a server every few seconds and would start a program to speak gRPC.
 
 The event loop serves it, and yields to calls between any two metrics. A thread would hold the interpreter lock for
 5 ms at a time (``sys.getswitchinterval``), during which no call makes progress.
@@ -32,8 +32,8 @@ _LONGEST_REQUEST: Final = 16 * 1024
 # A METRICS_HOST with this prefix names a listening socket that this process inherited from its parent.
 INHERITED: Final = "fd:"
 METRICS: Final = b"/metrics"
-HEALTH: Final = b"/health"
-LIVENESS: Final = b"/liveness"
+READY: Final = b"/readyz"
+ALIVE: Final = b"/livez"
 
 
 class MetricsPortTaken(OSError):
@@ -82,13 +82,13 @@ async def _answer(
     request = await reader.readuntil(b"\r\n\r\n")
     method, _, rest = request.partition(b" ")
     path = rest.partition(b" ")[0].partition(b"?")[0]
-    if path not in (METRICS, HEALTH, LIVENESS):
+    if path not in (METRICS, READY, ALIVE):
         await _write(writer, "404 Not Found", "metrics are at /metrics\n", "text/plain")
     elif method != b"GET":
         await _write(writer, "405 Method Not Allowed", "GET only\n", "text/plain")
     elif path == METRICS:
         await _write_metrics(writer, read)
-    elif path == LIVENESS or await is_serving():
+    elif path == ALIVE or await is_serving():
         await _write(writer, "200 OK", "SERVING\n", "text/plain")
     else:
         await _write(writer, "503 Service Unavailable", "NOT_SERVING\n", "text/plain")

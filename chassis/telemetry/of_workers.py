@@ -68,7 +68,7 @@ class WorkerMetrics:
 
     async def _is_serving(self) -> bool:
         """Say whether a worker serves: all probe the same database, and one that drains lets the others serve."""
-        return any(answer is not None for answer in await self._ask(endpoint.HEALTH))
+        return any(answer is not None for answer in await self._ask(endpoint.READY))
 
     async def _ask(self, path: bytes) -> list[str | None]:
         addresses = [worker.getsockname() for worker in self._sockets]

@@ -15,11 +15,13 @@ import grpc
 from chassis import background
 from chassis.interceptors.envelope import Observer
 from chassis.logs import logging
+from chassis.serving import plaintext
 from chassis.serving.lifecycle import Scope
 from chassis.serving.server import Server
 from chassis.settings import ServerSettings
 from chassis.telemetry import endpoint, otlp, process, rpc
 from chassis.telemetry.families import Family, counter, gauge
+from chassis.telemetry.of_callers import of_callers
 from chassis.telemetry.registry import Registry
 from chassis.telemetry.threads import in_thread
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 # Seconds by which sending the last spans and metrics may delay the end of the process.
 FLUSH_SECONDS: Final = 2.0
+_PLAINTEXT: Final = "1 where calls are taken in plain text from other machines."
 _PACKAGE: Final = "vibework-services"
 
 
@@ -77,6 +80,8 @@ class Telemetry:
                 server.listener_restarts,
             )
             yield gauge("vibework_serving", "1 while health reports SERVING.", int(server.health.is_serving))
+            yield gauge("vibework_plaintext", _PLAINTEXT, int(plaintext.leaves_the_machine(server.settings)))
+            yield from of_callers(server.access)
 
         self.registry.add(collect)
         self._server = server

@@ -1,0 +1,1 @@
+"""Access: who calls, what the policy lets them call, and how often; the services know nothing of it."""

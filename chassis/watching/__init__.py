@@ -1,0 +1,1 @@
+"""Streams that last: what the watches of both services share, whatever they watch."""
