@@ -1,5 +1,16 @@
-"""``python -m users_service``: the ``users-service`` command where it is not installed."""
+"""The ``users-service`` command, and ``python -m users_service`` where that is not installed."""
 
-from users_service.cli import main
+from __future__ import annotations
 
-main(prog_name="users-service")
+from typing import NoReturn
+
+from chassis.commands.entry import start
+
+
+def main() -> NoReturn:
+    """Run the command."""
+    start("users_service")
+
+
+if __name__ == "__main__":
+    main()

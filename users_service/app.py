@@ -21,12 +21,15 @@ from users_service import unbuilt
 from users_service.accounts import assembly as accounts
 from users_service.attempts.limiter import Attempts
 from users_service.credentials import repository as credentials
+from users_service.exports import assembly as exports
 from users_service.idempotency import Idempotency
+from users_service.imports import assembly as imports
 from users_service.mysql.assembly import open_database, ping_anew
 from users_service.mysql.database_clock import DatabaseClock, database_now
 from users_service.outbox.assembly import open_relay
 from users_service.outbox.model import SEND_VERIFICATION
 from users_service.outbox.notices import Notices
+from users_service.outbox.proved_addresses import ProvedAddresses
 from users_service.outbox.relay import Relay
 from users_service.outbox.settings import notices_of
 from users_service.parts import Parts
@@ -34,12 +37,14 @@ from users_service.passwords.assembly import open_passwords
 from users_service.purge.assembly import purging
 from users_service.replicas.assembly import open_reads
 from users_service.sessions import assembly as sessions
+from users_service.sessions.repository import end_of_disabled
 from users_service.settings import Settings
 from users_service.users import assembly as users
 from users_service.users.reads import UserReads
 from users_service.verifications import assembly as verifications
 from users_service.verifications.repository import void
 from users_service.verifications.sending import SecretMails
+from users_service.watch.assembly import open_watches
 
 
 async def build(
@@ -57,7 +62,12 @@ async def build(
         telemetry,
         handlers_of_features=lambda client: {SEND_VERIFICATION: verifications.courier(parts, mails, client)},
     )
-    services = _services(settings, parts, relay, mails)
+    reads = UserReads(parts.database, parts.slices)
+    services = (
+        *_services(settings, parts, reads, relay, mails),
+        await exports.assemble(settings, parts, reads, scope, telemetry.interceptors),
+        await open_watches(settings, parts, scope, telemetry.registry),
+    )
     await scope.resources.enter_async_context(running(*_background(settings, parts, relay)))
     server = build_server(
         settings,
@@ -82,6 +92,7 @@ async def _parts(
         passwords=open_passwords(settings, scope, telemetry.registry),
         # Nobody hands them over where there is no notifications service.
         notices=Notices(notices_of(settings.notices) if settings.sends_notifications else ()),
+        proved_addresses=ProvedAddresses(reachable=settings.sends_notifications),
         query=await open_reads(settings, database, scope, telemetry.registry),
         keyring=keyring,
         idempotency=Idempotency(database, keyring, clock),
@@ -93,16 +104,25 @@ async def _parts(
     )
 
 
-def _services(settings: Settings, parts: Parts, relay: Relay, mails: SecretMails) -> tuple[Registration, ...]:
-    reads = UserReads(parts.database, parts.slices)
+def _services(
+    settings: Settings, parts: Parts, reads: UserReads, relay: Relay, mails: SecretMails
+) -> tuple[Registration, ...]:
     attempts = Attempts.of(parts.database, parts.keyring, settings)
     admission = sessions.new_admission(parts)
     session_service = sessions.new_service(parts, admission, reads)
     return (
-        users.assemble(parts, reads, on_deleted=relay.wake, store_password=credentials.store, void_proofs=void),
+        users.assemble(
+            parts,
+            reads,
+            on_deleted=relay.wake,
+            store_password=credentials.store,
+            void_proofs=void,
+            end_sessions=end_of_disabled,
+        ),
         sessions.assemble(parts, session_service, admission, attempts),
         accounts.assemble(parts, session_service, attempts, void),
         verifications.assemble(parts, attempts, mails, relay.wake),
+        imports.assemble(parts),
     )
 
 

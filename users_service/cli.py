@@ -10,9 +10,13 @@ main = LazyGroup(
     context_settings={"help_option_names": ["-h", "--help"]},
     places={
         "backup": "users_service.commands.backup:backup",
+        "completion": "chassis.commands.completion:completion",
         "explain": "users_service.commands.explain:explain",
+        "export": "users_service.commands.export:export",
+        "import": "users_service.commands.import_users:import_users",
         "migrate": "users_service.commands.migrate:migrate",
         "outbox": "users_service.commands.outbox:outbox",
+        "policy": "users_service.commands.policy:policy",
         "purge": "users_service.commands.purge:purge",
         "restore": "users_service.commands.restore:restore",
         "revoke-sessions": "users_service.commands.revoke_sessions:revoke_sessions",
@@ -20,5 +24,6 @@ main = LazyGroup(
         "seed": "users_service.commands.seed:seed_users",
         "serve": "users_service.commands.serve:serve",
         "status": "users_service.commands.status:status",
+        "user": "users_service.commands.user:user",
     },
 )

@@ -31,6 +31,13 @@ class UserNotFound(NotFound):
     reason = "USER_NOT_FOUND"
 
 
+class UserDisabled(FailedPrecondition):
+    """The user is disabled; for those alone who have proved to be the user, or to know who is."""
+
+    reason = "USER_DISABLED"
+    template = "the user is disabled"
+
+
 class EmailTaken(AlreadyExists):
     """Another user has the same email in its normalised form."""
 
@@ -114,6 +121,14 @@ class PasswordCompromised(InvalidArgument):
     def __init__(self, field: str) -> None:
         """``field``: that of the request which holds the password."""
         super().__init__(violations=[FieldViolation(field, "must not be a common password", self.reason)])
+
+
+class NotificationsServiceUnavailable(Unavailable):
+    """The notifications service could not be asked, so what is asked for here would not be whole."""
+
+    reason = "NOTIFICATIONS_SERVICE_UNAVAILABLE"
+    template = "the notifications service cannot be reached"
+    default_retry_after = timedelta(seconds=1)
 
 
 class PasswordHashingBusy(ResourceExhausted):

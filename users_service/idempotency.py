@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import TypeVar
 
 from google.protobuf.message import Message
-from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy import ColumnElement, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.clock import Clock
 from chassis.context.statements import named
 from chassis.contract.idempotency import RequestIdReused, RequestInFlight, request_fingerprint
+from chassis.errors import ServiceError
 from chassis.keyring import KeyMissing, Keyring
 from users_service.errors import EncryptionKeyMissing
 from users_service.mysql.database import Database, Work
@@ -35,24 +36,29 @@ class Idempotency:
         self._mac = keyring.mac("idempotent-requests")
         self._clock = clock
 
-    async def run(self, request: Message, answer: type[R], work: Work[R]) -> R:
+    async def run(self, request: Message, answer: type[R], work: Work[R | ServiceError]) -> R:
         """Carry out ``work`` in one transaction, or return the answer that a request of the same id had.
 
         Without a ``request_id`` this is ``Database.transaction``, whose rules hold for ``work`` in any case. Raises
         RequestIdReused for an id that came with another body, and RequestInFlight while the first request is still
-        being carried out.
+        being carried out. An error that ``work`` returns is raised after the commit of what it wrote, and, like one
+        that it raises, not remembered.
         """
-        if not _request_id(request):
-            return await self._database.transaction(work)
 
-        async def once(connection: AsyncConnection) -> R:
+        async def once(connection: AsyncConnection) -> R | ServiceError:
             if not await self._claim(connection, request):
                 return await self._read(connection, request, answer)
             done = await work(connection)
-            await self._keep(connection, request, done)
+            if isinstance(done, ServiceError):
+                await self._release(connection, request)
+            else:
+                await self._keep(connection, request, done)
             return done
 
-        return await self._database.transaction(once)
+        result = await self._database.transaction(once if _request_id(request) else work)
+        if isinstance(result, ServiceError):
+            raise result
+        return result
 
     async def remembered(self, request: Message, answer: type[R]) -> R | None:
         """Return the answer kept for the request, or None; to be called before expensive work is repeated."""
@@ -105,6 +111,10 @@ class Idempotency:
     async def _keep(self, connection: AsyncConnection, request: Message, done: Message) -> None:
         response = self._cipher.encrypt(done.SerializeToString(), _associated(request))
         await connection.execute(update(keys).where(*_key(request)).values(response=response))
+
+    @named
+    async def _release(self, connection: AsyncConnection, request: Message) -> None:
+        await connection.execute(delete(keys).where(*_key(request)))
 
 
 def _method(request: Message) -> str:

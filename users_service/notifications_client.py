@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
 import grpc
-from vibework.notifications.v1.delivery_service_pb2 import SendDirectRequest
+from vibework.notifications.v1.delivery_pb2 import SUPPRESSION_REASON_BOUNCE
+from vibework.notifications.v1.delivery_service_pb2 import DeleteSuppressionRequest, SendDirectRequest
 from vibework.notifications.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from vibework.notifications.v1.notification_service_pb2 import DeleteUserNotificationsRequest
 from vibework.notifications.v1.notification_service_pb2_grpc import NotificationServiceStub
 
 from chassis.context.calls import REQUEST_ID_KEY
+from chassis.contract.timestamps import to_proto
 from chassis.peers.clients import open_peer_channel
 from chassis.settings import ServerSettings
 
 DELETE_SECONDS: Final = 10.0
 SEND_SECONDS: Final = 10.0
+LIFT_SECONDS: Final = 10.0
 # Calls made for one user who has more notifications than are deleted in one; the rest is for the next attempt. Together
 # they take less than the lease of an outbox entry.
 MOST_CALLS: Final = 4
@@ -25,6 +29,10 @@ MOST_CALLS: Final = 4
 
 class NotificationsLeft(Exception):
     """More notifications are left of a user than several calls deleted."""
+
+
+class RecipientUnknown(Exception):
+    """The user whom a mail is to is not known: gone, or so new that whom the other service asked had not heard."""
 
 
 class NotificationsClient:
@@ -59,10 +67,30 @@ class NotificationsClient:
     async def send_direct(self, request: SendDirectRequest) -> None:
         """Have a mail sent; may be repeated, by its ``request_id``.
 
-        Raises grpc.aio.AioRpcError, also where there is no answer within ``SEND_SECONDS``.
+        Raises RecipientUnknown; grpc.aio.AioRpcError, also where there is no answer within ``SEND_SECONDS``.
         """
-        await self._deliveries.SendDirect(
-            request, timeout=SEND_SECONDS, metadata=((REQUEST_ID_KEY, request.request_id),)
+        try:
+            await self._deliveries.SendDirect(
+                request, timeout=SEND_SECONDS, metadata=((REQUEST_ID_KEY, request.request_id),)
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                raise RecipientUnknown from None
+            raise
+
+    async def lift_bounce(self, email_address: str, before: datetime, request_id: str) -> None:
+        """Have an address taken off the suppression list where it bounced ``before``; may be repeated.
+
+        Raises grpc.aio.AioRpcError, also where there is no answer within ``LIFT_SECONDS``.
+        """
+        request = DeleteSuppressionRequest(
+            email_address=email_address,
+            reason=SUPPRESSION_REASON_BOUNCE,
+            allow_missing=True,
+            created_before=to_proto(before),
+        )
+        await self._deliveries.DeleteSuppression(
+            request, timeout=LIFT_SECONDS, metadata=((REQUEST_ID_KEY, request_id),)
         )
 
     async def __aenter__(self) -> Self:

@@ -13,6 +13,7 @@ from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
 from users_service.mysql.database_clock import DatabaseClock
 from users_service.outbox.notices import Notices
+from users_service.outbox.proved_addresses import ProvedAddresses
 from users_service.passwords.hasher import Passwords
 from users_service.replicas.reads import Query
 
@@ -28,6 +29,7 @@ class Parts:
     idempotency: Idempotency
     passwords: Passwords
     notices: Notices
+    proved_addresses: ProvedAddresses
     pages: Pages[TimeAndId]
     clock: Clock
     database_clock: DatabaseClock

@@ -12,10 +12,30 @@ from users_service.passwords.settings import PasswordSettings
 from users_service.purge.settings import PurgeSettings
 from users_service.replicas.settings import ReplicaSettings
 from users_service.verifications.settings import VerificationSettings
+from users_service.watch.settings import WatchSettings
 
 
 class DatabaseSettings(ReplicaSettings, ServerSettings):
     """Where the databases are and how they are used; what ``migrate`` needs."""
+
+
+class MigrationSettings(DatabaseSettings):
+    """The settings of ``migrate``: keys are needed only where another system's tables are adopted."""
+
+    secret_keys: SecretStr | None = None
+    """As for `serve`: provider tokens that are adopted are encrypted under them."""
+
+    @property
+    def keyring(self) -> Keyring | None:
+        """The keys, where there are some."""
+        return None if self.secret_keys is None else Keyring.parse(self.secret_keys.get_secret_value())
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _secret_keys_are_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            Keyring.parse(value.get_secret_value())
+        return value
 
 
 class KeySettings(FeatureSettings):
@@ -32,6 +52,7 @@ class KeySettings(FeatureSettings):
 
 
 class Settings(
+    WatchSettings,
     VerificationSettings,
     PurgeSettings,
     AttemptSettings,

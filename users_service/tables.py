@@ -24,7 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.mysql import MEDIUMBLOB, TIMESTAMP
+from sqlalchemy.dialects.mysql import DATETIME, MEDIUMBLOB, TIMESTAMP
 
 from users_service.keys import Key
 
@@ -38,6 +38,7 @@ NAMED = frozenset(
         ("users", "idx_created_at"),
         ("users", "idx_email_verified"),
         ("users", "idx_updated_at"),
+        ("users", "idx_is_disabled"),
         ("sessions", "idx_user_id"),
         ("outbox", "idx_available_at"),
     }
@@ -79,6 +80,14 @@ users = Table(
     # Written by the source's own system only; the first sign-in moves it to accounts.password.
     Column("password_hash", Text),
     Column("image", String(255)),
+    # NULL: the user is active, or was never disabled.
+    _time("disabled_at", nullable=True),
+    # In UTC. No TIMESTAMP: those end in 2038, and an end may lie later.
+    Column("disabled_until", DATETIME(fsp=6)),
+    Column("disabled_reason", String(255)),
+    # Whether disabled_at is set, for an index that has the disabled users in order of creation. The end of some of them
+    # may have passed.
+    Column("is_disabled", Boolean, nullable=False, server_default=text("0")),
     _revision(),
     _created_at(),
     _updated_at(),
@@ -87,6 +96,7 @@ users = Table(
     Index("idx_created_at", "created_at", "id"),
     Index("idx_email_verified", "email_verified", "created_at", "id"),
     Index("idx_updated_at", "updated_at", "id"),
+    Index("idx_is_disabled", "is_disabled", "created_at", "id"),
     **OPTIONS,
 )
 
@@ -107,6 +117,8 @@ sessions = Table(
     Column("do_not_remember", Boolean, nullable=False, server_default=text("0")),
     Column("ip_address", String(45)),
     Column("user_agent", String(512)),
+    # NULL: not known, as of sessions from before it was kept.
+    Column("authentication_method", String(16)),
     _created_at(),
     UniqueConstraint("token_hash", name="uniq_token_hash"),
     Index("idx_user_id", "user_id", "created_at", "id"),
@@ -139,15 +151,19 @@ verifications = Table(
     # Keyed hash of the code or token, in hexadecimal.
     Column("value", Key(255), nullable=False),
     Column("purpose", Key(32), nullable=False),
-    Column("kind", String(16), nullable=False),
+    Column("kind", Key(16), nullable=False),
+    # Whose address is to change; empty: the verification is for no particular user.
+    Column("user_id", Key(255), nullable=False, server_default=text("''")),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     _time("consumed_at", nullable=True),
     _time("expires_at"),
     _created_at(),
     _updated_at(),
     UniqueConstraint("identifier", "value", name="uniq_identifier_value"),
-    # One living verification for each purpose and identifier: a new one takes the row of the old.
-    UniqueConstraint("purpose", "identifier", name="uniq_purpose_identifier"),
+    # One living verification for each purpose, identifier, kind and user: a new one takes the row of the old.
+    UniqueConstraint("purpose", "identifier", "kind", "user_id", name="uniq_purpose_identifier_kind_user"),
+    # A change of a user ends what was made for the user, to whatever address.
+    Index("idx_user_id", "user_id"),
     Index("idx_expires_at", "expires_at"),
     **OPTIONS,
 )
@@ -169,6 +185,8 @@ accounts = Table(
     Column("scope", String(2048)),
     Column("token_key_id", String(32)),
     Column("password", String(255)),
+    # The user's address in its normalised form as the provider last said that it has verified it; NULL: it has not.
+    Column("verified_email", Key(255)),
     _revision(),
     _created_at(),
     _updated_at(),
@@ -203,6 +221,39 @@ outbox = Table(
     _time("leased_until", nullable=True),
     _created_at(),
     Index("idx_available_at", "available_at"),
+    **OPTIONS,
+)
+
+# What happened to users, written in the transactions that did it. Rows outlive their users, hence no foreign key.
+user_events = Table(
+    "user_events",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    # The place in the order that watchers follow; NULL until a sequencer gives it. Transactions commit in another order
+    # than that of their ids.
+    Column("seq", BigInteger),
+    Column("user_id", Key(255), nullable=False),
+    Column("kind", String(32), nullable=False),
+    # That of the user after the event; NULL where the user is gone.
+    Column("revision", Integer),
+    Column("session_id", Key(255)),
+    Column("occurred_at", TIMESTAMP(fsp=6), nullable=False, server_default=text(NOW)),
+    # When it got its place, by the database's clock: history is kept from then on. It also tells an event from another
+    # one at the same place, as there may be after a failover that lost some.
+    _time("sequenced_at", nullable=True),
+    UniqueConstraint("seq", name="uniq_seq"),
+    **OPTIONS,
+)
+
+# One row: which history of events this database has.
+event_sequence = Table(
+    "event_sequence",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    # Drawn anew by a restore, after which other events may get the places of those that were lost.
+    Column("epoch", BINARY(16), nullable=False),
+    # The last place whose event was purged, with all before it.
+    Column("purged", BigInteger, nullable=False, server_default=text("0")),
     **OPTIONS,
 )
 

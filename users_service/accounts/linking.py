@@ -13,10 +13,19 @@ from users_service.accounts.tokens import TokenCipher
 
 
 async def insert_linked(
-    connection: AsyncConnection, cipher: TokenCipher, user_id: str, new: NewAccount, now: datetime
+    connection: AsyncConnection,
+    cipher: TokenCipher,
+    user_id: str,
+    new: NewAccount,
+    now: datetime,
+    *,
+    verified_email: str | None = None,
 ) -> Account:
-    """Store an account with its tokens encrypted. Raises AccountAlreadyLinked or UserNotFound."""
-    account = repository.new_account(user_id, new.provider, new.account_id, now)
+    """Store an account with its tokens encrypted. Raises AccountAlreadyLinked or UserNotFound.
+
+    ``verified_email``: the address, normalised, that the provider says it has verified; None where it says so of none.
+    """
+    account = repository.new_account(user_id, new.provider, new.account_id, now, verified_email=verified_email)
     account = replace(account, **cipher.columns(account.id, new.tokens))
     await repository.insert_account(connection, account)
     return account
@@ -29,5 +38,5 @@ async def store_tokens(
     if tokens == Tokens():
         return account
     values = cipher.merged(account, tokens)
-    await repository.change(connection, account.id, values, now)
+    await repository.change(connection, account, values, now)
     return replace(account, **values, revision=account.revision + 1, updated_at=now)

@@ -31,6 +31,8 @@ class Account:
     access_token: str | None = field(default=None, repr=False)
     refresh_token: str | None = field(default=None, repr=False)
     id_token: str | None = field(default=None, repr=False)
+    # The address, normalised, that the provider last said it has verified.
+    verified_email: str | None = None
     has_password: bool = False
 
     @property

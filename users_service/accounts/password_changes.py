@@ -18,11 +18,13 @@ from users_service.credentials import repository as credentials
 from users_service.credentials.model import CREDENTIAL, Credential
 from users_service.credentials.replacing import replace
 from users_service.errors import CredentialsInvalid, PasswordAlreadySet, PasswordNotSet, UserNotFound
+from users_service.events.model import UserEventKind
+from users_service.events.repository import record
 from users_service.mysql.database import Database
 from users_service.outbox.notices import Notices
 from users_service.passwords.hasher import Passwords
 from users_service.sessions import repository as sessions
-from users_service.sessions.model import Session
+from users_service.sessions.model import PASSWORD_CHANGED, PASSWORD_RESET, Session
 from users_service.users import repository as users
 from users_service.users.email import normalize
 from users_service.users.model import User
@@ -30,10 +32,6 @@ from users_service.users.proofs import VoidProofs
 
 # Returns the live session of a token and a user, and the time; raises SessionInvalid.
 ValidateSession = Callable[[str, str], Awaitable[tuple[Session, datetime]]]
-
-# Why sessions ended, in sessions.revoked_reason.
-PASSWORD_CHANGED: Final = "password_changed"  # noqa: S105
-PASSWORD_RESET: Final = "password_reset"  # noqa: S105
 
 # How often a change verifies again because the hash changed meanwhile: a sign-in upgrades it.
 ROUNDS: Final = 3
@@ -79,7 +77,8 @@ class Credentials:
             user = await _check_none(connection, user_id, lock=True)
             now = self._clock()
             await credentials.put(connection, user.id, hashed, now)
-            await self._void_proofs(connection, user.email)
+            await record(connection, UserEventKind.PASSWORD_CHANGED, user.id, user.revision, now)
+            await self._void_proofs(connection, user.id, user.email)
             await self._notices.password_changed(connection, user.id, now)
             credential = await repository.get_by_provider(connection, CREDENTIAL, user.id)
             if credential is None:
@@ -122,7 +121,8 @@ class Credentials:
                 raise UserNotFound(change.user_id)
             if not await replace(connection, verified, hashed, now):
                 return None
-            await self._void_proofs(connection, user.email)
+            await record(connection, UserEventKind.PASSWORD_CHANGED, user.id, user.revision, now)
+            await self._void_proofs(connection, user.id, user.email)
             await self._notices.password_changed(connection, user.id, now)
             made = {*_attempts(user, change.ip_address), *guesses(normalize(user.email))}
             await self._attempts.clear(connection, tuple(made))
@@ -178,4 +178,5 @@ async def reset(connection: AsyncConnection, user: User, hashed: str, now: datet
     """
     await credentials.put(connection, user.id, hashed, now)
     await credentials.clear_legacy(connection, user.id)
+    await record(connection, UserEventKind.PASSWORD_CHANGED, user.id, user.revision, now)
     return await sessions.revoke_all(connection, user.id, now, PASSWORD_RESET)

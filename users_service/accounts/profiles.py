@@ -15,9 +15,16 @@ from vibework.users.v1.user_service_pb2 import CreateUserRequest
 
 from chassis.errors import InvalidFields
 from users_service.accounts.model import Profile
+from users_service.users.email import MAX_LENGTH, folded
 
 # What the column holds, and the contract allows.
 _NAME_CHARACTERS: Final = 255
+
+
+def verified_email(profile: Profile) -> str | None:
+    """Return the address, normalised, that the provider says it has verified; None where it says so of none."""
+    address = folded(profile.email)
+    return address if profile.email_verified and 0 < len(address) <= MAX_LENGTH else None
 
 
 class ProfileRules:

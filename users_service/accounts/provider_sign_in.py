@@ -25,7 +25,7 @@ from users_service.accounts.model import (
     SignInRequest,
     Tokens,
 )
-from users_service.accounts.profiles import ProfileRules
+from users_service.accounts.profiles import ProfileRules, verified_email
 from users_service.accounts.tokens import TokenCipher
 from users_service.attempts import actions
 from users_service.attempts.limiter import Attempts, address
@@ -37,13 +37,16 @@ from users_service.errors import (
     RecordUnreadable,
     UserNotFound,
 )
+from users_service.events.model import UserEventKind
+from users_service.events.repository import record
 from users_service.idempotency import Idempotency
 from users_service.outbox.notices import Notices
 from users_service.sessions.familiarity import tell_of_new_client
 from users_service.sessions.issuing import issue
+from users_service.sessions.model import AuthenticationMethod
 from users_service.users import repository as users
 from users_service.users.email import normalize
-from users_service.users.model import new_user
+from users_service.users.model import User, new_user
 
 # How often the transaction begins anew because a row that it had read was created or removed by another one.
 READINGS: Final = 4
@@ -76,7 +79,7 @@ class AccountSignIn:
     async def sign_in_with_account(self, request: pb.SignInWithAccountRequest) -> pb.SignInWithAccountResponse:
         """Find or create the user, link the account where the rules allow it, and issue a session.
 
-        Raises LinkingNotAllowed, RateLimited where the address created too many users, RequestIdReused,
+        Raises LinkingNotAllowed, UserDisabled, RateLimited where the address created too many users, RequestIdReused,
         RequestInFlight, or InvalidFields where the account is not linked and the profile has no address.
         """
         wanted = messages.sign_in_of(request)
@@ -103,7 +106,7 @@ class AccountSignIn:
         self, request: SignInRequest, may_create: bool, connection: AsyncConnection
     ) -> pb.SignInWithAccountResponse:
         now = self._clock()
-        found = await self._known(connection, request.account, now)
+        found = await self._known(connection, request, now)
         if found is None:
             profile = self._profiles.fitted(request.profile)
             found = await self._linked(connection, request.account, profile, now)
@@ -116,12 +119,20 @@ class AccountSignIn:
             await self._notices.welcome(connection, found.user.id, now)
         else:
             await tell_of_new_client(connection, self._notices, found.user.id, request.client, now)
-        session, token = await issue(connection, found.user.id, request.client, request.do_not_remember, now)
+        session, token = await issue(
+            connection,
+            found.user.id,
+            request.client,
+            now,
+            method=AuthenticationMethod.ACCOUNT,
+            do_not_remember=request.do_not_remember,
+        )
         response = pb.SignInWithAccountResponse()
         messages.fill_signed_in(response, ProviderSignedIn(found, session, token, now))
         return response
 
-    async def _known(self, connection: AsyncConnection, new: NewAccount, now: datetime) -> MatchedAccount | None:
+    async def _known(self, connection: AsyncConnection, request: SignInRequest, now: datetime) -> MatchedAccount | None:
+        new = request.account
         known = await repository.get_by_provider(connection, new.provider, new.account_id)
         if known is None:
             return None
@@ -130,6 +141,7 @@ class AccountSignIn:
         account = await repository.get(connection, known.user_id, known.id, lock=True)
         if user is None or account is None:
             raise AccountNotFound(known.id)
+        await _hear(connection, account, request.profile)
         return MatchedAccount(user, await self._with_tokens(connection, account, new.tokens, now))
 
     async def _with_tokens(
@@ -153,7 +165,7 @@ class AccountSignIn:
             raise AccountAlreadyLinked
         if not (profile.email_verified and user.email_verified):
             raise LinkingNotAllowed
-        account = await insert_linked(connection, self._cipher, user.id, new, now)
+        account = await self._insert(connection, user, new, profile, now)
         return MatchedAccount(user, account, account_linked=True)
 
     async def _created(
@@ -163,5 +175,19 @@ class AccountSignIn:
             profile.email, now, name=profile.name, image=profile.image, email_verified=profile.email_verified
         )
         await users.insert_user(connection, user)
-        account = await insert_linked(connection, self._cipher, user.id, new, now)
+        await record(connection, UserEventKind.CREATED, user.id, user.revision, now)
+        account = await self._insert(connection, user, new, profile, now)
         return MatchedAccount(user, account, user_created=True, account_linked=True)
+
+    async def _insert(
+        self, connection: AsyncConnection, user: User, new: NewAccount, profile: Profile, now: datetime
+    ) -> Account:
+        word = verified_email(profile)
+        return await insert_linked(connection, self._cipher, user.id, new, now, verified_email=word)
+
+
+async def _hear(connection: AsyncConnection, account: Account, profile: Profile) -> None:
+    """Note what the provider says of the address now; some tell it at the first sign-in only."""
+    word = verified_email(profile) if profile.email else account.verified_email
+    if word != account.verified_email:
+        await repository.note_verified_email(connection, account, word)

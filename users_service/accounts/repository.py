@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Row, and_, func, insert, literal, or_, select, text, update
+from sqlalchemy import Column, ColumnElement, Row, and_, func, insert, literal, or_, select, text, update
 from sqlalchemy import delete as delete_from
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,6 +25,8 @@ from users_service.tables import accounts
 
 # Only ``credentials`` reads and writes the password itself.
 _STORED = tuple(accounts.c[name] for name in Account.__dataclass_fields__ if name != "has_password")
+# The last one keeps them unique over all shards (docs/scaling.md).
+PROVIDER_KEYS = frozenset({"uniq_provider_account", "provider_lookup.PRIMARY"})
 COLUMNS = (*_STORED, accounts.c.password.is_not(None).label("has_password"))
 
 
@@ -34,7 +37,7 @@ async def insert_account(connection: AsyncConnection, account: Account) -> None:
     try:
         await connection.execute(insert(accounts).values(values))
     except IntegrityError as error:
-        if duplicate_key(error) == "uniq_provider_account":
+        if duplicate_key(error) in PROVIDER_KEYS:
             raise AccountAlreadyLinked from None
         if error_number(error) == FOREIGN_KEY_MISSING:
             raise UserNotFound(account.user_id) from None
@@ -90,20 +93,60 @@ async def list_by_user(
 
 
 @named
-async def change(connection: AsyncConnection, id_: str, values: Mapping[str, Any], now: datetime) -> None:
+async def change(connection: AsyncConnection, account: Account, values: Mapping[str, Any], now: datetime) -> None:
     """Change columns of an account that the transaction holds locked; its etag changes.
 
     Raises RecordUnreadable where tokens of another system do not fit encrypted; then nothing changes.
     """
-    statement = update(accounts).where(accounts.c.id == id_)
-    with _fitting(id_):
+    statement = update(accounts).where(*_mine(account))
+    with _fitting(account.id):
         await connection.execute(statement.values({**values, "revision": accounts.c.revision + 1, "updated_at": now}))
 
 
 @named
-async def delete(connection: AsyncConnection, id_: str) -> None:
+async def delete(connection: AsyncConnection, account: Account) -> None:
     """Remove one account."""
-    await connection.execute(delete_from(accounts).where(accounts.c.id == id_))
+    await connection.execute(delete_from(accounts).where(*_mine(account)))
+
+
+@named
+async def note_verified_email(connection: AsyncConnection, account: Account, verified_email: str | None) -> None:
+    """Store which address the provider says that it has verified; None: none.
+
+    Revision and time of change stay, since for callers the account is the same.
+    """
+    values = {"verified_email": verified_email, "updated_at": accounts.c.updated_at}
+    await connection.execute(update(accounts).where(*_mine(account)).values(values))
+
+
+def _mine(account: Account) -> tuple[ColumnElement[bool], ...]:
+    """Select an account by id, and name its user: rows of many users may be on many machines (docs/scaling.md)."""
+    return accounts.c.id == account.id, accounts.c.user_id == account.user_id
+
+
+@dataclass(frozen=True, slots=True)
+class WayIn:
+    """An account as a way to sign in."""
+
+    id: str
+    provider: str
+    account_id: str
+    has_password: bool
+
+
+@named
+async def list_unproved(connection: AsyncConnection, user_id: str, address: str) -> list[WayIn]:
+    """Return a user's accounts but those whose provider has verified this address, in its normalised form."""
+    wanted = (accounts.c.id, accounts.c.provider, accounts.c.account_id, accounts.c.verified_email)
+    statement = select(*wanted, accounts.c.password.is_not(None)).where(accounts.c.user_id == user_id)
+    rows = await connection.execute(statement.order_by(accounts.c.created_at, accounts.c.id))
+    return [WayIn(id_, provider, own_id, bool(has)) for id_, provider, own_id, proved, has in rows if proved != address]
+
+
+@named
+async def delete_many(connection: AsyncConnection, user_id: str, ids: Sequence[str]) -> None:
+    """Remove accounts of a user."""
+    await connection.execute(delete_from(accounts).where(accounts.c.id.in_(ids), accounts.c.user_id == user_id))
 
 
 @named
@@ -117,11 +160,7 @@ async def exchange_tokens(connection: AsyncConnection, old: Account, values: Map
         accounts.c[name].is_not_distinct_from(getattr(old, name))
         for name in ("access_token", "refresh_token", "id_token", "token_key_id", "revision")
     ]
-    statement = (
-        update(accounts)
-        .where(accounts.c.id == old.id, *unchanged)
-        .values({**values, "updated_at": accounts.c.updated_at})
-    )
+    statement = update(accounts).where(*_mine(old), *unchanged).values({**values, "updated_at": accounts.c.updated_at})
     with _fitting(old.id):
         return (await connection.execute(statement)).rowcount == 1
 
@@ -174,10 +213,15 @@ def _under_other_keys(primary: str) -> Any:
 
 def account_of(row: Row[Any]) -> Account:
     """Turn a row of ``COLUMNS`` into an account; the driver's times are naive and in UTC. Raises RecordUnreadable."""
+    return account_from(row._asdict())
+
+
+def account_from(stored: Mapping[str, Any]) -> Account:
+    """Turn values of ``COLUMNS``, by their names, into an account. Raises RecordUnreadable."""
     try:
-        values = {name: _AS[name](value) for name, value in row._asdict().items()}
+        values = {name: _AS[name](value) for name, value in stored.items()}
     except UNFIT as problem:
-        raise unreadable("accounts", row.id, problem) from None
+        raise unreadable("accounts", stored["id"], problem) from None
     return Account(**values)
 
 

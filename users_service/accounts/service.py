@@ -20,6 +20,8 @@ from users_service.accounts.tokens import TokenCipher
 from users_service.credentials import repository as credentials
 from users_service.credentials.model import CREDENTIAL
 from users_service.errors import AccountNotFound, LastAccount, TokensNotFound, UserNotFound
+from users_service.events.model import UserEventKind
+from users_service.events.repository import record
 from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
 from users_service.mysql.rows import readable
@@ -85,14 +87,20 @@ class AccountService:
         others = [repository.account_of(row) for row in await repository.list_by_user(connection, account.user_id)]
         ways = [other.provider for other in others if other.id != account.id and other.signs_in]
         if account.provider == CREDENTIAL:
-            await credentials.clear_legacy(connection, account.user_id)
-            await self.void_proofs(connection, user.email)
+            await self._remove_password(connection, user, account)
         elif CREDENTIAL not in ways and await _has_password(connection, account.user_id):
             ways.append(CREDENTIAL)
         if not ways and account.signs_in:
             raise LastAccount
-        await repository.delete(connection, account.id)
+        await repository.delete(connection, account)
         return len(ways)
+
+    async def _remove_password(self, connection: AsyncConnection, user: User, account: Account) -> None:
+        """Void what proves to be the user, and record that the password goes with its account."""
+        cleared = await credentials.clear_legacy(connection, user.id)
+        await self.void_proofs(connection, user.id, user.email)
+        if account.signs_in or cleared:
+            await record(connection, UserEventKind.PASSWORD_CHANGED, user.id, user.revision, self.clock())
 
     async def list_accounts(self, user_id: str, *, after: TimeAndId | None, size: int) -> Page:
         """Return a user's accounts, oldest first, beginning after the key ``after``; none for an unknown user."""

@@ -31,6 +31,11 @@ class Subject:
     value: str
 
     @property
+    def scope(self) -> str:
+        """The scope of the counter: the action, and whether an address or an account attempts it."""
+        return f"{self.action.name}:{repository.ADDRESS if self.kind == 'address' else repository.ACCOUNT}"
+
+    @property
     def counted(self) -> bytes:
         """What the counter is kept under, before it is keyed."""
         # No purpose holds a NUL, so the first one is its end.
@@ -107,9 +112,13 @@ class Attempts:
         try:
             yield
         except NOT_HASHED:
-            if counters:
-                await self._database.transaction(lambda connection: repository.settle(connection, counters, counters))
+            await self.take_back(counters)
             raise
+
+    async def take_back(self, counters: Sequence[Counter]) -> None:
+        """Take the last attempt back on each, in a transaction of its own."""
+        if counters:
+            await self._database.transaction(lambda connection: repository.settle(connection, counters, counters))
 
     async def clear(self, connection: AsyncConnection, subjects: Sequence[Subject]) -> None:
         """Forget, after a success, all attempts of the accounts and the last one of the addresses."""
@@ -125,10 +134,7 @@ class Attempts:
         """Return the subjects' counters in the order of their key, in which all transactions lock them."""
         named = [subject for subject in subjects if subject.value]
         counters = [
-            Counter(
-                f"{subject.action.name}:{subject.kind}", self._mac.sign(subject.counted), self._limits[subject.kind]
-            )
-            for subject in named
+            Counter(subject.scope, self._mac.sign(subject.counted), self._limits[subject.kind]) for subject in named
         ]
         return sorted(counters, key=lambda counter: (counter.scope, counter.subject))
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from typing import Final
 
 from sqlalchemy import Boolean, ColumnElement, and_, bindparam, case, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,6 +15,11 @@ from chassis.clock import utc
 from chassis.context.statements import named
 from users_service.mysql.compiled import CompiledStatement
 from users_service.tables import attempt_counters as table
+
+# The ends of scopes. The table's key has them in this order, and so rows are locked: whoever floods an account from one
+# address waits at the row of that address, and not at that of the account.
+ADDRESS: Final = "address"
+ACCOUNT: Final = "identifier"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +33,7 @@ class Counter:
     @property
     def kind(self) -> str:
         """Whose attempts it counts: ``account`` or ``address``."""
-        return self.scope.rpartition(":")[2]
+        return "address" if self.scope.endswith(f":{ADDRESS}") else "account"
 
 
 @named

@@ -13,7 +13,7 @@ from asyncmy.cursors import Cursor, SSCursor
 
 from chassis.commands.cli import CommandFailed
 from users_service.mysql.compiled import Row
-from users_service.mysql.driver_errors import error_number
+from users_service.mysql.driver_errors import distrust, error_number
 from users_service.mysql.engines import connect_arguments
 from users_service.settings import DatabaseSettings
 
@@ -34,11 +34,11 @@ _SESSION: Final = (
 class MySQLFailed(CommandFailed):
     """The server refused a statement, or is gone; the server's text is left out where it may repeat a row."""
 
-    def __init__(self, where: str, error: BaseException) -> None:
+    def __init__(self, where: str, error: Exception) -> None:
         self.number = error_number(error)
         words = f" ({error.args[1]})" if self.number in _TELLING and len(error.args) > 1 else ""
         what = f"error {self.number}{words}" if self.number else type(error).__name__
-        super().__init__(f"MySQL at {where} failed: {what}")
+        super().__init__(f"MySQL at {where} failed: {distrust(error) or what}")
 
 
 class _QuietCursor(Cursor):

@@ -38,6 +38,8 @@ async def restore(settings: DatabaseSettings, backup: Backup, options: RestoreOp
             await _load(connection, backup)
             if options.verify:
                 await target.compare(connection, backup.manifest)
+            # Behind the comparison, since it changes what was restored.
+            await target.begin_history(connection)
             if options.drill:
                 await target.empty(connection)
         await target.unmark(connection)

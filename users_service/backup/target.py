@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Final
 
 from chassis.backup.errors import RestoreFailed
@@ -10,9 +11,12 @@ from users_service.backup import checksums
 from users_service.backup.connection import Connection
 from users_service.backup.snapshot import REVISION
 from users_service.mysql import locks
+from users_service.tables import event_sequence
 
 # A table by which anyone can see that a restore did not finish.
 MARKER: Final = "restore_unfinished"
+# Which history of events a database has.
+HISTORY: Final = event_sequence.name
 
 
 async def check(connection: Connection, database: str, *, start_over: bool) -> set[str]:
@@ -63,6 +67,15 @@ async def compare(connection: Connection, manifest: Manifest) -> None:
         raise RestoreFailed(f"the schema has revision {revision}, and had {manifest.schema_revision}")
     await _compare_references(connection)
     await _compare_values(connection, manifest)
+
+
+async def begin_history(connection: Connection) -> None:
+    """Begin a new history of events, so that no resume token of before counts as one of what happens from now on.
+
+    Events that came after the backup are lost, and others get their numbers.
+    """
+    if HISTORY in await tables(connection):
+        await connection.rows("UPDATE event_sequence SET epoch = %s", secrets.token_bytes(16))
 
 
 async def _compare_values(connection: Connection, manifest: Manifest) -> None:

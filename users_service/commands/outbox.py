@@ -11,7 +11,7 @@ import click
 
 from chassis.clock import utc_now
 from chassis.commands.cli import CommandFailed, run
-from chassis.commands.report import table
+from chassis.commands.tables import room, table
 from chassis.settings import load
 from users_service.mysql.database import Database
 from users_service.outbox import repository
@@ -44,7 +44,7 @@ def list_entries(kind: str | None, tried: int | None, limit: int, as_json: bool)
     if as_json:
         click.echo(json.dumps({"entries": rows, "more": len(found) > limit}, indent=2, default=str))
         return
-    for line in table(rows) if rows else ["nothing waits"]:
+    for line in table(rows, room()) if rows else ["nothing waits"]:
         click.echo(line)
     if len(found) > limit:
         click.echo(f"(there are more; --limit {limit} shows these)")
@@ -62,7 +62,8 @@ def show(entry_id: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(row, indent=2, default=str))
         return
-    for line in table([{"field": name.replace("_", " "), "value": str(value)} for name, value in row.items()]):
+    fields = [{"field": name.replace("_", " "), "value": str(value)} for name, value in row.items()]
+    for line in table(fields, room()):
         click.echo(line)
 
 

@@ -30,6 +30,7 @@ _BY_EMAIL = CompiledStatement(
 )
 # The condition that a hash is still the user's.
 UNCHANGED: Final = (
+    accounts.c.user_id == bindparam("user_id"),
     accounts.c.provider == CREDENTIAL,
     accounts.c.account_id == bindparam("user_id"),
     accounts.c.password == bindparam("password_hash"),
@@ -87,9 +88,10 @@ def _row(user_id: str, password_hash: str, now: datetime) -> dict[str, Any]:
 @named
 async def exchange(connection: AsyncConnection, user_id: str, old_hash: str, new_hash: str, now: datetime) -> bool:
     """Set the password where its hash is still ``old_hash``; return whether it was."""
+    mine = (accounts.c.user_id == user_id, accounts.c.provider == CREDENTIAL, accounts.c.account_id == user_id)
     statement = (
         update(accounts)
-        .where(accounts.c.provider == CREDENTIAL, accounts.c.account_id == user_id, accounts.c.password == old_hash)
+        .where(*mine, accounts.c.password == old_hash)
         .values(password=new_hash, revision=accounts.c.revision + 1, updated_at=now)
     )
     return (await connection.execute(statement)).rowcount == 1

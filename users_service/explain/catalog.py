@@ -6,18 +6,22 @@ from typing import Final
 
 from chassis.commands.explain import Catalog
 from users_service.explain import credential_examples as credentials
-from users_service.explain import examples
+from users_service.explain import event_examples as events
+from users_service.explain import examples, import_examples
 
 EXAMPLES: Final = (
     *examples.USERS,
     *examples.SESSIONS,
     *examples.OUTBOX,
     *examples.COMMANDS,
+    *events.EVENTS,
     *credentials.ACCOUNTS,
     *credentials.CREDENTIALS,
     *credentials.VERIFICATIONS,
     *credentials.ATTEMPTS,
     *credentials.IDEMPOTENCY,
+    *import_examples.IMPORTS,
+    *import_examples.EXPORTS,
 )
 
 # Statements that the example of another one sends.
@@ -28,6 +32,7 @@ TOGETHER: Final = {
 WITHOUT_PLAN: Final = {
     "accounts.estimate": "asks the server's own books",
     "sessions.estimate": "asks the server's own books",
+    "mysql.meet": "asks what kind of server it is",
     "mysql.ping": "asks the server's own books for tables, columns and keys",
     "mysql.commit": "reads no table",
     "mysql.acquire": "reads no table",

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.users.v1 import session_service_pb2 as pb
 
+from chassis.contract.idempotency import RequestInFlight
+from chassis.errors import ServiceError
 from chassis.keyring import Keyring
 from users_service.accounts import repository as accounts
 from users_service.attempts import repository as attempts
@@ -35,8 +38,11 @@ ACCOUNTS: Final = (
         lambda c, _, v: accounts.list_by_user(c, v.account.user_id, 20, (v.now, v.account.id)),
         "later page",
     ),
-    Example("accounts.change", lambda c, _, v: accounts.change(c, v.account.id, {"scope": "s"}, v.now)),
-    Example("accounts.delete", lambda c, _, v: accounts.delete(c, v.account.id)),
+    Example("accounts.change", lambda c, _, v: accounts.change(c, v.account, {"scope": "s"}, v.now)),
+    Example("accounts.delete", lambda c, _, v: accounts.delete(c, v.account)),
+    Example("accounts.delete_many", lambda c, _, v: accounts.delete_many(c, v.account.user_id, [v.account.id, "b"])),
+    Example("accounts.note_verified_email", lambda c, _, v: accounts.note_verified_email(c, v.account, v.email)),
+    Example("accounts.list_unproved", lambda c, _, v: accounts.list_unproved(c, v.account.user_id, v.email)),
     Example("accounts.exchange_tokens", lambda c, _, v: accounts.exchange_tokens(c, v.account, {"scope": "s"})),
     Example("accounts.look_through", lambda c, _, v: accounts.look_through(c, "key", v.account.id, 500)),
     Example("accounts.get_many", lambda c, _, v: accounts.get_many(c, [v.account.id, "b"])),
@@ -66,12 +72,12 @@ def _attempt(connection: AsyncConnection, _database: Database, values: Values) -
 
 VERIFICATIONS: Final = (
     Example("verifications.put", lambda c, _, v: verifications.put(c, v.verification)),
-    Example("verifications.void", lambda c, _, v: verifications.void(c, v.verification.identifier)),
+    Example("verifications.void", lambda c, _, v: verifications.void(c, v.user.id, v.verification.identifier)),
     Example("verifications.find", _find),
     Example("verifications.attempt", _attempt),
 )
 
-_COUNTERS: Final = [Counter("sign_in:account", bytes(32), 10), Counter("sign_in:address", bytes(32), 100)]
+_COUNTERS: Final = [Counter("sign_in:address", bytes(32), 100), Counter("sign_in:identifier", bytes(32), 10)]
 
 ATTEMPTS: Final = (
     Example("attempts.increment", lambda c, _, v: attempts.increment(c, _COUNTERS, v.now, v.later)),
@@ -86,6 +92,15 @@ def _idempotency(database: Database, values: Values) -> Idempotency:
     # Any key: nothing is kept.
     keyring = Keyring.parse(f"example:{base64.b64encode(os.urandom(32)).decode()}")
     return Idempotency(database, keyring, lambda: values.now)
+
+
+async def _refused(_: AsyncConnection) -> ServiceError:
+    return RequestInFlight()
+
+
+async def _refuse(_connection: AsyncConnection, database: Database, values: Values) -> None:
+    with suppress(RequestInFlight):
+        await _idempotency(database, values).run(_REQUEST, pb.CreateSessionResponse, _refused)
 
 
 async def _nothing(_: AsyncConnection) -> pb.CreateSessionResponse:
@@ -104,4 +119,5 @@ IDEMPOTENCY: Final = (
     # Claims the key, and keeps the answer.
     Example("idempotency.claim", _run),
     Example("idempotency.find", _remembered),
+    Example("idempotency.release", _refuse),
 )

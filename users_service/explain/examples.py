@@ -18,12 +18,13 @@ from users_service.outbox import repository as outbox
 from users_service.outbox.model import DELETE_USER_NOTIFICATIONS, OutboxEntry
 from users_service.purge.service import RULES, Purge, next_ids
 from users_service.seed import repository as seed
+from users_service.sessions import listing
 from users_service.sessions import repository as sessions
 from users_service.sessions.reads import BY_REPLACED_TOKEN, BY_TOKEN
 from users_service.tables import users as users_table
-from users_service.users import deletion
+from users_service.users import deletion, states
 from users_service.users import repository as users
-from users_service.users.model import UserChanges, UserFilter, UserOrder
+from users_service.users.model import Disablement, UserChanges, UserFilter, UserOrder
 from users_service.users.reads import UserReads
 from users_service.verifications import repository as verifications
 
@@ -81,10 +82,14 @@ USERS: Final = (
     Example("users.list_users", _list(_changed, later=True, order=_BY_CHANGE), "changed since, later page"),
     Example("users.list_users", _list(_some, later=True), "some ids"),
     Example("users.list_users", _list(lambda _: UserFilter(email_verified=True), later=True), "verified"),
+    Example("users.list_users", _list(lambda _: UserFilter(is_disabled=True), later=False), "disabled"),
+    Example("users.list_users", _list(lambda _: UserFilter(is_disabled=True), later=True), "disabled, later page"),
+    Example("users.list_users", _list(lambda _: UserFilter(is_disabled=False), later=True), "active"),
     Example("users.list_users", _list(lambda v: UserFilter(created_before=v.now), later=True), "created before"),
     Example("users.list_users", _list(lambda _: UserFilter(email_contains="x"), later=False), "part of address"),
     Example("users.count_users", lambda c, *_: users.count_users(c, UserFilter()), "all"),
     Example("users.count_users", lambda c, *_: users.count_users(c, UserFilter(email_verified=True)), "verified"),
+    Example("users.count_users", lambda c, *_: users.count_users(c, UserFilter(is_disabled=True)), "disabled"),
     Example("users.count_users", lambda c, *_: users.count_users(c, UserFilter(email_contains="x")), "part of address"),
     Example("users.count_users", lambda c, _, v: users.count_users(c, _changed(v)), "changed since"),
     Example("users.count_users", lambda c, _, v: users.count_users(c, _some(v)), "some ids"),
@@ -92,6 +97,8 @@ USERS: Final = (
         "users.change_user",
         lambda c, _, v: users.change_user(c, v.user.id, UserChanges(name="n", email="e"), v.now, revision=1),
     ),
+    Example("users.disable", lambda c, _, v: states.disable(c, v.user.id, Disablement(), since=v.now, now=v.now)),
+    Example("users.enable", lambda c, _, v: states.enable(c, v.user.id, v.now)),
     Example("users.mark_verified", lambda c, _, v: users.mark_verified(c, v.user.id, v.now)),
     Example("users.delete_user", lambda c, _, v: users.delete_user(c, v.user.id)),
     Example(
@@ -114,15 +121,16 @@ SESSIONS: Final = (
     Example("sessions.read_by_replaced_token", lambda _, d, v: _by_replaced(d, [v.session.token_hash, bytes(32)])),
     Example("sessions.insert_session", lambda c, _, v: sessions.insert_session(c, v.session)),
     Example("sessions.insert_guarded", lambda c, _, v: sessions.insert_guarded(c, v.session, "hash")),
-    Example("sessions.get", lambda c, _, v: sessions.get(c, v.session.id)),
-    Example("sessions.extend", lambda c, _, v: sessions.extend(c, v.session.id, v.now)),
-    Example("sessions.touch", lambda c, _, v: sessions.touch(c, v.session.id, v.now)),
+    Example("sessions.get", lambda c, _, v: sessions.get(c, v.session.id, v.session.user_id)),
+    Example("sessions.extend", lambda c, _, v: sessions.extend(c, v.session, v.now)),
+    Example("sessions.touch", lambda c, _, v: sessions.touch(c, v.session, v.now)),
     Example(
         "sessions.replace_token",
         lambda c, _, v: sessions.replace_token(c, v.session, bytes(32), v.now, v.now),
     ),
     Example("sessions.revoke", lambda c, _, v: sessions.revoke(c, v.session.id, v.now, "r", v.session.user_id)),
     Example("sessions.revoke_all", lambda c, _, v: sessions.revoke_all(c, v.session.user_id, v.now, "r", v.session.id)),
+    Example("sessions.end_of_disabled", lambda c, _, v: sessions.end_of_disabled(c, v.session.user_id, v.now)),
     Example(
         "sessions.revoke_next",
         lambda c, _, v: sessions.revoke_next(c, v.session.user_id, v.now, "r", limit=2_000),
@@ -138,10 +146,17 @@ SESSIONS: Final = (
     Example("sessions.revoke_between", lambda c, _, v: sessions.revoke_between(c, "", v.session.id, v.now, "r")),
     Example("sessions.ids_behind", lambda c, _, v: sessions.ids_behind(c, v.session.id, 1_000)),
     Example("sessions.clients_since", lambda c, _, v: sessions.clients_since(c, v.session.user_id, v.now)),
-    Example("sessions.list_live", lambda c, _, v: sessions.list_live(c, v.session.user_id, v.now, None, 20)),
+    Example("sessions.list_live", lambda c, _, v: listing.list_live(c, v.session.user_id, v.now, None, 20)),
     Example(
         "sessions.list_live",
-        lambda c, _, v: sessions.list_live(c, v.session.user_id, v.now, (v.now, v.session.id), 20),
+        lambda c, _, v: listing.list_live(c, v.session.user_id, v.now, (v.now, v.session.id), 20),
+        "later page",
+    ),
+    Example("sessions.count_live", lambda c, _, v: listing.count_live(c, v.session.user_id, v.now)),
+    Example("sessions.list_all", lambda c, _, v: listing.list_all(c, v.session.user_id, None, 20)),
+    Example(
+        "sessions.list_all",
+        lambda c, _, v: listing.list_all(c, v.session.user_id, (v.now, v.session.id), 20),
         "later page",
     ),
 )

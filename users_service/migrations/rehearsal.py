@@ -44,15 +44,21 @@ def statements(connection: Connection, work: Callable[[], None]) -> list[str]:
     return sent.statements
 
 
-def refuse_foreign_tables(connection: Connection, scripts: Sequence[Script]) -> None:
-    """Raise ForeignTable where revisions would mistake tables of another application for their own."""
-    there = table_definitions.tables(connection)
+def refuse_foreign_tables(
+    connection: Connection, scripts: Sequence[Script], adopted: frozenset[str] = frozenset()
+) -> None:
+    """Raise ForeignTable where revisions would mistake tables of another application for their own.
+
+    ``adopted``: tables that are known to be another system's, and will not be in the way.
+    """
+    there = table_definitions.tables(connection) - adopted
     sent = [statement for script in scripts for statement in statements(connection, script.module.upgrade)]
     made = [name for statement in sent for name in table_definitions.created(statement)]
     if alike := sorted(there & {name.removesuffix(_PLURAL) for name in made} - set(made)):
         raise table_definitions.ForeignTable(alike[0], f"this service calls its own {alike[0]}{_PLURAL}")
     for statement in sent:
-        table_definitions.compare(connection, statement)
+        if not adopted.intersection(table_definitions.created(statement)):
+            table_definitions.compare(connection, statement)
 
 
 def refuse_losses(connection: Connection, scripts: Sequence[Script]) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
@@ -23,17 +23,20 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.commands.cli import CommandFailed
-from chassis.commands.migrations import DropRefused, LockLimits, MigrationRefused, WouldLock, WouldLose, place_of
+from chassis.commands.migrations import DropRefused, LockLimits, MigrationRefused, Say, WouldLock, WouldLose, place_of
+from chassis.keyring import Keyring
 from chassis.logs.tracebacks import summary
 from chassis.schema import SchemaState, listed
+from chassis.settings import WrongSetting
 from users_service.migrations import losses, mending, online, rehearsal, table_definitions
+from users_service.migrations.adoption import preparing
+from users_service.migrations.adoption.checks import CannotAdopt
 from users_service.migrations.table_definitions import ForeignTable
 from users_service.mysql import locks, revisions, schema
-from users_service.mysql.driver_errors import error_number
+from users_service.mysql.driver_errors import distrust, error_number
 from users_service.mysql.engines import command_engine
+from users_service.mysql.session_state import is_vitess, server_version
 from users_service.settings import DatabaseSettings
-
-Say = Callable[[str], None]
 
 # Seconds to wait for another process that migrates the same database.
 LOCK_SECONDS: Final = 600
@@ -61,17 +64,24 @@ class Revision:
     known: bool = True
 
 
-async def up(settings: DatabaseSettings, target: str, say: Say, limits: LockLimits = _DEFAULT) -> list[str]:
+async def up(
+    settings: DatabaseSettings, target: str, say: Say, limits: LockLimits = _DEFAULT, keyring: Keyring | None = None
+) -> list[str]:
     """Carry out missing revisions up to ``target`` (``head``: all) and return the revisions carried out.
 
-    Where none is missing, tables and indexes that the database has lost are put back. A database that is newer than
-    this version stays as it is. Raises MigrationFailed, or MigrationRefused where a big table would be locked.
+    Tables of a known other system are adopted, for which there must be a ``keyring``. Where no revision is missing,
+    tables and indexes that the database has lost are put back. A database that is newer than this version stays as it
+    is. Raises MigrationFailed, or MigrationRefused where a big table would be locked.
     """
     async with _migrating(settings, say) as connection:
         before = await schema.state(connection, revisions.numbers())
         if before.newer:
             return _leave_newer(before, say)
-        await connection.run_sync(_upgrade, before, target, limits)
+        if not before.applied and is_vitess(await connection.run_sync(server_version)):
+            raise MigrationFailed(
+                "this is Vitess, whose first schema has lookup tables: send deploy/vitess/schema.sql through vtgate"
+            )
+        await connection.run_sync(_upgrade, before, target, limits, {"keyring": keyring, "say": say})
         after = await schema.state(connection, revisions.numbers())
         done = [number for number in after.applied if number not in before.applied]
         for number in done:
@@ -101,6 +111,8 @@ async def down(
         undone = [number for number in reversed(before.applied) if number not in after.applied]
         for number in undone:
             say(f"{number} undone")
+        for name in await connection.run_sync(preparing.put_back):
+            say(f"the table {name} has its name back")
         if not undone:
             say("nothing to do")
         return undone
@@ -160,13 +172,15 @@ def _scripts() -> list[Script]:
         return list(reversed(list(ScriptDirectory.from_config(_config()).walk_revisions())))
 
 
-def _upgrade(connection: Connection, before: SchemaState, target: str, limits: LockLimits) -> None:
+def _upgrade(
+    connection: Connection, before: SchemaState, target: str, limits: LockLimits, given: Mapping[str, Any]
+) -> None:
     scripts = {script.revision: script for script in _scripts()}
     if not before.applied:
         with _told("the database was not looked at"):
-            rehearsal.refuse_foreign_tables(connection, [scripts[number] for number in before.pending])
+            preparing.prepare(connection, [scripts[number] for number in before.pending], given["keyring"])
     with _told(lambda: f"revision {_next(connection)} failed"), _guarded(connection, limits):
-        command.upgrade(_with(connection), target)
+        command.upgrade(_with(connection, given), target)
 
 
 def _downgrade(connection: Connection, before: SchemaState, target: str, limits: LockLimits, drop_data: bool) -> None:
@@ -194,9 +208,10 @@ def _restore(connection: Connection, limits: LockLimits, say: Say) -> list[str]:
     return restored
 
 
-def _with(connection: Connection) -> Config:
+def _with(connection: Connection, given: Mapping[str, Any] | None = None) -> Config:
+    """Return a configuration for revisions; ``given``: what else they may ask for."""
     config = _config()
-    config.attributes["connection"] = connection
+    config.attributes.update(given or {}, connection=connection)
     return config
 
 
@@ -241,7 +256,7 @@ def _told(what: str | Callable[[], str]) -> Iterator[None]:
     """Turn an error of a revision into one line that says what failed, where in its file, and why."""
     try:
         yield
-    except (CommandFailed, WouldLock):
+    except (CommandFailed, WouldLock, WrongSetting):
         raise
     except WouldLose as reason:
         raise DropRefused(reason) from None
@@ -250,6 +265,8 @@ def _told(what: str | Callable[[], str]) -> Iterator[None]:
             f"the table {found.table} is there already and is not this service's: {found.why}. Nothing was changed. "
             "Give this service a database of its own, or move that table away"
         ) from None
+    except CannotAdopt as reason:
+        raise MigrationFailed(str(reason)) from None
     except mending.CannotRestore as reason:
         raise MigrationFailed(str(reason)) from None
     except CommandError as error:
@@ -273,6 +290,8 @@ async def _connected(settings: DatabaseSettings) -> AsyncIterator[AsyncConnectio
 
 def _reason(error: Exception) -> str:
     """Say what went wrong; in the server's words where these hold no value of a row or statement."""
+    if problem := distrust(error):
+        return problem
     origin = getattr(error, "orig", None) or error
     number = error_number(error)
     if not number:

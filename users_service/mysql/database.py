@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
@@ -28,6 +29,7 @@ from chassis.pooling.gate import PoolGate
 from chassis.schema import SchemaState
 from chassis.telemetry.queries import Queries, Spans, Target
 from users_service.mysql import revisions, schema
+from users_service.mysql.commits import Commits
 from users_service.mysql.compiled import commit
 from users_service.mysql.driver_errors import DEADLOCK, TextUnreadable, error_number, finds_dead, translated
 from users_service.mysql.driver_text import marked
@@ -35,6 +37,7 @@ from users_service.mysql.engines import limited_arguments, new_engine
 from users_service.mysql.idle import close_idle
 from users_service.mysql.observing import observe
 from users_service.mysql.pools import PointPool, PoolUse, use_of
+from users_service.mysql.server_kind import refuse_unsafe
 from users_service.mysql.server_settings import problems_of
 from users_service.mysql.settings import MySQLSettings
 from users_service.mysql.writability import QUESTION, PrimaryWritability
@@ -62,19 +65,23 @@ class Database:
     def __init__(self, settings: MySQLSettings, spans: Spans | None = None) -> None:
         """``spans``: takes the statements of traced calls."""
         self._settings = settings
-        # Whether the settings of the server were looked at, which is done once.
-        self._settings_known = False
+        # Whether the server and its settings were looked at, which is done once.
+        self._is_known = False
         self._revisions = revisions.numbers()
         target = Target("mysql", settings.mysql_database, settings.mysql_host, settings.mysql_port)
         self.queries = Queries(target, settings.slow_query_ms, spans)
         self._query_timeout = settings.mysql_query_timeout_ms / 1000
+        # Hears of transactions; work notes what about (``commits.note``).
+        self.commits = Commits()
         share = settings.mysql_pool_max_connections - POINT_CONNECTIONS
         # A third of the rest reads: lists and counts take one statement, transactions several.
         reads = max(1, share // 3)
         patience = settings.mysql_pool_acquire_timeout_ms / 1000
-        self._transacting = Detached(PoolGate(share - share // 3, patience))
-        self._reading = Detached(PoolGate(reads, patience))
-        self._pointing = Detached(PoolGate(POINT_CONNECTIONS, patience))
+        # Of which engine they are for whom a connection is being found, or opened.
+        self._connecting = Counter[AsyncEngine]()
+        self._transacting = Detached(PoolGate(share - share // 3, patience, lambda: self._opens_all(self.engine)))
+        self._reading = Detached(PoolGate(reads, patience, lambda: self._opens_all(self._reader)))
+        self._pointing = Detached(PoolGate(POINT_CONNECTIONS, patience, lambda: not self._points.lent))
         self._idle_seconds = settings.mysql_pool_idle_timeout_ms / 1000
         self._open = AsyncExitStack()
         recycle = max(1, settings.mysql_pool_idle_timeout_ms // 1000)
@@ -116,15 +123,27 @@ class Database:
 
     @named
     async def ping(self) -> None:
-        """Raise DatabaseUnavailable where the server does not answer, SchemaLacking where this version cannot serve."""
+        """Raise DatabaseUnavailable where the server does not answer, SchemaLacking where this version cannot serve.
+
+        ServerRefused, a SchemaLacking, where the server is not safe.
+        """
         found = await self.query(self._look)
         found.require(schema.SERVICE)
 
-    async def _look(self, connection: AsyncConnection) -> SchemaState:
-        if not self._settings_known:
+    @named
+    async def meet(self) -> None:
+        """Look at the server, once. Raises ServerRefused, or DatabaseUnavailable where it does not answer."""
+        await self.query(self._meet)
+
+    async def _meet(self, connection: AsyncConnection) -> None:
+        if not self._is_known:
+            await refuse_unsafe(connection)
             for problem in await problems_of(connection):
                 log.error("the database is set such that the service cannot work", problem=problem)
-            self._settings_known = True
+            self._is_known = True
+
+    async def _look(self, connection: AsyncConnection) -> SchemaState:
+        await self._meet(connection)
         self.writability.looked(tuple((await connection.execute(text(QUESTION))).one()))
         return await schema.state(connection, self._revisions)
 
@@ -137,7 +156,7 @@ class Database:
                     yield connection
 
     async def query(self, work: Work[T]) -> T:
-        """Carry out statements that only read, outside of any transaction.
+        """Carry out statements outside of any transaction that only read, or have the same effect when they repeat.
 
         ``work`` runs once more where its connection turns out dead, or where text is no UTF-8: then it gets the text
         with marks (``driver_text``). Raises DatabaseUnavailable, CallDeadlineExceeded, or Overloaded where all
@@ -164,7 +183,7 @@ class Database:
             return await self._query_once(until, work, reading)
 
     async def _query_once(self, until: float, work: Work[T], reading: Reading) -> T:
-        connection = await _connected(self._reader, until)
+        connection = await self._connected(self._reader, until)
         try:
             with reading(connection):
                 async with asyncio.timeout_at(until):
@@ -204,15 +223,29 @@ class Database:
 
     async def _attempt(self, work: Work[T], until: float) -> T:
         proceed()
-        connection = await _connected(self.engine, until)
+        connection = await self._connected(self.engine, until)
         try:
             async with asyncio.timeout_at(until):
+                self.commits.begin(connection)
                 result = await work(connection)
                 proceed()
                 await self._commit(connection)
+                self.commits.committed(connection)
                 return result
         finally:
             await _give_back(connection)
+
+    async def _connected(self, engine: AsyncEngine, until: float) -> AsyncConnection:
+        self._connecting[engine] += 1
+        try:
+            async with asyncio.timeout_at(until):
+                return await engine.connect()
+        finally:
+            self._connecting[engine] -= 1
+
+    def _opens_all(self, engine: AsyncEngine) -> bool:
+        """Whether the pool is full of those for whom a connection is still being opened."""
+        return self._connecting[engine] == use_of(engine.pool).limit
 
     @named
     async def _commit(self, connection: AsyncConnection) -> None:
@@ -253,11 +286,6 @@ class Database:
             "reads": (self._reading, use_of(self._reader.pool)),
         }
         return {name: _with_waiters(use, work.gate) for name, (work, use) in uses.items()}
-
-
-async def _connected(engine: AsyncEngine, until: float) -> AsyncConnection:
-    async with asyncio.timeout_at(until):
-        return await engine.connect()
 
 
 async def _give_back(connection: AsyncConnection) -> None:

@@ -5,6 +5,7 @@ The log gets the server's error number, never a statement or its values.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ from sqlalchemy import exc
 from chassis.context import deadline, statements
 from chassis.errors import CallDeadlineExceeded, ConflictRetry, DatabaseUnavailable
 from chassis.logs import logging
+from chassis.pooling.handshakes import handshake_problem
 from users_service.errors import RecordUnreadable
 
 DUPLICATE_KEY = 1062
@@ -56,6 +58,12 @@ NOT_MIGRATED = frozenset({NO_SUCH_TABLE, 1054, 1176})
 # The binary log is kept by statement, which no write of a READ COMMITTED transaction allows.
 BINLOG_FORMAT = 1665
 _PASSING = READ_ONLY | DISK_FULL | GONE | BROKEN | _SHORT | _NOT_LET_IN | _UNKNOWN
+
+PRIMARY = "PRIMARY"
+# The key in the words of MySQL ('table.key') and MariaDB ('key'), which end with it: what comes before is the caller's.
+_LAST_WORD = re.compile(r"'([^']*)'\Z")
+# In those of Vitess, which goes on behind MySQL's with the statement and its values.
+_PASSED_ON = re.compile(rf"for key '([^']*)' \(errno {DUPLICATE_KEY}\) \(sqlstate 23000\)")
 
 # asyncmy's text where the server resets a connection before it is set up.
 RESET_WHILE_CONNECTING = "Transport does not expose socket instance"
@@ -101,6 +109,12 @@ def error_number(error: BaseException | None) -> int:
     return number if isinstance(number, int) else 0
 
 
+def distrust(error: Exception) -> str:
+    """Return why the server was not trusted, and the settings to look at; empty: it was, or nobody asked."""
+    problem = handshake_problem(error)
+    return f"MYSQL_TLS, MYSQL_TLS_CA_FILE: {problem}" if problem else ""
+
+
 def finds_dead(error: BaseException | None) -> bool:
     """Whether the connection turned out dead: the server had ended it, the way was cut, or both sides are out of step.
 
@@ -118,12 +132,17 @@ def ends_all_connections(error: BaseException | None) -> bool:
 
 
 def duplicate_key(error: exc.IntegrityError) -> str:
-    """Return the name of the unique key that a row would break; empty for another kind of integrity error."""
+    """Return the name of the unique key that a row would break; empty for another kind of integrity error.
+
+    A primary key comes with its table where the server names it: ``email_lookup.PRIMARY``.
+    """
     if error_number(error) != DUPLICATE_KEY:
         return ""
-    # MySQL says 'table.key', MariaDB 'key'; both quote it at the end of the message.
     message = str(error.orig.args[1]) if error.orig is not None else ""
-    return message.rstrip("'").rsplit("'", 1)[-1].rsplit(".", 1)[-1]
+    found = _LAST_WORD.search(message) or _PASSED_ON.search(message)
+    name = found[1] if found else ""
+    table, _, key = name.rpartition(".")
+    return name if table and key == PRIMARY else key
 
 
 @contextmanager
@@ -174,9 +193,19 @@ def _translate(error: Exception, reading: bool) -> Exception:
         log.error("the database refuses a statement for good", number=number, statement=statements.current())
         return error
     if isinstance(error, UNAVAILABLE) or _of_the_server(error):
-        log.warning("database unavailable", number=number, kind=type(error).__name__)
-        return DatabaseUnavailable()
+        return _unavailable(error, number)
     return error
+
+
+def _unavailable(error: Exception, number: int) -> DatabaseUnavailable:
+    told = DatabaseUnavailable()
+    if problem := distrust(error):
+        # For the log and for whoever runs a command; callers do not get it.
+        told.add_note(problem)
+        log.warning("database unavailable", number=number, kind=type(error).__name__, problem=problem)
+    else:
+        log.warning("database unavailable", number=number, kind=type(error).__name__)
+    return told
 
 
 def _is_permanent(number: int) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy.pool import NullPool
 
 from users_service.mysql.driver_errors import ends_all_connections, ends_connection, finds_dead
 from users_service.mysql.pools import IDLE_SINCE, MeasuredPool
-from users_service.mysql.session_state import SET_NAMES, init_command
+from users_service.mysql.session_state import init_command, names_command
 from users_service.mysql.settings import MySQLSettings
 from users_service.mysql.writability import PrimaryWritability
 
@@ -94,7 +94,7 @@ def _keep_collation(engine: AsyncEngine) -> None:
     @event.listens_for(engine.sync_engine, "connect")
     def connected(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
-        cursor.execute(SET_NAMES)
+        cursor.execute(names_command(connection.driver_connection.get_server_info()))
         cursor.close()
 
 

@@ -90,6 +90,11 @@ class PointPool:
         self._generation += 1
 
     @property
+    def lent(self) -> int:
+        """The number of connections that are in use, without those that are being opened."""
+        return len(self._pool._used)  # noqa: SLF001 - its size has both
+
+    @property
     def use(self) -> PoolUse:
         """What is in use now; asked once it is open."""
         pool = self._pool

@@ -7,12 +7,18 @@ statement. Only ``autocommit`` is not here: the driver sets it, and it differs b
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+
+from sqlalchemy import Connection
 
 # The driver sends the character set in its handshake, which servers may ignore. The collation is that of the tables:
 # so texts that are compared with no column are compared byte by byte, too.
 SET_NAMES: Final = "SET NAMES utf8mb4 COLLATE utf8mb4_bin"
-_ALL_ROWS: Final = 2**64 - 1
+# Vitess turns sql_select_limit into a LIMIT of every statement, also where it takes none (GET_LOCK). There 0 is none;
+# on a MySQL server it would be no rows.
+_SET_NAMES_ON_VITESS: Final = f"{SET_NAMES}, sql_select_limit = 0"
+# No list is as long. More than a signed number holds is refused by Vitess.
+_ALL_ROWS: Final = 2**63 - 1
 # Seconds that a statement of a command waits for a change of the schema; servers wait for a day, or a year.
 PATIENCE_SECONDS: Final = 60
 
@@ -31,6 +37,22 @@ _VARIABLES: Final = {
     "sql_auto_is_null": 0,
     "completion_type": 0,
 }
+
+
+def names_command(server_version: str) -> str:
+    """Return the statement that sets character set and collation again; ``server_version``: of the handshake."""
+    return _SET_NAMES_ON_VITESS if is_vitess(server_version) else SET_NAMES
+
+
+def server_version(connection: Connection) -> str:
+    """Return what the server said of itself in the handshake; without asking it."""
+    lent: Any = connection
+    return str(lent.connection.driver_connection.get_server_info())
+
+
+def is_vitess(server_version: str) -> bool:
+    """Whether a server's version is that of Vitess, as it says by default (``--mysql-server-version``)."""
+    return "vitess" in server_version.lower()
 
 
 def init_command(limit_ms: int = 0) -> str:

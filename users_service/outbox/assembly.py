@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 
 from chassis.clock import Clock
 from chassis.serving.lifecycle import Scope
@@ -11,8 +12,8 @@ from chassis.telemetry.start import Telemetry
 from users_service.mysql.database import Database
 from users_service.notifications_client import NotificationsClient
 from users_service.outbox import metrics
-from users_service.outbox.handlers import NoticeCourier
-from users_service.outbox.model import DELETE_USER_NOTIFICATIONS, SEND_NOTICE
+from users_service.outbox.handlers import NoticeCourier, lift_bounce
+from users_service.outbox.model import DELETE_USER_NOTIFICATIONS, LIFT_BOUNCE, SEND_NOTICE
 from users_service.outbox.relay import EntryHandler, Relay
 from users_service.outbox.settings import OutboxSettings
 
@@ -40,5 +41,6 @@ async def open_relay(
             entry.payload["user_id"], entry.id
         )
         handlers[SEND_NOTICE] = NoticeCourier(client, clock).carry
+        handlers[LIFT_BOUNCE] = partial(lift_bounce, client)
         handlers |= handlers_of_features(client)
     return Relay(database, handlers, clock, poll=timedelta(milliseconds=settings.outbox_poll_ms))

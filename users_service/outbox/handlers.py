@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from vibework.notifications.v1.delivery_service_pb2 import SendDirectRequest
 
@@ -11,8 +12,11 @@ from chassis.clock import Clock
 from chassis.contract.ids import uuid_of
 from chassis.contract.timestamps import to_proto
 from chassis.logs import logging
-from users_service.notifications_client import NotificationsClient
+from users_service.notifications_client import NotificationsClient, RecipientUnknown
 from users_service.outbox.model import LONGEST_MAIL, OutboxEntry
+
+# Attempts after which a user who is not known is gone: one who has just been created may not be known everywhere.
+GONE_AFTER: Final = 5
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,18 @@ class NoticeCourier:
         if self.clock() >= left_at + LONGEST_MAIL:
             logging.get(__name__).warning("notice not sent within a day", entry=entry.id)
             return
-        await self.client.send_direct(_request(entry, left_at))
+        try:
+            await self.client.send_direct(_request(entry, left_at))
+        except RecipientUnknown:
+            if entry.attempts < GONE_AFTER:
+                raise
+            logging.get(__name__).info("notice not sent: its user is gone", entry=entry.id)
+
+
+async def lift_bounce(client: NotificationsClient, entry: OutboxEntry) -> None:
+    """Have a bounce of before the proof forgotten. Raises where it is to be repeated."""
+    proved_at = datetime.fromisoformat(entry.payload["proved_at"])
+    await client.lift_bounce(entry.payload["email_address"], proved_at, entry.id)
 
 
 def _request(entry: OutboxEntry, left_at: datetime) -> SendDirectRequest:

@@ -15,7 +15,10 @@ SEND_VERIFICATION: Final = "send_verification"
 # Payload: `notice`, `left_at`, `user_id` or `email_address`, and the variables of its template.
 SEND_NOTICE: Final = "send_notice"
 
-KINDS: Final = (DELETE_USER_NOTIFICATIONS, SEND_VERIFICATION, SEND_NOTICE)
+# Payload: `user_id`, `email_address`, `proved_at`.
+LIFT_BOUNCE: Final = "lift_bounce"
+
+KINDS: Final = (DELETE_USER_NOTIFICATIONS, SEND_VERIFICATION, SEND_NOTICE, LIFT_BOUNCE)
 
 # How long after an entry was left its mail may be sent: the most that SendDirect takes, less what the clocks of the two
 # services may differ by.

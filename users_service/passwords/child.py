@@ -60,8 +60,11 @@ class Child:
         """The number of the process."""
         return self._process.pid
 
-    def ask(self, request: bytes, patience: float) -> None:
-        """Send a request; without an answer within ``patience``, in seconds, the process ends."""
+    def ask(self, request: bytes, patience: float) -> bool:
+        """Send a request; without an answer within ``patience``, in seconds, the process ends.
+
+        Returns False where it had died before: then it cannot be of this request.
+        """
         self._deadline = self._loop.call_later(patience, self.end)
         try:
             # The request before was answered, so the stream is empty and takes this one whole.
@@ -69,6 +72,8 @@ class Child:
         except OSError:
             # It has died. The listener is called later, so that callers of ``ask`` need not expect it here.
             self._loop.call_soon(self.end)
+            return False
+        return True
 
     def end(self) -> None:
         """End the process, whatever it is doing."""

@@ -152,14 +152,16 @@ class HashingPool:
         return self.memory + another + job.memory <= self._memory
 
     def _begin(self, job: Job) -> bool:
+        is_new = not self._idle
         try:
-            child = self._idle.pop() if self._idle else Child(self._listener)
+            child = Child(self._listener) if is_new else self._idle.pop()
         except OSError as error:
             self._not_started(job, error)
             return False
-        job.attempts += 1
         self._busy[child] = job
-        child.ask(job.request, job.patience)
+        # One that died while it was idle, as by the system's want of memory, says nothing of this request.
+        if child.ask(job.request, job.patience) or is_new:
+            job.attempts += 1
         return True
 
     def _not_started(self, job: Job, error: OSError) -> None:

@@ -9,16 +9,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.users.v1 import session_service_pb2 as pb
 
 from chassis.clock import Clock
+from chassis.errors import ConflictRetry
 from users_service.attempts import actions
 from users_service.attempts.limiter import Attempts, address
 from users_service.credentials import repository as credentials
-from users_service.errors import UserNotFound
+from users_service.events.model import UserEventKind
+from users_service.events.repository import record
 from users_service.idempotency import Idempotency
 from users_service.outbox.notices import Notices
 from users_service.passwords.hasher import Passwords
 from users_service.sessions import repository
-from users_service.sessions.issuing import issue
+from users_service.sessions.issuing import issue, new_session
 from users_service.sessions.messages import client_details, fill
+from users_service.sessions.model import AuthenticationMethod
 from users_service.users import repository as users
 from users_service.users.messages import fill as fill_user
 from users_service.users.model import new_user
@@ -56,9 +59,19 @@ class SessionCreation:
 
         async def work(connection: AsyncConnection) -> pb.SignUpResponse:
             await users.insert_user(connection, user)
+            await record(connection, UserEventKind.CREATED, user.id, user.revision, now)
             await credentials.store(connection, user.id, password_hash, now)
             await self._notices.welcome(connection, user.id, now)
-            session, token = await issue(connection, user.id, client, request.do_not_remember, now)
+            session, token = new_session(
+                user.id,
+                client,
+                now,
+                method=AuthenticationMethod.PASSWORD,
+                do_not_remember=request.do_not_remember,
+            )
+            if not await repository.insert_session(connection, session):
+                # No state but active was ever stored of this user.
+                raise ConflictRetry
             response = pb.SignUpResponse(session_token=token)
             fill_user(response.user, user)
             fill(response.session, session, now)
@@ -67,15 +80,18 @@ class SessionCreation:
         return await self._idempotency.run(request, pb.SignUpResponse, work)
 
     async def create(self, request: pb.CreateSessionRequest) -> pb.CreateSessionResponse:
-        """Create a session for a user. Raises UserNotFound, RequestIdReused and RequestInFlight."""
+        """Create a session for a user. Raises UserNotFound, UserDisabled, RequestIdReused and RequestInFlight."""
         now, client = self._clock(), client_details(request.client)
 
         async def work(connection: AsyncConnection) -> pb.CreateSessionResponse:
-            user = await users.read_user(connection, request.user_id)
-            if user is None:
-                raise UserNotFound(request.user_id)
-            with repository.whose_user_may_go(user.id):
-                session, token = await issue(connection, user.id, client, request.do_not_remember, now)
+            session, token = await issue(
+                connection,
+                request.user_id,
+                client,
+                now,
+                method=AuthenticationMethod.CALLER,
+                do_not_remember=request.do_not_remember,
+            )
             response = pb.CreateSessionResponse(session_token=token)
             fill(response.session, session, now)
             return response

@@ -38,6 +38,19 @@ def is_live(session: Session, now: datetime) -> bool:
     return session.revoked_at is None and session.expires_at > now
 
 
+def has_expired(session: Session, now: datetime) -> bool:
+    """Whether the session's time was over before anybody ended it."""
+    if session.revoked_at is None:
+        return session.expires_at <= now
+    # By the clock of the process that ended it, which may be ahead of this one.
+    return session.expires_at <= min(session.revoked_at, now)
+
+
+def ended_at(session: Session, now: datetime) -> datetime | None:
+    """Return when the session ended: when its time was over or when it was revoked; None while it is live."""
+    return session.expires_at if has_expired(session, now) else session.revoked_at
+
+
 def is_fresh(session: Session, now: datetime) -> bool:
     """Whether the session was created less than a day ago."""
     return now - session.created_at < FRESH

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Final
 
 USER_AGENT_LENGTH = 512
 
-# Why a session ended, in sessions.revoked_reason.
+# Why a session was ended, in sessions.revoked_reason.
 SIGNED_OUT: Final = "signed_out"
 REVOKED: Final = "revoked"
 STOLEN: Final = "stolen"
+PASSWORD_CHANGED: Final = "password_changed"  # noqa: S105
+PASSWORD_RESET: Final = "password_reset"  # noqa: S105
+USER_DISABLED: Final = "user_disabled"
+# Somebody else turned out to own the address.
+ADDRESS_PROVED: Final = "address_proved"
+
+
+class AuthenticationMethod(StrEnum):
+    """How the user of a session was authenticated, as stored."""
+
+    PASSWORD = "password"  # noqa: S105
+    ACCOUNT = "account"
+    VERIFICATION = "verification"
+    CALLER = "caller"
+    IMPORTED = "imported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +48,10 @@ class Session:
     do_not_remember: bool
     ip_address: str
     user_agent: str
+    # None: not known.
+    authentication_method: AuthenticationMethod | None = None
+    # Why it was ended, as lists read it; empty: not read, not known, or not ended.
+    revoked_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

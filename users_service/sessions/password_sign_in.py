@@ -21,7 +21,7 @@ from users_service.attempts.repository import Counter
 from users_service.credentials import repository as credentials
 from users_service.credentials.model import Credential
 from users_service.credentials.replacing import replace
-from users_service.errors import NOT_HASHED, CredentialsInvalid
+from users_service.errors import NOT_HASHED, CredentialsInvalid, UserDisabled
 from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
 from users_service.outbox.notices import Notices
@@ -30,7 +30,7 @@ from users_service.sessions import repository
 from users_service.sessions.familiarity import tell_of_new_client
 from users_service.sessions.issuing import new_session
 from users_service.sessions.messages import client_details, fill
-from users_service.sessions.model import ClientDetails, Session
+from users_service.sessions.model import AuthenticationMethod, ClientDetails, Session
 from users_service.users import repository as users
 from users_service.users.email import normalize
 from users_service.users.messages import fill as fill_user
@@ -84,9 +84,9 @@ class PasswordSignIn:
     async def sign_in(self, request: pb.SignInRequest) -> pb.SignInResponse:
         """Check email and password and issue a session.
 
-        Raises CredentialsInvalid, after the same time for an unknown email and for a wrong password; RateLimited,
-        whether or not the password is right; PasswordHashingBusy, PasswordHashingUnavailable, RequestIdReused,
-        RequestInFlight.
+        Raises CredentialsInvalid, after the same time for an unknown email and for a wrong password, whether or not
+        the user is disabled; UserDisabled, for the right password alone; RateLimited, whether or not the password is
+        right; PasswordHashingBusy, PasswordHashingUnavailable, RequestIdReused, RequestInFlight.
         """
         # A repeat is not counted as an attempt, and nothing is verified for it.
         if answer := await self._idempotency.remembered(request, pb.SignInResponse):
@@ -106,6 +106,10 @@ class PasswordSignIn:
                 return await self._finish(request, verified)
             except _HashChanged:
                 found = await self._database.query(partial(_read, normalized))
+            except UserDisabled:
+                # The password was right: no guess that counts against whoever signs in once the user is enabled.
+                await self._settle(counters)
+                raise
         raise ConflictRetry
 
     async def _begin(
@@ -143,17 +147,26 @@ class PasswordSignIn:
         answer = await self._idempotency.run(request, pb.SignInResponse, work)
         if answer is not made:
             # The password was right here, too, so this attempt is taken back like that of the first.
-            await self._database.transaction(lambda connection: self._attempts.settle(connection, verified.counters))
+            await self._settle(verified.counters)
         return answer
 
+    async def _settle(self, counters: Sequence[Counter]) -> None:
+        await self._database.transaction(lambda connection: self._attempts.settle(connection, counters))
+
     async def _issue(self, connection: AsyncConnection, verified: _Verified) -> pb.SignInResponse:
-        session, token = new_session(verified.user.id, verified.client, verified.do_not_remember, verified.now)
+        session, token = new_session(
+            verified.user.id,
+            verified.client,
+            verified.now,
+            method=AuthenticationMethod.PASSWORD,
+            do_not_remember=verified.do_not_remember,
+        )
         await tell_of_new_client(connection, self._notices, verified.user.id, verified.client, verified.now)
         if not await _store(connection, session, verified):
             raise _HashChanged
         await self._attempts.settle(connection, verified.counters)
         response = pb.SignInResponse(session_token=token)
-        fill_user(response.user, verified.user)
+        fill_user(response.user, await _active(connection, verified.user))
         fill(response.session, session, verified.now)
         return response
 
@@ -163,16 +176,33 @@ async def _read(normalized: str, connection: AsyncConnection) -> Holder:
 
 
 async def _store(connection: AsyncConnection, session: Session, verified: _Verified) -> bool:
-    """Store the session if the verified hash is still the stored one, which then stays so until the commit."""
+    """Store the session if the verified hash is still the stored one, which then stays so until the commit.
+
+    Raises UserDisabled.
+    """
     credential, stored = verified.credential, verified.credential.password_hash
     if stored is None:
         return False
     if not (credential.legacy or verified.replacement):
-        return await repository.insert_guarded(connection, session, stored)
-    # The user's row is locked first, in the order of password changes.
-    if await users.read_user(connection, credential.user_id, lock=True) is None:
+        if await repository.insert_guarded(connection, session, stored):
+            return True
+        await _check_state(connection, credential.user_id, lock=False)
         return False
+    # The user's row is locked first, in the order of password changes.
+    await _check_state(connection, credential.user_id, lock=True)
     if not await replace(connection, credential, verified.replacement or stored, verified.now):
         return False
-    await repository.insert_session(connection, session)
-    return True
+    return await repository.insert_session(connection, session)
+
+
+async def _check_state(connection: AsyncConnection, user_id: str, *, lock: bool) -> None:
+    user = await users.read_user(connection, user_id, lock=lock)
+    if user is not None and user.is_disabled:
+        raise UserDisabled
+
+
+async def _active(connection: AsyncConnection, user: User) -> User:
+    """Return the user as of the sign-in: that the session was stored proves that none of it is disabled by now."""
+    if not user.is_disabled:
+        return user
+    return await users.read_user(connection, user.id) or user

@@ -56,10 +56,10 @@ class SessionRefresh:
         self, found: FoundSession, replacement: str, now: datetime, connection: AsyncConnection
     ) -> pb.RefreshSessionResponse:
         replaced = replacement != "" and await self._replace(connection, found.session, replacement, now)
-        extended = await repository.extend(connection, found.session.id, now)
-        if not extended and not await repository.touch(connection, found.session.id, now):
+        extended = await repository.extend(connection, found.session, now)
+        if not extended and not await repository.touch(connection, found.session, now):
             raise SessionInvalid
-        session = await repository.get(connection, found.session.id)
+        session = await repository.get(connection, found.session.id, found.session.user_id)
         if session is None:
             raise SessionInvalid
         response = pb.RefreshSessionResponse(extended=extended, session_token=replacement if replaced else "")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
-    Row,
     Select,
     and_,
     bindparam,
@@ -22,7 +20,6 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.clock import utc
@@ -30,15 +27,14 @@ from chassis.context.statements import named
 from chassis.contract.keyset import TimeAndId
 from chassis.pooling.batches import Batch
 from users_service.credentials.repository import UNCHANGED
-from users_service.errors import UserNotFound
 from users_service.mysql.compiled import CompiledStatement
-from users_service.mysql.driver_errors import FOREIGN_KEY_MISSING, error_number
 from users_service.mysql.rows import UNFIT, as_text, unreadable
 from users_service.paging import key_of
 from users_service.sessions.lifetime import EXTENSION_DUE, SLIDING
-from users_service.sessions.model import ClientDetails, Session
+from users_service.sessions.model import USER_DISABLED, AuthenticationMethod, ClientDetails, Session
 from users_service.tables import accounts, sessions, users
 from users_service.tables import rotated_session_tokens as rotated
+from users_service.users.states import IS_ACTIVE
 
 # Also the order of the columns in ``from_row``.
 COLUMNS = (
@@ -54,13 +50,24 @@ COLUMNS = (
     sessions.c.do_not_remember,
     sessions.c.ip_address,
     sessions.c.user_agent,
+    sessions.c.authentication_method,
 )
 
 # A sign-in must not take longer the more sessions its user has had.
 CLIENTS_LOOKED_AT: Final = 1_000
 
 _NAMES = tuple(column.name for column in COLUMNS)
-_INSERT = CompiledStatement(insert(sessions).values({name: bindparam(name) for name in _NAMES}))
+# Both read the state of the user under a shared lock of the row, which the foreign key takes anyway: whoever disables
+# the user waits for the transaction, and ends what it has stored (decision 0092).
+_INSERT = CompiledStatement(
+    insert(sessions).from_select(
+        _NAMES,
+        select(*(bindparam(name) for name in _NAMES))
+        .select_from(users)
+        .where(users.c.id == bindparam("user_id"), IS_ACTIVE)
+        .with_for_update(read=True),
+    )
+)
 # It locks the rows of the user and of the password for reading, in this order, until the transaction ends.
 _INSERT_GUARDED = CompiledStatement(
     insert(sessions).from_select(
@@ -68,7 +75,7 @@ _INSERT_GUARDED = CompiledStatement(
         select(*(bindparam(name) for name in _NAMES))
         .prefix_with("STRAIGHT_JOIN")
         .select_from(join(users, accounts, accounts.c.account_id == users.c.id))
-        .where(users.c.id == bindparam("user_id"), *UNCHANGED)
+        .where(users.c.id == bindparam("user_id"), IS_ACTIVE, *UNCHANGED)
         .with_for_update(read=True),
     )
 )
@@ -90,6 +97,7 @@ def from_row(row: Sequence[Any]) -> Session:
             bool(row[9]),
             "" if row[10] is None else as_text(row[10]),
             "" if row[11] is None else as_text(row[11]),
+            None if row[12] is None else AuthenticationMethod(as_text(row[12])),
         )
     except UNFIT as problem:
         raise unreadable("sessions", row[0], problem) from None
@@ -109,50 +117,45 @@ async def clients_since(connection: AsyncConnection, user_id: str, since: dateti
     return {ClientDetails(ip_address or "", user_agent or "") for ip_address, user_agent in rows}
 
 
-def _live(now: datetime) -> ColumnElement[bool]:
+def is_live(now: datetime) -> ColumnElement[bool]:
+    """Select the sessions that have been neither revoked nor expired."""
     return and_(sessions.c.revoked_at.is_(None), sessions.c.expires_at > now)
 
 
-@contextmanager
-def whose_user_may_go(user_id: str) -> Iterator[None]:
-    """Raise UserNotFound where the user of a session that is stored inside was deleted meanwhile."""
-    try:
-        yield
-    except IntegrityError as error:
-        if error_number(error) == FOREIGN_KEY_MISSING:
-            raise UserNotFound(user_id) from None
-        raise
-
-
 @named
-async def insert_session(connection: AsyncConnection, session: Session) -> None:
-    """Store a session of a user whom this transaction has made or locked; for others see ``whose_user_may_go``."""
-    await _INSERT.on(connection, _values(session))
+async def insert_session(connection: AsyncConnection, session: Session) -> bool:
+    """Store a session of an active user; return False where there is no such user.
+
+    Until the transaction ends, the user stays active. No session of a user who is there already is stored in any other
+    way than by this function or ``insert_guarded``.
+    """
+    return (await _INSERT.on(connection, row_of(session))).count == 1
 
 
 @named
 async def insert_guarded(connection: AsyncConnection, session: Session, password_hash: str) -> bool:
-    """Store a session if this is still the hash of its user's password; return whether it was.
+    """Store a session if its user is active and this is still the hash of the password; return whether it is so.
 
-    Until the transaction ends, the hash does not change.
+    Until the transaction ends, neither changes.
     """
-    values = {**_values(session), "password_hash": password_hash}
+    values = {**row_of(session), "password_hash": password_hash}
     return (await _INSERT_GUARDED.on(connection, values)).count == 1
 
 
-def _values(session: Session) -> dict[str, Any]:
+def row_of(session: Session) -> dict[str, Any]:
+    """Return the columns of a session."""
     return {name: getattr(session, name) for name in _NAMES}
 
 
 @named
-async def get(connection: AsyncConnection, session_id: str) -> Session | None:
-    """Return a session, ended or not."""
-    row = (await connection.execute(select(*COLUMNS).where(sessions.c.id == session_id))).first()
+async def get(connection: AsyncConnection, session_id: str, user_id: str | None = None) -> Session | None:
+    """Return a session, ended or not; of that user if one is named."""
+    row = (await connection.execute(select(*COLUMNS).where(*_by_id(session_id, user_id)))).first()
     return from_row(row) if row else None
 
 
 @named
-async def extend(connection: AsyncConnection, session_id: str, now: datetime) -> bool:
+async def extend(connection: AsyncConnection, session: Session, now: datetime) -> bool:
     """Move the end of a live session whose refresh is due; False when it is not due, or has ended."""
     end = func.least(literal(now + SLIDING), sessions.c.absolute_expires_at)
     due = and_(
@@ -160,15 +163,15 @@ async def extend(connection: AsyncConnection, session_id: str, now: datetime) ->
         sessions.c.expires_at < sessions.c.absolute_expires_at,
         sessions.c.extended_at <= now - EXTENSION_DUE,
     )
-    statement = update(sessions).where(sessions.c.id == session_id, _live(now), due)
+    statement = update(sessions).where(*_by_id(session.id, session.user_id), is_live(now), due)
     result = await connection.execute(statement.values(expires_at=end, extended_at=now, last_seen_at=now))
     return result.rowcount == 1
 
 
 @named
-async def touch(connection: AsyncConnection, session_id: str, now: datetime) -> bool:
+async def touch(connection: AsyncConnection, session: Session, now: datetime) -> bool:
     """Note that a live session was seen; False when it has ended."""
-    statement = update(sessions).where(sessions.c.id == session_id, _live(now))
+    statement = update(sessions).where(*_by_id(session.id, session.user_id), is_live(now))
     return (await connection.execute(statement.values(last_seen_at=now))).rowcount == 1
 
 
@@ -181,7 +184,8 @@ async def replace_token(
     Returns False when the session has ended, or has another token by now.
     """
     id_, old_hash = session.id, session.token_hash
-    statement = update(sessions).where(sessions.c.id == id_, sessions.c.token_hash == old_hash, _live(now))
+    mine = _by_id(id_, session.user_id)
+    statement = update(sessions).where(*mine, sessions.c.token_hash == old_hash, is_live(now))
     if (await connection.execute(statement.values(token_hash=new_hash))).rowcount == 0:
         return False
     # After the update, which locks the session exclusively: the foreign key alone takes a shared lock.
@@ -194,8 +198,7 @@ async def revoke(
     connection: AsyncConnection, session_id: str, now: datetime, reason: str, user_id: str | None = None
 ) -> int:
     """End one session, of that user if one is named; return how many ended: 0 or 1."""
-    chosen = [sessions.c.id == session_id, *([sessions.c.user_id == user_id] if user_id else [])]
-    return await _revoke(connection, and_(*chosen), now, reason)
+    return await _revoke(connection, and_(*_by_id(session_id, user_id)), now, reason)
 
 
 @named
@@ -207,6 +210,16 @@ async def revoke_all(
     if except_session_id is not None:
         chosen = and_(chosen, sessions.c.id != except_session_id)
     return await _revoke(connection, chosen, now, reason)
+
+
+@named
+async def end_of_disabled(connection: AsyncConnection, user_id: str, now: datetime) -> int:
+    """End all sessions of a user who is disabled; return how many ended."""
+    ended = await _revoke(connection, sessions.c.user_id == user_id, now, USER_DISABLED)
+    # What has expired by the clock of this process may be live by that of another, which could extend it.
+    overdue = update(sessions).where(sessions.c.user_id == user_id, sessions.c.revoked_at.is_(None))
+    await connection.execute(overdue.values(revoked_at=now, revoked_reason=USER_DISABLED))
+    return ended
 
 
 @named
@@ -226,7 +239,7 @@ async def revoke_next(
     now is passed over, because behind a time that cannot be read there is no place.
     """
     keys = (sessions.c.created_at, sessions.c.id)
-    found = list(await connection.execute(_live_ones(keys, user_id, now, after).limit(limit)))
+    found = list(await connection.execute(newest_first(keys, user_id, after).where(is_live(now)).limit(limit)))
     ids = [row.id for row in found if row.id != except_session_id]
     ended = await _revoke(connection, sessions.c.id.in_(ids), now, reason) if ids else 0
     is_last = len(found) < limit or not ended
@@ -255,22 +268,20 @@ async def estimate(connection: AsyncConnection) -> int:
     return (await connection.execute(statement)).scalar_one_or_none() or 0
 
 
+def _by_id(session_id: str, user_id: str | None) -> list[ColumnElement[bool]]:
+    """Select a session, and name its user where known: rows of many users may be on many machines (docs/scaling.md)."""
+    of_user = [sessions.c.user_id == user_id] if user_id else []
+    return [sessions.c.id == session_id, *of_user]
+
+
 async def _revoke(connection: AsyncConnection, chosen: ColumnElement[bool], now: datetime, reason: str) -> int:
-    statement = update(sessions).where(chosen, _live(now)).values(revoked_at=now, revoked_reason=reason)
+    statement = update(sessions).where(chosen, is_live(now)).values(revoked_at=now, revoked_reason=reason)
     return (await connection.execute(statement)).rowcount
 
 
-@named
-async def list_live(
-    connection: AsyncConnection, user_id: str, now: datetime, after: TimeAndId | None, limit: int
-) -> list[Row[Any]]:
-    """Return rows, for ``from_row``, of a user's live sessions, newest first, beginning after a key."""
-    return list(await connection.execute(_live_ones(COLUMNS, user_id, now, after).limit(limit)))
-
-
-def _live_ones(columns: Iterable[Any], user_id: str, now: datetime, after: TimeAndId | None) -> Select[Any]:
-    """Return the statement that reads a user's live sessions, newest first, beginning after a key."""
-    statement = select(*columns).where(sessions.c.user_id == user_id, _live(now))
+def newest_first(columns: Iterable[Any], user_id: str, after: TimeAndId | None) -> Select[Any]:
+    """Return the statement that reads a user's sessions, live and ended, newest first, beginning after a key."""
+    statement = select(*columns).where(sessions.c.user_id == user_id)
     if after is not None:
         created_at, session_id = after
         # The first condition limits the range of the index that is read; the second decides between equal times.

@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any
 
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.clock import Clock
@@ -18,7 +20,7 @@ from users_service.mysql.database import Database
 from users_service.mysql.rows import readable
 from users_service.paging import key_of
 from users_service.replicas.reads import Query
-from users_service.sessions import repository
+from users_service.sessions import listing, repository
 from users_service.sessions.admission import Admission
 from users_service.sessions.model import REVOKED, SIGNED_OUT, Session
 from users_service.sessions.reads import Standing
@@ -76,14 +78,21 @@ class SessionService:
             raise SessionInvalid
         return user
 
-    async def list_sessions(self, user_id: str, *, current_token: str, after: TimeAndId | None, size: int) -> Page:
-        """Return a page of a user's live sessions, newest first, beginning after the key ``after``."""
+    async def list_sessions(
+        self, user_id: str, *, current_token: str, after: TimeAndId | None, size: int, include_ended: bool
+    ) -> Page:
+        """Return a page of a user's sessions, live or all, newest first, beginning after the key ``after``."""
         now = self._clock()
         current_id = await self._identify(current_token, now, user_id)
-        # One more than asked for tells whether there is another page.
-        found = await self._query(lambda connection: repository.list_live(connection, user_id, now, after, size + 1))
-        rows, last = cut(found, size, partial(key_of, descending=True))
-        return Page(readable(repository.from_row, rows), last, current_id, now)
+
+        async def work(connection: AsyncConnection) -> list[Row[Any]]:
+            # One more than asked for tells whether there is another page.
+            if include_ended:
+                return await listing.list_all(connection, user_id, after, size + 1)
+            return await listing.list_live(connection, user_id, now, after, size + 1)
+
+        rows, last = cut(await self._query(work), size, partial(key_of, descending=True))
+        return Page(readable(listing.session_of, rows), last, current_id, now)
 
     async def _identify(self, token: str, now: datetime, user_id: str) -> str:
         """Return the id of the token's session; empty for a token that is not valid, or not the user's."""

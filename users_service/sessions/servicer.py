@@ -60,12 +60,13 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
         return await self._refresh.refresh(request)
 
     async def ListSessions(self, request: pb.ListSessionsRequest, context: Context) -> pb.ListSessionsResponse:
-        """List the live sessions of a user."""
+        """List the sessions of a user: the live ones, or all."""
         page = await self._sessions.list_sessions(
             request.user_id,
             current_token=request.current_session_token,
             after=self._pages.after(request),
             size=page_size(request.page_size),
+            include_ended=request.include_ended,
         )
         response = pb.ListSessionsResponse(next_page_token=self._pages.token(request, page.last))
         for session in page.sessions:

@@ -19,7 +19,7 @@ from users_service.mysql.database import Database
 from users_service.mysql.driver_errors import DENIED, error_number
 from users_service.mysql.server_settings import problems_of
 from users_service.settings import DatabaseSettings, Settings
-from users_service.status import replication, server, slow_queries, storage
+from users_service.status import events, replication, server, slow_queries, storage
 
 SERVICE: Final = "users-service"
 
@@ -43,6 +43,7 @@ def _parts(settings: DatabaseSettings) -> list[SectionReader[AsyncConnection]]:
         SectionReader("connections", server.connections, "SELECT ON performance_schema.processlist"),
         SectionReader("tables", storage.tables, "SELECT on the database"),
         SectionReader("indexes", storage.indexes, "SELECT on the database"),
+        SectionReader("events", events.events, "SELECT on the database"),
         SectionReader("replication", replication.replication, replication.RIGHT),
         SectionReader("binary_log", replication.binary_log, "REPLICATION CLIENT (MariaDB: BINLOG MONITOR) ON *.*"),
         SectionReader("slow_queries", slow, "SELECT ON performance_schema.*, and on mysql.slow_log"),

@@ -8,6 +8,7 @@ from vibework.users.v1.user_service_pb2_grpc import add_UserServiceServicer_to_s
 
 from chassis.serving.registration import Registration, partly_built
 from users_service.parts import Parts
+from users_service.users.disabling import EndSessions, UserDisabling
 from users_service.users.proofs import VoidProofs
 from users_service.users.reads import UserReads
 from users_service.users.service import StorePassword, UserService
@@ -21,6 +22,7 @@ def assemble(
     on_deleted: Callable[[], None],
     store_password: StorePassword,
     void_proofs: VoidProofs,
+    end_sessions: EndSessions,
 ) -> Registration:
     """Return UserService with its registration."""
     service = UserService(
@@ -35,4 +37,6 @@ def assemble(
         store_password=store_password,
         void_proofs=void_proofs,
     )
-    return add_UserServiceServicer_to_server, partly_built(UserServicer)(service, parts.pages, parts.slices)
+    disabling = UserDisabling(parts.database, parts.clock, parts.database_clock, end_sessions, void_proofs)
+    servicer = partly_built(UserServicer)(service, disabling, parts.pages, parts.slices)
+    return add_UserServiceServicer_to_server, servicer

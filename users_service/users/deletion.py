@@ -9,6 +9,8 @@ from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.context.statements import named
+from users_service.events.model import UserEventKind
+from users_service.events.repository import record
 from users_service.keys import as_foreign_key
 from users_service.outbox import repository as outbox
 from users_service.outbox.model import DELETE_USER_NOTIFICATIONS
@@ -28,8 +30,9 @@ async def delete_everything(connection: AsyncConnection, user: User, now: dateti
     # Rotated tokens go with their sessions (ON DELETE CASCADE).
     deleted_sessions = await connection.execute(delete(sessions).where(as_foreign_key(sessions.c.user_id, user.id)))
     deleted_accounts = await connection.execute(delete(accounts).where(as_foreign_key(accounts.c.user_id, user.id)))
-    await void_proofs(connection, user.email)
+    await void_proofs(connection, user.id, user.email)
     await repository.delete_user(connection, user.id)
+    await record(connection, UserEventKind.DELETED, user.id, None, now)
     for due in (now, now + SECOND_DELETION):
         await outbox.put(connection, DELETE_USER_NOTIFICATIONS, {"user_id": user.id}, now, available_at=due)
     return Deleted(deleted_sessions.rowcount, deleted_accounts.rowcount)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -12,7 +13,7 @@ from chassis.contract.fieldmask import prune, update_paths
 from chassis.contract.rules import MaskedRules
 from chassis.contract.timestamps import assign, from_proto
 from chassis.errors import InvalidFields
-from users_service.users.model import User, UserChanges, UserFilter, UserOrder
+from users_service.users.model import Disablement, User, UserChanges, UserFilter, UserOrder
 
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 CHANGEABLE: Final = ("email", "name", "image", "email_verified")
@@ -35,8 +36,10 @@ def fill(target: user_pb2.User, user: User, paths: frozenset[str] = frozenset())
     assign(target.created_at, user.created_at)
     assign(target.updated_at, user.updated_at)
     target.etag = user.etag
-    # Nobody can be disabled yet.
-    target.state = user_pb2.USER_STATE_ACTIVE
+    target.state = user_pb2.USER_STATE_DISABLED if user.is_disabled else user_pb2.USER_STATE_ACTIVE
+    assign(target.disabled_at, user.disabled_at)
+    assign(target.disabled_until, user.disabled_until)
+    target.disabled_reason = user.disabled_reason
     if paths:
         prune(target, paths)
 
@@ -52,7 +55,13 @@ def filter_of(message: user_service_pb2.UserFilter) -> UserFilter:
         ids=tuple(message.ids),
         updated_after=_bound(message, "updated_after"),
         updated_before=_bound(message, "updated_before"),
+        is_disabled=_is_disabled(message.states),
     )
+
+
+def _is_disabled(states: Sequence[user_pb2.UserState.ValueType]) -> bool | None:
+    # Both of the two states are any.
+    return states[0] == user_pb2.USER_STATE_DISABLED if len(states) == 1 else None
 
 
 def _bound(message: user_service_pb2.UserFilter, name: str) -> datetime | None:
@@ -66,6 +75,11 @@ def _ceiling(timestamp: Timestamp) -> datetime:
         # No TIMESTAMP comes near the end of the year 9999, so the microsecond before it bounds the same rows.
         return found
     return found + timedelta(microseconds=1)
+
+
+def disablement_of(request: user_service_pb2.DisableUserRequest) -> Disablement:
+    """Read what is said of a user who is to be disabled."""
+    return Disablement(request.reason, from_proto(request.until) if request.HasField("until") else None)
 
 
 def rules_of_updates() -> MaskedRules:

@@ -23,6 +23,21 @@ class User:
     revision: int
     created_at: datetime
     updated_at: datetime
+    # By the database's clock as the row was read: None with all that follows for whoever is active then.
+    disabled_at: datetime | None = None
+    # None: no end but EnableUser.
+    disabled_until: datetime | None = None
+    disabled_reason: str = ""
+
+    @property
+    def is_disabled(self) -> bool:
+        """Whether the user was disabled as the row was read."""
+        return self.disabled_at is not None
+
+    @property
+    def disablement(self) -> Disablement | None:
+        """What is said of a user who is disabled; None for one who is active."""
+        return Disablement(self.disabled_reason, self.disabled_until) if self.is_disabled else None
 
     @property
     def etag(self) -> str:
@@ -61,6 +76,8 @@ class UserFilter:
     # Of the last change: from this time on, and before this time.
     updated_after: datetime | None = None
     updated_before: datetime | None = None
+    # None: in any state.
+    is_disabled: bool | None = None
 
 
 class UserOrder(Enum):
@@ -83,6 +100,14 @@ class UserChanges:
     name: str | None = None
     image: str | None = None
     email_verified: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Disablement:
+    """What is said of a user who is disabled: why, empty where nothing is said, and until when; None: no end."""
+
+    reason: str = ""
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

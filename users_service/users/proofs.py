@@ -1,9 +1,15 @@
-"""Voiding of verifications that were sent to an address before its user changed."""
+"""Voiding of verifications that were made for a user, or sent to the user's address, before the user changed."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
-# Removes every verification of the addresses given after the connection, in that connection's transaction.
-VoidProofs = Callable[..., Awaitable[Any]]
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+class VoidProofs(Protocol):
+    """Removes every verification of a user and of addresses, in the transaction of the connection."""
+
+    async def __call__(self, connection: AsyncConnection, user_id: str, /, *emails: str) -> Any:
+        """Remove them; ``emails``: the user's address, and the one before or to come where it changes."""
+        ...

@@ -13,9 +13,11 @@ from users_service.mysql.point_reads import PointRead
 from users_service.mysql.rows import key, or_error
 from users_service.users.model import User
 from users_service.users.repository import COLUMNS, user_of
+from users_service.users.states import DISABLED_SINCE
 
-_SELECT: Final = f"SELECT {', '.join(column.name for column in COLUMNS)} FROM users WHERE"  # noqa: S608 - fixed names
-_BY_EMAIL: Final = f"SELECT {', '.join(column.name for column in COLUMNS)}, email_normalized FROM users WHERE"  # noqa: S608
+_COLUMNS: Final = ", ".join(DISABLED_SINCE if column.name == "disabled_at" else column.name for column in COLUMNS)
+_SELECT: Final = f"SELECT {_COLUMNS} FROM users WHERE"  # noqa: S608 - fixed names
+_BY_EMAIL: Final = f"SELECT {_COLUMNS}, email_normalized FROM users WHERE"  # noqa: S608
 
 
 class UserReads:

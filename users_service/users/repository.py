@@ -7,7 +7,21 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,15 +31,27 @@ from chassis.contract.keyset import TimeAndId
 from chassis.errors import ConflictRetry
 from users_service.errors import EmailTaken
 from users_service.keys import among
+from users_service.mysql.compiled import CompiledStatement
 from users_service.mysql.driver_errors import duplicate_key
 from users_service.mysql.rows import UNFIT, as_integer, as_text, unreadable
 from users_service.tables import users
 from users_service.users.email import normalize
 from users_service.users.model import User, UserChanges, UserFilter, UserOrder
+from users_service.users.states import DISABLED_SINCE, IS_ACTIVE, IS_DISABLED
 
-COLUMNS = tuple(users.c[name] for name in User.__dataclass_fields__)
-EMAIL_KEYS = frozenset({"idx_email", "uniq_email_normalized"})
+# A user whose end has passed reads as one who is active.
+COLUMNS: Final[tuple[ColumnElement[Any], ...]] = tuple(
+    literal_column(DISABLED_SINCE, users.c.disabled_at.type).label(name) if name == "disabled_at" else users.c[name]
+    for name in User.__dataclass_fields__
+)
+# The last one keeps addresses unique over all shards (docs/scaling.md).
+EMAIL_KEYS = frozenset({"idx_email", "uniq_email_normalized", "email_lookup.PRIMARY"})
 
+_INSERT = CompiledStatement(
+    insert(users).values(
+        {name: bindparam(name) for name in (*User.__dataclass_fields__, "email_normalized", "is_disabled")}
+    )
+)
 _BY_ID = select(*COLUMNS).where(users.c.id == bindparam("wanted"))
 _BY_EMAIL = select(*COLUMNS).where(users.c.email_normalized == bindparam("wanted"))
 # By whether they lock the row. Made once: building such a statement takes longer than carrying it out.
@@ -45,7 +71,7 @@ READINGS: Final = 4
 async def insert_user(connection: AsyncConnection, user: User) -> None:
     """Store a new user. Raises EmailTaken."""
     try:
-        await connection.execute(insert(users).values(row_of(user)))
+        await _INSERT.on(connection, row_of(user))
     except IntegrityError as error:
         raise _email_taken(error) from None
 
@@ -116,6 +142,8 @@ def _index_of(wanted: UserFilter, order: UserOrder) -> str:
         return ""
     if order is UserOrder.EARLIEST_CHANGE_FIRST:
         return "idx_updated_at"
+    if wanted.is_disabled:
+        return "idx_is_disabled"
     if wanted.updated_after is not None or wanted.updated_before is not None:
         return ""
     return "idx_created_at" if wanted.email_verified is None else "idx_email_verified"
@@ -141,6 +169,8 @@ def _conditions(wanted: UserFilter) -> list[ColumnElement[bool]]:
         conditions.append(users.c.email_normalized.endswith(wanted.email_ends_with.casefold(), autoescape=True))
     if wanted.email_verified is not None:
         conditions.append(users.c.email_verified == wanted.email_verified)
+    if wanted.is_disabled is not None:
+        conditions.append(and_(users.c.is_disabled, IS_DISABLED) if wanted.is_disabled else IS_ACTIVE)
     if wanted.ids:
         conditions.append(among(users.c.id, wanted.ids))
     return conditions
@@ -239,12 +269,16 @@ def row_of(user: User) -> dict[str, Any]:
         "revision": user.revision,
         "created_at": user.created_at,
         "updated_at": user.updated_at,
+        "disabled_at": user.disabled_at,
+        "disabled_until": user.disabled_until,
+        "disabled_reason": user.disabled_reason or None,
+        "is_disabled": user.is_disabled,
     }
 
 
 def user_of(row: Sequence[Any]) -> User:
     """Turn a row of ``COLUMNS`` into a user. Raises RecordUnreadable."""
-    id_, email, email_verified, name, image, revision, created_at, updated_at = row
+    id_, email, email_verified, name, image, revision, created_at, updated_at, disabled_at, until, reason = row
     try:
         return User(
             id=as_text(id_),
@@ -255,6 +289,15 @@ def user_of(row: Sequence[Any]) -> User:
             revision=as_integer(revision),
             created_at=utc(created_at),
             updated_at=utc(updated_at),
+            **({} if disabled_at is None else _disablement(disabled_at, until, reason)),
         )
     except UNFIT as problem:
         raise unreadable("users", id_, problem) from None
+
+
+def _disablement(disabled_at: Any, until: Any, reason: Any) -> dict[str, Any]:
+    return {
+        "disabled_at": utc(disabled_at),
+        "disabled_until": None if until is None else utc(until),
+        "disabled_reason": "" if reason is None else as_text(reason),
+    }

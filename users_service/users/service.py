@@ -17,6 +17,8 @@ from chassis.contract import etags
 from chassis.contract.keyset import TimeAndId, cut
 from chassis.errors import EtagMismatch
 from users_service.errors import RecordUnreadable, UserNotFound
+from users_service.events.model import UserEventKind
+from users_service.events.repository import record
 from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
 from users_service.mysql.rows import readable
@@ -92,6 +94,7 @@ class UserService:
             now = self.clock()
             user = _requested(request, now=now)
             await repository.insert_user(connection, user)
+            await record(connection, UserEventKind.CREATED, user.id, user.revision, now)
             if password_hash:
                 await self.store_password(connection, user.id, password_hash, now)
             await self.notices.welcome(connection, user.id, now)
@@ -161,15 +164,17 @@ class UserService:
         async def work(connection: AsyncConnection) -> User:
             # Locked before the change: verifications of the old address are made and consumed under the same lock.
             before = await repository.read_user(connection, id_, lock=True) if changes.email is not None else None
-            changed = await repository.change_user(connection, id_, changes, self.clock(), revision=revision)
+            now = self.clock()
+            changed = await repository.change_user(connection, id_, changes, now, revision=revision)
             user = await repository.read_user(connection, id_)
             if user is None:
                 raise UserNotFound(id_)
             if not changed:
                 raise EtagMismatch(user.etag)
+            await record(connection, UserEventKind.CHANGED, user.id, user.revision, now)
             if before is not None and folded(before.email) != folded(user.email):
-                await self.void_proofs(connection, before.email, user.email)
-                await self.notices.email_changed(connection, before.email, self.clock())
+                await self.void_proofs(connection, user.id, before.email, user.email)
+                await self.notices.email_changed(connection, before.email, now)
             return user
 
         return await self.database.transaction(work)

@@ -11,6 +11,7 @@ from chassis.contract.pagetokens import page_size
 from chassis.interceptors import Context
 from chassis.slices import Slices
 from users_service.users import messages
+from users_service.users.disabling import UserDisabling
 from users_service.users.service import UserService
 
 USER = user_pb2.User.DESCRIPTOR
@@ -19,8 +20,9 @@ USER = user_pb2.User.DESCRIPTOR
 class UserServicer(user_service_pb2_grpc.UserServiceServicer):
     """Answers the RPCs of ``vibework.users.v1.UserService``."""
 
-    def __init__(self, users: UserService, pages: Pages[TimeAndId], slices: Slices) -> None:
+    def __init__(self, users: UserService, disabling: UserDisabling, pages: Pages[TimeAndId], slices: Slices) -> None:
         self._users = users
+        self._disabling = disabling
         self._slices = slices
         self._pages = pages
         self._update_rules = messages.rules_of_updates()
@@ -79,3 +81,17 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         """Delete a user with all records."""
         deleted = await self._users.delete_user(request.id, request.etag, allow_missing=request.allow_missing)
         return pb.DeleteUserResponse(deleted_sessions=deleted.sessions, deleted_accounts=deleted.accounts)
+
+    async def DisableUser(self, request: pb.DisableUserRequest, context: Context) -> pb.DisableUserResponse:
+        """Shut a user out."""
+        wanted = messages.disablement_of(request)
+        user, ended = await self._disabling.disable_user(request.id, wanted, request.etag)
+        response = pb.DisableUserResponse(revoked_sessions=ended)
+        messages.fill(response.user, user)
+        return response
+
+    async def EnableUser(self, request: pb.EnableUserRequest, context: Context) -> pb.EnableUserResponse:
+        """Let a user in again."""
+        response = pb.EnableUserResponse()
+        messages.fill(response.user, await self._disabling.enable_user(request.id, request.etag))
+        return response

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from vibework.users.v1 import user_pb2
 from vibework.users.v1 import verification_service_pb2 as pb
 
 from chassis.contract.timestamps import assign
+from users_service.accounts.first_proof import EndedAccess
 from users_service.verifications import secrets
 from users_service.verifications.model import Purpose, SecretKind, Verification
 from users_service.verifications.secrets import Code, Token
 
+# So that no number of accounts makes an answer too large. By the contract.
+MOST_NAMED: Final = 1_000
 PURPOSE_PREFIX = "VERIFICATION_PURPOSE_"
 KIND_PREFIX = "VERIFICATION_KIND_"
 
@@ -21,6 +27,15 @@ def fill(target: pb.Verification, verification: Verification) -> None:
     target.kind = pb.VerificationKind.Value(KIND_PREFIX + verification.kind.name)
     assign(target.created_at, verification.created_at)
     assign(target.expires_at, verification.expires_at)
+
+
+def fill_ended(target: user_pb2.EndedAccess, ended: EndedAccess) -> None:
+    """Write what ended with a first proof into a message that is set by it, also where nothing ended."""
+    target.SetInParent()
+    target.session_count = ended.session_count
+    target.password = ended.password
+    for way in ended.accounts[:MOST_NAMED]:
+        target.accounts.add(provider=way.provider, account_id=way.account_id)
 
 
 def purpose_of(value: pb.VerificationPurpose.ValueType) -> Purpose:

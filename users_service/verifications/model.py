@@ -40,6 +40,8 @@ class Verification:
     consumed_at: datetime | None
     expires_at: datetime
     created_at: datetime
+    # Whose address is to change; empty: for no particular user.
+    user_id: str = ""
 
     def is_living(self, now: datetime) -> bool:
         """Say whether its secret can still be consumed."""

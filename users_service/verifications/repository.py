@@ -12,41 +12,53 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.clock import utc
 from chassis.context.statements import named
+from users_service.keys import among
 from users_service.mysql.rows import UNFIT, unreadable
 from users_service.tables import verifications
 from users_service.users.email import folded
 from users_service.verifications.model import MAX_ATTEMPTS, Purpose, SecretKind, Verification
 
 COLUMNS = tuple(verifications.c[name] for name in Verification.__dataclass_fields__)
+# What a new secret takes over with the row of the one before.
+PLACE = frozenset({"purpose", "identifier", "kind", "user_id"})
+
+_ROWS = select(verifications.c.id, verifications.c.user_id)
 
 
 @named
 async def put(connection: AsyncConnection, verification: Verification) -> None:
-    """Store a verification, and replace an older one of the same purpose and identifier; one statement."""
+    """Store a verification, and replace an older one of the same purpose, identifier, kind and user; one statement."""
     values = {column.name: getattr(verification, column.name) for column in COLUMNS}
     values["updated_at"] = verification.created_at
     statement = mysql.insert(verifications).values(values)
-    changed = {name: value for name, value in values.items() if name not in ("purpose", "identifier")}
+    changed = {name: value for name, value in values.items() if name not in PLACE}
     await connection.execute(statement.on_duplicate_key_update(changed))
 
 
 @named
-async def void(connection: AsyncConnection, *emails: str) -> None:
-    """Remove all verifications of these addresses; from now on their secrets count as wrong.
+async def void(connection: AsyncConnection, user_id: str, *emails: str) -> None:
+    """Remove what was made for a user, to whatever address, and what was made for these addresses, whatever it is for.
 
-    Call it in the transaction that changes the password, the address or the state of a user, and that holds the user's
-    row locked: verifications of the user's address are made and consumed under the same lock (decision 0060).
+    From now on those secrets count as wrong. What was made for another user stays, also where it names one of the
+    addresses. Call it in the transaction that changes the password, the address or the state of the user, and that
+    holds the user's row locked: verifications of the user and of its address are made and consumed under the same lock
+    (decision 0060).
     """
-    for identifier in sorted({folded(email) for email in emails}):
-        await connection.execute(delete(verifications).where(verifications.c.identifier == identifier))
+    # Read before they are removed: a deletion by address would wait for rows of other users that are being consumed.
+    found = {row.id for row in await connection.execute(_ROWS.where(verifications.c.user_id == user_id))}
+    of_addresses = _ROWS.where(among(verifications.c.identifier, sorted({folded(email) for email in emails})))
+    found |= {row.id for row in await connection.execute(of_addresses) if row.user_id in ("", user_id)}
+    if found:
+        await connection.execute(delete(verifications).where(verifications.c.id.in_(sorted(found))))
 
 
-def of_code(purpose: Purpose, identifier: str) -> ColumnElement[bool]:
-    """Select the code of a purpose and identifier: at most one row, and never a token, which guesses must not end."""
+def of_code(purpose: Purpose, identifier: str, user_id: str = "") -> ColumnElement[bool]:
+    """Select the code of a purpose, identifier and user: at most one row, and no token, which guesses must not end."""
     return and_(
         verifications.c.purpose == purpose,
         verifications.c.identifier == identifier,
         verifications.c.kind == SecretKind.CODE,
+        verifications.c.user_id == user_id,
     )
 
 
@@ -55,16 +67,21 @@ def of_id(id_: str) -> ColumnElement[bool]:
     return verifications.c.id == id_
 
 
-def of_token(purpose: Purpose, id_: str) -> ColumnElement[bool]:
-    """Select a token by its id: at most one row."""
-    return and_(verifications.c.id == id_, verifications.c.purpose == purpose, verifications.c.kind == SecretKind.TOKEN)
+def of_token(purpose: Purpose, id_: str, user_id: str = "") -> ColumnElement[bool]:
+    """Select a token of a purpose and user by its id: at most one row."""
+    return and_(
+        verifications.c.id == id_,
+        verifications.c.purpose == purpose,
+        verifications.c.kind == SecretKind.TOKEN,
+        verifications.c.user_id == user_id,
+    )
 
 
 @named
 async def find(connection: AsyncConnection, which: ColumnElement[bool]) -> Verification | None:
     """Read the selected verification, whatever its state."""
     row = (await connection.execute(select(*COLUMNS).where(which))).one_or_none()
-    return None if row is None else _verification(row)
+    return None if row is None else verification_of(row)
 
 
 @named
@@ -95,7 +112,8 @@ async def attempt(
     return (await connection.execute(statement)).rowcount == 1
 
 
-def _verification(row: Row[Any]) -> Verification:
+def verification_of(row: Row[Any]) -> Verification:
+    """Turn a row of ``COLUMNS`` into a verification. Raises RecordUnreadable."""
     values = row._asdict()
     try:
         values.update(purpose=Purpose(row.purpose), kind=SecretKind(row.kind))

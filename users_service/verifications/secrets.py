@@ -64,7 +64,7 @@ def shown(id_: str, kind: SecretKind, secret: str) -> str:
 
 
 class SecretHasher:
-    """HMAC-SHA-256 over a secret and the purpose, identifier and kind that it belongs to, in hexadecimal.
+    """HMAC-SHA-256 over a secret and the purpose, identifier, kind and user that it belongs to, in hexadecimal.
 
     It is keyed, so that nobody can find six digits from a copy of the table, and bound to its row, so that a hash is
     of no use in another one. The newest key hashes; hashes of all keys are accepted.
@@ -73,13 +73,16 @@ class SecretHasher:
     def __init__(self, keyring: Keyring) -> None:
         self._keys = tuple(keyring.mac("verifications").keys.values())
 
-    def hash(self, purpose: Purpose, identifier: str, kind: SecretKind, secret: str) -> str:
+    def hash(self, purpose: Purpose, identifier: str, kind: SecretKind, secret: str, user_id: str = "") -> str:
         """Return the hash to store."""
-        return self.candidates(purpose, identifier, kind, secret)[0]
+        return self.candidates(purpose, identifier, kind, secret, user_id)[0]
 
-    def candidates(self, purpose: Purpose, identifier: str, kind: SecretKind, secret: str) -> list[str]:
+    def candidates(
+        self, purpose: Purpose, identifier: str, kind: SecretKind, secret: str, user_id: str = ""
+    ) -> list[str]:
         """Return the hashes that may be stored for the secret: one for each key."""
-        message = _message(purpose, identifier, kind, secret)
+        of_user = (user_id,) if user_id else ()
+        message = _message(purpose, identifier, kind, secret, *of_user)
         return [hmac.digest(key, message, "sha256").hex() for key in self._keys]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -14,51 +14,49 @@ from chassis.clock import Clock
 from chassis.contract.ids import new_id
 from chassis.errors import ServiceError
 from users_service.accounts import password_changes
+from users_service.accounts.first_proof import EndedAccess, prove
 from users_service.attempts import actions
 from users_service.attempts.limiter import Attempts, Subject, account, address
 from users_service.errors import UserNotFound
+from users_service.events.model import UserEventKind
+from users_service.events.repository import record
 from users_service.idempotency import Idempotency
 from users_service.mysql.database import Database
 from users_service.outbox.notices import Notices
+from users_service.outbox.proved_addresses import ProvedAddresses
 from users_service.passwords.hasher import Passwords
 from users_service.users import repository as users
-from users_service.users.email import normalize
-from users_service.users.model import User
+from users_service.users.email import folded, normalize
+from users_service.users.model import User, UserChanges
 from users_service.verifications import messages, repository, secrets
-from users_service.verifications.consuming import Consumed, consume
+from users_service.verifications.attempt import Attempt
+from users_service.verifications.consuming import Act, Consumed, Consumer
 from users_service.verifications.model import Purpose, SecretKind, Verification, lifetime
-from users_service.verifications.secrets import Code, SecretHasher, Token
 from users_service.verifications.sending import SecretMails
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """A secret that the end user entered, and the client's address."""
+class PasswordReset:
+    """The outcome of a reset. ``ended``: what ended because the address was not proved before; None where it was."""
 
-    purpose: Purpose
-    secret: Code | Token
-    ip_address: str
-
-    @property
-    def subjects(self) -> Sequence[Subject]:
-        """The subjects of the rate limit. Tokens, which cannot be guessed, count for the client's address only."""
-        identifier = self.secret.identifier if isinstance(self.secret, Code) else ""
-        action = actions.consume_verification(self.purpose)
-        return account(action, identifier), address(action, self.ip_address)
+    user_id: str
+    revoked_sessions: int
+    ended: EndedAccess | None
 
 
 @dataclass(frozen=True)
 class VerificationService:
-    """Creates and consumes verifications; ``on_left`` is called after each mail left in the outbox has committed."""
+    """Creates and consumes verifications; ``on_left`` is called once something left in the outbox has committed."""
 
     database: Database
     idempotency: Idempotency
-    hasher: SecretHasher
+    consumer: Consumer
     attempts: Attempts
     passwords: Passwords
     notices: Notices
+    proved_addresses: ProvedAddresses
     mails: SecretMails
     clock: Clock
     on_left: Callable[[], None]
@@ -67,7 +65,8 @@ class VerificationService:
         """Create a verification, and replace an older one, whether or not a user has the address.
 
         With `send_code` the secret is left to be sent in the same transaction, and is not in the answer. Raises
-        RateLimited, RequestIdReused, RequestInFlight or VerificationDeliveryNotConfigured.
+        RateLimited, RequestIdReused, RequestInFlight, VerificationDeliveryNotConfigured, or UserNotFound where it is
+        to be for a user who is not there.
         """
         sends = request.delivery == pb.VERIFICATION_DELIVERY_SEND_CODE
         purpose, kind = messages.purpose_of(request.purpose), messages.kind_of(request.kind)
@@ -80,9 +79,8 @@ class VerificationService:
         await self.attempts.claim(_creating(purpose, identifier, request.client.ip_address), self.clock())
 
         async def work(connection: AsyncConnection) -> pb.CreateVerificationResponse:
-            # The lock puts it before or after a concurrent change of the user, which ends it if it comes first.
-            await users.lock_by_email(connection, identifier)
-            verification, secret = self._new(purpose, identifier, kind)
+            user_id = await _lock(connection, request.user_id, identifier)
+            verification, secret = self._new(purpose, identifier, kind, user_id)
             await repository.put(connection, verification)
             if sends:
                 await self.mails.leave(connection, verification, secret, request.locale)
@@ -95,24 +93,25 @@ class VerificationService:
             self.on_left()
         return response
 
-    def _new(self, purpose: Purpose, identifier: str, kind: SecretKind) -> tuple[Verification, str]:
+    def _new(self, purpose: Purpose, identifier: str, kind: SecretKind, user_id: str) -> tuple[Verification, str]:
         """Make a verification, and the text of its secret for the end user."""
         secret, now, id_ = secrets.generate(kind), self.clock(), new_id("vrf")
         verification = Verification(
             id=id_,
             identifier=identifier,
-            value=self.hasher.hash(purpose, identifier, kind, secret),
+            value=self.consumer.hasher.hash(purpose, identifier, kind, secret, user_id),
             purpose=purpose,
             kind=kind,
             attempts=0,
             consumed_at=None,
             expires_at=now + lifetime(purpose, kind),
             created_at=now,
+            user_id=user_id,
         )
         return verification, secrets.shown(id_, kind, secret)
 
     async def consume_verification(self, attempt: Attempt) -> Verification:
-        """Check a secret and consume it.
+        """Check a secret that was made for no particular user and consume it.
 
         Raises VerificationInvalid, VerificationExpired, VerificationAttemptsExceeded, or RateLimited.
         """
@@ -131,19 +130,19 @@ class VerificationService:
         await self.attempts.claim(attempt.subjects, self.clock())
 
         async def mark(connection: AsyncConnection, consumed: Consumed, now: datetime) -> User:
-            user = _known(consumed.user)
-            if user.email_verified:
-                return user
-            await users.mark_verified(connection, user.id, now)
-            return _known(await users.read_user(connection, user.id))
+            user = known(consumed.user)
+            await self.proved_addresses.proved(connection, user.id, user.email, now)
+            return await _mark_verified(connection, user, now)
 
-        return await self._consume_and(attempt, mark)
+        user = await self._consume_and(attempt, mark)
+        self.on_left()
+        return user
 
-    async def reset_password(self, attempt: Attempt, password: str) -> tuple[str, int]:
+    async def reset_password(self, attempt: Attempt, password: str) -> PasswordReset:
         """Consume a secret, set the password, end all sessions and void all other secrets, in one transaction.
 
-        Returns the user's id and how many sessions ended. Raises as ``consume_verification``, or UserNotFound,
-        PasswordCompromised or PasswordHashingBusy, which consume nothing.
+        It proves the address; where that was not proved before, the ways in from before end. Raises as
+        ``consume_verification``, or UserNotFound, PasswordCompromised or PasswordHashingBusy, which consume nothing.
         """
         self.passwords.check_choice(password, "new_password")
         self.passwords.ensure_room()
@@ -152,29 +151,49 @@ class VerificationService:
         async with self.attempts.making(self.attempts.counters(attempt.subjects)):
             hashed = await self.passwords.hash(password)
 
-        async def reset(connection: AsyncConnection, consumed: Consumed, now: datetime) -> tuple[str, int]:
-            user = _known(consumed.user)
-            ended = await password_changes.reset(connection, user, hashed, now)
-            await repository.void(connection, user.email)
+        async def reset(connection: AsyncConnection, consumed: Consumed, now: datetime) -> PasswordReset:
+            user, ended = await prove(connection, known(consumed.user), now)
+            revoked = await password_changes.reset(connection, user, hashed, now)
+            await repository.void(connection, user.id, user.email)
             await self.notices.password_changed(connection, user.id, now)
+            await self.proved_addresses.proved(connection, user.id, user.email, now)
             # Guesses at the password of before lock nobody out of the new one.
             await self.attempts.clear(connection, password_changes.guesses(consumed.verification.identifier))
-            return user.id, ended
+            return PasswordReset(user.id, revoked + (ended.session_count if ended else 0), ended)
 
-        return await self._consume_and(attempt, reset)
+        result = await self._consume_and(attempt, reset)
+        self.on_left()
+        return result
 
-    async def _consume_and(
-        self, attempt: Attempt, then: Callable[[AsyncConnection, Consumed, datetime], Awaitable[T]]
-    ) -> T:
-        async def work(connection: AsyncConnection) -> T | ServiceError:
-            now = self.clock()
-            consumed = await consume(connection, self.hasher, attempt.purpose, attempt.secret, now)
-            if isinstance(consumed, ServiceError):
-                return consumed
-            await self.attempts.clear(connection, attempt.subjects)
-            return await then(connection, consumed, now)
+    async def change_email(self, attempt: Attempt) -> User:
+        """Consume a secret, and give its user the address that it was made for, verified, in one transaction.
 
-        result = await self.database.transaction(work)
+        What is outstanding for the user and for the address before ends, and its owner is told. Raises as
+        ``consume_verification``, or UserNotFound or EmailTaken, which consume nothing.
+        """
+        await self.attempts.claim(attempt.subjects, self.clock())
+
+        async def change(connection: AsyncConnection, consumed: Consumed, now: datetime) -> User:
+            before, email = known(consumed.user), consumed.verification.identifier
+            if folded(before.email) == email:
+                # In whatever spelling it is kept, it is no other address.
+                await self.proved_addresses.proved(connection, before.id, before.email, now)
+                return await _mark_verified(connection, before, now)
+            changes = UserChanges(email=email, email_verified=True)
+            await users.change_user(connection, before.id, changes, now, revision=None)
+            await repository.void(connection, before.id, before.email, email)
+            await self.notices.email_changed(connection, before.email, now)
+            await self.proved_addresses.proved(connection, before.id, email, now)
+            user = known(await users.read_user(connection, before.id))
+            await record(connection, UserEventKind.CHANGED, user.id, user.revision, now)
+            return user
+
+        user = await self._consume_and(attempt, change)
+        self.on_left()
+        return user
+
+    async def _consume_and(self, attempt: Attempt, act: Act[T]) -> T:
+        result = await self.database.transaction(self.consumer.then(attempt, act))
         if isinstance(result, ServiceError):
             # Raised only after the commit, which counts the wrong attempt.
             raise result
@@ -186,7 +205,33 @@ def _creating(purpose: Purpose, identifier: str, ip_address: str) -> Sequence[Su
     return account(action, identifier), address(action, ip_address)
 
 
-def _known(user: User | None) -> User:
+async def _lock(connection: AsyncConnection, user_id: str, identifier: str) -> str:
+    """Lock the user whom a verification is to be for, else the one with its address; return the id of the former.
+
+    The lock puts it before or after a concurrent change of the user, which ends it if it comes first. Raises
+    UserNotFound.
+    """
+    if not user_id:
+        await users.lock_by_email(connection, identifier)
+        return ""
+    user = await users.read_user(connection, user_id, lock=True)
+    if user is None:
+        raise UserNotFound(user_id)
+    return user.id
+
+
+async def _mark_verified(connection: AsyncConnection, user: User, now: datetime) -> User:
+    """Mark the address of a user, whose row is locked, verified; return the user as it is now."""
+    if user.email_verified:
+        return user
+    await users.mark_verified(connection, user.id, now)
+    marked = known(await users.read_user(connection, user.id))
+    await record(connection, UserEventKind.CHANGED, user.id, marked.revision, now)
+    return marked
+
+
+def known(user: User | None) -> User:
+    """Return the user. Raises UserNotFound where nobody has the address that was proved."""
     if user is None:
         # The request named an address, which is personal data and stays out of an error's metadata.
         raise UserNotFound(None)

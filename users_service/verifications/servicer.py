@@ -8,15 +8,18 @@ from vibework.users.v1 import verification_service_pb2_grpc
 from chassis.interceptors import Context
 from users_service.users.messages import fill as fill_user
 from users_service.verifications import messages
+from users_service.verifications.attempt import Attempt
 from users_service.verifications.model import Purpose
-from users_service.verifications.service import Attempt, VerificationService
+from users_service.verifications.service import VerificationService
+from users_service.verifications.sign_in import VerificationSignIn
 
 
 class VerificationServicer(verification_service_pb2_grpc.VerificationServiceServicer):
     """Answers the RPCs of ``vibework.users.v1.VerificationService``."""
 
-    def __init__(self, verifications: VerificationService) -> None:
+    def __init__(self, verifications: VerificationService, sign_in: VerificationSignIn) -> None:
         self._verifications = verifications
+        self._sign_in = sign_in
 
     async def CreateVerification(
         self, request: pb.CreateVerificationRequest, context: Context
@@ -43,11 +46,29 @@ class VerificationServicer(verification_service_pb2_grpc.VerificationServiceServ
     async def ResetPassword(self, request: pb.ResetPasswordRequest, context: Context) -> pb.ResetPasswordResponse:
         """Set the password of a user who forgot it."""
         attempt = _attempt(Purpose.PASSWORD_RESET, request)
-        user_id, revoked = await self._verifications.reset_password(attempt, request.new_password)
-        return pb.ResetPasswordResponse(user_id=user_id, revoked_sessions=revoked)
+        done = await self._verifications.reset_password(attempt, request.new_password)
+        response = pb.ResetPasswordResponse(user_id=done.user_id, revoked_sessions=done.revoked_sessions)
+        if done.ended is not None:
+            messages.fill_ended(response.ended_access, done.ended)
+        return response
+
+    async def ChangeEmail(self, request: pb.ChangeEmailRequest, context: Context) -> pb.ChangeEmailResponse:
+        """Give a user the address that was proved."""
+        attempt = _attempt(Purpose.EMAIL_CHANGE, request, request.user_id)
+        response = pb.ChangeEmailResponse()
+        fill_user(response.user, await self._verifications.change_email(attempt))
+        return response
+
+    async def SignInWithVerification(
+        self, request: pb.SignInWithVerificationRequest, context: Context
+    ) -> pb.SignInWithVerificationResponse:
+        """Create a session for who has proved the address."""
+        return await self._sign_in.sign_in_with_verification(request)
 
 
 def _attempt(
-    purpose: Purpose, request: pb.ConsumeVerificationRequest | pb.VerifyEmailRequest | pb.ResetPasswordRequest
+    purpose: Purpose,
+    request: pb.ConsumeVerificationRequest | pb.VerifyEmailRequest | pb.ResetPasswordRequest | pb.ChangeEmailRequest,
+    user_id: str = "",
 ) -> Attempt:
-    return Attempt(purpose, messages.secret_of(request.secret), request.client.ip_address)
+    return Attempt(purpose, messages.secret_of(request.secret), request.client.ip_address, user_id)
