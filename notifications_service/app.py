@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from chassis.background import running
 from chassis.clock import Clock, utc_now
 from chassis.context.statements import named
 from chassis.errors import CallDeadlineExceeded, DatabaseUnavailable
@@ -23,6 +24,7 @@ from notifications_service.clock import MillisecondClock, in_milliseconds
 from notifications_service.delivery import metrics, service_assembly
 from notifications_service.delivery.assembly import Senders, new_sources, new_workers, working
 from notifications_service.delivery.channels.assembly import open_mail_sender, open_push_sender
+from notifications_service.delivery.digesting import keep_following
 from notifications_service.delivery.service_assembly import Asked
 from notifications_service.feed import assembly as feed
 from notifications_service.feed.repository import FeedRepository
@@ -33,6 +35,7 @@ from notifications_service.mongodb.database import MONITORING, Database
 from notifications_service.notification import schema, unbuilt
 from notifications_service.notification.answers import Answers
 from notifications_service.notification.retention import Retention
+from notifications_service.outbox.digests import DigestRepository
 from notifications_service.outbox.erasing import Eraser, erasing
 from notifications_service.outbox.repository import OutboxRepository
 from notifications_service.preferences import assembly as preferences
@@ -163,8 +166,9 @@ async def _services(base: Foundation) -> tuple[Registration, ...]:
     if settings.delivery == "in-process":
         await _deliver(base, outbox, repository, users)
     await scope.resources.enter_async_context(erasing(Eraser(database, now)))
+    await scope.resources.enter_async_context(running(keep_following(DigestRepository(database, outbox, now))))
     # What else is kept of a user.
-    service.also_forget((kept_preferences.delete_of_user, subscriptions.delete_of_user))
+    service.many.also_forget((kept_preferences.delete_of_user, subscriptions.delete_of_user))
     made = Answers(min(settings.grpc_max_message_bytes, CLIENT_MESSAGE_BYTES))
     watches = await open_watches(
         settings,
@@ -214,8 +218,8 @@ async def _probe(database: Database, retention: Retention, known: Sequence[Step]
     if "setName" not in hello and hello.get("msg") != "isdbgrid":
         raise StartFailed("MongoDB is not a replica set: start mongod with --replSet and initiate it")
     records = await database.run(partial(state.recorded, database.default))
-    found = await database.run(partial(state.indexes_of, database.default, schema.COLLECTION))
-    retention.learn(found.get(schema.TTL_INDEX, {}))
+    found = await database.run(partial(state.needed_indexes, database.default))
+    retention.learn(found[schema.COLLECTION].get(schema.TTL_INDEX, {}))
     state.stand(known, records, found).require(state.SERVICE)
     await push_keys.check(database)
 

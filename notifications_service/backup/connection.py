@@ -20,6 +20,7 @@ from pymongo.write_concern import WriteConcern
 
 from chassis.commands.cli import CommandFailed
 from notifications_service.mongodb.codec import Document
+from notifications_service.mongodb.driver_errors import in_one_line
 from notifications_service.settings import DatabaseSettings
 
 # Seconds for one command; without an answer for so long the server counts as gone.
@@ -42,8 +43,7 @@ class MongoFailed(CommandFailed):
                 "minSnapshotHistoryWindowInSeconds (docs/backups.md) and try again"
             )
         else:
-            code = (error.details or {}).get("codeName", "") if isinstance(error, OperationFailure) else ""
-            what = f"{type(error).__name__} {code}".rstrip()
+            what = in_one_line(error)
             if isinstance(error, OperationFailure) and error.code == _UNAUTHORIZED:
                 what = f"{what}: the account lacks a role (docs/backups.md, Rights)"
         super().__init__(f"MongoDB failed: {what}")
@@ -102,6 +102,8 @@ async def connected(settings: DatabaseSettings, database_name: str | None = None
         with translated():
             name = database_name or client.get_default_database().name
             database = client.get_database(name, write_concern=WriteConcern("majority"))
+            # A command with a time limit of its own would look for a primary for as long.
+            await database.command("ping")
             async with client.start_session(causal_consistency=False) as session:
                 yield Connection(database, session)
 

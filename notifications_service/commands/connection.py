@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import PyMongoError
 
 from chassis.commands.cli import CommandFailed
-from chassis.logs import tracebacks
 from notifications_service.mongodb.database import Database
+from notifications_service.mongodb.driver_errors import in_one_line
 from notifications_service.settings import DatabaseSettings
 
 
@@ -30,5 +30,4 @@ def failures_told() -> Iterator[None]:
     try:
         yield
     except PyMongoError as error:
-        name = (error.details or {}).get("codeName", "") if isinstance(error, OperationFailure) else ""
-        raise CommandFailed(f"MongoDB failed: {tracebacks.summary(error)} {name}".rstrip()) from error
+        raise CommandFailed(f"MongoDB failed: {in_one_line(error)}") from error

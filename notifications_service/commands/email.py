@@ -11,7 +11,14 @@ from chassis.commands.cli import fail
 from chassis.settings import WrongSetting, load
 from notifications_service.delivery.channels.sandbox import TemplateFailed
 from notifications_service.delivery.channels.settings import MessageSettings
-from notifications_service.delivery.channels.templates import NotificationMail, RenderedMail, Templates, file_name
+from notifications_service.delivery.channels.templates import (
+    DigestMail,
+    NotificationMail,
+    RenderedMail,
+    Templates,
+    file_name,
+)
+from notifications_service.delivery.digesting import SHOWN
 
 NOTIFICATION: Final = NotificationMail(
     title="Your weekly report is ready",
@@ -19,6 +26,11 @@ NOTIFICATION: Final = NotificationMail(
     "Most came on Tuesday.\nThe report has the rest, down to <hours> & minutes.",
     data={"example": True},
     unsubscribe_url="https://example.com/unsubscribe?token=example",
+)
+# Beside that one in a digest.
+SHOWN_BESIDE: Final = (
+    ("Grace commented on your draft", "“The second paragraph says it best. Could it come first?”"),
+    ("Your storage is nearly full", ""),
 )
 VARIABLES: Final = {
     "name": "Ada",
@@ -41,6 +53,7 @@ def email() -> None:
 @email.command()
 @click.argument("category", required=False, default="")
 @click.option("--purpose", help="A mail of SendDirect in place of a notification's.")
+@click.option("--digest", type=click.IntRange(1), metavar="NUMBER", help="A digest of so many notifications.")
 @click.option("--link", is_flag=True, help="With a link in place of a code.")
 @click.option("--locale", default="", help="The language (BCP 47), for example pt-BR; default: EMAIL_LOCALE.")
 @click.option("--with", "given", multiple=True, metavar="NAME=VALUE", help="A variable of the template; any number.")
@@ -50,33 +63,49 @@ def preview(
     category: str,
     purpose: str | None,
     *,
+    digest: int | None,
     link: bool,
     locale: str,
     given: tuple[str, ...],
     folder: Path | None,
     html: bool,
 ) -> None:
-    """Show what a mail looks like, with made-up content: of a notification of CATEGORY, or of a purpose.
+    """Show what a mail looks like, with made-up content: of a notification or a digest of CATEGORY, or of a purpose.
 
     Needs no database, and sends nothing. The templates are those of EMAIL_TEMPLATES_DIR, then the built-in ones.
     """
     own = dict(pair.partition("=")[::2] for pair in given)
+    locales = [locale] if locale else []
     try:
-        made = _made(category, purpose, [locale] if locale else [], own, LINK if link else CODE)
+        if digest is None:
+            made = _made(category, purpose, locales, own, LINK if link else CODE)
+        else:
+            made = _templates().render_digest(_digest(category, digest, own), locales)
     except (TemplateFailed, WrongSetting) as error:
         fail(str(error))
     if folder is None:
         click.echo(made.html if html else f"Subject: {made.subject}\n\n{made.text}", nl=False)
         return
-    name = purpose or file_name(category) or "notification"
+    name = purpose or file_name(category) or ("notification" if digest is None else "digest")
     _write(folder, f"{name}.{locale}" if locale else name, made)
+
+
+def _templates() -> Templates:
+    settings = load(MessageSettings)
+    return Templates(settings.model_copy(update={"email_from": settings.email_from or "no-reply@example.com"}))
+
+
+def _digest(category: str, number: int, own: dict[str, str]) -> DigestMail:
+    one = own.get("title", NOTIFICATION.title), own.get("message", NOTIFICATION.message)
+    link = own.get("unsubscribe_url", NOTIFICATION.unsubscribe_url)
+    items = [one, *SHOWN_BESIDE] * SHOWN
+    return DigestMail(items[: min(number, SHOWN)], number, category, category, link)
 
 
 def _made(
     category: str, purpose: str | None, locales: list[str], own: dict[str, str], proof: dict[str, str]
 ) -> RenderedMail:
-    settings = load(MessageSettings)
-    templates = Templates(settings.model_copy(update={"email_from": settings.email_from or "no-reply@example.com"}))
+    templates = _templates()
     if purpose is None:
         shown = NotificationMail(
             own.get("title", NOTIFICATION.title), own.get("message", NOTIFICATION.message), category, NOTIFICATION.data,

@@ -26,6 +26,7 @@ from notifications_service.delivery.rules import DeliveryRules
 from notifications_service.delivery.settings import SendingSettings
 from notifications_service.delivery.worker import Worker
 from notifications_service.mongodb.database import Database
+from notifications_service.outbox.digests import DigestRepository
 from notifications_service.outbox.direct import DirectSeal
 from notifications_service.outbox.repository import OutboxRepository
 from notifications_service.preferences.categories import CategoriesRepository
@@ -59,6 +60,7 @@ def new_sources(
         SuppressionRepository(database, keyring),
         PushSubscriptionRepository(database, Seal(keyring), clock),
         DirectSeal(keyring),
+        DigestRepository(database, OutboxRepository(database, clock), clock),
         clock,
     )
 
@@ -88,17 +90,22 @@ def new_workers(
 
 
 def _worker(
-    settings: SendingSettings, outlet: Outlet, outbox: OutboxRepository, sources: FactSources, numbers: Numbers
+    settings: SendingSettings,
+    outlet: Outlet,
+    outbox: OutboxRepository,
+    sources: FactSources,
+    numbers: Numbers,
 ) -> Worker:
     is_email = outlet.channel == EMAIL
     rate = settings.email_rate if is_email else settings.push_rate
+    rules = DeliveryRules(
+        outlet.channel, settings.delivery_attempts, unverified=is_email and settings.email_unverified == "send"
+    )
     return Worker(
         outlet,
         outbox,
         sources,
-        DeliveryRules(
-            outlet.channel, settings.delivery_attempts, unverified=is_email and settings.email_unverified == "send"
-        ),
+        rules,
         poll=timedelta(milliseconds=settings.delivery_poll_ms),
         lease=timedelta(milliseconds=settings.delivery_lease_ms),
         numbers=numbers,

@@ -1,4 +1,7 @@
-"""Mails: of a notification what it says for email, or title and message in the server's template; or what was given."""
+"""Mails: of a notification what it says for email, or title and message in the server's template; or what was given.
+
+A digest is made of titles and messages alone.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from notifications_service.delivery.channels.channel import Mail
-from notifications_service.delivery.channels.templates import NotificationMail, RenderedMail, Templates
+from notifications_service.delivery.channels.templates import DigestMail, NotificationMail, RenderedMail, Templates
 from notifications_service.delivery.facts import Facts
 from notifications_service.delivery.rules import SendNow
 from notifications_service.outbox.direct import DirectSeal
@@ -30,12 +33,12 @@ class MailMaker:
         """
         if row["kind"] == Kind.DIRECT.value:
             return self._direct(row, judged, facts)
+        if row["kind"] == Kind.DIGEST.value:
+            return self._digest(row, judged, facts)
         notification, preferences = judged.notification, facts.preferences.get(judged.user.id)
         given = notification.get("email", {})
         category = notification.get("category", "")
-        link = self._links.of_mail(
-            judged.user.id, facts.categories.get(category) or Category(category), critical=bool(row.get("critical"))
-        )
+        link = self._links.of_mail(judged.user.id, _category(category, facts), critical=bool(row.get("critical")))
         notice = NotificationMail(
             notification["title"],
             notification["message"],
@@ -59,6 +62,15 @@ class MailMaker:
             thread=notification.get("threadKey", ""),
         )
 
+    def _digest(self, row: Mapping[str, Any], judged: SendNow, facts: Facts) -> Mail:
+        content, preferences = facts.digests[row["_id"]], facts.preferences.get(judged.user.id)
+        category = _category(row.get("category", ""), facts)
+        link = self._links.of_mail(judged.user.id, category, critical=False)
+        items = [(each["title"], each["message"]) for each in content.notifications]
+        digest = DigestMail(items, content.total, category.name, category.title, link)
+        made = self._templates.render_digest(digest, filter(None, (preferences.locale if preferences else "",)))
+        return Mail(row["_id"], judged.user.email, made.subject, made.text, made.html, unsubscribe_url=link)
+
     def _direct(self, row: Mapping[str, Any], judged: SendNow, facts: Facts) -> Mail:
         given, preferences = self._seal.content(row), facts.preferences.get(judged.user.id)
         made = RenderedMail(given.subject, given.text, given.html)
@@ -66,3 +78,7 @@ class MailMaker:
             locales = (given.locale, preferences.locale if preferences else "")
             made = self._templates.render_direct(given.purpose, given.variables, filter(None, locales))
         return Mail(row["_id"], judged.user.email, made.subject, made.text, made.html, given.reply_to)
+
+
+def _category(name: str, facts: Facts) -> Category:
+    return facts.categories.get(name) or Category(name)

@@ -13,7 +13,9 @@ from bson import ObjectId
 from notifications_service.clock import MillisecondClock
 from notifications_service.errors import UsersServiceUnavailable
 from notifications_service.mongodb.codec import Document
+from notifications_service.outbox.digests import DigestRepository
 from notifications_service.outbox.direct import DirectSeal, SealBroken
+from notifications_service.outbox.model import Reason
 from notifications_service.preferences.categories import CategoriesRepository
 from notifications_service.preferences.model import Category, Preferences
 from notifications_service.preferences.repository import PreferencesRepository
@@ -41,9 +43,20 @@ class AddressBook(Protocol):
 class NotificationReader(Protocol):
     """The notifications, as read here."""
 
-    async def get_many(self, keys: Sequence[ObjectId]) -> dict[ObjectId, Document]:
-        """Return those of the notifications that exist, and are kept still."""
+    async def get_many(
+        self, keys: Sequence[ObjectId], projection: Document | None = None, *, users: Collection[str] = ()
+    ) -> dict[ObjectId, Document]:
+        """Return those of these users' notifications that exist, and are kept still."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class DigestContent:
+    """What a digest has to say: the newest of its notifications, and how many there are; ``left``: why none is left."""
+
+    notifications: Sequence[Document]
+    total: int
+    left: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +72,8 @@ class Facts:
     subscriptions: Mapping[str, Sequence[PushTarget]]
     # Those that SendDirect was given, by delivery; one whose seal is broken is not there.
     addresses: Mapping[str, str] = field(default_factory=dict, repr=False)
+    # Of those digests that are complete, by delivery.
+    digests: Mapping[str, DigestContent] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +87,7 @@ class FactSources:
     suppressions: SuppressionRepository
     subscriptions: PushSubscriptionRepository
     seal: DirectSeal
+    digests: DigestRepository
     clock: MillisecondClock
 
     async def of(self, channel: str, rows: Sequence[Document]) -> Facts:
@@ -80,7 +96,7 @@ class FactSources:
         keys = sorted({row["notificationId"] for row in rows if "notificationId" in row})
         categories = {row.get("category", "") for row in rows}
         notifications, known, preferences, named, subscriptions = await asyncio.gather(
-            self.notifications.get_many(keys),
+            self.notifications.get_many(keys, users=users),
             self._addressees(users),
             self.preferences.of_users(users),
             self.categories.by_names(categories),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from time import monotonic
 from typing import Final, NoReturn
@@ -12,10 +12,15 @@ from uuid import uuid4
 from chassis.errors import ServiceError
 from chassis.logs import logging
 from notifications_service.mongodb.codec import Document
+from notifications_service.outbox.model import Lane
 from notifications_service.outbox.repository import Admit, OutboxRepository
 
 # A lease is renewed after this part of its length.
 _RENEWED_AFTER: Final = 1 / 3
+# By how much the clocks of two workers may differ: the end of a lease is a time by the clock of who took it. Of a short
+# lease it is this part at most.
+CLOCKS_APART: Final = timedelta(seconds=5)
+_MOST_APART: Final = 1 / 6
 
 log = logging.get(__name__)
 
@@ -23,34 +28,68 @@ log = logging.get(__name__)
 class Leased:
     """What one claim took. The lease counts by a clock that goes on while the process is stopped."""
 
-    def __init__(self, outbox: OutboxRepository, channel: str, length: timedelta) -> None:
+    def __init__(self, outbox: OutboxRepository, channel: str, length: timedelta, lane: Lane | None = None) -> None:
         self.lease: Final = uuid4().hex
         self.rows: Sequence[Document] = ()
         self.in_hand: set[str] = set()
+        # Whose the rows are; what is made under this lease is theirs, too.
+        self._users: set[str | None] = set()
         # Those on which nothing was tried when the worker was told to stop.
         self.unsent: set[str] = set()
+        # Those on which an attempt has begun, whatever became of it.
+        self._begun: set[str] = set()
         self._outbox = outbox
         self._channel = channel
         self._length = length
+        self._lane = lane
         self._holds_until = 0.0
         self._fewer = asyncio.Event()
 
     async def claim(self, limit: int, admit: Admit | None) -> bool:
         """Take up to so many rows, as far as they are admitted; say whether there were any."""
         self._hold()
-        self.rows = await self._outbox.claim(self._channel, self.lease, limit, self._length, admit)
+        self.rows = await self._outbox.claim(
+            self._channel, self.lease, limit, self._length, admit=admit, lane=self._lane
+        )
         self.in_hand = {row["_id"] for row in self.rows}
+        self._users = {row.get("userId") for row in self.rows}
         return bool(self.rows)
 
     @property
+    def length(self) -> timedelta:
+        """How long the lease lasts, from when it was taken or renewed."""
+        return self._length
+
+    @property
     def holds(self) -> bool:
-        """Whether nobody else can have taken what is in hand."""
+        """Whether nobody else can have taken what is in hand, where clocks agree."""
         return monotonic() < self._holds_until
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether an attempt that begins now ends before anybody else can take its delivery, though clocks differ."""
+        length = self._length.total_seconds()
+        margin = min(CLOCKS_APART.total_seconds(), length * _MOST_APART)
+        return monotonic() + self.seconds + margin < self._holds_until
 
     @property
     def seconds(self) -> float:
         """How long one attempt may take, so that it ends before the lease does."""
         return self._length.total_seconds() * _RENEWED_AFTER
+
+    def take(self, keys: Iterable[str]) -> None:
+        """Take in hand what was made under this lease."""
+        self.in_hand |= set(keys)
+
+    @property
+    def untried(self) -> set[str]:
+        """What is in hand and has not come to an attempt."""
+        return self.in_hand - self._begun
+
+    def begin(self, key: str) -> None:
+        """Note that an attempt begins: from now on the row is not given back."""
+        self._begun.add(key)
+        self.unsent.discard(key)
 
     def done(self, key: str) -> None:
         """Put a row out of hand."""
@@ -69,7 +108,7 @@ class Leased:
             await asyncio.sleep(self._length.total_seconds() * _RENEWED_AFTER)
             started = monotonic()
             try:
-                await self._outbox.renew(self.lease, list(self.in_hand), self._length)
+                await self._outbox.renew(self.lease, list(self.in_hand), self._length, self._users)
             except ServiceError as error:
                 log.warning("lease not renewed", channel=self._channel, reason=error.reason)
             else:
@@ -80,7 +119,7 @@ class Leased:
         if not self.unsent:
             return
         try:
-            await self._outbox.release(self.lease, list(self.unsent))
+            await self._outbox.release(self.lease, list(self.unsent), self._users)
         except ServiceError as error:
             log.warning("deliveries not given back", channel=self._channel, reason=error.reason)
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
+from chassis.batching.coalesce import Coalescer
 from chassis.errors import ServiceError
 from chassis.logs import logging
 from chassis.peers.breaker import CircuitBreaker, CircuitOpen
@@ -27,6 +28,8 @@ from notifications_service.push_subscriptions.model import PushTarget
 _PROVIDERS: Final = 1_000
 _LONGEST_TTL: Final = timedelta(days=28)
 _GONE: Final = frozenset({Reason.SUBSCRIPTION_GONE})
+# Subscriptions that are noted as used by one write.
+_NOTED: Final = 100
 
 log = logging.get(__name__)
 
@@ -37,6 +40,8 @@ class Outlet(Protocol):
     channel: str
     # Deliveries that are sent at a time.
     concurrency: int
+    # Whether users may have it several at once.
+    has_digests: bool
 
     @property
     def most(self) -> int | None:
@@ -64,6 +69,7 @@ class EmailOutlet:
     """Email: one target, and one relay for all."""
 
     channel = Type.EMAIL.value
+    has_digests = True
 
     def __init__(
         self,
@@ -107,6 +113,7 @@ class PushOutlet:
     """Push: every subscription of the user, each at its own push service."""
 
     channel = Type.PUSH.value
+    has_digests = False
 
     def __init__(
         self, sender: PushSender, subscriptions: Subscriptions, clock: MillisecondClock, *, concurrency: int
@@ -116,6 +123,7 @@ class PushOutlet:
         self._subscriptions = subscriptions
         self._clock = clock
         self._breakers: dict[str, CircuitBreaker] = {}
+        self._used: Coalescer[str, None] = Coalescer(self._note_used, max_batch=_NOTED, max_in_flight=1)
 
     @property
     def most(self) -> int | None:
@@ -134,14 +142,18 @@ class PushOutlet:
     async def _note(self, tries: Sequence[Try]) -> None:
         """Remove subscriptions that are gone, and note those that took the message; the next message tells it anew."""
         gone = [each.subscription_id for each in tries if each.outcome and each.outcome.reason in _GONE]
-        used = [each.subscription_id for each in tries if each.is_accepted]
+        used = [self._used.get(each.subscription_id) for each in tries if each.is_accepted]
         try:
             if gone:
                 await self._subscriptions.remove(gone)
-            if used:
-                await self._subscriptions.used(used, self._clock())
+            await asyncio.gather(*used)
         except ServiceError as error:
             log.warning("subscriptions not noted", reason=error.reason)
+
+    async def _note_used(self, ids: list[str]) -> Mapping[str, None]:
+        """Note those that took a message at about the same time by one write."""
+        await self._subscriptions.used(ids, self._clock())
+        return {}
 
     async def _to(self, target: PushTarget, message: PushMessage, seconds: float) -> Try:
         started = self._clock()

@@ -25,11 +25,12 @@ log = logging.get(__name__)
 class _Finished:
     """What becomes of one row; two of them are never equal."""
 
-    __slots__ = ("change", "decide", "key", "lease")
+    __slots__ = ("change", "decide", "key", "lease", "user_id")
 
-    def __init__(self, lease: str, key: str, decide: Decide) -> None:
+    def __init__(self, lease: str, key: str, decide: Decide, user_id: str | None) -> None:
         self.lease = lease
         self.key = key
+        self.user_id = user_id
         self.decide = decide
         self.change: Change | None = None
 
@@ -53,7 +54,7 @@ class OutcomeRecorder:
         """Settle a row, as long as its lease holds; afterwards it is another worker's, or nobody's."""
         key = row["_id"]
         while batch.holds:
-            finished = _Finished(batch.lease, key, decide)
+            finished = _Finished(batch.lease, key, decide, row.get("userId"))
             try:
                 found = await self._gathered.get(finished)
             except ServiceError as error:
@@ -76,7 +77,9 @@ class OutcomeRecorder:
 
     async def _settle_of(self, lease: str, finished: list[_Finished]) -> Mapping[_Finished, bool | Exception]:
         try:
-            mine = await self._outbox.complete(lease, {each.key: each for each in finished})
+            mine = await self._outbox.complete(
+                lease, {each.key: each for each in finished}, {each.user_id for each in finished}
+            )
         except ServiceError:
             raise
         except Exception as error:  # noqa: BLE001 - it is told to whom it belongs, and logged there

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
@@ -49,7 +49,12 @@ class Wait:
     deferral: Deferral
 
 
-Judgement: TypeAlias = SendNow | End | Wait
+@dataclass(frozen=True, slots=True)
+class Join:
+    """It goes with a digest that is due."""
+
+
+Judgement: TypeAlias = SendNow | End | Wait | Join
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +67,46 @@ class DeliveryRules:
 
     def judge(self, row: Mapping[str, Any], facts: Facts, now: datetime) -> Judgement:
         """Decide about a row that was claimed at ``now``. Raises LookupError for a user who cannot be read."""
-        return (self._direct if row["kind"] == Kind.DIRECT.value else self._notified)(row, facts, now)
+        return self._of_kind[row["kind"]](row, facts, now)
+
+    @property
+    def _of_kind(self) -> Mapping[str, Callable[[Mapping[str, Any], Facts, datetime], Judgement]]:
+        return {
+            Kind.NOTIFICATION.value: self._notified,
+            Kind.DIGEST.value: self._digest,
+            Kind.DIRECT.value: self._direct,
+        }
 
     def _notified(self, row: Mapping[str, Any], facts: Facts, now: datetime) -> Judgement:
         """Decide about a notification."""
         notification = facts.notifications.get(row["notificationId"])
-        # What has expired is not shown any more, so it may not be found.
-        if _is_over((notification or row).get("expiresAt"), now):
-            return End(DeliveryState.EXPIRED, Reason.EXPIRED)
-        if notification is None:
-            return End(DeliveryState.CANCELLED, Reason.NOTIFICATION_GONE)
+        if notification is None or _is_over(notification.get("expiresAt"), now):
+            return _gone(row, notification, now)
         if (over := self._over(row, notification, now)) is not None:
             return over
+        return self._to_user(row, notification, facts, now)
+
+    def _digest(self, row: Mapping[str, Any], facts: Facts, now: datetime) -> Judgement:
+        """Decide about a digest."""
+        content = facts.digests.get(row["_id"])
+        if content is None:
+            # What it carries could not be read with the rest.
+            return Wait(now + AWAY, Deferral.DIGEST)
+        if not content.total:
+            return End(DeliveryState.CANCELLED, content.left or Reason.NOTIFICATION_GONE)
+        return self._over(row, {}, now) or self._to_user(row, {}, facts, now)
+
+    def left_out(self, item: Mapping[str, Any], notification: Mapping[str, Any] | None, now: datetime) -> End | None:
+        """Return why an item is left out of the digest that carries it."""
+        if notification is None or _is_over(notification.get("expiresAt"), now):
+            return _gone(item, notification, now)
+        if item.get("superseded"):
+            return End(DeliveryState.CANCELLED, Reason.SUPERSEDED)
+        return _read(notification.get(self.channel, {}), notification)
+
+    def _to_user(
+        self, row: Mapping[str, Any], notification: Mapping[str, Any], facts: Facts, now: datetime
+    ) -> Judgement:
         if facts.users is None:
             return Wait(now + about(AWAY), Deferral.USERS_SERVICE_DOWN)
         if row["userId"] not in facts.users:
@@ -81,7 +114,8 @@ class DeliveryRules:
         user = facts.users[row["userId"]]
         if user is None:
             raise LookupError("the users service cannot read this user")
-        return self._nowhere(row, user, facts) or self._preferred(row, user, facts, now) or SendNow(notification, user)
+        nowhere = self._nowhere(row, user, facts)
+        return nowhere or self._preferred(row, notification, user, facts, now) or SendNow(notification, user)
 
     def _direct(self, row: Mapping[str, Any], facts: Facts, now: datetime) -> Judgement:
         """Decide about what SendDirect was given: a user's state and preferences do not count, a complaint neither."""
@@ -115,16 +149,19 @@ class DeliveryRules:
         if row.get("superseded"):
             # While a worker had it that never told what became of it.
             return End(DeliveryState.CANCELLED, Reason.SUPERSEDED)
-        delay = timedelta(milliseconds=notification.get(self.channel, {}).get("delay", 0))
+        delay = self._delay(notification)
         if row.get("deferral") == Deferral.DELAY.value and row["createdAt"] + delay > now:
             # It was looked at because it would have expired, but an update has put that off.
             return Wait(row["createdAt"] + delay, Deferral.DELAY)
-        if notification.get(self.channel, {}).get("unlessRead") and notification.get("read"):
-            return End(DeliveryState.CANCELLED, Reason.READ)
+        if (read := _read(notification.get(self.channel, {}), notification)) is not None:
+            return read
         # What killed its workers often enough is given up, too.
         if row["attempts"] >= self.attempts:
             return End(DeliveryState.FAILED, Reason(row.get("reason", Reason.OUTCOME_UNKNOWN)))
         return None
+
+    def _delay(self, notification: Mapping[str, Any]) -> timedelta:
+        return timedelta(milliseconds=notification.get(self.channel, {}).get("delay", 0))
 
     def _nowhere(self, row: Mapping[str, Any], user: Addressee, facts: Facts) -> End | None:
         """Return why there is nowhere to send to."""
@@ -140,7 +177,9 @@ class DeliveryRules:
             return End(DeliveryState.SUPPRESSED, Reason.SUPPRESSED_ADDRESS)
         return None
 
-    def _preferred(self, row: Mapping[str, Any], user: Addressee, facts: Facts, now: datetime) -> End | Wait | None:
+    def _preferred(
+        self, row: Mapping[str, Any], notification: Mapping[str, Any], user: Addressee, facts: Facts, now: datetime
+    ) -> End | Wait | Join | None:
         category = row.get("category", "")
         found = decision.decide(
             Question(
@@ -150,11 +189,31 @@ class DeliveryRules:
                 bool(row.get("critical")),
                 Kind(row["kind"]),
                 now,
+                # One that was queued by hand goes with the next digest, not with one of the past.
+                row.get("queuedAt", row["createdAt"] + self._delay(notification)),
             )
         )
-        if isinstance(found, decision.Suppress):
-            return End(DeliveryState.SUPPRESSED, found.reason)
-        return Wait(found.until, found.deferral) if isinstance(found, decision.Defer) else None
+        return _judged(found)
+
+
+def _judged(found: decision.Decision) -> End | Wait | Join | None:
+    if isinstance(found, decision.Suppress):
+        return End(DeliveryState.SUPPRESSED, found.reason)
+    if isinstance(found, decision.Defer):
+        return Wait(found.until, found.deferral)
+    return Join() if isinstance(found, decision.Gather) else None
+
+
+def _gone(row: Mapping[str, Any], notification: Mapping[str, Any] | None, now: datetime) -> End:
+    """Return the end of what has no notification any more; one that has expired may not be found."""
+    if _is_over((notification or row).get("expiresAt"), now):
+        return End(DeliveryState.EXPIRED, Reason.EXPIRED)
+    return End(DeliveryState.CANCELLED, Reason.NOTIFICATION_GONE)
+
+
+def _read(given: Mapping[str, Any], notification: Mapping[str, Any]) -> End | None:
+    is_read = given.get("unlessRead") and notification.get("read")
+    return End(DeliveryState.CANCELLED, Reason.READ) if is_read else None
 
 
 def backoff(attempts: int) -> timedelta:

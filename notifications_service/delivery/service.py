@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from bson import ObjectId
 
@@ -11,16 +12,18 @@ from chassis.contract import keyset
 from chassis.pooling import batches
 from chassis.pooling.batches import Batch, Batches, Pace, Written
 from notifications_service.clock import MillisecondClock
-from notifications_service.delivery.steering import SteeringStep, Untouched
+from notifications_service.delivery.steering import Beside, SteeringStep, Untouched
 from notifications_service.errors import DeliveryNotFound, DeliveryStateConflict
 from notifications_service.mongodb import newest_first
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database
 from notifications_service.mongodb.drivers import ClientSession
 from notifications_service.mongodb.newest_first import RowKey
+from notifications_service.notification.delivery_states import DeliveryState
 from notifications_service.outbox import filters
 from notifications_service.outbox.changes import Change
 from notifications_service.outbox.filters import DeliveryFilter
+from notifications_service.outbox.model import Kind
 from notifications_service.outbox.reads import DeliveryReads
 from notifications_service.outbox.repository import OutboxRepository
 
@@ -144,16 +147,51 @@ class DeliveryService:
         if step.needs_content:
             keys = {row["notificationId"] for row in rows.values() if "notificationId" in row}
             there = await self._stored.notifications_in(session, keys)
-        decided = [self._decided(id_, rows.get(id_), step, there) for id_ in ids]
-        await self._outbox.settle_in(session, [change for _, change in decided if change is not None])
-        return [outcome for outcome, _ in decided]
+        beside = Beside(there, await self._digests_in(session, rows))
+        steered = Steering(step, beside, self._clock())
+        # Digests first, since what they carry follows them.
+        order = sorted(ids, key=lambda id_: rows.get(id_, {}).get("kind") != Kind.DIGEST.value)
+        outcomes = {id_: steered.take(id_, rows.get(id_)) for id_ in order}
+        await self._outbox.settle_in(session, steered.changes)
+        return [outcomes[id_] for id_ in ids]
 
-    def _decided(
-        self, id_: str, row: Document | None, step: SteeringStep, there: Collection[ObjectId]
-    ) -> tuple[Steered, Change | None]:
+    async def _digests_in(self, session: ClientSession, rows: Mapping[str, Document]) -> dict[str, Document]:
+        """Return the digests that rows name."""
+        named = {row["digestDeliveryId"] for row in rows.values() if "digestDeliveryId" in row}
+        there = {key: rows[key] for key in named & rows.keys()}
+        return there | (await self._stored.get_in(session, named - there.keys()) if named - there.keys() else {})
+
+
+class Steering:
+    """What a step makes of rows that were read together; items whose digest it changes follow that."""
+
+    def __init__(self, step: SteeringStep, beside: Beside, at: datetime) -> None:
+        self._step = step
+        self._beside = beside
+        self._at = at
+        self._made: dict[str, Change] = {}
+
+    @property
+    def changes(self) -> Sequence[Change]:
+        """All changes. Those of a digest's items touch the digest, so that they conflict with its claim."""
+        left = {change.row.get("digestDeliveryId") for change in self._made.values()} - self._made.keys()
+        touched = [Change(digest, {}) for key, digest in self._beside.digests.items() if key in left]
+        return [*self._made.values(), *touched]
+
+    def take(self, id_: str, row: Document | None) -> Steered:
+        """Decide about a row, and say what became of it."""
         if row is None:
-            return Steered(id_, left=Untouched.NOT_FOUND), None
-        decision = step.decide(row, there, self._clock())
+            return Steered(id_, left=Untouched.NOT_FOUND)
+        if (leading := self._leading(row)) is not None:
+            return Steered(id_, leading.state.value)
+        decision = self._step.decide(row, self._beside, self._at)
         if isinstance(decision, Untouched):
-            return Steered(id_, row["state"], decision), None
-        return Steered(id_, decision.state.value), decision
+            return Steered(id_, row["state"], decision)
+        self._made[id_] = decision
+        return Steered(id_, decision.state.value)
+
+    def _leading(self, row: Document) -> Change | None:
+        """Return the change of the digest that a row follows."""
+        if DeliveryState(row["state"]) not in self._step.sources:
+            return None
+        return self._made.get(row.get("digestDeliveryId", ""))

@@ -25,6 +25,7 @@ from notifications_service.delivery.service import DeliveryService, SteeredBatch
 from notifications_service.delivery.steering import CANCEL, RETRY, SteeringStep, Untouched
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.newest_first import RowKey
+from notifications_service.notification.times import ceiling
 from notifications_service.outbox.filters import DeliveryFilter
 from notifications_service.suppressions import messages as suppressed
 from notifications_service.suppressions.service import SuppressionService
@@ -154,7 +155,10 @@ class DeliveryServicer(pb_grpc.DeliveryServiceServicer):
     ) -> pb.DeleteSuppressionResponse:
         """Take an address off the suppression list."""
         reasons = suppressed.reasons_of([request.reason] if request.reason else [])
-        await self._suppressions.delete(request.email_address, reasons, allow_missing=request.allow_missing)
+        before = ceiling(request.created_before) if request.HasField("created_before") else None
+        await self._suppressions.delete(
+            request.email_address, reasons, before=before, allow_missing=request.allow_missing
+        )
         return pb.DeleteSuppressionResponse()
 
     async def _subject(self, request: pb.ReportDeliveryEventRequest) -> str | None:

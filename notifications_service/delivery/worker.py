@@ -6,6 +6,7 @@ A delivery is sent at least once, and by two workers only where the lease of one
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,18 +16,19 @@ from chassis.errors import ServiceError
 from chassis.logs import logging
 from notifications_service.delivery import settling
 from notifications_service.delivery.channels.channel import Outcome
+from notifications_service.delivery.digesting import Digesting
 from notifications_service.delivery.facts import Facts, FactSources
 from notifications_service.delivery.leased import Leased
 from notifications_service.delivery.numbers import Numbers
 from notifications_service.delivery.outlets import Outlet
 from notifications_service.delivery.recording import OutcomeRecorder
-from notifications_service.delivery.rules import DeliveryRules, End, Wait
+from notifications_service.delivery.rules import DeliveryRules, End, Join, Wait
 from notifications_service.delivery.settling import Try
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification.delivery_states import DeliveryState
 from notifications_service.outbox import changes
 from notifications_service.outbox.changes import Change
-from notifications_service.outbox.model import Reason
+from notifications_service.outbox.model import Deferral, Lane, Reason
 from notifications_service.outbox.repository import Admit, Decide, OutboxRepository
 
 # Deliveries of one claim.
@@ -64,6 +66,9 @@ class Worker:
         self._lease = lease
         self._numbers = numbers
         self._recorder = OutcomeRecorder(outbox, numbers, lease.total_seconds())
+        self._digesting = Digesting(sources, rules) if outlet.has_digests else None
+        # They take turns, so that neither keeps the other waiting, however much of one is due.
+        self._lanes = deque[Lane | None]([None, Lane.DIGEST] if outlet.has_digests else [None])
         self._slots = asyncio.Semaphore(outlet.concurrency)
         self._batches: set[asyncio.Task[None]] = set()
         self._due = asyncio.Event()
@@ -78,6 +83,9 @@ class Worker:
         while not self._stopping:
             if not await self._round():
                 await self._wait()
+        if self._batches:
+            # ``stop`` does not know of what was being claimed when it came; that is given back.
+            await asyncio.wait(self._batches)
 
     async def stop(self, seconds: float) -> None:
         """Take no more, give back what nothing was tried on, and let attempts end within so many seconds."""
@@ -105,15 +113,15 @@ class Worker:
         """Take a batch and work on it; return whether there was one, once most of it is done."""
         # While nobody can say who they are for, nothing is claimed only to be put off.
         most = 0 if self._sources.users.is_away else self._outlet.most
-        batch = Leased(self._outbox, self._outlet.channel, self._lease)
         try:
-            if most == 0 or not await batch.claim(BATCH if most is None else most, self._admit):
-                return False
+            batch = None if most == 0 else await self._claimed(BATCH if most is None else most)
         except ServiceError as error:
             log.warning("nothing claimed", channel=self._outlet.channel, reason=error.reason)
             return False
         except Exception:
             log.exception("nothing claimed", channel=self._outlet.channel)
+            return False
+        if batch is None:
             return False
         self._numbers.take(self._outlet.channel, batch.rows)
         work = asyncio.create_task(self._work(batch))
@@ -123,16 +131,32 @@ class Worker:
         await batch.at_most(self._outlet.concurrency // 2)
         return True
 
+    async def _claimed(self, most: int) -> Leased | None:
+        """Take a batch of the lane whose turn it is, or else of the other; None: nothing is due."""
+        for lane in tuple(self._lanes):
+            batch = Leased(self._outbox, self._outlet.channel, self._lease, lane)
+            if await batch.claim(most, self._admit):
+                self._lanes.remove(lane)
+                self._lanes.append(lane)
+                return batch
+        return None
+
     async def _work(self, batch: Leased) -> None:
         keeping = asyncio.create_task(batch.keep())
         try:
             facts = await self._facts(batch.rows)
-            await asyncio.gather(*(self._one(batch, row, facts) for row in batch.rows))
+            if facts is None or self._digesting is None:
+                await asyncio.gather(*(self._one(batch, row, facts) for row in batch.rows))
+            else:
+                await self._prepared(batch, facts, self._digesting)
         except ServiceError as error:
             log.warning("deliveries put off", channel=self._outlet.channel, reason=error.reason)
-            batch.unsent |= batch.in_hand
+            batch.unsent |= batch.untried
             # Whatever is away, it is not asked again at once.
             await asyncio.sleep(self._poll)
+        except asyncio.CancelledError:
+            batch.unsent |= batch.untried
+            raise
         except Exception:
             log.exception("deliveries put off", channel=self._outlet.channel)
         finally:
@@ -140,6 +164,27 @@ class Worker:
             await batch.give_back()
             for key in list(batch.in_hand):
                 batch.done(key)
+
+    async def _prepared(self, batch: Leased, facts: Facts, digesting: Digesting) -> None:
+        """Put together the digests of a batch, and send all that is to be sent."""
+        made = await digesting.prepare(batch, facts)
+        failed = (self._failed(batch, row) for row in made.rows if row["_id"] in made.failed)
+        ones = (self._one(batch, row, made.facts) for row in made.rows if row["_id"] not in made.failed)
+        await asyncio.gather(*failed, *ones)
+        if made.has_digests:
+            await digesting.follow()
+
+    async def _failed(self, batch: Leased, row: Document) -> None:
+        """Count an attempt at what is poisonous to this code: it is given up in the end."""
+        tries = [Try(Outcome(Reason.INTERNAL), self._clock(), self._clock())]
+        try:
+            await self._recorder.record(
+                batch, row, lambda found: settling.settled(found, tries, self._rules.attempts, self._clock())
+            )
+        except Exception:
+            log.exception("delivery failed", delivery=row["_id"])
+        finally:
+            batch.done(row["_id"])
 
     async def _facts(self, rows: Sequence[Document]) -> Facts | None:
         """Read the facts of a batch; None: what was read for one of them is poisonous, so each is to be read alone."""
@@ -168,12 +213,14 @@ class Worker:
             if facts is None:
                 facts = await self._sources.of(self._outlet.channel, [row])
             judged = self._rules.judge(row, facts, self._clock())
-            if isinstance(judged, End | Wait):
+            if isinstance(judged, End | Wait | Join):
                 return lambda found: _unsent(found, judged, self._clock())
+            # It is given back even where this is cancelled while it waits for its turn.
+            batch.unsent.add(row["_id"])
             async with self._slots:
-                if self._stopping or not batch.holds:
-                    batch.unsent.add(row["_id"])
+                if self._stopping or not batch.may_begin:
                     return None
+                batch.begin(row["_id"])
                 tries = await self._outlet.send(row, judged, facts, batch.seconds)
         except Exception:
             # A row that is poisonous to this code is tried again, by this or another version, and given up in the end.
@@ -182,9 +229,12 @@ class Worker:
         return lambda found: settling.settled(found, tries, self._rules.attempts, self._clock())
 
 
-def _unsent(row: Document, judged: End | Wait, now: datetime) -> Change:
+def _unsent(row: Document, judged: End | Wait | Join, now: datetime) -> Change:
     if isinstance(judged, End):
         return Change(row, changes.final(judged.state, judged.reason, now))
     if row.get("superseded"):
         return Change(row, changes.final(DeliveryState.CANCELLED, Reason.SUPERSEDED, now))
+    if isinstance(judged, Join):
+        # Its hour came while the rest of its batch was looked at.
+        return Change(row, changes.pending(now, Deferral.DIGEST, row.get("expiresAt")))
     return Change(row, changes.pending(judged.until, judged.deferral, row.get("expiresAt")))

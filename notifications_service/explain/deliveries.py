@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from bson import ObjectId
+from bson import Binary, ObjectId
 
 from chassis.keyring import KEY_BYTES, Keyring
 from notifications_service.explain.example import Example, Send, Values
@@ -12,6 +12,7 @@ from notifications_service.explain.explainer import Explainer
 from notifications_service.outbox.erasing import Eraser
 from notifications_service.outbox.filters import DeliveryFilter
 from notifications_service.outbox.reads import DeliveryReads
+from notifications_service.outbox.resealing import SealedDeliveries
 from notifications_service.suppressions.model import Suppression, SuppressionFilter, SuppressionReason
 from notifications_service.suppressions.repository import SuppressionRepository
 
@@ -54,6 +55,7 @@ _FAILED: Final = DeliveryFilter(states=frozenset({"failed"}), categories=("billi
 _OF_NOTIFICATION: Final = DeliveryFilter(notification_ids=(ObjectId(), ObjectId()))
 _OF_USER: Final = DeliveryFilter("nobody", states=frozenset({"pending"}), deferrals=("retry",))
 _AT_ADDRESS: Final = DeliveryFilter(address_hashes=(bytes(32), bytes(32)))
+_SEALED: Final = {"content": Binary(bytes(1))}
 _DELIVERY: Final = "dlv_00000000000000000000000000"
 
 
@@ -80,5 +82,8 @@ DELIVERIES: Final = (
     Example("outbox.of_message", lambda e, v: _deliveries(e, v).of_message("queued as 1")),
     Example("outbox.get_in", lambda e, v: _deliveries(e, v).get_in(_IN, [_DELIVERY])),
     Example("outbox.erase", lambda e, v: Eraser(e, v.clock).erase(), finds=True),
+    Example("outbox.sealed", lambda e, _: SealedDeliveries(e).sealed(None, (), 100)),
+    Example("outbox.sealed", lambda e, v: SealedDeliveries(e).sealed(v.clock(), [_DELIVERY], 100), "later batch"),
+    Example("outbox.reseal", lambda e, _: SealedDeliveries(e).reseal([({"_id": _DELIVERY, **_SEALED}, _SEALED)])),
     Example("outbox.notifications_in", lambda e, v: _deliveries(e, v).notifications_in(_IN, [v.key])),
 )

@@ -64,7 +64,7 @@ def _mark_all(chosen: Filter, *, later: bool = False) -> Send:
 
 
 def _grouped(chosen: Filter) -> Send:
-    return lambda e, v: _feed(e, v).group([v.user_id, "another"], filters.group_key((chosen,)), chosen)
+    return lambda e, v: _feed(e, v).counts.group([v.user_id, "another"], filters.group_key((chosen,)), chosen)
 
 
 def _delete_of_user(*, visible: bool) -> Send:
@@ -74,7 +74,7 @@ def _delete_of_user(*, visible: bool) -> Send:
 FEED: Final = (
     Example("feed.insert_each", lambda e, v: _feed(e, v).insert_each([_draft(v)])),
     Example("feed.insert_in", lambda e, v: _feed(e, v).insert_in(None, [_draft(v)])),  # type: ignore[arg-type]
-    Example("feed.get_many", lambda e, v: _feed(e, v).get_many([v.key, ObjectId()])),
+    Example("feed.get_many", lambda e, v: _feed(e, v).get_many([v.key, ObjectId()], users=[v.user_id])),
     Example("feed.page", _page(filters.EVERYTHING), "all"),
     Example("feed.page", _page(filters.EVERYTHING, later=True), "later page"),
     Example("feed.page", _page(_UNREAD), "unread"),
@@ -83,18 +83,18 @@ FEED: Final = (
     Example("feed.page", _page(_THREADS), "threads"),
     Example("feed.pages", _pages(later=False)),
     Example("feed.pages", _pages(later=True), "later page"),
-    Example("feed.group", lambda e, v: _feed(e, v).group([v.user_id, "another"], {"read": "$read"})),
+    Example("feed.group", lambda e, v: _feed(e, v).counts.group([v.user_id, "another"], {"read": "$read"})),
     Example("feed.group", _grouped(_THREADS), "threads"),
-    Example("feed.flag", lambda e, v: _feed(e, v).flag([v.key])),
-    Example("feed.unflag", lambda e, v: _feed(e, v).unflag([v.key])),
-    Example("feed.update", lambda e, v: _feed(e, v).update(v.key, {"title": "new"}, {"rev": 1})),
+    Example("feed.flag", lambda e, v: _feed(e, v).counts.flag([v.key])),
+    Example("feed.unflag", lambda e, v: _feed(e, v).counts.unflag([v.key])),
+    Example("feed.update", lambda e, v: _feed(e, v).update(v.key, {"title": "new"}, {"userId": v.user_id, "rev": 1})),
     Example("feed.mark", lambda e, v: _feed(e, v).mark(v.user_id, [v.key], Mark.READ.value)),
     Example("feed.mark_all", _mark_all(filters.EVERYTHING)),
     Example("feed.mark_all", _mark_all(_TYPES), "types and category"),
     Example("feed.mark_all", _mark_all(filters.EVERYTHING, later=True), "later batch"),
     Example("feed.mark_all", _mark_all(_THREADS), "threads"),
     Example("feed.seen_lately", lambda e, v: _feed(e, v).seen_lately(v.user_id, AsOf(Timestamp(1_000, 1)))),
-    Example("feed.delete", lambda e, v: _feed(e, v).delete(v.key, {})),
+    Example("feed.delete", lambda e, v: _feed(e, v).delete(v.key, {"userId": v.user_id})),
     Example(
         "feed.delete_of_user", lambda e, v: _feed(e, v).delete_of_user(v.user_id, visible=True, limit=2_000), finds=True
     ),
@@ -143,7 +143,7 @@ def _snapshots(explainer: Explainer, values: Values) -> Snapshots:
 
 async def _read_part(explainer: Explainer, values: Values) -> None:
     async for _ in _snapshots(explainer, values).read(
-        FeedSnapshot([values.key], AsOf(Timestamp(1, 1)), truncated=False)
+        values.user_id, FeedSnapshot([values.key], AsOf(Timestamp(1, 1)), truncated=False)
     ):
         pass
 

@@ -139,13 +139,14 @@ class ExplainingCollection:
         rows = await self._explainer.explain(command | {"fields": projection})
         return rows[0] if rows else None
 
-    async def bulk_write(self, requests: Sequence[Any], **_options: Any) -> None:
+    async def bulk_write(self, requests: Sequence[Any], **_options: Any) -> _Changed:
         """Explain changes of one document each, the way in which the driver would send them."""
         for request in requests:
             # The driver's requests have no public way to their parts.
             query, update, hint = request._filter, request._doc, request._hint  # noqa: SLF001
             one = {"q": query, "u": update, "hint": hint}
             await self._explainer.explain({"update": self.name, "updates": [one]})
+        return _Changed()
 
     async def update_many(self, query: Document, update: Any, **options: Any) -> _Changed:
         """Explain a change of many documents."""

@@ -44,7 +44,7 @@ async def _rows(explainer: Explainer, examples: Sequence[Example], clock: Millis
     rows: list[ReportRow] = []
     for example in examples:
         explainer.plans.clear()
-        explainer.rows = [{"_id": values.key}] if example.finds else []
+        explainer.rows = [{"_id": values.key, "userId": values.user_id}] if example.finds else []
         await example.call(explainer, values)
         for plan in explainer.plans:
             row = plans.row(plan, example.case) | {"command": _shown(plan.command)}

@@ -28,9 +28,9 @@ _SOME: Final = ScheduledFilter(types=("email",), categories=("billing",))
 SCHEDULED: Final = (
     Example("scheduled.insert", lambda e, v: _scheduled(e, v).insert(_waiting(v))),
     Example("scheduled.insert_in", lambda e, v: _scheduled(e, v).insert_in(None, [_waiting(v)])),  # type: ignore[arg-type]
-    Example("scheduled.get", lambda e, v: _scheduled(e, v).get(v.key)),
-    Example("scheduled.update", lambda e, v: _scheduled(e, v).update(v.key, {"title": "Later"}, {})),
-    Example("scheduled.delete", lambda e, v: _scheduled(e, v).delete(v.key, {})),
+    Example("scheduled.get", lambda e, v: _scheduled(e, v).get(v.key, v.user_id)),
+    Example("scheduled.update", lambda e, v: _scheduled(e, v).update(v.key, {"title": "Later"}, {"userId": v.user_id})),
+    Example("scheduled.delete", lambda e, v: _scheduled(e, v).delete(v.key, {"userId": v.user_id})),
     Example("scheduled.delete_of_user", lambda e, v: _scheduled(e, v).delete_of_user(v.user_id, 100), finds=True),
     Example("scheduled.page", lambda e, v: _scheduled(e, v).page(v.user_id, ScheduledFilter(), None, 21, None), "all"),
     Example("scheduled.page", lambda e, v: _scheduled(e, v).page(v.user_id, _SOME, v.position, 21, None), "later page"),

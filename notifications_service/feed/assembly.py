@@ -12,6 +12,7 @@ from chassis.serving.registration import Registration, partly_built
 from chassis.slices import Slices
 from notifications_service.clock import MillisecondClock
 from notifications_service.feed.batching import SharedCommands
+from notifications_service.feed.many_rows import ManyRows
 from notifications_service.feed.paging import pages_of_the_feed
 from notifications_service.feed.places import Places
 from notifications_service.feed.repository import FeedRepository
@@ -46,7 +47,8 @@ def new_service(
     keys, scheduled = IdempotencyKeys(database, clock), ScheduledRepository(database, outbox, clock)
     storing = Storing(database, repository, outbox, scheduled, keys, timeout=query_timeout, slices=slices)
     places = Places(shared, repository, scheduled, outbox)
-    return FeedService(repository, shared, places, storing, recipients, clock=clock, slices=slices, stopping=stopping)
+    many = ManyRows(repository, places, recipients, stopping)
+    return FeedService(repository.counts, shared, places, storing, recipients, clock=clock, slices=slices, many=many)
 
 
 def assemble(

@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 from bson import ObjectId, Timestamp
 
 from chassis.batching.coalesce import Coalescer
-from notifications_service.feed.repository import FeedRepository, PageKey, PageStart
+from notifications_service.feed.paging import PageKey, PageStart
+from notifications_service.feed.repository import FeedRepository
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import QueryResult
 from notifications_service.notification import filters
@@ -56,8 +57,8 @@ class SharedCommands:
     def __init__(self, repository: FeedRepository, timeout: float) -> None:
         self._repository = repository
         limit = timeout + MARGIN
-        self._gets: Coalescer[ObjectId, Document] = Coalescer(
-            repository.get_many, max_in_flight=IN_FLIGHT, timeout=limit
+        self._gets: Coalescer[tuple[ObjectId, str], Document] = Coalescer(
+            self._read_each, max_in_flight=IN_FLIGHT, timeout=limit
         )
         self._pages: Coalescer[tuple[str, PageStart], QueryResult] = Coalescer(
             self._read_pages, max_batch=PAGE_BATCH, max_in_flight=IN_FLIGHT, timeout=limit
@@ -66,9 +67,9 @@ class SharedCommands:
             self._count, max_batch=COUNT_BATCH, max_in_flight=COUNTS_IN_FLIGHT, timeout=limit
         )
 
-    async def get(self, key: ObjectId) -> Document | None:
-        """Return a notification, or None."""
-        return await self._gets.get(key)
+    async def get(self, key: ObjectId, user_id: str = "") -> Document | None:
+        """Return a notification, or None. ``user_id``: whose it should be, if known; it may be another's."""
+        return await self._gets.get((key, user_id))
 
     async def page(
         self, user_id: str, chosen: Filter, after: PageKey | None, limit: int, projection: Document | None
@@ -86,6 +87,12 @@ class SharedCommands:
     async def count(self, user_id: str, asked: Filters) -> Counted:
         """Return how many of a user's notifications match each filter."""
         return await self._counts.get((user_id, asked)) or Counted([0] * len(asked))
+
+    async def _read_each(self, keys: list[tuple[ObjectId, str]]) -> dict[tuple[ObjectId, str], Document]:
+        users = {user_id for _, user_id in keys}
+        # One whose user is not known has the whole command go to all shards.
+        found = await self._repository.get_many(list({key for key, _ in keys}), users=() if "" in users else users)
+        return {each: found[each[0]] for each in keys if each[0] in found}
 
     async def _read_pages(self, keys: list[tuple[str, PageStart]]) -> dict[tuple[str, PageStart], QueryResult]:
         # Rows are assigned to calls by their user, so a command has each user once.
@@ -111,7 +118,7 @@ class SharedCommands:
         return {key: counts for part in counted for key, counts in part.items()}
 
     async def _count_alike(self, users: Sequence[str], asked: Filters) -> dict[tuple[str, Filters], Counted]:
-        groups = await self._repository.group(users, filters.group_key(asked))
+        groups = await self._repository.counts.group(users, filters.group_key(asked))
         counts = {user_id: [0] * len(asked) for user_id in users}
         for group in groups.rows:
             user_id = group["_id"]["userId"]

@@ -33,9 +33,13 @@ class Places:
         self.scheduled = scheduled
         self._outbox = outbox
 
-    async def get(self, key: ObjectId) -> Document | None:
-        """Return a notification, or None."""
-        return await self._shared.get(key) or await self.scheduled.get(key) or await self._shared.get(key)
+    async def get(self, key: ObjectId, user_id: str) -> Document | None:
+        """Return a notification, or None. ``user_id``: whose it should be, if known; it may be another's."""
+        return (
+            await self._shared.get(key, user_id)
+            or await self.scheduled.get(key, user_id)
+            or await self._shared.get(key, user_id)
+        )
 
     async def update(self, key: ObjectId, changes: Document, conditions: Document) -> Document | None:
         """Change a notification that meets the conditions, and return it as it is now; None: there is none."""
@@ -77,5 +81,5 @@ class Places:
     async def _delete_visible(self, key: ObjectId, conditions: Document) -> bool:
         deleted = await self._feed.delete(key, conditions)
         if deleted is not None and documents.goes_out(deleted):
-            await self._outbox.cancel_of([key])
+            await self._outbox.cancel_of([key], deleted["userId"])
         return deleted is not None

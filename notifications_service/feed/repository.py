@@ -1,12 +1,12 @@
-"""All queries on the `notifications` collection. Why each has the index it names: docs/decisions/0010."""
+"""All queries on the `notifications` collection but counts. Why each has the index it names: docs/decisions/0010."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from bson import Int64, MaxKey, MinKey, ObjectId
+from bson import Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 from pymongo import ReturnDocument
 from pymongo.errors import BulkWriteError, OperationFailure, WriteError
@@ -15,17 +15,20 @@ from pymongo.results import UpdateResult
 from chassis.context.statements import named
 from notifications_service.clock import MillisecondClock
 from notifications_service.errors import AsOfInvalid
+from notifications_service.feed.counts import FeedCounts
+from notifications_service.feed.paging import PageKey, PageStart, page_key
 from notifications_service.mongodb.assigning import assigned
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database, QueryResult
 from notifications_service.mongodb.driver_errors import NO_SNAPSHOT, of_write
 from notifications_service.mongodb.drivers import ClientSession
 from notifications_service.mongodb.secondaries import Reader
-from notifications_service.notification import documents, filters, messages, schema, states, unreadable
+from notifications_service.mongodb.sharding import of_users
+from notifications_service.notification import filters, messages, schema, states, unreadable
 from notifications_service.notification.as_of import AsOf
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.retention import Retention
-from notifications_service.notification.schema import FEED_INDEX, UNREADABLE_INDEX
+from notifications_service.notification.schema import FEED_INDEX
 from notifications_service.notification.states import Transition
 from notifications_service.notification.visibility import Visibility
 
@@ -36,30 +39,16 @@ DELETE_BATCH: Final = 2_000
 # Notifications of the last minutes that a mark of all looks for by the time of its `as_of`.
 LATELY: Final = 1_000
 
-# Unreadable rows that one command looks for: among all users of a count, and then of one user; and how many of them
-# one command subtracts.
-UNREADABLE_LOOK: Final = 100
-UNREADABLE_BATCH: Final = 10_000
-OFF_BATCH: Final = 10_000
-
 # The server's code for a cluster time that it has not reached (InvalidOptions).
 _NOT_COME: Final = 72
 
 _IDS: Final = {"_id": 1}
 _KEYS: Final = {"_id": 1, "createdAt": 1}
-_SUMMED: Final = {"delivery.byChannel": 1}
+_SUMMED: Final = {"delivery.byChannel": 1, "userId": 1}
 # Rows without a place in the order of lists: where the user or the time is a list, any element matches, and ids of
 # other types sort before or after all others of their millisecond.
 _LIST_OF_USERS: Final = {"userId": {"$type": "array"}}
 _PLACELESS: Final = (_LIST_OF_USERS, {"createdAt": {"$type": "array"}}, {"_id": {"$not": {"$type": "objectId"}}})
-
-_BELOW: Final = MinKey()
-_ABOVE: Final = MaxKey()
-
-# Milliseconds since 1970 and id of a row. It is no datetime, since the year of a broken row may be out of its range.
-PageKey = tuple[int, ObjectId]
-# The filter of a page, and the key after which it begins.
-PageStart = tuple[Filter, PageKey | None]
 
 # A `rev` that this service does not write counts as none, as in etags, and must not make an update of many rows fail.
 _COUNTS: Final = {"$in": [{"$type": "$rev"}, ["int", "long"]]}, {"$gt": ["$rev", 0]}, {"$lt": ["$rev", Int64(2**62)]}
@@ -79,9 +68,9 @@ class FeedRepository:
         counts: Reader | None = None,
     ) -> None:
         """``lists``, ``counts``: carry out these reads; None: the database itself does."""
+        self.counts: Final = FeedCounts(database, retention, counts)
         self._database = database
         self._lists = lists or database
-        self._counts = counts or database
         self._retention = retention
         self._clock = clock
         self._rows = database.collection(schema.COLLECTION)
@@ -111,12 +100,19 @@ class FeedRepository:
         await self._rows.insert_many(new, session=session)
 
     @named
-    async def get_many(self, keys: Sequence[ObjectId]) -> dict[ObjectId, Document]:
-        """Return those of the notifications that exist."""
+    async def get_many(
+        self, keys: Sequence[ObjectId], projection: Document | None = None, *, users: Collection[str] = ()
+    ) -> dict[ObjectId, Document]:
+        """Return those of the notifications that exist. A projection must have `createdAt` and `expiresAt`.
+
+        ``users``: whose they are, if that is known; others' are then left out.
+        """
         left, rows = sorted(keys), dict[ObjectId, Document]()
         while left:
-            query = {"_id": {"$in": left}}
-            found = await self._database.find(schema.COLLECTION, query, limit=len(left), hint="_id_")
+            query = {"_id": {"$in": left}, **of_users(users)}
+            found = await self._database.find(
+                schema.COLLECTION, query, limit=len(left), hint="_id_", projection=projection
+            )
             shown = self._retention.visibility()
             rows |= {row["_id"]: row for row in found.rows if shown.shows(row)}
             # They come in the order of the index, so the missing ones are after the last one.
@@ -170,63 +166,6 @@ class FeedRepository:
         for row in found.rows:
             pages[row["userId"]].rows.append(row)
         return pages
-
-    @named
-    async def group(self, users: Sequence[str], by: Document, chosen: Filter = filters.EVERYTHING) -> QueryResult:
-        """Count users' notifications that match by user and ``by``: rows of ``_id`` (their values) and ``n``.
-
-        Unreadable rows are first counted with the rest, from the keys of the index alone, and then subtracted by rows
-        whose ``n`` is negative.
-        """
-        query = self._query("", chosen) | {"userId": {"$in": list(users)}}
-        off = await self._unreadable(users)
-        counted = await self._grouped(query, by, FEED_INDEX)
-        for part, hint in _taken_off(off):
-            counted.rows.extend(row | {"n": -row["n"]} for row in (await self._grouped(query | part, by, hint)).rows)
-        return counted
-
-    async def _grouped(self, query: Document, by: Document, hint: str) -> QueryResult:
-        pipeline = [{"$match": query}, {"$group": {"_id": {"userId": "$userId", **by}, "n": {"$sum": 1}}}]
-        found = await self._counts.aggregate(schema.COLLECTION, pipeline, hint=hint, snapshot=True)
-        if found.cut:
-            raise RuntimeError("groups have few values each")
-        return found
-
-    async def _unreadable(self, users: Sequence[str]) -> list[Any]:
-        """Return the ids, of whatever type, of users' unreadable rows, from the keys of the index alone."""
-        if len(users) > 1:
-            # One query for all users between the first and the last, which hardly ever finds anything.
-            found = await self._listed_unreadable(min(users), _BELOW, max(users), limit=UNREADABLE_LOOK)
-            if len(found.rows) < UNREADABLE_LOOK:
-                return [row["_id"] for row in found.rows]
-        return [key for user_id in users for key in await self._unreadable_of(user_id)]
-
-    async def _unreadable_of(self, user_id: str) -> list[Any]:
-        ids: list[Any] = []
-        found = await self._listed_unreadable(user_id, _BELOW, user_id, limit=UNREADABLE_BATCH)
-        while found.rows:
-            ids += [row["_id"] for row in found.rows]
-            found = await self._listed_unreadable(user_id, ids[-1], user_id, limit=UNREADABLE_BATCH)
-            del found.rows[:1]
-        return ids
-
-    async def _listed_unreadable(self, first: str, beyond: Any, last: str, *, limit: int) -> QueryResult:
-        # By bounds, since for a query the planner uses a partial index only if the query contains its whole filter.
-        bounds: dict[str, Any] = {"min": {"userId": first, "_id": beyond}, "max": {"userId": last, "_id": _ABOVE}}
-        return await self._counts.find(
-            schema.COLLECTION, {}, limit=limit, hint=UNREADABLE_INDEX, projection=_IDS, **bounds
-        )
-
-    @named
-    async def flag(self, keys: Sequence[ObjectId]) -> None:
-        """Flag rows as unreadable that the conditions of the index do not find."""
-        await self._update_many({"_id": {"$in": list(keys)}}, {"$set": {unreadable.FLAG: True}}, "_id_")
-
-    @named
-    async def unflag(self, keys: Sequence[ObjectId]) -> None:
-        """Remove the flag from rows that can be read again."""
-        query = {"_id": {"$in": list(keys)}, unreadable.FLAG: True}
-        await self._update_many(query, {"$unset": {unreadable.FLAG: ""}}, "_id_")
 
     @named
     async def update(self, key: ObjectId, changes: Document, conditions: Document) -> Document | None:
@@ -301,7 +240,7 @@ class FeedRepository:
 
     @named
     async def delete(self, key: ObjectId, conditions: Document) -> Document | None:
-        """Delete a notification that meets the conditions; return what it summed up of its deliveries, or None."""
+        """Delete a notification that meets the conditions; return whose it was, and its sum of deliveries, or None."""
         query = {"_id": key, **self._retention.visibility().of_any_row, **conditions}
         options: dict[str, Any] = {"projection": _SUMMED, "collation": BYTEWISE}
         return await self._database.run(lambda: self._rows.find_one_and_delete(query, **options), query)
@@ -342,7 +281,8 @@ class FeedRepository:
         """Delete a batch; return how many rows were found, and how many were deleted."""
         rows = self._rows.find(query, _IDS, limit=limit, hint=FEED_INDEX, collation=BYTEWISE)
         ids = [row["_id"] async for row in rows]
-        gone = (await self._rows.delete_many({"_id": {"$in": ids}})).deleted_count if ids else 0
+        mine = {"_id": {"$in": ids}, "userId": query["userId"]}
+        gone = (await self._rows.delete_many(mine, hint="_id_", collation=BYTEWISE)).deleted_count if ids else 0
         return len(ids), gone
 
     def _query(self, user_id: str, chosen: Filter) -> Document:
@@ -361,25 +301,9 @@ def _query_beyond(user_id: str, chosen: Filter, after: PageKey | None, shown: Vi
     return query
 
 
-def page_key(row: Document) -> PageKey:
-    """Return the key after which the next rows begin."""
-    created = row["createdAt"]
-    return documents.milliseconds(created) if isinstance(created, datetime) else int(created), row["_id"]
-
-
 def _standing_on(query: Document, change: Transition) -> list[Document]:
     """Return the conditions of a query, and that a row stands where the change moves it from."""
     return [*query.get("$and", ()), *states.one_of(change.sources)] or [{}]
-
-
-def _taken_off(ids: Sequence[Any]) -> Iterator[tuple[Document, str]]:
-    """Yield the conditions, and the index for each, that together find the rows with these ids."""
-    proper = [key for key in ids if isinstance(key, ObjectId)]
-    for start in range(0, len(proper), OFF_BATCH):
-        yield {"_id": {"$in": proper[start : start + OFF_BATCH]}}, "_id_"
-    if len(proper) < len(ids):
-        # All others are unreadable, and their ids may not be found again after the driver has decoded them.
-        yield {"_id": {"$not": {"$type": "objectId"}}}, FEED_INDEX
 
 
 def _pipeline(changes: Document, at: datetime) -> list[dict[str, Any]]:

@@ -3,42 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import NoReturn, Protocol
 
-from bson import ObjectId, Timestamp
+from bson import ObjectId
 from bson.errors import InvalidBSON
 from pymongo.errors import PyMongoError
 
 from chassis.errors import EtagMismatch, ServiceError
 from chassis.logs import logging
-from chassis.pooling import batches
-from chassis.pooling.batches import Batch, Batches, Pace, Written
 from chassis.slices import Slices
 from notifications_service.clock import MillisecondClock
 from notifications_service.errors import NotificationNotFound, NotificationUnreadable
-from notifications_service.feed import repository
 from notifications_service.feed.batching import Counted, SharedCommands
+from notifications_service.feed.counts import FeedCounts
+from notifications_service.feed.many_rows import ManyRows
+from notifications_service.feed.paging import Page, PageKey
 from notifications_service.feed.places import Places
-from notifications_service.feed.repository import FeedRepository, PageKey, page_key
 from notifications_service.feed.storing import Storing
 from notifications_service.feed.updates import Schedule
 from notifications_service.idempotency import Created, RequestKey
 from notifications_service.mongodb.codec import Document
-from notifications_service.notification import as_of, documents, filters
-from notifications_service.notification.as_of import AsOf
+from notifications_service.notification import documents, filters
 from notifications_service.notification.documents import Draft
 from notifications_service.notification.filters import Filter
-from notifications_service.notification.states import Mark
 from notifications_service.scheduled.repository import ScheduledFilter, ScheduledKey, scheduled_key
 
 # Checks notifications before they are stored, and raises an error for one that must not be.
 CheckDocuments = Callable[[Sequence[Document]], None]
 CheckDocument = Callable[[Document], None]
 CheckBatch = Callable[[Sequence[Document]], Awaitable[None]]
-# Deletes what else is kept of a user; may be repeated.
-ForgetUser = Callable[[str], Awaitable[object]]
 
 
 class RecipientCheck(Protocol):
@@ -69,33 +62,12 @@ async def _accept_batch(_: Sequence[Document]) -> None:
     """Refuse nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Rows in order; ``is_last``: none come after them; ``at``: the cluster time of reading, where it is known."""
-
-    rows: list[Document]
-    is_last: bool
-    at: Timestamp | None = None
-    key_of: Callable[[Document], PageKey] = page_key
-
-    @property
-    def seen(self) -> AsOf | None:
-        """What the read of this page has seen; None where that is not known."""
-        return None if self.at is None else as_of.seen_by(self.at, self.rows)
-
-    def end(self, taken: int) -> PageKey | None:
-        """Return the key after which the next page begins if this one shows ``taken`` rows; None: there is none."""
-        if self.is_last and taken == len(self.rows):
-            return None
-        return self.key_of(self.rows[taken - 1])
-
-
 class FeedService:
-    """Creates, reads, counts, marks and deletes notifications."""
+    """Creates, reads, counts, changes and deletes notifications one by one; ``many``: many of them at once."""
 
     def __init__(
         self,
-        repository: FeedRepository,
+        counts: FeedCounts,
         shared: SharedCommands,
         places: Places,
         storing: Storing,
@@ -103,22 +75,16 @@ class FeedService:
         *,
         clock: MillisecondClock,
         slices: Slices,
-        stopping: Callable[[], bool],
+        many: ManyRows,
     ) -> None:
-        """``stopping``: whether this process is about to end; writes of many rows then answer what they have done."""
-        self._repository = repository
+        self._counts = counts
         self._shared = shared
         self._places = places
         self._storing = storing
         self._recipients = recipients
         self._clock = clock
         self._slices = slices
-        self._stopping = stopping
-        self._forget: tuple[ForgetUser, ...] = ()
-
-    def also_forget(self, forget: Sequence[ForgetUser]) -> None:
-        """Have these called, in order, for a user whose notifications are all deleted, before they are."""
-        self._forget = tuple(forget)
+        self.many = many
 
     async def create(self, draft: Draft, key: RequestKey | None, check: CheckDocuments = _accept) -> Document:
         """Create a notification, once ``check`` has found that it can be answered.
@@ -172,7 +138,7 @@ class FeedService:
 
     async def get(self, key: ObjectId, user_id: str) -> Document:
         """Return a notification, of that user if one is given. Raises NotificationNotFound."""
-        found = await self._places.get(key)
+        found = await self._places.get(key, user_id)
         if found is None or (user_id and found.get("userId") != user_id):
             raise NotificationNotFound(str(key))
         return found
@@ -200,7 +166,10 @@ class FeedService:
         projection: Document | None,
     ) -> Page:
         """Return ``size`` of a user's that wait for their time and match, the earliest first, after a key."""
-        fields = projection and projection | {"delivery.scheduledAt": 1, "userId": 1}
+        fields = projection and projection | {"userId": 1}
+        if fields and "delivery" not in fields:
+            # MongoDB takes no part of what is asked for whole.
+            fields["delivery.scheduledAt"] = 1
         rows, cut = await self._places.scheduled.page(user_id, chosen, after, size + 1, fields)
         return Page(rows[:size], is_last=len(rows) <= size and not cut, key_of=scheduled_key)
 
@@ -217,7 +186,7 @@ class FeedService:
         if chosen.is_contradiction:
             return []
         key = {"type": "$type", "archived": "$archived", "read": "$read", "seen": "$seen"}
-        return (await self._repository.group([user_id], key, chosen)).rows
+        return (await self._counts.group([user_id], key, chosen)).rows
 
     async def note(self, hidden: Sequence[ObjectId], restored: Sequence[ObjectId]) -> None:
         """Flag rows that turned out unreadable, and unflag readable ones, so that counts agree with lists.
@@ -226,9 +195,9 @@ class FeedService:
         """
         try:
             if hidden:
-                await self._repository.flag(hidden)
+                await self._counts.flag(hidden)
             if restored:
-                await self._repository.unflag(restored)
+                await self._counts.unflag(restored)
         except (ServiceError, PyMongoError) as error:
             logging.get(__name__).warning("unreadable rows not noted", kind=type(error).__name__)
 
@@ -276,68 +245,6 @@ class FeedService:
         except NotificationNotFound:
             if not allow_missing:
                 raise
-
-    async def mark(self, user_id: str, ids: Sequence[ObjectId], mark: Mark) -> int:
-        """Put notifications of a user into a state; return how many were not in it."""
-        return await self._repository.mark(user_id, ids, mark.value)
-
-    async def mark_all(self, user_id: str, chosen: Filter, bound: AsOf | datetime | None, mark: Mark) -> Written:
-        """Put all that match into a state; return how many were not in it, and whether time was up before the end.
-
-        ``bound``: only those that a read has seen, or that were created then or before. May be repeated, and goes on
-        then.
-        """
-        if chosen.is_contradiction:
-            return Written(0)
-        return await batches.write(self._marking(user_id, chosen, bound, mark), self._stopping)
-
-    async def _marking(self, user_id: str, chosen: Filter, bound: AsOf | datetime | None, mark: Mark) -> Batches:
-        condition = await self._condition(user_id, bound)
-        pace, after = Pace(repository.MARK_BATCH), None
-        while True:
-            changed, after = await self._repository.mark_all(
-                user_id, chosen, condition, mark.value, limit=pace.size, after=after
-            )
-            yield Batch(changed, is_last=after is None)
-            pace.step()
-
-    async def _condition(self, user_id: str, bound: AsOf | datetime | None) -> Document:
-        if bound is None:
-            # No bound is drawn from this process's clock: another writer's may be ahead of it.
-            return {}
-        if isinstance(bound, datetime):
-            return {"createdAt": {"$lte": bound}}
-        return bound.condition(await self._repository.seen_lately(user_id, bound))
-
-    async def delete_of_user(self, user_id: str) -> Written:
-        """Delete all notifications of a user; return how many there were. May be repeated, and goes on then.
-
-        What else is kept of the user goes first.
-        """
-        self._recipients.forget(user_id)
-        for forget in self._forget:
-            await forget(user_id)
-        return await batches.write(self._deleting(user_id), self._stopping)
-
-    async def _deleting(self, user_id: str) -> Batches:
-        pace = Pace(repository.DELETE_BATCH)
-        # First those that wait: what becomes visible meanwhile is among the others then.
-        while gone := await self._places.scheduled.delete_of_user(user_id, pace.size):
-            pace.step()
-            yield Batch(gone, is_last=False)
-        for visible in (True, False):
-            more = True
-            while more:
-                gone, more = await self._repository.delete_of_user(user_id, visible=visible, limit=pace.size)
-                pace.step()
-                # Rows that nobody could see are not counted.
-                yield Batch(gone if visible else 0, is_last=False)
-        # What is still to be sent of it finds no notification meanwhile, and is cancelled.
-        more = True
-        while more:
-            more = await self._places.delete_deliveries(user_id, pace.size) == pace.size
-            yield Batch(0, is_last=not more)
-            pace.step()
 
     async def _raise_why(self, key: ObjectId, user_id: str, etag: str) -> NoReturn:
         found = await self.get(key, user_id)

@@ -22,7 +22,7 @@ from chassis.slices import Slices
 from notifications_service.clock import MillisecondClock
 from notifications_service.errors import NotificationUnreadable
 from notifications_service.feed import requests
-from notifications_service.feed.repository import PageKey
+from notifications_service.feed.paging import PageKey
 from notifications_service.feed.service import FeedService
 from notifications_service.feed.updates import Updates
 from notifications_service.idempotency import RequestKey
@@ -168,14 +168,14 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
     ) -> pb.MarkNotificationsResponse:
         """Mark notifications of a user by id."""
         ids, mark = requests.ids(request.ids), requests.mark_of(request.mark)
-        return pb.MarkNotificationsResponse(changed_count=await self._service.mark(request.user_id, ids, mark))
+        return pb.MarkNotificationsResponse(changed_count=await self._service.many.mark(request.user_id, ids, mark))
 
     async def MarkAllNotifications(
         self, request: pb.MarkAllNotificationsRequest, context: Context
     ) -> pb.MarkAllNotificationsResponse:
         """Mark all notifications of a user that match."""
         chosen, mark = requests.filter_of(request.filter), requests.mark_of(request.mark)
-        done = await self._service.mark_all(request.user_id, chosen, self._bound(request), mark)
+        done = await self._service.many.mark_all(request.user_id, chosen, self._bound(request), mark)
         return pb.MarkAllNotificationsResponse(changed_count=done.changed, incomplete=done.incomplete)
 
     async def DeleteNotification(
@@ -190,7 +190,7 @@ class NotificationServicer(pb_grpc.NotificationServiceServicer):
         self, request: pb.DeleteUserNotificationsRequest, context: Context
     ) -> pb.DeleteUserNotificationsResponse:
         """Delete all notifications of a user."""
-        done = await self._service.delete_of_user(request.user_id)
+        done = await self._service.many.delete_of_user(request.user_id)
         return pb.DeleteUserNotificationsResponse(deleted_count=done.changed, incomplete=done.incomplete)
 
     async def WatchNotifications(  # type: ignore[override] # writes by itself instead of yielding

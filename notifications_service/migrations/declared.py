@@ -20,5 +20,14 @@ INDEXES: Final[dict[str, tuple[Index, ...]]] = {
     scheduled.COLLECTION: scheduled.INDEXES,
 }
 OPTIONS: Final[dict[str, Document]] = {**schema.OPTIONS, outbox.COLLECTION: outbox.OPTIONS}
+# Indexes without which calls fail or answer what is wrong, by their collections: those that statements name, those that
+# keep a value unique, and the one that says how long notifications are kept. Health looks for these.
+NEEDED: Final[dict[str, frozenset[str]]] = {
+    schema.COLLECTION: schema.NAMED,
+    schema.SUPPRESSIONS: frozenset({schema.SUPPRESSIONS_INDEX}),
+    schema.PUSH_SUBSCRIPTIONS: schema.NAMED_OF_PUSH,
+    outbox.COLLECTION: outbox.NAMED,
+    scheduled.COLLECTION: scheduled.NAMED,
+}
 # TTL indexes that keep rows for as long as notifications are kept, by their collections.
 KEPT_ALIKE: Final = {outbox.COLLECTION: outbox.TTL_INDEX}

@@ -6,11 +6,11 @@ existing documents is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from chassis.commands.cli import CommandFailed
+from chassis.commands.migrations import Say
 from notifications_service.migrations import declared, indexes
 from notifications_service.migrations.indexes import Indexes
 from notifications_service.migrations.state import indexes_of
@@ -24,8 +24,6 @@ DEFAULT_DAYS: Final = 30
 _INDEX: Final = Index(schema.TTL_INDEX, (("createdAt", 1),))
 # Counting stops here: the exact number of more documents does not matter.
 _COUNTED: Final = 100_000
-
-Say = Callable[[str], None]
 
 
 class WouldExpire(CommandFailed):

@@ -14,16 +14,24 @@ from typing import Any, Final
 from pymongo.errors import OperationFailure
 
 from chassis.commands.cli import CommandFailed
-from chassis.commands.migrations import DropRefused, LockLimits, MigrationRefused, WouldLock, WouldLose
+from chassis.commands.migrations import DropRefused, LockLimits, MigrationRefused, Say, WouldLock, WouldLose
 from chassis.logs.tracebacks import summary
 from chassis.schema import listed
 from notifications_service.clock import MillisecondClock
-from notifications_service.migrations import indexes, keeping, mending, steps
-from notifications_service.migrations.keeping import Say
+from notifications_service.migrations import ids, indexes, keeping, mending, steps
 from notifications_service.migrations.lock import lock
 from notifications_service.migrations.online import Online
 from notifications_service.migrations.rehearsal import Rehearsal
-from notifications_service.migrations.state import RECORDS, SERVICE, Records, indexes_of, recorded, stand, title_of
+from notifications_service.migrations.state import (
+    RECORDS,
+    SERVICE,
+    Records,
+    indexes_of,
+    needed_indexes,
+    recorded,
+    stand,
+    title_of,
+)
 from notifications_service.migrations.steps import Step
 from notifications_service.notification import schema
 
@@ -88,7 +96,8 @@ class Runner:
         ``retention_days``: None where it is not set. Where no step is missing, indexes and options that the database
         has lost are put back; a database that is newer than this version stays as it is. Raises ``Locked`` when another
         process migrates for too long, ``MigrationRefused`` where a step would block a big collection,
-        ``IndexInTheWay``, ``ValidatorInTheWay`` or ``WouldExpire`` before anything is changed, and ``StepFailed``.
+        ``IndexInTheWay``, ``ValidatorInTheWay``, ``IdInTheWay`` or ``WouldExpire`` before anything is changed, and
+        ``StepFailed``.
         """
         async with lock(self._database, self._patience):
             records = await recorded(self._database)
@@ -97,6 +106,8 @@ class Runner:
             last = len(self._steps) if target is None else target
             missing = [step for step in self._steps if step.number not in records and step.number <= last]
             await self._check(records, missing, retention_days)
+            if not records:
+                await ids.convert(self._database, self._report)
             for step in missing:
                 await self._carry_out(step, step.up, Online(self._database, self._limits))
                 await self._records.insert_one(_record(step, self._clock()))
@@ -139,7 +150,7 @@ class Runner:
         ]
 
     async def _leave_newer(self, records: Records) -> int:
-        state = stand(self._steps, records, await indexes_of(self._database, schema.COLLECTION))
+        state = stand(self._steps, records, await needed_indexes(self._database))
         if problem := state.problem(SERVICE):
             raise CommandFailed(problem)
         self._report(f"step {listed(state.unknown)} of the database is newer than this version: nothing to do")
@@ -152,6 +163,7 @@ class Runner:
         """Raise where something prevents the missing steps, before anything is changed."""
         if not records:
             await self._check_others(missing)
+            await ids.check(self._database)
         if records or missing:
             found = await indexes_of(self._database, schema.COLLECTION)
             await keeping.check(self._database, found, retention_days, self._clock())

@@ -9,11 +9,11 @@ from pymongo.errors import OperationFailure
 
 from chassis.context.statements import named
 from chassis.schema import SchemaState
-from notifications_service.migrations import indexes
+from notifications_service.migrations import declared, indexes
 from notifications_service.migrations.indexes import Indexes
 from notifications_service.migrations.steps import Step
 from notifications_service.mongodb.codec import Document
-from notifications_service.notification import schema
+from notifications_service.notification.schema import Index
 
 SERVICE: Final = "notifications-service"
 RECORDS: Final = "migrations"
@@ -41,8 +41,13 @@ async def indexes_of(database: Any, collection: str) -> Indexes:
     return {index["name"]: index for index in answer["cursor"]["firstBatch"]}
 
 
-def stand(steps: Sequence[Step], records: Records, found: Indexes) -> SchemaState:
-    """Return the state of the schema; ``found``: the indexes of the notifications."""
+async def needed_indexes(database: Any) -> dict[str, Indexes]:
+    """Return the indexes of every collection in which this version needs some."""
+    return {name: await indexes_of(database, name) for name in declared.NEEDED}
+
+
+def stand(steps: Sequence[Step], records: Records, found: Mapping[str, Indexes]) -> SchemaState:
+    """Return the state of the schema; ``found``: the indexes of each collection."""
     newer = {number: record for number, record in records.items() if number > len(steps)}
     pending = () if newer else tuple(step.title for step in steps if step.number not in records)
     return SchemaState(
@@ -58,11 +63,15 @@ def title_of(number: int, record: Mapping[str, Any]) -> str:
     return f"{number:04d}_{record.get('name', '')}".rstrip("_")
 
 
-def _missing(found: Indexes) -> tuple[str, ...]:
-    """Name the missing indexes without which queries fail, or expired notifications would be shown."""
-    needed = [index for index in schema.INDEXES[schema.COLLECTION] if index.name in schema.NAMED]
+def _missing(found: Mapping[str, Indexes]) -> tuple[str, ...]:
+    """Name the missing indexes without which statements fail, or answer what is wrong."""
     return tuple(
-        indexes.title(schema.COLLECTION, index.name)
-        for index in needed
-        if index.name not in found or indexes.difference(index, found[index.name])
+        indexes.title(collection, index.name)
+        for collection, names in declared.NEEDED.items()
+        for index in declared.INDEXES[collection]
+        if index.name in names and _is_missing(index, found.get(collection, {}))
     )
+
+
+def _is_missing(wanted: Index, found: Indexes) -> bool:
+    return wanted.name not in found or bool(indexes.difference(wanted, found[wanted.name]))

@@ -104,7 +104,10 @@ class Database:
             self._members = Coalescer(self._find_members, max_in_flight=1, timeout=self._query_timeout)
         # Connections that are lent.
         self.places: Final = settings.mongodb_connection_pool_size - MONITORING - streams
-        self._work = Detached(PoolGate(self.places, self._query_timeout))
+        self._work = Detached(PoolGate(self.places, self._query_timeout, self._is_away))
+
+    def _is_away(self) -> bool:
+        return not self.driver.client.topology_description.has_writable_server()
 
     def collection(self, name: str) -> Collection:
         """Return a collection; its documents decode by ``codec.CODEC_OPTIONS``."""

@@ -19,6 +19,7 @@ from pymongo.errors import (
 from chassis.context import deadline
 from chassis.errors import CallDeadlineExceeded, ConflictRetry, DatabaseUnavailable
 from chassis.logs import logging
+from chassis.pooling.handshakes import handshake_problem
 from chassis.pooling.writability import Cause
 
 WRITE_CONFLICT: Final = 112
@@ -66,9 +67,20 @@ def translated(error: PyMongoError) -> Exception:
         log.error("the schema is not migrated", code=error.code)
         return DatabaseUnavailable()
     if _means_unavailable(error, found):
-        log.warning("database unavailable", kind=_kind(error), code=next(iter(found), None))
-        return DatabaseUnavailable()
+        return _unavailable(error, found)
     return ConflictRetry() if error.has_error_label(TRANSIENT_TRANSACTION) else error
+
+
+def distrust(error: Exception) -> str:
+    """Return why the server was not trusted, and the setting to look at; empty: it was, or nobody asked."""
+    problem = handshake_problem(error)
+    return f"MONGODB_URL (tls, tlsCAFile): {problem}" if problem else ""
+
+
+def in_one_line(error: Exception) -> str:
+    """Return what a command says of a driver's error: its kind and the server's name for it, nothing of its text."""
+    name = (error.details or {}).get("codeName", "") if isinstance(error, OperationFailure) else ""
+    return distrust(error) or f"{type(error).__name__} {name}".rstrip()
 
 
 def of_write(code: int) -> Exception | None:
@@ -110,6 +122,17 @@ def _means_unavailable(error: PyMongoError, found: set[int]) -> bool:
     if isinstance(error, ConnectionFailure | ConfigurationError) or error.timeout:
         return True
     return bool(_UNAVAILABLE & found) or _is_passing(error)
+
+
+def _unavailable(error: PyMongoError, found: set[int]) -> DatabaseUnavailable:
+    told = DatabaseUnavailable()
+    if problem := distrust(error):
+        # For the log and for whoever runs a command; callers do not get it.
+        told.add_note(problem)
+        log.warning("database unavailable", kind=_kind(error), problem=problem)
+    else:
+        log.warning("database unavailable", kind=_kind(error), code=next(iter(found), None))
+    return told
 
 
 def _is_passing(error: PyMongoError) -> bool:

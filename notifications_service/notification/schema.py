@@ -27,6 +27,7 @@ TTL_INDEX: Final = "createdAt_1"
 EXPIRY_INDEX: Final = "expiresAt_1"
 # Queries fail without these.
 NAMED: Final = frozenset({FEED_INDEX, UNREADABLE_INDEX, TTL_INDEX})
+NAMED_OF_PUSH: Final = frozenset({"endpoint", "user", "key"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from vibework.notifications.v1.preferences_pb2 import Preferences
-
 from chassis.contract.unbuilt import UnbuiltFields
 
-FIELDS: Final[UnbuiltFields] = {
-    Preferences: ("digest_time",),
-}
+FIELDS: Final[UnbuiltFields] = {}

@@ -13,7 +13,7 @@ from notifications_service.mongodb.codec import Document
 _WHOLE: Final = {"bsonType": ["int", "long"]}
 _TEXT: Final = {"bsonType": "string"}
 _DATE: Final = {"bsonType": "date"}
-_MODE: Final = {"enum": ["on", "off"]}
+_MODE: Final = {"enum": ["on", "off", "digest_daily", "digest_hourly", "digest_weekly"]}
 
 
 def _exact(required: Sequence[str], properties: Document) -> Document:
@@ -42,6 +42,7 @@ _QUIET_SPAN: Final = _exact(
     ("start", "end", "weekdays"),
     {"start": _WHOLE, "end": _WHOLE, "weekdays": _list_of({"enum": [1, 2, 3, 4, 5, 6, 7]})},
 )
+_DIGEST_TIME: Final = _exact(("minute", "weekday"), {"minute": _WHOLE, "weekday": {"enum": [0, 1, 2, 3, 4, 5, 6, 7]}})
 PREFERENCES: Final = _held_to(
     _exact(
         ("_id", "updatedAt", "rev"),
@@ -53,6 +54,7 @@ PREFERENCES: Final = _held_to(
             "locale": _TEXT,
             "updatedAt": _DATE,
             "rev": _WHOLE,
+            "digestTime": _DIGEST_TIME,
         },
     )
 )

@@ -87,7 +87,9 @@ class DirectSeal:
     def content(self, row: Mapping[str, Any]) -> DirectContent:
         """Return what a row carries, which must be there. Raises SealBroken."""
         try:
-            return DirectContent(**orjson.loads(self._contents.decrypt(bytes(row["content"]), row["_id"].encode())))
+            return DirectContent(
+                **orjson.loads(self._contents.decrypt(_ciphertext(row["content"]), row["_id"].encode()))
+            )
         except (KeyMissing, CiphertextInvalid):
             raise SealBroken from None
 
@@ -99,9 +101,27 @@ class DirectSeal:
         if "address" not in row:
             return ""
         try:
-            return self._addresses.decrypt(bytes(row["address"]), row["_id"].encode()).decode()
+            return self._addresses.decrypt(_ciphertext(row["address"]), row["_id"].encode()).decode()
         except (KeyMissing, CiphertextInvalid):
             raise SealBroken from None
+
+    def again(self, row: Mapping[str, Any]) -> dict[str, Binary]:
+        """Return what of a row is under an older key, sealed under the newest; nothing where all is.
+
+        Raises KeyMissing or CiphertextInvalid.
+        """
+        bound, sealed = row["_id"].encode(), dict[str, Binary]()
+        for name, cipher in (("content", self._contents), ("address", self._addresses)):
+            if name in row and not cipher.is_current(ciphertext := _ciphertext(row[name])):
+                sealed[name] = Binary(cipher.encrypt(cipher.decrypt(ciphertext, bound), bound))
+        return sealed
+
+
+def _ciphertext(value: Any) -> bytes:
+    """Return a stored ciphertext. Raises CiphertextInvalid for what another program left there."""
+    if not isinstance(value, bytes):
+        raise CiphertextInvalid
+    return value
 
 
 def without_sealed(row: Document) -> Document:

@@ -8,7 +8,10 @@ Values are those of the contract's enums in small letters. Times are those of ``
 - when it is due: `dueAt` (open states alone have it), `deferral`, `expiresAt`;
 - attempts: `attempts` is how often sending was tried, `log` the last of them, oldest first, as ``AttemptEntry`` makes
   them, `accepted` the ids of push subscriptions that have the message, while others are still tried;
-- while it is being sent: `lease`, `leasedAt`, and `superseded` where a newer one of its key came meanwhile.
+- while it is being sent: `lease`, `leasedAt`, and `superseded` where a newer one of its key came meanwhile;
+- of digests: `lane`, `digestAt` (when the digest is due that it waits for), `queuedAt` (when it was queued by hand),
+  `digestDeliveryId` (the digest that carries it); and of a digest itself `gathering`, while items may still join it,
+  and `followAt`, while some of them are still to be brought to its state.
 """
 
 from __future__ import annotations
@@ -40,6 +43,16 @@ class Kind(StrEnum):
     NOTIFICATION = auto()
     DIGEST = auto()
     DIRECT = auto()
+
+
+class Lane(StrEnum):
+    """In which queue of its channel an open delivery waits for a worker; most are in none of these.
+
+    What is carried by a digest is claimed by nobody: whoever has the digest looks at it.
+    """
+
+    DIGEST = auto()
+    CARRIED = auto()
 
 
 class Deferral(StrEnum):
@@ -218,3 +231,21 @@ def stored(new: New, at: datetime) -> Document:
         "critical": new.critical,
     }
     return row | {name: value for name, value in optional.items() if value}
+
+
+def digest(user_id: str, category: str | None, at: datetime) -> Document:
+    """Return the row of a new digest, which gathers items still; it is to be put under a lease."""
+    row = {
+        "_id": new_id(ID_PREFIX),
+        "kind": Kind.DIGEST.value,
+        "userId": user_id,
+        "channel": documents.Type.EMAIL.value,
+        "state": DeliveryState.SENDING.value,
+        "lane": Lane.DIGEST.value,
+        "gathering": True,
+        "attempts": 0,
+        "createdAt": at,
+        "updatedAt": at,
+        "rev": 1,
+    }
+    return row | ({"category": category} if category else {})

@@ -18,14 +18,15 @@ from chassis.logs import logging
 from notifications_service.clock import MillisecondClock
 from notifications_service.mongodb.assigning import assigned
 from notifications_service.mongodb.codec import Document
-from notifications_service.mongodb.database import BYTEWISE, Database
+from notifications_service.mongodb.database import BYTEWISE, Database, QueryResult
 from notifications_service.mongodb.deleting import delete_some
 from notifications_service.mongodb.drivers import ClientSession
+from notifications_service.mongodb.sharding import of_users
 from notifications_service.notification import schema as notifications
 from notifications_service.notification.delivery_states import DeliveryState
-from notifications_service.outbox import changes, schema
+from notifications_service.outbox import changes, following, schema
 from notifications_service.outbox.changes import Change
-from notifications_service.outbox.model import KEPT_ATTEMPTS, Reason
+from notifications_service.outbox.model import KEPT_ATTEMPTS, Lane, Reason
 from notifications_service.outbox.rates import ChannelRate
 
 # Rows that one transaction cancels.
@@ -82,45 +83,68 @@ class OutboxRepository:
 
     @named
     async def claim(
-        self, channel: str, lease: str, limit: int, length: timedelta, admit: Admit | None = None
+        self,
+        channel: str,
+        lease: str,
+        limit: int,
+        length: timedelta,
+        *,
+        admit: Admit | None = None,
+        lane: Lane | None = None,
     ) -> list[Document]:
-        """Take up to ``limit`` rows of a channel that are due, and return them as they are now.
+        """Take up to ``limit`` rows of a channel's lane that are due, and return them as they are now.
 
         They are this lease's for ``length``: nobody else takes them before. A row that another lease has left is taken
         over; its attempt counts, with an unknown outcome. ``admit``: asked once, how many of those that are due may go.
         """
         now = self._clock()
-        query: Document = {"channel": channel, "dueAt": {"$lte": now}}
-        found = await self._database.find(
-            schema.COLLECTION, query, limit=limit, hint=schema.CLAIM_INDEX, sort={"dueAt": 1}, projection={"_id": 1}
-        )
+        found = await self._due(channel, lane, limit, now)
         admitted = len(found.rows)
         if admitted and admit is not None:
             admitted = await admit(admitted)
         if not admitted:
             return []
-        ids = [row["_id"] for row in found.rows[:admitted]]
+        rows = found.rows[:admitted]
+        ids, users = [row["_id"] for row in rows], {row.get("userId") for row in rows}
         # Of two that found a row one changes it; the other's condition no longer holds.
-        due, update = {"dueAt": {"$lte": now}}, [{"$set": _claimed(lease, now, now + length)}]
+        due, update = {"dueAt": {"$lte": now}, "lane": lane}, [{"$set": _claimed(lease, now, now + length)}]
         try:
-            await self._soon({"_id": {"$in": ids}, **due}, update)
+            await self._soon({"_id": {"$in": ids}, **of_users(users), **due}, update)
         except (CallDeadlineExceeded, DatabaseUnavailable):
-            await self._claim_free(ids, due, update)
-        return await self.of_lease(lease, ids)
+            await self._claim_free(rows, due, update)
+        return await self.of_lease(lease, ids, users)
 
-    async def _claim_free(self, ids: Sequence[str], due: Document, update: Any) -> None:
+    async def _due(self, channel: str, lane: Lane | None, limit: int, now: datetime) -> QueryResult:
+        """Find what is due, the longest first; of digests nothing that became due after what waits in no lane.
+
+        That may be about to join a digest of the same hour.
+        """
+        before: Document = {"$lte": now}
+        if lane is Lane.DIGEST and (oldest := await self._first(channel, None, 1, before, {"dueAt": 1})).rows:
+            before = {"$lt": oldest.rows[0]["dueAt"]}
+        return await self._first(channel, lane, limit, before, {"_id": 1, "userId": 1})
+
+    async def _first(
+        self, channel: str, lane: Lane | None, limit: int, due: Document, projection: Document
+    ) -> QueryResult:
+        query: Document = {"channel": channel, "lane": lane, "dueAt": due}
+        return await self._database.find(
+            schema.COLLECTION, query, limit=limit, hint=schema.CLAIM_INDEX, sort={"dueAt": 1}, projection=projection
+        )
+
+    async def _claim_free(self, rows: Sequence[Document], due: Document, update: Any) -> None:
         """Claim rows one by one, where one of them kept the others waiting.
 
         A process that was killed within a transaction leaves its rows locked until MongoDB gives the transaction up, a
         minute later. The others do not wait for that.
         """
         locked = 0
-        for key in ids:
+        for row in rows:
             try:
-                await self._soon({"_id": key, **due}, update)
+                await self._soon({"_id": row["_id"], **of_users([row.get("userId")]), **due}, update)
             except (CallDeadlineExceeded, DatabaseUnavailable):
                 locked += 1
-        log.warning("rows are locked: they are left for later", rows=locked, of=len(ids))
+        log.warning("rows are locked: they are left for later", rows=locked, of=len(rows))
 
     async def _soon(self, query: Document, update: Any) -> None:
         async def write() -> None:
@@ -130,21 +154,21 @@ class OutboxRepository:
         await self._database.run(write, query)
 
     @named
-    async def of_lease(self, lease: str, ids: Sequence[str]) -> list[Document]:
-        """Return those of the rows that a lease holds."""
-        query = {"_id": {"$in": list(ids)}, "lease": lease}
+    async def of_lease(self, lease: str, ids: Sequence[str], users: Collection[str | None]) -> list[Document]:
+        """Return those of the rows that a lease holds; ``users``: whose they are, here and below."""
+        query = {"_id": {"$in": list(ids)}, "lease": lease, **of_users(users)}
         return (await self._database.find(schema.COLLECTION, query, limit=len(ids), hint="_id_")).rows
 
     @named
-    async def renew(self, lease: str, ids: Collection[str], length: timedelta) -> int:
+    async def renew(self, lease: str, ids: Collection[str], length: timedelta, users: Collection[str | None]) -> int:
         """Extend a lease on rows by ``length`` from now; return how many of them it still has."""
-        query = {"_id": {"$in": list(ids)}, "lease": lease}
+        query = {"_id": {"$in": list(ids)}, "lease": lease, **of_users(users)}
         return await self._update(query, {"$set": {"dueAt": self._clock() + length}})
 
     @named
-    async def release(self, lease: str, ids: Collection[str]) -> int:
+    async def release(self, lease: str, ids: Collection[str], users: Collection[str | None]) -> int:
         """Give back rows on which nothing was tried; return how many. They are due at once, for anybody."""
-        query = {"_id": {"$in": list(ids)}, "lease": lease}
+        query = {"_id": {"$in": list(ids)}, "lease": lease, **of_users(users)}
         now = self._clock()
         update = {
             "$set": {"state": DeliveryState.PENDING.value, "dueAt": now, "updatedAt": now},
@@ -154,7 +178,7 @@ class OutboxRepository:
         return await self._update(query, update)
 
     @named
-    async def complete(self, lease: str, decisions: Mapping[str, Decide]) -> set[str]:
+    async def complete(self, lease: str, decisions: Mapping[str, Decide], users: Collection[str | None]) -> set[str]:
         """Settle rows that a lease still has (``decisions``: id → what becomes of it); return the ids of those.
 
         Rows and the sums of their notifications change in one transaction. A row that was purged, or that another
@@ -162,7 +186,7 @@ class OutboxRepository:
         """
 
         async def work(session: ClientSession) -> set[str]:
-            query = {"_id": {"$in": list(decisions)}, "lease": lease}
+            query = {"_id": {"$in": list(decisions)}, "lease": lease, **of_users(users)}
             found = self._rows.find(query, hint="_id_", session=session)
             rows = [row async for row in found]
             made = [decisions[row["_id"]](row) for row in rows]
@@ -180,6 +204,7 @@ class OutboxRepository:
         if not made:
             return
         at = self._clock()
+        made = await following.with_items(self._rows, session, made, at)
         await self._rows.bulk_write([change.update(at) for change in made], ordered=False, session=session)
         if sums := [update for change in made if (update := change.sum()) is not None]:
             await self._notifications.bulk_write(sums, ordered=False, session=session)
@@ -187,7 +212,7 @@ class OutboxRepository:
     @named
     async def backlog(self, channel: str) -> tuple[int, datetime | None]:
         """Return how many rows of a channel are due, counted up to ``MOST_COUNTED``, and since when the oldest is."""
-        due = {"channel": channel, "dueAt": {"$lte": self._clock()}}
+        due = {"channel": channel, "lane": {"$in": [None, Lane.DIGEST.value]}, "dueAt": {"$lte": self._clock()}}
         total = {"$group": {"_id": "$channel", "n": {"$sum": 1}, "oldest": {"$min": "$dueAt"}}}
         pipeline: list[Any] = [{"$match": due}, {"$limit": MOST_COUNTED}, total]
         found = await self._database.aggregate(schema.COLLECTION, pipeline, hint=schema.CLAIM_INDEX)
@@ -197,21 +222,31 @@ class OutboxRepository:
     async def follow(self, notification: Document) -> None:
         """Bring what is still to be sent of a notification to what it says now of its category and its expiry."""
         changed = assigned({name: notification.get(name) or None for name in ("category", "critical", "expiresAt")})
-        if (expires := notification.get("expiresAt")) is not None:
+        sooner = [at] if (at := notification.get("expiresAt")) is not None else []
+        if notification.get("critical"):
+            # What is critical waits for no digest.
+            sooner.append({"$cond": [{"$eq": ["$lane", Lane.DIGEST.value]}, self._clock(), "$dueAt"]})
+        if sooner:
             # A row that is being sent has the end of its lease there.
             waits = {"$eq": ["$state", DeliveryState.PENDING.value]}
-            changed["dueAt"] = {"$cond": [waits, {"$min": ["$dueAt", expires]}, "$dueAt"]}
-        query = {"notificationId": notification["_id"], "dueAt": {"$exists": True}}
+            changed["dueAt"] = {"$cond": [waits, {"$min": ["$dueAt", *sooner]}, "$dueAt"]}
+        mine = {"notificationId": notification["_id"], "userId": notification["userId"]}
+        query = {**mine, "dueAt": {"$exists": True}}
         update = [{"$set": {**changed, "rev": {"$add": ["$rev", 1]}, "updatedAt": self._clock()}}]
         await self._update(query, update, schema.NOTIFICATION_INDEX)
 
     @named
-    async def cancel_of(self, keys: Sequence[ObjectId]) -> None:
-        """Cancel what is still to be sent of notifications that were deleted.
+    async def cancel_of(self, keys: Sequence[ObjectId], user_id: str) -> None:
+        """Cancel what is still to be sent of a user's notifications that were deleted.
 
-        What is being sent at this moment is left to its worker.
+        What is being sent at this moment is left to its worker, and so is what a digest carries.
         """
-        query = {"notificationId": {"$in": list(keys)}, "state": DeliveryState.PENDING.value}
+        query = {
+            "notificationId": {"$in": list(keys)},
+            "userId": user_id,
+            "state": DeliveryState.PENDING.value,
+            "lane": {"$ne": Lane.CARRIED.value},
+        }
         await self._cancel(query, schema.NOTIFICATION_INDEX)
 
     @named
@@ -236,7 +271,7 @@ class OutboxRepository:
             )
             ids = [row["_id"] for row in found.rows]
             if ids:
-                await self._update({"_id": {"$in": ids}, "state": DeliveryState.PENDING.value}, update)
+                await self._update(query | {"_id": {"$in": ids}}, update)
             if len(ids) < CANCEL_BATCH:
                 return
 
@@ -264,6 +299,7 @@ def _claimed(lease: str, now: datetime, until: datetime) -> Document:
 
 
 def _superseded(row: Document, at: datetime) -> Change:
-    if row["state"] == DeliveryState.SENDING.value:
+    # A digest that carries it may be on its way; whoever sends that next leaves it out.
+    if row["state"] == DeliveryState.SENDING.value or row.get("lane") == Lane.CARRIED.value:
         return Change(row, {"superseded": True})
     return Change(row, changes.final(DeliveryState.CANCELLED, Reason.SUPERSEDED, at))

@@ -12,7 +12,7 @@ COLLECTION: Final = "deliveries"
 # Tokens of each channel's rate.
 RATES: Final = "delivery_rates"
 # Names of the indexes that statements ask for.
-CLAIM_INDEX: Final = "claim"
+CLAIM_INDEX: Final = "due"
 COLLAPSE_INDEX: Final = "collapse"
 NOTIFICATION_INDEX: Final = "of_notification"
 USER_INDEX: Final = "of_user"
@@ -20,6 +20,27 @@ ADDRESS_INDEX: Final = "of_address"
 MESSAGE_INDEX: Final = "of_message"
 LIST_INDEX: Final = "listed"
 ERASE_INDEX: Final = "erase"
+FOR_DIGEST_INDEX: Final = "for_digest"
+IN_DIGEST_INDEX: Final = "in_digest"
+GATHERING_INDEX: Final = "gathering"
+FOLLOW_INDEX: Final = "to_follow"
+# Statements fail without these.
+NAMED: Final = frozenset(
+    {
+        CLAIM_INDEX,
+        COLLAPSE_INDEX,
+        NOTIFICATION_INDEX,
+        USER_INDEX,
+        ADDRESS_INDEX,
+        MESSAGE_INDEX,
+        LIST_INDEX,
+        ERASE_INDEX,
+        FOR_DIGEST_INDEX,
+        IN_DIGEST_INDEX,
+        GATHERING_INDEX,
+        FOLLOW_INDEX,
+    }
+)
 # Its expireAfterSeconds is that of the notifications: see ``migrations.keeping``.
 TTL_INDEX: Final = "finishedAt_1"
 
@@ -27,6 +48,7 @@ _OPEN: Final[Document] = {"dueAt": {"$exists": True}}
 
 
 _NEWEST_FIRST: Final = (("createdAt", -1), ("_id", -1))
+_GROUP: Final = (("userId", 1), ("category", 1))
 _ASKED_FOR: Final = ("channel", "kind", "reason", "deferral", "category", "finishedAt")
 
 
@@ -38,8 +60,19 @@ _PRIMARY: Final = Index("_id_", (("_id", 1),))
 RATES_INDEXES: Final = (_PRIMARY,)
 INDEXES: Final = (
     _PRIMARY,
-    # What is open, in the order in which it is due: a claim reads as many keys as it takes rows.
-    Index(CLAIM_INDEX, (("channel", 1), ("dueAt", 1)), _partial(_OPEN)),
+    # What is open, lane by lane in the order in which it is due: a claim reads as many keys as it takes rows.
+    Index(CLAIM_INDEX, (("channel", 1), ("lane", 1), ("dueAt", 1)), _partial(_OPEN)),
+    # What waits for a digest, by whose it is and what it is about.
+    Index(FOR_DIGEST_INDEX, (*_GROUP, ("state", 1), ("digestAt", 1)), _partial({"lane": "digest"})),
+    Index(
+        IN_DIGEST_INDEX,
+        (("digestDeliveryId", 1), ("state", 1), ("_id", 1)),
+        _partial({"digestDeliveryId": {"$exists": True}}),
+    ),
+    # One digest of a user and a category is put together at a time.
+    Index(GATHERING_INDEX, _GROUP, (("unique", True), *_partial({"gathering": True}))),
+    # Digests whose items are still to be brought to their state.
+    Index(FOLLOW_INDEX, (("followAt", 1),), _partial({"followAt": {"$exists": True}})),
     # What a newer one of the same key may replace.
     Index(
         COLLAPSE_INDEX,
@@ -92,6 +125,12 @@ VALIDATOR: Final[Document] = {
             "createdAt": _DATE,
             "updatedAt": _DATE,
             "rev": _COUNT,
+            "lane": {"enum": ["digest", "carried"]},
+            "digestAt": _DATE,
+            "queuedAt": _DATE,
+            "digestDeliveryId": _TEXT,
+            "gathering": {"bsonType": "bool"},
+            "followAt": _DATE,
         },
     }
 }

@@ -1,4 +1,4 @@
-"""Decision about a message that is about to be sent, by what its user prefers: now, later, or not at all.
+"""Decision about a message that is about to be sent, by what its user prefers: now, later, with others, or not at all.
 
 It is called after the address was found not to be suppressed, which comes before all of this.
 """
@@ -11,13 +11,16 @@ from datetime import datetime
 from typing import Final, TypeAlias
 
 from notifications_service.outbox.model import Deferral, Kind, Reason
-from notifications_service.preferences import quiet_hours
-from notifications_service.preferences.model import ANY, Category, Mode, Preferences
+from notifications_service.preferences import digest_times, quiet_hours
+from notifications_service.preferences.model import ANY, DIGESTS, Category, Mode, Preferences
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A message of a category, to a user, by a channel. ``now``: UTC, naive."""
+    """A message of a category, to a user, by a channel. ``now``: UTC, naive.
+
+    ``since``: when it was there to be sent, and so which digest is its own; None: now.
+    """
 
     preferences: Preferences
     category: Category
@@ -25,6 +28,7 @@ class Question:
     critical: bool
     kind: Kind
     now: datetime
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,12 @@ class Defer:
     deferral: Deferral
 
 
-Decision: TypeAlias = Proceed | Suppress | Defer
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """The hour of its digest has come: it goes with the others of its category."""
+
+
+Decision: TypeAlias = Proceed | Suppress | Defer | Gather
 # Returns what a rule says of a message; None: nothing.
 PreferenceRule: TypeAlias = Callable[[Question], Mode | None]
 
@@ -56,12 +65,25 @@ def decide(question: Question) -> Decision:
     """Decide about one message. What is direct is sent whatever its user prefers."""
     if question.kind is Kind.DIRECT:
         return Proceed()
-    if mode_of(question) is Mode.OFF:
+    mode = mode_of(question)
+    if mode is Mode.OFF:
         return Suppress(Reason.SUPPRESSED_PREFERENCE)
     if question.critical:
         return Proceed()
+    if mode in DIGESTS and question.kind is Kind.NOTIFICATION:
+        return _digested(question, mode)
     until = quiet_hours.end_of(question.preferences, question.now)
     return Proceed() if until is None else Defer(until, Deferral.QUIET_HOURS)
+
+
+def _digested(question: Question, mode: Mode) -> Decision:
+    """Decide about what goes into a digest. One whose hour is in quiet hours is sent at their end."""
+    hour = digest_times.next_after(question.preferences, mode, question.since or question.now)
+    due = quiet_hours.end_of(question.preferences, hour) or hour
+    if due > question.now:
+        return Defer(due, Deferral.DIGEST)
+    until = quiet_hours.end_of(question.preferences, question.now)
+    return Gather() if until is None else Defer(until, Deferral.QUIET_HOURS)
 
 
 def mode_of(question: Question) -> Mode:

@@ -17,8 +17,7 @@ CHANNEL_TO_PROTO: Final[Mapping[str, notification_pb2.NotificationType.ValueType
 }
 CHANNEL_FROM_PROTO: Final = {value: channel for channel, value in CHANNEL_TO_PROTO.items()}
 MODE_TO_PROTO: Final[Mapping[Mode, preferences_pb2.PreferenceMode.ValueType]] = {
-    Mode.ON: preferences_pb2.PREFERENCE_MODE_ON,
-    Mode.OFF: preferences_pb2.PREFERENCE_MODE_OFF,
+    mode: preferences_pb2.PreferenceMode.Value(f"PREFERENCE_MODE_{mode.name}") for mode in Mode
 }
 MODE_FROM_PROTO: Final = {value: mode for mode, value in MODE_TO_PROTO.items()}
 
@@ -38,6 +37,9 @@ def preferences(of: Preferences) -> preferences_pb2.Preferences:
         locale=of.locale,
         etag=of.etag,
     )
+    if of.digest_time is not None:
+        message.digest_time.minute = of.digest_time.minute
+        message.digest_time.weekday = preferences_pb2.Weekday.ValueType(of.digest_time.weekday)
     timestamps.assign(message.updated_at, of.updated_at)
     return message
 

@@ -34,6 +34,13 @@ class Mode(StrEnum):
 
     ON = auto()
     OFF = auto()
+    # Together in one mail. For email alone.
+    DIGEST_HOURLY = auto()
+    DIGEST_DAILY = auto()
+    DIGEST_WEEKLY = auto()
+
+
+DIGESTS: Final = frozenset({Mode.DIGEST_HOURLY, Mode.DIGEST_DAILY, Mode.DIGEST_WEEKLY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,14 @@ class QuietSpan:
 
 
 @dataclass(frozen=True, slots=True)
+class DigestTime:
+    """When digests are sent: ``minute`` of the day, weekly ones on ``weekday`` (ISO 8601; 0: on Monday)."""
+
+    minute: int = 480
+    weekday: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Preferences:
     """What a user wants to be sent; the defaults are those of a user who has never set any."""
 
@@ -57,6 +72,7 @@ class Preferences:
     time_zone: str = ""
     quiet_hours: tuple[QuietSpan, ...] = ()
     locale: str = ""
+    digest_time: DigestTime | None = None
     updated_at: datetime | None = None
     etag: str = NO_ROW
 
@@ -90,6 +106,7 @@ def preferences_of(row: Document) -> Preferences:
         row.get("timeZone", ""),
         tuple(_span_of(each) for each in row.get("quietHours", ())),
         row.get("locale", ""),
+        _digest_time_of(row.get("digestTime")),
         row["updatedAt"],
         _etag(row),
     )
@@ -122,6 +139,11 @@ def span(of: QuietSpan) -> Document:
     return {"start": of.start, "end": of.end, "weekdays": list(of.weekdays)}
 
 
+def digest_time(of: DigestTime) -> Document:
+    """Return the stored form of the time of digests."""
+    return {"minute": of.minute, "weekday": of.weekday}
+
+
 def etag_query(etag: str) -> Document | None:
     """Return the condition that holds for a row of this etag; None if it is not one of ours, or that of no row."""
     numbers = etags.read(etag, 2)
@@ -136,3 +158,7 @@ def _etag(row: Document) -> str:
 
 def _span_of(stored: Document) -> QuietSpan:
     return QuietSpan(stored["start"], stored["end"], tuple(stored["weekdays"]))
+
+
+def _digest_time_of(stored: Document | None) -> DigestTime | None:
+    return None if stored is None else DigestTime(stored["minute"], stored["weekday"])

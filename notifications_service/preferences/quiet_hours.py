@@ -8,20 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from notifications_service.preferences import zones
 from notifications_service.preferences.model import Preferences, QuietSpan
+from notifications_service.preferences.moments import moment
 
 DAY_MINUTES: Final = 1_440
 WEEK_MINUTES: Final = 7 * DAY_MINUTES
 # A wait is cut here, and asked about anew: spans leave time in every week, which a clock change may skip once.
 LONGEST: Final = timedelta(days=21)
-# Moments that are remembered, about 2 MB.
-_REMEMBERED: Final = 8_192
-_SECOND: Final = timedelta(seconds=1)
 # A span starts on the day at hand or the one before; a clock change moves the date by one more.
 _DAYS: Final = range(-2, 2)
 
@@ -30,11 +27,11 @@ def end_of(preferences: Preferences, now: datetime) -> datetime | None:
     """Return when the quiet hours end that ``now`` is in (UTC, naive); None: it is in none."""
     if not preferences.quiet_hours:
         return None
-    zone, moment = zones.zone(preferences.time_zone), now.replace(tzinfo=UTC)
-    until, longest = moment, moment + LONGEST
+    zone, started = zones.zone(preferences.time_zone), now.replace(tzinfo=UTC)
+    until, longest = started, started + LONGEST
     while until < longest and (end := _end_beyond(preferences.quiet_hours, zone, until)) is not None:
         until = end
-    return None if until == moment else min(until, longest).replace(tzinfo=None)
+    return None if until == started else min(until, longest).replace(tzinfo=None)
 
 
 def are_endless(spans: Collection[QuietSpan]) -> bool:
@@ -48,10 +45,10 @@ def are_endless(spans: Collection[QuietSpan]) -> bool:
     return len(quiet) == WEEK_MINUTES
 
 
-def _end_beyond(spans: Sequence[QuietSpan], zone: ZoneInfo, moment: datetime) -> datetime | None:
+def _end_beyond(spans: Sequence[QuietSpan], zone: ZoneInfo, at: datetime) -> datetime | None:
     """Return the last end of the spans that a moment is in."""
-    today = moment.astimezone(zone).date()
-    ends = (end for span in spans for start, end in _around(span, zone, today) if start <= moment < end)
+    today = at.astimezone(zone).date()
+    ends = (end for span in spans for start, end in _around(span, zone, today) if start <= at < end)
     return max(ends, default=None)
 
 
@@ -63,27 +60,4 @@ def _around(span: QuietSpan, zone: ZoneInfo, today: date) -> Iterator[tuple[date
             continue
         end = span.end if span.end > span.start else span.end + DAY_MINUTES
         first, second = (day + timedelta(minutes=minutes) for minutes in (span.start, end))
-        yield _moment(first, zone, fold=0), _moment(second, zone, fold=1)
-
-
-# Spans of many users begin and end at the same moments; converting one takes longer than all else.
-@lru_cache(maxsize=_REMEMBERED)
-def _moment(shown: datetime, zone: ZoneInfo, *, fold: int) -> datetime:
-    """Return when a zone's clock shows a time, of two moments the one of that ``fold``; if never, the gap's end."""
-    moment = shown.replace(tzinfo=zone, fold=fold).astimezone(UTC)
-    if moment.astimezone(zone).replace(tzinfo=None) == shown:
-        return moment
-    before, after = sorted(shown.replace(tzinfo=zone, fold=each).astimezone(UTC) for each in (0, 1))
-    return _change_between(before, after, zone)
-
-
-def _change_between(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
-    """Return the first second at which a zone's clock has changed."""
-    old = before.astimezone(zone).utcoffset()
-    while after - before > _SECOND:
-        middle = before + (after - before) // _SECOND // 2 * _SECOND
-        if middle.astimezone(zone).utcoffset() == old:
-            before = middle
-        else:
-            after = middle
-    return after
+        yield moment(first, zone, fold=0), moment(second, zone, fold=1)

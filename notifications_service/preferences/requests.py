@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from vibework.notifications.v1.preference_service_pb2 import SetPreferenceRequest, UpdatePreferencesRequest
-from vibework.notifications.v1.preferences_pb2 import Category, PreferenceMode, Preferences, QuietSpan
+from vibework.notifications.v1.preferences_pb2 import Category, Preferences, QuietSpan
 
 from chassis.contract import fieldmask
-from chassis.errors import InvalidFields, NotImplementedYet
+from chassis.errors import InvalidFields
 from notifications_service.mongodb.codec import Document
 from notifications_service.preferences import model, quiet_hours, zones
 from notifications_service.preferences.messages import CHANNEL_FROM_PROTO, MODE_FROM_PROTO
-from notifications_service.preferences.model import EntryKey, Mode
+from notifications_service.preferences.model import DigestTime, EntryKey, Mode
 
 
 def changes_of(request: UpdatePreferencesRequest) -> Document:
     """Return the new values of an update by stored field; None: the field is removed.
 
-    Raises FieldMaskInvalid, InvalidFields, or NotImplementedYet for a mode that is not built.
+    Raises FieldMaskInvalid or InvalidFields.
     """
     if not request.update_mask.paths:
         raise InvalidFields.of("update_mask", "must name what to change", "MASK_EMPTY")
@@ -33,16 +33,15 @@ def modes_of(changes: Document) -> dict[EntryKey, Mode]:
 
 
 def entry_of(request: SetPreferenceRequest) -> tuple[EntryKey, Mode | None]:
-    """Return the entry that a request sets; without a mode, removes. Raises NotImplementedYet."""
+    """Return the entry that a request sets; without a mode, removes."""
     key = CHANNEL_FROM_PROTO[request.channel], request.category
-    return key, _mode(request.mode, "mode") if request.mode else None
+    return key, MODE_FROM_PROTO[request.mode] if request.mode else None
 
 
 def values_of(category: Category) -> Document:
-    """Return the stored form of a category, without its name and times. Raises NotImplementedYet."""
+    """Return the stored form of a category, without its name and times."""
     defaults = [
-        {"channel": CHANNEL_FROM_PROTO[each.channel], "mode": _mode(each.mode, f"category.defaults[{number}].mode")}
-        for number, each in enumerate(category.defaults)
+        {"channel": CHANNEL_FROM_PROTO[each.channel], "mode": MODE_FROM_PROTO[each.mode]} for each in category.defaults
     ]
     optional = {
         "description": category.description,
@@ -57,11 +56,8 @@ def _entries(values: Preferences) -> Iterable[tuple[str, Any]]:
     yield (
         "entries",
         [
-            model.entry(
-                (CHANNEL_FROM_PROTO[each.channel], each.category),
-                _mode(each.mode, f"preferences.entries[{number}].mode"),
-            )
-            for number, each in enumerate(values.entries)
+            model.entry((CHANNEL_FROM_PROTO[each.channel], each.category), MODE_FROM_PROTO[each.mode])
+            for each in values.entries
         ]
         or None,
     )
@@ -88,22 +84,16 @@ def _locale(values: Preferences) -> Iterable[tuple[str, Any]]:
     yield "locale", values.locale or None
 
 
-def _nothing(_: Preferences) -> Iterable[tuple[str, Any]]:
-    """Digests are not built: a request that sets their time is refused before, and the unset one is what there is."""
-    return ()
+def _digest_time(values: Preferences) -> Iterable[tuple[str, Any]]:
+    given = values.digest_time
+    stored = model.digest_time(DigestTime(given.minute, given.weekday))
+    yield "digestTime", stored if values.HasField("digest_time") else None
 
 
 _CHANGEABLE: Final[Mapping[str, Callable[[Preferences], Iterable[tuple[str, Any]]]]] = {
     "entries": _entries,
     "time_zone": _time_zone,
     "quiet_hours": _quiet_hours,
-    "digest_time": _nothing,
+    "digest_time": _digest_time,
     "locale": _locale,
 }
-
-
-def _mode(mode: PreferenceMode.ValueType, field: str) -> Mode:
-    """Return the mode of a request. Raises NotImplementedYet for a digest."""
-    if mode not in MODE_FROM_PROTO:
-        raise NotImplementedYet(field)
-    return MODE_FROM_PROTO[mode]

@@ -20,6 +20,7 @@ from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database
 from notifications_service.mongodb.deleting import delete_some
 from notifications_service.mongodb.drivers import ClientSession
+from notifications_service.mongodb.sharding import of_rows, of_users
 from notifications_service.notification import documents
 from notifications_service.notification import schema as notifications
 from notifications_service.notification.filters import BoundTime
@@ -85,9 +86,10 @@ class ScheduledRepository:
         await self._rows.insert_many(new, session=session)
 
     @named
-    async def get(self, key: ObjectId) -> Document | None:
-        """Return one; None: it does not wait, or not any more."""
-        found = await self._database.find(COLLECTION, {"_id": key}, limit=1, hint="_id_")
+    async def get(self, key: ObjectId, user_id: str = "") -> Document | None:
+        """Return one, of that user if one is named; None: it does not wait, or not any more."""
+        query = {"_id": key, **of_users([user_id] if user_id else ())}
+        found = await self._database.find(COLLECTION, query, limit=1, hint="_id_")
         return found.rows[0] if found.rows else None
 
     @named
@@ -192,7 +194,8 @@ class ScheduledRepository:
         outgoing = {row["_id"]: row for row in visible if documents.goes_out(row)}
         deliveries = [delivery for row in outgoing.values() for delivery in model.of_notification(row)]
         model.collapse(deliveries, outgoing)
-        await self._rows.delete_many({"_id": {"$in": [row["_id"] for row in rows]}}, session=session)
+        gone = {"_id": {"$in": [row["_id"] for row in rows]}, **of_rows(rows)}
+        await self._rows.delete_many(gone, hint="_id_", session=session, collation=BYTEWISE)
         await self._notifications.insert_many(visible, session=session)
         if deliveries:
             await self._outbox.insert_in(session, deliveries)

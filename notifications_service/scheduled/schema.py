@@ -10,6 +10,8 @@ COLLECTION: Final = "scheduled_notifications"
 # Names of the indexes that queries ask for.
 DUE_INDEX: Final = "due"
 USER_INDEX: Final = "of_user"
+# Statements fail without these.
+NAMED: Final = frozenset({DUE_INDEX, USER_INDEX})
 
 INDEXES: Final = (
     Index("_id_", (("_id", 1),)),

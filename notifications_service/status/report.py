@@ -20,6 +20,7 @@ from notifications_service.clock import in_milliseconds
 from notifications_service.migrations import mending
 from notifications_service.migrations.runner import Runner, Status
 from notifications_service.mongodb.database import Database
+from notifications_service.mongodb.driver_errors import distrust
 from notifications_service.settings import DatabaseSettings, Settings
 from notifications_service.status import replication, server, slow_commands, storage
 
@@ -66,7 +67,7 @@ async def _migrations(database: Database, report: Report, seconds: float, clock:
         report.sections.append(Section("migrations", notes=[str(error)]))
         return
     except (PyMongoError, TimeoutError) as error:
-        report.problems.append(f"the database is away: {type(error).__name__}")
+        report.problems.append(f"the database is away: {distrust(error) or type(error).__name__}")
         report.sections.append(Section("migrations", reason="the database did not answer"))
         return
     pending = [step for step in steps if step.applied_at is None]

@@ -23,6 +23,7 @@ from notifications_service.mongodb.database import BYTEWISE, Database
 from notifications_service.mongodb.drivers import ClientSession
 from notifications_service.mongodb.newest_first import RowKey
 from notifications_service.notification import schema
+from notifications_service.notification.filters import BoundTime
 from notifications_service.notification.schema import SUPPRESSIONS_INDEX
 from notifications_service.suppressions.model import Suppression, SuppressionFilter, SuppressionReason
 
@@ -99,9 +100,16 @@ class SuppressionRepository:
         return True
 
     @named
-    async def delete(self, address: str, reasons: Iterable[SuppressionReason], now: datetime) -> int:
-        """Take an address off the list, for these reasons; return how many suppressions it had for them."""
-        query = {"_id": {"$in": self._keys(address, reasons)}} | _standing(now)
+    async def delete(
+        self, address: str, reasons: Iterable[SuppressionReason], now: datetime, before: BoundTime | None = None
+    ) -> int:
+        """Take an address off the list, for these reasons; return how many suppressions it had for them.
+
+        ``before``: only those that began then, or were last renewed.
+        """
+        query: Document = {"_id": {"$in": self._keys(address, reasons)}} | _standing(now)
+        if before is not None:
+            query["createdAt"] = {"$lt": before}
         result = await self._database.run(lambda: self._rows.delete_many(query, collation=BYTEWISE), query)
         return result.deleted_count
 

@@ -8,6 +8,7 @@ from chassis.contract import keyset
 from notifications_service.clock import MillisecondClock
 from notifications_service.errors import SuppressionNotFound
 from notifications_service.mongodb.newest_first import RowKey
+from notifications_service.notification.filters import BoundTime
 from notifications_service.suppressions.model import Suppression, SuppressionFilter, SuppressionReason
 from notifications_service.suppressions.repository import SuppressionRepository
 
@@ -32,8 +33,16 @@ class SuppressionService:
         return await self._repository.count(chosen, self._clock())
 
     async def delete(
-        self, address: str, reasons: Collection[SuppressionReason], *, allow_missing: bool = False
+        self,
+        address: str,
+        reasons: Collection[SuppressionReason],
+        *,
+        before: BoundTime | None = None,
+        allow_missing: bool = False,
     ) -> None:
-        """Take an address off the list, for these reasons. Raises SuppressionNotFound unless ``allow_missing``."""
-        if not await self._repository.delete(address, reasons, self._clock()) and not allow_missing:
+        """Take an address off the list, for these reasons, as far as that began ``before``; None: whenever.
+
+        Raises SuppressionNotFound unless ``allow_missing``.
+        """
+        if not await self._repository.delete(address, reasons, self._clock(), before) and not allow_missing:
             raise SuppressionNotFound

@@ -45,23 +45,12 @@ async def open_watches(
     registry: Registry,
 ) -> WatchService:
     """Return the watches of a process; every one has ended when ``scope`` closes. The rest as ``watch_service``."""
-    limits = _limits(settings)
+    limits = WatchLimits.of(settings, catch_ups=settings.watch_max_catch_ups)
     watches = await scope.resources.enter_async_context(
         watch_service(database, retention.visibility, keyring, limits, scope.draining, made=made, clock=clock)
     )
     metrics.of_watches(registry, watches)
     return watches
-
-
-def _limits(settings: WatchSettings) -> WatchLimits:
-    return WatchLimits(
-        watchers=settings.watch_max_watchers,
-        queue=settings.watch_queue_events,
-        patience=settings.watch_patience_ms / 1000,
-        untaken=settings.watch_untaken_ms / 1000,
-        catch_ups=settings.watch_max_catch_ups,
-        outage=settings.watch_outage_ms / 1000,
-    )
 
 
 @asynccontextmanager

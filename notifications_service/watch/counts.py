@@ -19,6 +19,7 @@ from bson import MaxKey, MinKey, ObjectId, Timestamp
 from chassis.batching.coalesce import Coalescer
 from chassis.context.statements import named
 from chassis.errors import Unavailable
+from chassis.watching.errors import WatchInterrupted
 from notifications_service.mongodb import codec
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database
@@ -26,7 +27,6 @@ from notifications_service.notification import filters, schema, unreadable
 from notifications_service.notification.filters import Filter
 from notifications_service.notification.states import State
 from notifications_service.notification.visibility import Visibility
-from notifications_service.watch.errors import WatchInterrupted
 from notifications_service.watch.moments import BEGINNING, at_of, concern, repeated
 
 # Few users a command, so that one with very many rows delays few others.
@@ -149,7 +149,7 @@ class Counts:
         find = partial(
             self._database.find,
             schema.COLLECTION,
-            {},
+            {"userId": users[0]} if len(users) == 1 else {},
             limit=_UNREADABLE,
             hint=schema.UNREADABLE_INDEX,
             projection={"_id": 1},

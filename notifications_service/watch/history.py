@@ -13,12 +13,12 @@ from typing import Final
 from pymongo.errors import PyMongoError
 
 from chassis.batching.coalesce import Coalescer
+from chassis.watching.errors import ResumeTokenExpired, WatchInterrupted
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import Database
 from notifications_service.mongodb.driver_errors import translated
 from notifications_service.watch.change_stream import opened
 from notifications_service.watch.changes import ChangeEvent, HistoryLost, StreamPosition, time_of
-from notifications_service.watch.errors import ResumeTokenExpired, WatchInterrupted
 
 # Seconds that the server waits for more events at the end of its log; it should answer at once.
 _WAIT: Final = 0.001

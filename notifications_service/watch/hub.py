@@ -7,7 +7,6 @@ it passed on, and closes some time after the last watcher has left.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import Context
@@ -19,13 +18,14 @@ from pymongo.errors import PyMongoError
 from chassis import background
 from chassis.errors import DatabaseUnavailable, ServiceError, ShuttingDown
 from chassis.logs import logging
+from chassis.watching.errors import ResumeTokenExpired, WatchInterrupted
+from chassis.watching.pauses import pause
 from notifications_service.clock import MillisecondClock
 from notifications_service.notification import documents
 from notifications_service.notification.filters import Filter
 from notifications_service.watch import changes
 from notifications_service.watch.change_stream import ChangeStream
 from notifications_service.watch.changes import ChangeEvent, HistoryLost, StreamPosition
-from notifications_service.watch.errors import ResumeTokenExpired, WatchInterrupted
 from notifications_service.watch.limits import WatchLimits
 from notifications_service.watch.watcher import Event, Watcher
 
@@ -33,8 +33,6 @@ Open = Callable[[StreamPosition], AbstractAsyncContextManager[ChangeStream]]
 Now = Callable[[], Awaitable[Timestamp]]
 ToEvent = Callable[[ChangeEvent, Filter], Event | None]
 
-_FIRST_PAUSE: Final = 0.05
-_LONGEST_PAUSE: Final = 2.0
 # While nothing happens, the stream is read about this often.
 _READ_SECONDS: Final = 1.0
 # Events handed on before the other tasks of the loop get their turn.
@@ -188,7 +186,7 @@ class Hub:
                 self._log.warning("watch stream interrupted", kind=type(error).__name__)
                 self._note_outage()
             failures = 0 if self._read_at != before else failures + 1
-            await asyncio.sleep(_pause(failures))
+            await asyncio.sleep(pause(failures))
 
     async def _follow(self) -> None:
         if self.position is None:
@@ -226,8 +224,3 @@ class Hub:
             event = events[watcher.chosen]
             if event is not None and not watcher.offer(event):
                 self.leave(watcher)
-
-
-def _pause(failures: int) -> float:
-    longest: float = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(failures, 10))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spread, not secrecy

@@ -9,8 +9,8 @@ from typing import Final, TypeVar
 from bson import Timestamp
 from pymongo.errors import OperationFailure
 
+from chassis.watching.errors import WatchInterrupted
 from notifications_service.mongodb.codec import Document
-from notifications_service.watch.errors import WatchInterrupted
 
 T = TypeVar("T")
 

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from bson import Timestamp
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
-from chassis import background
+from chassis.watching.errors import ResumeTokenExpired
+from chassis.watching.waiting import unless_ended, while_beating
 from notifications_service.watch.changes import ChangeEvent, ResumePoint, time_of
 from notifications_service.watch.counts import Badges, Counts
-from notifications_service.watch.errors import ResumeTokenExpired
 from notifications_service.watch.events import Events
 from notifications_service.watch.history import History, HistoryRange
 from notifications_service.watch.hub import Hub
 from notifications_service.watch.snapshot import Snapshots
 from notifications_service.watch.watcher import Event, Watcher
 
-T = TypeVar("T")
 WriteResponse = Callable[[pb.WatchNotificationsResponse], Awaitable[None]]
 
 DEFAULT_SNAPSHOT: Final = 100
@@ -72,7 +70,7 @@ class WatchSession:
         after = self._sources.hub.changed_at
         snapshot = await snapshots.draw(self._user_id, self._chosen, limit or DEFAULT_SNAPSHOT, after)
         count = 0
-        async for part in snapshots.read(snapshot):
+        async for part in snapshots.read(self._user_id, snapshot):
             for response in filter(None, map(events.snapshot, part)):
                 await self._send(response)
                 count += 1
@@ -101,7 +99,7 @@ class WatchSession:
         until = self._watcher.joined_at
         while (place := self._reached()).position < until:
             wanted = HistoryRange(self._user_id, place.position, until)
-            part = await self._while_beating(self._sources.history.read(wanted))
+            part = await while_beating(self._watcher, self._sources.history.read(wanted), self._interval, self._beat)
             await self._greet()
             for change in part.changes:
                 await self._send_change(change)
@@ -161,32 +159,9 @@ class WatchSession:
     async def _count(self, at: Timestamp | None) -> Badges:
         if at is None or self._counted is None or self._counted.at < at:
             counting = self._sources.counts.after(self._user_id, self._chosen, at)
-            self._counted = await self._unless_ended(counting)
+            self._counted = await unless_ended(self._watcher, counting)
         return self._counted
-
-    async def _unless_ended(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for ``work``, and end with the watch."""
-        task = asyncio.create_task(work)
-        try:
-            await asyncio.wait((task, self._watcher.ended), return_when="FIRST_COMPLETED")
-            self._watcher.check()
-            return task.result()
-        finally:
-            await background.end([task])
 
     async def _send(self, response: pb.WatchNotificationsResponse) -> None:
         await self._write(response)
         self._watcher.check()
-
-    async def _while_beating(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for ``work``, with heartbeats meanwhile, and end with the watch."""
-        task = asyncio.create_task(work)
-        try:
-            while not task.done():
-                await asyncio.wait((task, self._watcher.ended), timeout=self._interval, return_when="FIRST_COMPLETED")
-                self._watcher.check()
-                if not task.done():
-                    await self._beat()
-            return task.result()
-        finally:
-            await background.end([task])

@@ -83,23 +83,23 @@ class Snapshots:
         ids = [row["_id"] for row in rows[:limit]]
         return FeedSnapshot(ids[::-1], as_of.seen_by(at_of(cursor), rows), truncated=len(rows) > limit)
 
-    async def read(self, snapshot: FeedSnapshot) -> AsyncIterator[list[Document]]:
-        """Yield the documents of a snapshot, oldest first, in parts."""
+    async def read(self, user_id: str, snapshot: FeedSnapshot) -> AsyncIterator[list[Document]]:
+        """Yield the documents of a user's snapshot, oldest first, in parts."""
         for start in range(0, len(snapshot.ids), _PART):
-            yield await self._read_part(snapshot.ids[start : start + _PART], snapshot.at)
+            yield await self._read_part(user_id, snapshot.ids[start : start + _PART], snapshot.at)
 
     @named
-    async def _read_part(self, ids: list[ObjectId], at: Timestamp) -> list[Document]:
+    async def _read_part(self, user_id: str, ids: list[ObjectId], at: Timestamp) -> list[Document]:
         found: dict[ObjectId, Document] = {}
         left = ids
         while left:
-            rows, cut, _ = await repeated(partial(self._read, left, at))
+            rows, cut, _ = await repeated(partial(self._read, user_id, left, at))
             found |= {row["_id"]: row for row in rows}
             left = [identity for identity in left if identity not in found] if cut else []
         return [found[identity] for identity in ids if identity in found]
 
-    async def _read(self, ids: list[ObjectId], at: Timestamp) -> QueryResult:
-        query = {"_id": {"$in": ids}}
+    async def _read(self, user_id: str, ids: list[ObjectId], at: Timestamp) -> QueryResult:
+        query = {"_id": {"$in": ids}, "userId": user_id}
         return await self._database.find(
             schema.COLLECTION,
             query,

@@ -15,9 +15,9 @@ from bson import Timestamp
 
 from chassis.contract import tokentext
 from chassis.keyring import CiphertextInvalid, KeyMissing, Keyring
+from chassis.watching.errors import ResumeTokenInvalid
 from notifications_service.notification.filters import EVERYTHING, Filter
 from notifications_service.watch.changes import ResumePoint, StreamPosition
-from notifications_service.watch.errors import ResumeTokenInvalid
 
 # Version, then seconds and number of the floor's cluster time (zeros: none); the position follows.
 _HEADER: Final = struct.Struct(">BII")

@@ -1,18 +1,15 @@
-"""One watcher's queue of events: bounded, and cheap while nothing happens."""
+"""One watcher of a user's notifications."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from dataclasses import dataclass
 
 from bson import Timestamp
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
-from chassis.errors import ServiceError
+from chassis.watching.watcher import QueuedWatcher
 from notifications_service.notification.filters import EVERYTHING, Filter
 from notifications_service.watch.changes import StreamPosition
-from notifications_service.watch.errors import WatchInterrupted
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,92 +21,19 @@ class Event:
     response: pb.WatchNotificationsResponse
 
 
-class Watcher:
-    """The queue of one WatchNotifications call, which the hub fills.
+class Watcher(QueuedWatcher[Event]):
+    """The queue of one WatchNotifications call, which the hub fills."""
 
-    Once the queue is full, the watcher is ``behind``: it gets no more events, returns those that it has, and has to
-    catch up and join again.
-    """
-
-    __slots__ = (
-        "_error",
-        "_limit",
-        "_loop",
-        "_queue",
-        "_waiter",
-        "behind",
-        "chosen",
-        "ended",
-        "joined_at",
-        "settled",
-        "user_id",
-    )
+    __slots__ = ("chosen", "joined_at", "user_id")
 
     def __init__(self, user_id: str, limit: int, chosen: Filter = EVERYTHING) -> None:
         """``limit``: events that wait in memory; ``chosen``: of what kinds of notifications to tell."""
+        super().__init__(limit)
         self.user_id = user_id
         self.chosen = chosen
         self.joined_at = StreamPosition("")
-        self.behind = False
-        # Whether it has been up to date once: a snapshot, or a long history, may take its time.
-        self.settled = False
-        self._loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[None] = self._loop.create_future()
-        self._error: type[ServiceError] | None = None
-        self._limit = limit
-        self._queue: deque[Event] = deque()
-        self._waiter: asyncio.Future[None] | None = None
 
     def join(self, position: StreamPosition) -> None:
         """Begin to take events after a position of the shared stream."""
         self.joined_at = position
-        self.behind = False
-        self._queue.clear()
-
-    def offer(self, event: Event) -> bool:
-        """Queue an event; False when there is no room, and from then on until it joins again."""
-        if len(self._queue) >= self._limit:
-            self.behind = True
-        if self.behind:
-            return False
-        self._queue.append(event)
-        self._wake()
-        return True
-
-    def end(self, error: type[ServiceError]) -> None:
-        """End the watch and drop queued events: the caller's last token resumes before them."""
-        self._error = self._error or error
-        self._queue.clear()
-        if not self.ended.done():
-            self.ended.set_result(None)
-        self._wake()
-
-    def error(self) -> ServiceError:
-        """Return the error that has ended the watch."""
-        return (self._error or WatchInterrupted)()
-
-    def check(self) -> None:
-        """Raise the error that ends the watch, if there is one."""
-        if self._error is not None:
-            raise self._error
-
-    async def next(self, timeout: float) -> Event | None:  # noqa: ASYNC109 - a timer is cheaper than a scope
-        """Return the next event; None when none came in ``timeout`` seconds or the watcher is behind."""
-        if not self._queue and not self.behind and self._error is None:
-            self.settled = True
-            await self._wait(timeout)
-        self.check()
-        return self._queue.popleft() if self._queue else None
-
-    async def _wait(self, seconds: float) -> None:
-        self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(seconds, self._wake)
-        try:
-            await self._waiter
-        finally:
-            timer.cancel()
-            self._waiter = None
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self.begin()

@@ -1,7 +1,8 @@
 """The files that mails are made of: the built-in ones and, before them, those of the folder EMAIL_TEMPLATES_DIR.
 
-`layout`, `notification`, `notification/CATEGORY`, `direct` and `direct/PURPOSE`, each as `.html` and `.txt`, and for
-one language alone as `.LANGUAGE.html`; `words/LANGUAGE.toml`: what the built-in ones say; `_NAME`: parts of others.
+`layout`, `notification`, `notification/CATEGORY`, `digest`, `digest/CATEGORY`, `direct` and `direct/PURPOSE`, each as
+`.html` and `.txt`, and for one language alone as `.LANGUAGE.html`; `words/LANGUAGE.toml`: what the built-in ones say;
+`_NAME`: parts of others.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from notifications_service.delivery.channels.sandbox import Sandbox, TemplateFai
 BUILT_IN: Final = Path(__file__).with_name("mail_templates")
 FALLBACK: Final = "en"
 FRAME: Final = "frame"
+DIGEST: Final = "digest"
 LARGEST_FILE: Final = 64 * 1024
 MOST_FILES: Final = 1_000
 _is_used = re.compile(
-    r"(?:(?:layout|notification|notification/[^/.]+|direct|direct/[a-z][a-z0-9_]*)(?:\.[A-Za-z0-9-]+)?\.(?:html|txt)"
+    r"(?:(?:layout|notification|notification/[^/.]+|digest|digest/[^/.]+|direct|direct/[a-z][a-z0-9_]*)(?:\.[A-Za-z0-9-]+)?\.(?:html|txt)"
     r"|words/[A-Za-z0-9-]+\.toml|_[^/]+)"
 ).fullmatch
 EXTENSIONS: Final = (".html", ".txt")
@@ -67,7 +69,7 @@ class TemplateFiles:
     def purposes(self) -> frozenset[str]:
         """Return the purposes of SendDirect that there are mails for."""
         own = {_purpose(name) for name in self._names if name.startswith("direct/")}
-        return frozenset(self._words[FALLBACK].keys() - {FRAME} | own)
+        return frozenset(self._words[FALLBACK].keys() - {FRAME, DIGEST} | own)
 
     def stems_of(self, purpose: str) -> tuple[str, ...]:
         """Return the templates of a purpose: its own, then the built-in ones where they have words for it."""

@@ -11,9 +11,12 @@ from urllib.parse import quote
 from notifications_service.delivery.channels.mime import one_line
 from notifications_service.delivery.channels.sandbox import TemplateFailed
 from notifications_service.delivery.channels.settings import MessageSettings
-from notifications_service.delivery.channels.template_files import FALLBACK, FRAME, TemplateFiles
+from notifications_service.delivery.channels.template_files import DIGEST, FALLBACK, FRAME, TemplateFiles
 
 SUBJECT_CHARACTERS: Final = 255
+# Of a title and a message in a digest: fifty of them stay within the bounds of a template, whatever they hold.
+TITLE_CHARACTERS: Final = 150
+EXCERPT_CHARACTERS: Final = 280
 MINUTES_OF_AN_HOUR: Final = 60
 BLANK_LINE: Final = "\n\n"
 _blank_lines = re.compile(r"\n[ \t]*(?:\n[ \t]*)+\n")
@@ -41,6 +44,17 @@ class NotificationMail:
     subject: str = field(default="", repr=False)
     text: str = field(default="", repr=False)
     html: str = field(default="", repr=False)
+    unsubscribe_url: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DigestMail:
+    """The content of a digest: titles and messages, the newest first, of ``total``; ``title``: the category's."""
+
+    items: Sequence[tuple[str, str]] = field(repr=False)
+    total: int
+    category: str = ""
+    title: str = ""
     unsubscribe_url: str = field(default="", repr=False)
 
 
@@ -93,6 +107,29 @@ class Templates:
         )
         return self._made(stems, everything, locales, said, RenderedMail("", "", ""))
 
+    def render_digest(self, digest: DigestMail, locales: Iterable[str] = ()) -> RenderedMail:
+        """Return the mail of a digest; languages and errors as ``render``."""
+        stems = (f"{DIGEST}/{file_name(digest.category)}", DIGEST)
+        language, more = self._files.language(stems, locales), digest.total - len(digest.items)
+        words = self._files.words(DIGEST, language)
+        heading = _counted(words, "heading", digest.total)
+        title = one_line(digest.title)
+        said = {**words, "heading": heading, "more": _counted(words, "more", more)}
+        said["subject"] = f"{title}: {heading}" if title else heading
+        items = [
+            {"title": _excerpt(title, TITLE_CHARACTERS), "message": _excerpt(message, EXCERPT_CHARACTERS)}
+            for title, message in digest.items
+        ]
+        variables = {
+            "items": items,
+            "total": digest.total,
+            "more": more,
+            "category": digest.category,
+            "category_title": title,
+            "unsubscribe_url": digest.unsubscribe_url,
+        }
+        return self._made(stems, variables, locales, said, RenderedMail("", "", ""))
+
     def _made(
         self,
         stems: Sequence[str],
@@ -140,6 +177,17 @@ class Templates:
 def file_name(category: str) -> str:
     """Return what a category's templates are called: its name, with all but letters, digits, `_` and `-` encoded."""
     return quote(category, safe="").replace(".", "%2E")
+
+
+def _counted(words: Mapping[str, str], part: str, number: int) -> str:
+    """Return what is said of a number of notifications."""
+    return words[f"{part}_one" if number == 1 else f"{part}_many"].replace("{number}", str(number))
+
+
+def _excerpt(text: str, most: int) -> str:
+    """Return the beginning of a text, in one line."""
+    line = one_line(text[: 2 * most])
+    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
 
 
 def _filled(words: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:
