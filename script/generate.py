@@ -1,7 +1,9 @@
-"""Generates Python stubs from the .proto files: messages, types for mypy, gRPC stubs, and a package that exports them.
+"""Generates from the .proto files Python's stubs and the reference of the API.
+
+Stubs are messages, types for mypy, gRPC stubs, and a package that exports them; the reference is docs/reference.
 
 It runs in an environment of its own, ``requirements/generate.txt``, because stubs refuse runtimes older than what
-generated them. ``script/generate --check`` compares the committed stubs with a fresh generation.
+generated them. ``script/generate --check`` compares what is committed with a fresh generation.
 
 Stubs carry the validation rules as they are encoded, in the options of fields, and do not import what declares them:
 ``buf/validate/validate.proto`` belongs to whoever else has it in a process (decision 0074).
@@ -18,12 +20,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+
+from script import generate_client, reference
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 STUBS = ROOT / "client"
+REFERENCE = ROOT / "docs" / "reference"
 OWN = "vibework/"
 RULES = "buf/validate/validate.proto"
 SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
@@ -54,18 +60,23 @@ def without_rules(files: FileDescriptorSet) -> FileDescriptorSet:
     return stripped
 
 
-def generate(target: Path) -> None:
-    """Write all stubs below ``target``."""
+def generate(target: Path, pages: Path) -> None:
+    """Write all stubs below ``target``, and the reference into ``pages``."""
     with tempfile.TemporaryDirectory() as folder:
-        files = without_rules(described(Path(folder)))
+        whole = described(Path(folder))
+        files = without_rules(whole)
         image = Path(folder, "stubs.binpb")
         image.write_bytes(files.SerializeToString())
         own = [file for file in files.file if file.name.startswith(OWN)]
         write_modules(target, image, own)
+        generate_client.write(target, files, HEADER)
     for package in {Path(file.name).parent for file in own}:
         lines = sorted(line for file in own if Path(file.name).parent == package for line in exports(file))
         (target / package / "__init__.py").write_text(HEADER + "\n".join(lines) + "\n")
         (target / package / "py.typed").touch()
+    pages.mkdir(parents=True, exist_ok=True)
+    for name, text in reference.pages(whole).items():
+        (pages / name).write_text(text)
 
 
 def write_modules(target: Path, image: Path, files: list[FileDescriptorProto]) -> None:
@@ -96,45 +107,74 @@ def generated(folder: Path) -> set[str]:
 
 def is_generated(path: Path) -> bool:
     """Say whether a file is one of those that ``generate`` writes, and not a module that somebody wrote beside them."""
-    return path.name.endswith(SUFFIXES) or (path.name == "__init__.py" and path.read_text().startswith(HEADER))
+    return path.name.endswith(SUFFIXES) or (path.suffix == ".py" and path.read_text().startswith(HEADER))
 
 
 def differences() -> list[str]:
     """Return the generated files that are missing, left over or not as they would be generated now."""
     with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder)
-        generate(fresh)
-        here, there = generated(STUBS), generated(fresh)
-        changed = {name for name in here & there if not filecmp.cmp(STUBS / name, fresh / name, shallow=False)}
-        return sorted((here ^ there) | changed)
+        fresh = _fresh(Path(folder))
+        return sorted(
+            str((committed / name).relative_to(ROOT))
+            for committed, made, names in ((STUBS, fresh.stubs, generated), (REFERENCE, fresh.reference, everything))
+            for name in names(committed) | names(made)
+            if not _same(committed / name, made / name)
+        )
 
 
-def replace(stubs: Path) -> None:
-    """Put fresh stubs in the place of those in a folder, once all of them have been generated.
+def everything(folder: Path) -> set[str]:
+    """Return the files of a folder that has nothing but generated ones."""
+    return {path.name for path in folder.glob("*")}
+
+
+def replace() -> None:
+    """Put fresh files in the place of those that are there, once all of them have been generated.
 
     A mistake in a .proto file raises before anything is changed: the tests need the stubs of before.
     """
     with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder)
-        generate(fresh)
-        for name in generated(stubs) - generated(fresh):
-            (stubs / name).unlink()
-        shutil.copytree(fresh, stubs, dirs_exist_ok=True)
+        fresh = _fresh(Path(folder))
+        for name in generated(STUBS) - generated(fresh.stubs):
+            (STUBS / name).unlink()
+        shutil.rmtree(REFERENCE, ignore_errors=True)
+        shutil.copytree(fresh.stubs, STUBS, dirs_exist_ok=True)
+        shutil.copytree(fresh.reference, REFERENCE)
+
+
+class Fresh(NamedTuple):
+    """Where the files of one generation are."""
+
+    stubs: Path
+    reference: Path
+
+
+def _fresh(folder: Path) -> Fresh:
+    made = Fresh(folder / "stubs", folder / "reference")
+    made.stubs.mkdir()
+    generate(*made)
+    return made
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)
 
 
 def main() -> int:
     """Generate or compare."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare only; exit 1 where the stubs differ")
+    parser.add_argument("--check", action="store_true", help="compare only; exit 1 where the files differ")
     if parser.parse_args().check:
         stale = differences()
-        print("\n".join([*stale, "stubs are stale: run script/generate"]) if stale else "stubs are up to date")
+        told = (
+            [*stale, "generated files are stale: run script/generate"] if stale else ["generated files are up to date"]
+        )
+        print("\n".join(told))
         return 1 if stale else 0
     try:
-        replace(STUBS)
+        replace()
     except subprocess.CalledProcessError as failed:
         sys.exit(f"script/generate: protoc ended with code {failed.returncode}; the stubs are as they were")
-    print(f"generated {len(generated(STUBS))} files")
+    print(f"generated {len(generated(STUBS)) + len(everything(REFERENCE))} files")
     return 0
 
 

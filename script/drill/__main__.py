@@ -16,15 +16,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from vibework.testing.local import ports
+from vibework.testing.local.mongodb import REPLICA_SET
+from vibework.testing.local.mysql import MySQLAccount
+from vibework.testing.local.problems import EXIT_DIED, LocalProblem
+from vibework.testing.local.services import START_TIMEOUT_SECONDS, migrate
+
 from chassis.backup.reading import Archive
 from script.drill import verdict
 from script.drill.ledger import Ledger
 from script.drill.verdict import Verdict
 from script.drill.writers import write_until
-from script.local import ports, services
-from script.local.mongodb import REPLICA_SET, LocalMongoDB
-from script.local.mysql import LocalMySQL, MySQLAccount
-from script.local.problems import EXIT_DIED, LocalProblem
+from script.local.mongodb import LocalMongoDB
+from script.local.mysql import LocalMySQL
 from script.local.progress import step
 from script.local.services import Service
 
@@ -131,14 +135,14 @@ def _stack(directory: Path) -> Iterator[Stack]:
         with step("Starting databases and services"):
             settings = _start_databases(directory, running)
             users, notifications = (
-                Service(name, f"{name}-service", port, {**settings, "GRPC_PORT": str(port)})
+                Service(name, port, {**settings, "GRPC_PORT": str(port)})
                 for name, port in (("users", ports.free_port()), ("notifications", ports.free_port()))
             )
-            services.migrate((users, notifications), directory)
+            migrate((users, notifications), directory)
             for service in (users, notifications):
                 process = service.run("serve", log=directory / f"{service.name}.log")
                 running.callback(process.stop)
-                process.wait_until(service.is_serving, timeout=services.START_TIMEOUT_SECONDS)
+                process.wait_until(service.is_serving, timeout=START_TIMEOUT_SECONDS)
         yield Stack(directory, users, notifications)
 
 

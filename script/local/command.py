@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from vibework.testing.local.problems import LocalProblem
+
 from script.local import services
-from script.local.problems import LocalProblem
 from script.local.server import LOCAL
 
 COMMANDS = ("users-service", "notifications-service")

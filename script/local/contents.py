@@ -12,8 +12,8 @@ import asyncmy.errors
 import pymongo
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
+from vibework.testing.local.problems import LocalProblem
 
-from script.local.problems import LocalProblem
 from users_service.mysql.engines import connect_arguments
 from users_service.settings import DatabaseSettings
 

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from script.local.problems import LocalProblem
+from vibework.testing.local.problems import LocalProblem
 
 
 def load_or_make(path: Path) -> Mapping[str, str]:

@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from script.local import mongodb_installation, mysql_installation, ports
+from vibework.testing.local import ports
+from vibework.testing.local.mysql import MySQLAccount
+from vibework.testing.local.mysql_installation import find as find_mysql
+from vibework.testing.local.processes import Process
+
+from script.local import mongodb_installation, mysql_installation
 from script.local.mongodb import LocalMongoDB
-from script.local.mysql import TELLING_OPTIONS, LocalMySQL, MySQLAccount
-from script.local.processes import Process
+from script.local.mysql import TELLING_OPTIONS, LocalMySQL
 from script.local.progress import step
 
 MYSQL_PORT = 13306
@@ -28,7 +32,7 @@ class Databases:
 
     def start(self) -> None:
         """Start the local servers, both at once, and wait for them; what is not installed is installed first."""
-        if self.mysql is not None and mysql_installation.find() is None:
+        if self.mysql is not None and find_mysql() is None:
             with step("Installing MariaDB"):
                 mysql_installation.find_or_install()
         if self.mongodb is not None and not mongodb_installation.is_there(self.mongodb.program_cache):
@@ -50,7 +54,7 @@ class Databases:
 
     def environment(self) -> dict[str, str]:
         """Return the settings that point the services at the local servers."""
-        mysql = {} if self.mysql is None else _mysql_environment(self.mysql)
+        mysql = {} if self.mysql is None else self.mysql.settings()
         mongodb = {} if self.mongodb is None else {"MONGODB_URL": _with_name(self.mongodb.url)}
         return {**mysql, **mongodb}
 
@@ -84,16 +88,6 @@ def described(folder: Path, credentials: Mapping[str, str], *, program_cache: Pa
             durable=True,
         )
     return Databases(mysql, mongodb)
-
-
-def _mysql_environment(server: LocalMySQL) -> dict[str, str]:
-    return {
-        "MYSQL_HOST": ports.LOOPBACK,
-        "MYSQL_PORT": str(server.port),
-        "MYSQL_USER": server.account.user,
-        "MYSQL_PASSWORD": server.account.password,
-        "MYSQL_DATABASE": server.account.database or "",
-    }
 
 
 def _with_name(url: str) -> str:

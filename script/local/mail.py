@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from script.local import ports
-from script.local.problems import LocalProblem
-from script.local.processes import Process
+from vibework.testing.local import mail as catcher
+from vibework.testing.local import ports
+from vibework.testing.local.problems import LocalProblem
+from vibework.testing.local.processes import Process
 
-ROOT = Path(__file__).resolve().parents[2]
 USUAL_PORT = 1025
-START_TIMEOUT_SECONDS = 30.0
 
 
 def folder_in(directory: Path) -> Path:
@@ -45,24 +42,16 @@ class MailCatcher:
         """Return the settings of the notifications service; none where the environment has them."""
         if not self.is_wanted:
             return {}
-        return {
-            "SMTP_HOST": ports.LOOPBACK,
-            "SMTP_PORT": str(self.port),
-            "SMTP_SECURITY": "none",
-            "EMAIL_FROM": os.environ.get("EMAIL_FROM") or "no-reply@vibework.example",
-            "EMAIL_FROM_NAME": os.environ.get("EMAIL_FROM_NAME") or "VibeWork",
-        }
+        named = {name: os.environ[name] for name in catcher.FROM if os.environ.get(name)}
+        return {**catcher.settings(self.port), **named}
 
     def start(self) -> None:
         """Start to catch; harmless where nothing is to be caught."""
         if not self.is_wanted:
             return
         self.log.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "script.local.mail_catcher", str(self.port), str(folder_in(self.directory))]
-        self.process = Process(
-            "the mail catcher", command, log=self.log, directory=ROOT, on_parent_death=signal.SIGTERM
-        )
-        self.process.wait_until(lambda: ports.answers(self.port), timeout=START_TIMEOUT_SECONDS)
+        self.process = catcher.begin(self.port, folder_in(self.directory), self.log)
+        catcher.wait(self.process, self.port)
 
     def forget_log(self) -> None:
         """Empty the log, of which all has been shown."""

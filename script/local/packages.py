@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from script.local.problems import LocalProblem
+from vibework.testing.local.problems import LocalProblem
+
 from script.local.turns import one_at_a_time
 
 INSTALL_COMMANDS: Mapping[str, tuple[str, ...]] = {

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vibework.testing.local.problems import LocalProblem
+
 from script.local import services
-from script.local.problems import LocalProblem
 
 # script/server may still be migrating when it is asked, and its services may still have calls to finish.
 PATIENCE_SECONDS = 120.0

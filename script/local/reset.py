@@ -11,11 +11,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from vibework.testing.local.problems import EXIT_DIED, LocalProblem
+from vibework.testing.local.services import migrate
+
 from chassis.settings import load
 from notifications_service.settings import DatabaseSettings as NotificationsSettings
 from script.local import credentials, databases, pause, services
 from script.local.contents import Contents, MongoContents, MySQLContents
-from script.local.problems import EXIT_DIED, LocalProblem
 from script.local.progress import step
 from script.local.server import LOCAL, STOP_GRACE_SECONDS, FolderInUse, claim
 from users_service.settings import DatabaseSettings as UsersSettings
@@ -135,7 +137,7 @@ def _empty(both: Sequence[Contents], pair: Sequence[services.Service], logs: Pat
         for contents in both:
             contents.delete()
     with step("Migrating"):
-        services.migrate(pair, logs)
+        migrate(pair, logs)
 
 
 def _wait_until_unused(both: Sequence[Contents]) -> None:

@@ -13,16 +13,38 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from script.local import banner, credentials, databases, mail, pause, services
+from vibework.testing.local.problems import EXIT_DIED, LocalProblem
+from vibework.testing.local.processes import Process
+from vibework.testing.local.services import START_TIMEOUT_SECONDS, migrate
+
+from script.local import banner, certs, credentials, databases, mail, pause, services
 from script.local.logs import LogFollower
-from script.local.problems import EXIT_DIED, LocalProblem
-from script.local.processes import Process
 from script.local.progress import step
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
 FREE_MEGABYTES = 1_000
 STOP_GRACE_SECONDS = 30.0
+VARIABLES = f"""\
+environment:
+  MYSQL_HOST, and MYSQL_PORT, MYSQL_USER, MYSQL_PASSWORD, MYSQL_DATABASE
+                              a MySQL server to use in place of a local one
+  MONGODB_URL                 a MongoDB replica set to use in place of a local one
+  USERS_PORT                  port of the users service; default: {services.USERS_PORT}
+  NOTIFICATIONS_PORT          port of the notifications service; default: {services.NOTIFICATIONS_PORT}
+  USERS_METRICS_PORT, NOTIFICATIONS_METRICS_PORT
+                              ports of their metrics; default: {services.METRICS_PORTS["users"]} and \
+{services.METRICS_PORTS["notifications"]}
+  METRICS_PORT                0: no metrics
+  MAIL_PORT                   port on which mails are caught; default: {mail.USUAL_PORT}, or any that is free
+  SMTP_HOST                   a relay that takes the mails, with the settings of docs/email.md; nothing is caught then
+  EMAIL_FROM, EMAIL_FROM_NAME whom the mails are from
+  SECRET_KEYS                 keys of both services in place of those in credentials.env
+  LOG_FORMAT                  console or json; default: console
+  GRPC_DRAIN_MS               how long a service that ends still takes calls; default: 0
+
+Every other setting of the services (README.md) is passed on to them.
+"""
 
 
 class FolderInUse(LocalProblem):
@@ -78,24 +100,33 @@ class Stack:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until told to stop; return the exit code: 0 stopped, 1 something died, 2 something stood in the way."""
-    parser = argparse.ArgumentParser(prog="script/server", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="script/server",
+        description=__doc__,
+        epilog=VARIABLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--directory", type=Path, default=LOCAL, help="where data and logs are kept; default: .local")
-    folder = parser.parse_args(arguments).directory.resolve()
+    parser.add_argument(
+        "--tls", action="store_true", help="with certificates (script/certs), for callers that have one"
+    )
+    options = parser.parse_args(arguments)
+    folder = options.directory.resolve()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _request_stop)
     stack = Stack()
     try:
-        return _run_and_stop(stack, folder)
+        return _run_and_stop(stack, folder, tls=options.tls)
     except StopRequested:  # asked a second time, while stopping
         stack.kill()
         return EXIT_DIED
 
 
-def _run_and_stop(stack: Stack, folder: Path) -> int:
+def _run_and_stop(stack: Stack, folder: Path, *, tls: bool) -> int:
     code = 0
     try:
         stack.lock = claim(folder)
-        _run(stack, folder)
+        _run(stack, folder, certs.made(folder / "certs") if tls else None)
     except StopRequested:
         print(file=sys.stderr)
     except LocalProblem as problem:
@@ -111,21 +142,21 @@ def _run_and_stop(stack: Stack, folder: Path) -> int:
     return code
 
 
-def _run(stack: Stack, folder: Path) -> None:
+def _run(stack: Stack, folder: Path, certificates: certs.Certificates | None) -> None:
     secrets = credentials.load_or_make(folder / "credentials.env")
     stack.databases = databases.described(folder, secrets, program_cache=LOCAL / "mongod", usual_ports=folder == LOCAL)
     stack.mail = mail.MailCatcher(folder, usual_port=folder == LOCAL)
-    pair = services.pair(stack.databases.environment(), secrets, stack.mail.environment())
+    pair = services.pair(stack.databases.environment(), secrets, stack.mail.environment(), certificates)
     services.check_ports(pair)
     stack.databases.start()
     stack.mail.start()
     services.write_settings(pair, folder)
     logs = folder / "logs"
     with step("Migrating"):
-        services.migrate(pair, logs)
+        migrate(pair, logs)
     _start_services(stack, pair, logs)
     told = [*stack.databases.lines(), *stack.mail.lines()]
-    print(banner.text(pair, told, folder, usual=folder == LOCAL), flush=True)
+    print(banner.text(pair, told, folder, usual=folder == LOCAL, certificates=certificates), flush=True)
     _follow(stack, pair, logs)
     while True:
         _watch_until_pause(stack.processes(), folder)
@@ -165,7 +196,7 @@ def _start_services(stack: Stack, pair: Sequence[services.Service], logs: Path) 
             log.unlink(missing_ok=True)
             stack.services.append(service.run("serve", log=log))
         for service, process in zip(pair, stack.services, strict=True):
-            process.wait_until(service.is_serving, timeout=services.START_TIMEOUT_SECONDS)
+            process.wait_until(service.is_serving, timeout=START_TIMEOUT_SECONDS)
 
 
 def _follow(stack: Stack, pair: Sequence[services.Service], logs: Path) -> None:

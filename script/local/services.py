@@ -1,66 +1,55 @@
-"""The two services as local processes: their settings, their migrations, and waiting until they serve."""
+"""The two services of script/server: their settings, where other scripts find them, and their ports."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from chassis.probe import probe, trust_of_settings
+from vibework.testing.local import ports, services
+from vibework.testing.local.problems import LocalProblem
+
+from chassis.probe import Trust, probe, trust_of_settings
 from chassis.settings import ServerSettings
 from notifications_service.settings import Settings as NotificationsSettings
-from script.local import ports
-from script.local.problems import LocalProblem
-from script.local.processes import Process
+from script.local.certs import Certificates
 from users_service.settings import Settings as UsersSettings
 
+USERS_PORT = 50051
+NOTIFICATIONS_PORT = 50052
+METRICS_PORTS = {"users": 9464, "notifications": 9465}
 SETTINGS: Mapping[str, type[ServerSettings]] = {"users": UsersSettings, "notifications": NotificationsSettings}
-START_TIMEOUT_SECONDS = 60.0
-MIGRATE_TIMEOUT_SECONDS = 300.0
 
 
-@dataclass(frozen=True)
-class Service:
-    """One service: its name for people, its command, its port on loopback, and its settings."""
-
-    name: str
-    command: str
-    port: int
-    settings: Mapping[str, str]
-
-    @property
-    def address(self) -> str:
-        """Where it is called."""
-        return f"{ports.LOOPBACK}:{self.port}"
-
-    def run(self, *arguments: str, log: Path) -> Process:
-        """Start the service's command."""
-        program = Path(sys.executable).with_name(self.command)
-        return Process(
-            f"{self.command} {' '.join(arguments)}",
-            [str(program), *arguments],
-            log=log,
-            environment={**os.environ, **self.settings},
-            on_parent_death=signal.SIGTERM,
-        )
+class Service(services.Service):
+    """One service, which may ask its callers for certificates."""
 
     def is_serving(self) -> bool:
         """Ask for its health."""
-        return probe(self.address, "", timeout=1.0, trust=trust_of_settings()) == "SERVING"
+        return probe(self.address, "", timeout=1.0, trust=self._trust()) == "SERVING"
+
+    def _trust(self) -> Trust | None:
+        certificate, authority = self.settings.get("TLS_CERT_FILE"), self.settings.get("PEER_TLS_CA_FILE")
+        if certificate is None or authority is None:
+            return trust_of_settings()
+        return Trust(Path(authority), certificate=Path(certificate), key=Path(self.settings["TLS_KEY_FILE"]))
 
 
 def pair(
-    databases: Mapping[str, str], credentials: Mapping[str, str], mail: Mapping[str, str] | None = None
+    databases: Mapping[str, str],
+    credentials: Mapping[str, str],
+    mail: Mapping[str, str] | None = None,
+    certificates: Certificates | None = None,
 ) -> tuple[Service, Service]:
     """Return both services, on USERS_PORT (50051) and NOTIFICATIONS_PORT (50052), each knowing the other.
 
-    ``mail``: where the notifications service hands its mails to.
+    ``mail``: where the notifications service hands its mails to. ``certificates``: for TLS; None: plain text.
     """
-    ports_of = {"users": _port("USERS_PORT", 50051), "notifications": _port("NOTIFICATIONS_PORT", 50052)}
+    ports_of = {
+        "users": _port("USERS_PORT", USERS_PORT),
+        "notifications": _port("NOTIFICATIONS_PORT", NOTIFICATIONS_PORT),
+    }
     shared = {
         "GRPC_HOST": ports.LOOPBACK,
         "LOG_FORMAT": os.environ.get("LOG_FORMAT", "console"),
@@ -72,11 +61,11 @@ def pair(
     users, notifications = (
         Service(
             name,
-            f"{name}-service",
             port,
             {
                 **shared,
                 **((mail or {}) if name == "notifications" else {}),
+                **(certificates.settings(name) if certificates else {}),
                 "GRPC_PORT": str(port),
                 "METRICS_PORT": _metrics_port(name),
                 "SECRET_KEYS": os.environ.get("SECRET_KEYS") or credentials[f"{name.upper()}_SECRET_KEYS"],
@@ -85,15 +74,6 @@ def pair(
         for name, port in ports_of.items()
     )
     return users, notifications
-
-
-def migrate(services: Sequence[Service], logs: Path) -> None:
-    """Bring both schemas up to date, at once; raise `LocalProblem` with the command's own words."""
-    runs = [service.run("migrate", "up", log=logs / f"{service.name}-migrate.log") for service in services]
-    codes = [run.finish(grace=MIGRATE_TIMEOUT_SECONDS) for run in runs]
-    for run, code in zip(runs, codes, strict=True):
-        if code:
-            raise LocalProblem(f"{run.name} ended with code {code} ({run.log})", detail=run.tail())
 
 
 def write_settings(services: Sequence[Service], folder: Path) -> None:
@@ -131,9 +111,8 @@ def read_pair(folder: Path) -> tuple[Service, Service]:
 
 
 def _as_written(folder: Path, name: str) -> Service:
-    command = f"{name}-service"
-    settings = read_settings(folder, command)
-    return Service(name, command, int(settings["GRPC_PORT"]), settings)
+    settings = read_settings(folder, f"{name}-service")
+    return Service(name, int(settings["GRPC_PORT"]), settings)
 
 
 def are_told(folder: Path) -> bool:
@@ -164,10 +143,9 @@ def check_ports(services: Sequence[Service]) -> None:
 
 def _metrics_port(name: str) -> str:
     """Return where a service's metrics are read: USERS_METRICS_PORT (9464) and the like; METRICS_PORT=0: nowhere."""
-    default = {"users": 9464, "notifications": 9465}[name]
     if os.environ.get("METRICS_PORT") == "0":
         return "0"
-    return str(_port(f"{name.upper()}_METRICS_PORT", default))
+    return str(_port(f"{name.upper()}_METRICS_PORT", METRICS_PORTS[name]))
 
 
 def _port(variable: str, default: int) -> int:

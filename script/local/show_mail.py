@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from email import message_from_bytes
-from email.message import EmailMessage
-from email.policy import default
 from pathlib import Path
 
+from vibework.testing import Mail
+from vibework.testing.local.problems import EXIT_DIED
+
 from script.local.mail import folder_in
-from script.local.problems import EXIT_DIED
 from script.local.server import LOCAL
 
 SHOWN = ("From", "To", "Reply-To", "Subject", "Date", "Message-ID", "List-Unsubscribe")
@@ -29,19 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not 1 <= options.n <= len(mails):
         print(f"mail: {len(mails)} mails have been caught ({folder})", file=sys.stderr)
         return EXIT_DIED
-    message = message_from_bytes(mails[-options.n].read_bytes(), _class=EmailMessage, policy=default)
-    print(shown(message, html=options.html))
+    print(shown(Mail.of(mails[-options.n].read_bytes()), html=options.html))
     return 0
 
 
-def shown(message: EmailMessage, *, html: bool) -> str:
+def shown(mail: Mail, *, html: bool) -> str:
     """Return the headers that people look at and the text, or the HTML alone."""
-    part = message.get_body(("html", "plain") if html else ("plain", "html"))
-    body = str(part.get_content()).replace("\r\n", "\n").rstrip() if isinstance(part, EmailMessage) else ""
     if html:
-        return body
-    headers = [f"{name}: {message[name]}" for name in SHOWN if message[name]]
-    return "\n".join([*headers, "", body])
+        return mail.html
+    headers = [f"{name}: {mail.message[name]}" for name in SHOWN if mail.message[name]]
+    return "\n".join([*headers, "", mail.text])
 
 
 if __name__ == "__main__":
