@@ -18,12 +18,19 @@ sys.dont_write_bytecode = False
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
+# A project of its own, which tests/integration/testing runs.
+collect_ignore = ["consumer"]
+
 pytest_plugins = [
     "tests.harness.database_fixtures",
     "tests.harness.grouping",
     "tests.harness.logs",
     "tests.harness.promised",
+    "tests.harness.pymongo_sockets",
+    "tests.harness.reports",
     "tests.harness.samples",
+    "tests.harness.socket_makers",
+    "tests.harness.transports",
     "tests.harness.users",
     "tests.harness.pair",
 ]

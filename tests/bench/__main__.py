@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from vibework.testing.local.problems import LocalProblem
 
 from chassis.commands.progress import progress
-from script.local.problems import LocalProblem
+from tests.bench import delivery_bench, scenarios, watch_bench
 from tests.bench import record as records
-from tests.bench import scenarios, watch_bench
 from tests.bench.databases import databases
 from tests.bench.dataset import ROOT, folder_for, remove_traces
 from tests.bench.generators import generators
@@ -26,11 +26,14 @@ from tests.bench.scenarios import Group
 from tests.bench.stack import launcher
 from tests.bench.table import print_errors, print_latencies, print_outcomes, print_subjects
 from tests.bench.targets import Outcome
+from tests.harness.transports import NATIVE
 
 KEPT = ROOT / ".local" / "bench"
 SMALL_SCALE = 0.01
 GENERATORS = 2
 WATCH = "watch"
+# Measured only where it is named: it takes some minutes of its own.
+DELIVERY = "delivery"
 # What watches take of the time.
 WATCH_SECONDS = 35.0
 
@@ -54,7 +57,7 @@ class Options:
 @click.option("--minutes", default=5.0, show_default=True, help="How long all may take, making the rows apart.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="How often all is measured.")
 @click.option("--scale", default=1.0, show_default=True, help="Rows, in parts of 100,000 users and 1,000,000 messages.")
-@click.option("--only", multiple=True, help="What to measure (validate, get_user, create, list, count, watch …).")
+@click.option("--only", multiple=True, help="What to measure (validate, create, list, watch, delivery …).")
 @click.option("--rate", default=0.0, help="Open loop: so many calls per second, latencies from when each was due.")
 @click.option("--in-flight", default=0, help="So many calls at a time, echoes and services alone, without targets.")
 @click.option("--connections", default=0, help="Of each of two generators to each server; default: 4, to workers 16.")
@@ -73,12 +76,15 @@ def run(options: Options) -> None:
     """Start everything, measure, and report."""
     options.output.mkdir(parents=True, exist_ok=True)
     results, footprint = Results(options.rounds), None
-    if tuple(options.only) != (WATCH,):
+    if not options.only or set(options.only) - {WATCH, DELIVERY}:
         results, footprint = calls(options)
     found = [] if options.rate or options.in_flight else records.outcomes(results, footprint)
     if watches(options):
         click.echo("watching", err=True)
         found += records.watch_outcomes(watch_bench.measure())
+    if DELIVERY in options.only:
+        click.echo("delivering", err=True)
+        found += delivery_bench.measure(options.output / "logs", options.scale).outcomes()
     report(options, results, found, footprint)
 
 
@@ -90,7 +96,8 @@ def calls(options: Options) -> tuple[Results, records.Footprint | None]:
         with launcher(options.output / "logs") as start:
             pairs = start.pair("big", big), start.pair("small", small)
             footprint = None if options.rate or options.in_flight else records.Footprint.of(pairs[0])
-            groups = chosen(scenarios.groups(start, *pairs), options)
+            native = start.pair("native", big, NATIVE)
+            groups = chosen(scenarios.groups(start, *pairs, native), options)
             if options.connections:
                 groups = [scenarios.over(group, options.connections) for group in groups]
             total = options.rounds * sum(len(group.subjects) for group in groups)

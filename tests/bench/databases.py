@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from script.local import ports
+from vibework.testing.local import ports
+from vibework.testing.local.mysql import MySQLAccount
+
 from script.local.mongodb import LocalMongoDB
-from script.local.mysql import LocalMySQL, MySQLAccount
+from script.local.mysql import LocalMySQL
 from script.local.progress import step
 from tests.bench import dataset as datasets
 from tests.bench.dataset import ROOT, Dataset

@@ -12,10 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pymongo
+from vibework.testing.local.services import Service, migrate
 
 from notifications_service.notification import schema
-from script.local.processes import Process
-from script.local.services import Service
 from tests.bench import seed_mongodb, seed_mysql
 from tests.bench.plan import Plan
 
@@ -24,7 +23,6 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("migrations/mysql/versions/*.py", "migrations/mongodb/*.py", "tests/bench/seed_*.py", "tests/bench/plan.py")
 # Rows must outlive the days that a dataset is kept, or the sweeper would thin it out.
 RETENTION_DAYS = 3_650
-MIGRATE_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -65,11 +63,11 @@ def prepare(dataset: Dataset, stamp: Path) -> None:
     url = dataset.notifications["MONGODB_URL"]
     with pymongo.MongoClient[dict[str, object]](url) as client:
         client.drop_database(client.get_default_database().name)
-    _migrate("users-service", dataset.users, stamp.parent)
+    migrate([Service("users", 0, dataset.users)], stamp.parent)
     asyncio.run(seed_mysql.seed(dataset.users, dataset.plan))
     # The rows first: indexes over what is there are built many times faster than row by row.
     seed_mongodb.seed(url, dataset.plan)
-    _migrate("notifications-service", dataset.notifications, stamp.parent)
+    migrate([Service("notifications", 0, dataset.notifications)], stamp.parent)
     stamp.write_text(json.dumps({"made_at": dataset.plan.made_at.isoformat()}))
 
 
@@ -83,10 +81,3 @@ def remove_traces(dataset: Dataset) -> None:
 def now() -> datetime:
     """Return the time in UTC, naive, in whole seconds."""
     return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
-
-
-def _migrate(command: str, settings: Mapping[str, str], logs: Path) -> None:
-    log = logs / f"{command}-migrate.log"
-    run: Process = Service(command, command, 0, settings).run("migrate", "up", log=log)
-    if code := run.finish(grace=MIGRATE_SECONDS):
-        raise RuntimeError(f"{command} migrate up ended with code {code}: {run.tail()}")

@@ -11,12 +11,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import uvloop
 from aiosmtplib import SMTP
+from vibework.testing.local import mail, ports
 
 from chassis.clock import utc_now
 from notifications_service.delivery.channels.assembly import tls_context
@@ -25,15 +27,12 @@ from notifications_service.delivery.channels.mime import MailComposer
 from notifications_service.delivery.channels.settings import EmailSettings
 from notifications_service.delivery.channels.smtp import SMTPSender
 from notifications_service.delivery.channels.templates import NotificationMail, Templates
-from script.local import ports
-from script.local.processes import Process
 
 FROM = "no-reply@vibework.example"
 TO = "ada@example.com"
 CONNECTIONS = 4
 MAILS = 200
 ROUNDS = 5
-READY_SECONDS = 60.0
 MAIL_SECONDS = 60.0
 
 
@@ -96,17 +95,23 @@ def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 
-def main() -> None:
-    """Measure against a catcher of its own."""
+@contextmanager
+def catching() -> Iterator[int]:
+    """Run a catcher of its own; yield its port."""
     with tempfile.TemporaryDirectory() as folder:
         port = ports.free_port()
-        command = [sys.executable, "-m", "script.local.mail_catcher", str(port), f"{folder}/mail"]
-        catcher = Process("the mail catcher", command, log=Path(folder) / "mail.log")
+        catcher = mail.begin(port, Path(folder) / "mail", Path(folder) / "mail.log")
         try:
-            catcher.wait_until(lambda: ports.answers(port), timeout=READY_SECONDS)
-            uvloop.run(measure(port))
+            mail.wait(catcher, port)
+            yield port
         finally:
             catcher.stop()
+
+
+def main() -> None:
+    """Measure against a catcher of its own."""
+    with catching() as port:
+        uvloop.run(measure(port))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ import ssl
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,38 @@ def _run_service(pem: str, told: Any) -> None:
     uvloop.run(_serve(pem, told))
 
 
-async def _rate(send: Send, messages: int) -> float:
+async def post(session: ClientSession, url: URL, body: bytes, headers: dict[str, str]) -> int:
+    """Post a body, by the library alone; return the status."""
+    async with session.post(url, data=body, headers=headers) as response:
+        await response.read()
+        return response.status
+
+
+def headers_for(address: str, keys: PushKeys) -> dict[str, str]:
+    """Return the headers of a message to a push service, signed once for all."""
+    return {
+        "Authorization": Vapid(SUBJECT, utc_now).authorization(f"https://{address}", keys.by_id["k1"]),
+        "Content-Encoding": "aes128gcm",
+        "Content-Type": "application/octet-stream",
+        "TTL": "60",
+    }
+
+
+@contextmanager
+def serving(pem: str) -> Iterator[int]:
+    """Run a push service in a process of its own; yield its port."""
+    hears, tells = multiprocessing.Pipe(duplex=False)
+    service = multiprocessing.get_context("spawn").Process(target=_run_service, args=(pem, tells), daemon=True)
+    service.start()
+    try:
+        yield hears.recv()
+    finally:
+        service.kill()
+        service.join()
+
+
+async def rate_of(send: Send, messages: int) -> float:
+    """Return how many messages a second go, ``IN_FLIGHT`` at a time."""
     numbers = iter(range(messages))
 
     async def worker() -> None:
@@ -79,13 +111,7 @@ async def _measure(port: int, pem: str, messages: int) -> dict[str, float]:
     keys = PushKeys.parse("k1:" + base64.b64encode(b"\x01" * 32).decode())
     targets = [Browser(f"https://127.0.0.1:{port}/{number}").target for number in range(IN_FLIGHT)]
     sender = WebPushSender(keys, SUBJECT, EndpointRules(allow_loopback=True), clock=utc_now, tls=tls)
-    key = keys.by_id["k1"]
-    headers = {
-        "Authorization": Vapid(SUBJECT, utc_now).authorization(f"https://127.0.0.1:{port}", key),
-        "Content-Encoding": "aes128gcm",
-        "Content-Type": "application/octet-stream",
-        "TTL": "60",
-    }
+    headers = headers_for(f"127.0.0.1:{port}", keys)
     ready, url = payload(MESSAGE), URL(targets[0].endpoint)
     body = encrypt(ready, targets[0].p256dh, targets[0].auth)
 
@@ -94,23 +120,18 @@ async def _measure(port: int, pem: str, messages: int) -> dict[str, float]:
 
     async with ClientSession(connector=TCPConnector(ssl=tls)) as session:
 
-        async def post(body: bytes) -> int:
-            async with session.post(url, data=body, headers=headers) as response:
-                await response.read()
-                return response.status
-
         async def libraries(number: int) -> int:
             target = targets[number % IN_FLIGHT]
-            return await post(encrypt(ready, target.p256dh, target.auth))
+            return await post(session, url, encrypt(ready, target.p256dh, target.auth), headers)
 
         async def posting(_: int) -> int:
-            return await post(body)
+            return await post(session, url, body, headers)
 
         subjects = {"sender": ours, "libraries": libraries, "posting": posting}
         rates: dict[str, list[float]] = {name: [] for name in subjects}
         for messages_of_round in (messages // 10, *[messages] * ROUNDS):
             for name, send in subjects.items():
-                rates[name].append(await _rate(send, messages_of_round))
+                rates[name].append(await rate_of(send, messages_of_round))
     await sender.close()
     return _figures({name: each[1:] for name, each in rates.items()})
 
@@ -127,14 +148,8 @@ def main(messages: int) -> None:
     """Measure and print JSON."""
     with tempfile.TemporaryDirectory() as folder:
         pem = str(certificate(Path(folder)).file)
-        hears, tells = multiprocessing.Pipe(duplex=False)
-        service = multiprocessing.get_context("spawn").Process(target=_run_service, args=(pem, tells), daemon=True)
-        service.start()
-        try:
-            click.echo(json.dumps(uvloop.run(_measure(hears.recv(), pem, messages))))
-        finally:
-            service.kill()
-            service.join()
+        with serving(pem) as port:
+            click.echo(json.dumps(uvloop.run(_measure(port, pem, messages))))
 
 
 if __name__ == "__main__":

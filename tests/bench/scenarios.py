@@ -13,7 +13,7 @@ from tests.bench.calls import Caller, HashCaller, PoolCaller
 from tests.bench.plan import user_id
 from tests.bench.requests import PAGE_SIZE, Rpc
 from tests.bench.stack import Launcher, Pair, Server, response_size
-from tests.bench.targets import IN_FLIGHT
+from tests.bench.targets import IN_FLIGHT, NATIVE
 from tests.bench.unary import GrpcCaller
 from tests.bench.usage import children
 
@@ -48,15 +48,16 @@ class Group:
     weight: float = 1.0
 
 
-def groups(launcher: Launcher, big: Pair, small: Pair) -> list[Group]:
-    """Start the servers to compare with, and return all groups."""
+def groups(launcher: Launcher, big: Pair, small: Pair, native: Pair) -> list[Group]:
+    """Start the servers to compare with, and return all groups; ``native``: on the other transport, over ``big``."""
     rpcs, fewer = requests.rpcs(big.dataset.plan), requests.rpcs(small.dataset.plan)
     drivers = requests.drivers(big.dataset)
     sign_in, met, unmet = (rpcs.pop(key) for key in ("sign_in", "create_met", "create_unmet"))
     sizes = [response_size(big.of(rpc).address, rpc) for rpc in rpcs.values()]
     echoes = _echoes("echo", launcher.echo(sizes), rpcs)
     throughs = _echoes("through", launcher.through(sizes, [drivers[key] for key in rpcs]), rpcs)
-    orm = launcher.orm(big.dataset)
+    native_echoes = _echoes("native_echo", launcher.native_echo(sizes), rpcs)
+    orm, go = launcher.orm(big.dataset), launcher.go_read(big.dataset)
     found = []
     for key, rpc in rpcs.items():
         subjects = [echoes[key], _service(key, "service", rpc, big)]
@@ -65,6 +66,10 @@ def groups(launcher: Launcher, big: Pair, small: Pair) -> list[Group]:
         if key == "count":
             # A small dataset has few users with many rows, and calls that count the same share a query.
             subjects.append(_service(key, "few", fewer[key], big))
+        if key in {name for name, _, _ in NATIVE}:
+            subjects += [native_echoes[key], _service(key, "native", rpc, native)]
+        if key == "validate" and go is not None:
+            subjects.append(_subject(f"{key}/go", go, rpc.method, rpc.requests))
         if key in {"validate", "get_user"}:
             subjects.append(_subject(f"{key}/orm", orm, rpc.method, rpc.requests))
         subjects.append(Subject(f"{key}/driver", drivers[key], generators=1))
@@ -157,7 +162,7 @@ def _alone(group: Group, through: Subject) -> Group:
     ``through``: the echo that asks the database. Its driver rests between calls as in a service, and takes half as long
     again for the next one.
     """
-    beside = {"echo", "service", "unmet", "driver", "through"}
+    beside = {"echo", "service", "native", "go", "unmet", "driver", "through"}
     return replace(of_crowd(replace(group, subjects=[*group.subjects, through]), 1, beside), weight=0.25)
 
 

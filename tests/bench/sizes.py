@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+from vibework.testing.local.mysql import MySQLAccount
+from vibework.testing.local.services import Service, migrate
 
-from chassis.commands.report import table
-from script.local import ports
+from chassis.commands.tables import table
 from script.local.mongodb import LocalMongoDB
-from script.local.mysql import LocalMySQL, MySQLAccount
+from script.local.mysql import LocalMySQL
 from script.local.progress import step
-from script.local.services import Service
 from tests.bench import sizes_mongodb, sizes_mysql
-from tests.bench.dataset import MIGRATE_SECONDS, ROOT
+from tests.bench.dataset import ROOT
 
 NAME = "sizes"
 # Not a secret: made up here, for a database on loopback that is thrown away.
@@ -53,9 +53,9 @@ def _mysql_server(folder: Path) -> Iterator[Mapping[str, str]]:
     server = LocalMySQL(folder / "mysql", MySQLAccount(NAME, PASSWORD), options=("--innodb-buffer-pool-size=512M",))
     try:
         server.start()
-        settings = _mysql_settings(server)
+        settings = {**server.settings(), "MYSQL_DATABASE": NAME}
         asyncio.run(sizes_mysql.create_database(settings))
-        _migrate("users-service", settings, folder)
+        migrate([Service("users", 0, settings)], folder)
         yield settings
     finally:
         server.stop()
@@ -68,26 +68,10 @@ def mongodb_server(folder: Path) -> Iterator[str]:
     try:
         server.start()
         url = server.url.replace("/?", f"/{NAME}?")
-        _migrate("notifications-service", {"MONGODB_URL": url}, folder)
+        migrate([Service("notifications", 0, {"MONGODB_URL": url})], folder)
         yield url
     finally:
         server.stop()
-
-
-def _mysql_settings(server: LocalMySQL) -> Mapping[str, str]:
-    return {
-        "MYSQL_HOST": ports.LOOPBACK,
-        "MYSQL_PORT": str(server.port),
-        "MYSQL_USER": NAME,
-        "MYSQL_PASSWORD": PASSWORD,
-        "MYSQL_DATABASE": NAME,
-    }
-
-
-def _migrate(command: str, settings: Mapping[str, str], folder: Path) -> None:
-    run = Service(command, command, 0, settings).run("migrate", "up", log=folder / f"{command}.log")
-    if code := run.finish(grace=MIGRATE_SECONDS):
-        raise RuntimeError(f"{command} migrate up ended with code {code}: {run.tail()}")
 
 
 def show(sizes: Sequence[tuple[str, int, float]]) -> None:

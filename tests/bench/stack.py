@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,15 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+from vibework.testing.local import ports
+from vibework.testing.local.processes import Process
 
 from chassis.probe import probe
-from script.local import ports
-from script.local.processes import Process
 from tests.bench.calls import Caller
 from tests.bench.dataset import ROOT, Dataset
 from tests.bench.requests import Rpc
 
-START_SECONDS = 30.0
+# A busy machine gives each of a dozen processes a small part of a processor.
+START_SECONDS = 120.0
+NOTHING: Mapping[str, str] = {}
+GO_READ = Path(__file__).parent / "go_read"
 # Where script/bench has put the server's packages alone.
 MEASURED = ROOT / ".local" / "bench" / "venv" / "bin"
 
@@ -62,10 +67,11 @@ class Launcher:
         self._logs = logs
         self._resources = resources
 
-    def pair(self, name: str, dataset: Dataset) -> Pair:
-        """Start both services over a dataset, the recipients' check included."""
-        users = self.users(f"{name}-users", dataset)
-        settings = {**dataset.notifications, "USERS_ADDRESS": users.address, "RECIPIENT_CHECK": "required"}
+    def pair(self, name: str, dataset: Dataset, chosen: Mapping[str, str] = NOTHING) -> Pair:
+        """Start both services over a dataset, the recipients' check included; ``chosen``: settings of both."""
+        users = self._service(f"{name}-users", "users-service", {**dataset.users, **chosen})
+        peer = {"USERS_ADDRESS": users.address, "RECIPIENT_CHECK": "required"}
+        settings = {**dataset.notifications, **peer, **chosen}
         notifications = self._service(f"{name}-notifications", "notifications-service", settings)
         return Pair(dataset, users, notifications)
 
@@ -77,6 +83,14 @@ class Launcher:
         """Start a users service of several worker processes, which are the children of the server's process."""
         return self._service(f"users-{number}", "users-service", dataset.users, "--workers", str(number))
 
+    def notifications(self, name: str, settings: Mapping[str, str]) -> Server:
+        """Start a notifications service."""
+        return self._service(name, "notifications-service", settings)
+
+    def worker(self, name: str, settings: Mapping[str, str]) -> Server:
+        """Start a process that sends what goes out."""
+        return self._service(name, "notifications-service", settings, what="deliver")
+
     def echo(self, sizes: Sequence[int]) -> Server:
         """Start the bare echo, with responses of these sizes."""
         return self._module("echo", "tests.bench.echo_server", {}, json.dumps(list(sizes)))
@@ -87,16 +101,33 @@ class Launcher:
         file.write_bytes(pickle.dumps(list(callers)))
         return self._module("through", "tests.bench.echo_server", {}, json.dumps(list(sizes)), str(file))
 
+    def native_echo(self, sizes: Sequence[int]) -> Server:
+        """Start a bare echo over the front of the other transport."""
+        return self._module("native-echo", "tests.bench.native_echo_server", {}, json.dumps(list(sizes)))
+
+    def go_read(self, dataset: Dataset) -> Server | None:
+        """Build and start the read that is written by hand in Go; None where there is no Go that can."""
+        if (go := shutil.which("go")) is None:
+            return None
+        program = self._logs.resolve() / "go-read"
+        if subprocess.run([go, "build", "-buildvcs=false", "-o", program, "."], cwd=GO_READ, check=False).returncode:
+            print("bench: the read in Go could not be built: it is left out", file=sys.stderr)  # noqa: T201
+            return None
+        port = ports.free_port()
+        return self._start("go", [str(program), str(port)], dataset.users, port)
+
     def orm(self, dataset: Dataset) -> Server:
         """Start the handlers on SQLAlchemy's ORM."""
         return self._module("orm", "tests.bench.orm_server", dataset.users)
 
-    def _service(self, name: str, command: str, settings: Mapping[str, str], *options: str) -> Server:
+    def _service(
+        self, name: str, command: str, settings: Mapping[str, str], *options: str, what: str = "serve"
+    ) -> Server:
         port = ports.free_port()
         program = str((MEASURED if MEASURED.is_dir() else Path(sys.executable).parent) / command)
         # Their metrics are kept, as where they run for real.
         own = {"GRPC_PORT": str(port), "METRICS_PORT": str(ports.free_port())}
-        return self._start(name, [program, "serve", *options], {**settings, **own}, port)
+        return self._start(name, [program, what, *options], {**settings, **own}, port)
 
     def _module(self, name: str, module: str, settings: Mapping[str, str], *arguments: str) -> Server:
         port = ports.free_port()

@@ -91,6 +91,14 @@ READS = {
     "list": "ListNotifications",
     "count": "CountNotifications",
 }
+# What is measured over the other transport as well, and how much faster it is to be there.
+NATIVE: Sequence[tuple[str, str, float | None]] = (
+    ("validate", "ValidateSession", None),
+    ("get_user", "GetUser by id", None),
+    ("create", "CreateNotification", 1.6),
+    ("get", "GetNotification", None),
+    ("list", "ListNotifications, 20", 1.4),
+)
 RATIOS = (
     _of_echo("ValidateSession", "validate", 0.70),
     _of_echo("GetUser by id", "get_user", 0.70),
@@ -103,6 +111,13 @@ RATIOS = (
     Ratio("Two workers / one", "workers/two", "workers/one", 1.8),
     Ratio("Page 1,000 / page 1", "deep/last", "deep/first", 0.90),
     *(_of_small(name, key, "few" if key == "count" else "service") for key, name in READS.items()),
+    Ratio("ValidateSession / the read in Go", "validate/service", "validate/go", None),
+    *(Ratio(f"{name}, native / grpcio", f"{key}/native", f"{key}/service", bound) for key, name, bound in NATIVE),
+    *(
+        Ratio(f"{name}, native / bare native echo", f"{key}/native", f"{key}/native_echo", None)
+        for key, name, _ in NATIVE
+    ),
+    Ratio("ValidateSession, native / the read in Go", "validate/native", "validate/go", 0.9),
     Ratio("ValidateSession / handler on the ORM", "validate/service", "validate/orm", None),
     Ratio("GetUser / handler on the ORM", "get_user/service", "get_user/orm", None),
 )

@@ -26,10 +26,10 @@ import uvloop
 from vibework.notifications.v1 import notification_pb2
 from vibework.notifications.v1 import notification_service_pb2 as pb
 from vibework.notifications.v1.notification_service_pb2_grpc import NotificationServiceStub
+from vibework.testing.local import ports
+from vibework.testing.local.services import Service
 
-from script.local import ports
 from script.local.mongodb import LocalMongoDB
-from script.local.services import Service
 from tests.bench.usage import cpu_seconds, resident_mib
 from tests.harness.database_servers import ROOT
 
@@ -89,7 +89,7 @@ def service(directory: Path, driver: str) -> Iterator[tuple[str, int]]:
             "GRPC_DRAIN_MS": "0",
             "LOG_LEVEL": "warning",
         }
-        started = Service("notifications", "notifications-service", port, settings)
+        started = Service("notifications", port, settings)
         started.run("migrate", "up", log=directory / "service.log").finish(grace=START_SECONDS)
         process = started.run("serve", log=directory / "service.log")
         process.wait_until(started.is_serving, timeout=START_SECONDS)

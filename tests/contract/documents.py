@@ -11,7 +11,7 @@ PACKAGES: Final = ("chassis", "users_service", "notifications_service")
 # The changelog speaks of what was, so nothing in it is compared with the code of today.
 DOCUMENTS: Final = sorted(
     path
-    for pattern in ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "deploy/**/*.md")
+    for pattern in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/**/*.md", "deploy/**/*.md", "examples/*.md")
     for path in ROOT.glob(pattern)
 )
 

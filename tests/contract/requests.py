@@ -25,11 +25,11 @@ USERS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "UserService/CountUsers": ({}, ""),
     "UserService/UpdateUser": ({"user": {"id": NOBODY, "name": "Ann"}, "updateMask": "name"}, "USER_NOT_FOUND"),
     "UserService/DeleteUser": ({"id": NOBODY}, "USER_NOT_FOUND"),
-    "UserService/DisableUser": ({"id": NOBODY}, "NOT_IMPLEMENTED"),
-    "UserService/EnableUser": ({"id": NOBODY}, "NOT_IMPLEMENTED"),
-    "UserService/ImportUsers": ({"users": [{"id": NOBODY, "email": "eve@example.com"}]}, "NOT_IMPLEMENTED"),
-    "UserService/ExportUser": ({"id": NOBODY}, "NOT_IMPLEMENTED"),
-    "UserService/WatchUsers": ({}, "NOT_IMPLEMENTED"),
+    "UserService/DisableUser": ({"id": NOBODY}, "USER_NOT_FOUND"),
+    "UserService/EnableUser": ({"id": NOBODY}, "USER_NOT_FOUND"),
+    "UserService/ImportUsers": ({"users": [{"id": "x ", "email": "eve@example.com"}]}, ""),
+    "UserService/ExportUser": ({"id": NOBODY}, "USER_NOT_FOUND"),
+    "UserService/WatchUsers": ({"resumeToken": "x"}, "RESUME_TOKEN_INVALID"),
     "SessionService/SignIn": ({"email": "ann@example.com", "password": PASSWORD}, "CREDENTIALS_INVALID"),
     "SessionService/CreateSession": ({"userId": NOBODY}, "USER_NOT_FOUND"),
     "SessionService/ValidateSession": ({"sessionToken": "x"}, "SESSION_INVALID"),
@@ -57,8 +57,8 @@ USERS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     ),
     "VerificationService/VerifyEmail": ({"secret": SECRET}, "VERIFICATION_INVALID"),
     "VerificationService/ResetPassword": ({"secret": SECRET, "newPassword": PASSWORD}, "VERIFICATION_INVALID"),
-    "VerificationService/ChangeEmail": ({"secret": SECRET, "userId": NOBODY}, "NOT_IMPLEMENTED"),
-    "VerificationService/SignInWithVerification": ({"secret": SECRET}, "NOT_IMPLEMENTED"),
+    "VerificationService/ChangeEmail": ({"secret": SECRET, "userId": NOBODY}, "VERIFICATION_INVALID"),
+    "VerificationService/SignInWithVerification": ({"secret": SECRET}, "VERIFICATION_INVALID"),
     "VerificationService/CreateVerification": (
         {
             "purpose": "VERIFICATION_PURPOSE_SIGN_IN",
@@ -142,4 +142,9 @@ NOTIFICATIONS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "PreferenceService/PutCategory": ({"category": {"name": "news", "title": "News"}}, ""),
     "NotificationService/CreateNotification": ({"userId": NOBODY, "content": CONTENT}, ""),
     "NotificationService/BatchCreateNotifications": ({"fanOut": {"userIds": [NOBODY], "content": CONTENT}}, ""),
+}
+
+# By the full name of the RPC: `package.Service/Method`.
+REQUESTS: Final = {f"vibework.users.v1.{name}": case for name, case in USERS.items()} | {
+    f"vibework.notifications.v1.{name}": case for name, case in NOTIFICATIONS.items()
 }

@@ -17,26 +17,26 @@ from typing import Final
 
 import pytest
 
+from tests.harness.archives import unpack
 from tests.harness.foreign_rules import FOREIGN_RULES
 from tests.harness.patience import PATIENCE_SECONDS
+from tests.harness.wheels import PACKAGES, ROOT, build, copy_sources
 
 # In one process, so that each environment is made once; installing packages takes as long as the network does.
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("base-install")]
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("chassis", "migrations", "notifications_service", "users_service")
-SOURCES = ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "NOTICE", "client", "protos", *PACKAGES)
 GENERATOR = ROOT / ".venv-generate"
 LEAST: Final = dict(
-    need.split(">=") for need in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    need.split(">=") for need in tomllib.loads((ROOT / "client/pyproject.toml").read_text())["project"]["dependencies"]
 )
-BUILD = "import sys, setuptools.build_meta as backend; print(backend.build_{kind}(sys.argv[1]))"
 
 # Run with nothing on the path but the wheel, grpcio and protobuf (and what grpcio itself needs).
 CALL = """
 from concurrent import futures
 
 import grpc
+from google.protobuf.any_pb2 import Any
+from vibework.client import Users, aio, errors, sessions
 from vibework.errors.v1 import ErrorReason
 from vibework.notifications.v1 import NotificationServiceStub
 from vibework.users.v1 import (
@@ -44,7 +44,17 @@ from vibework.users.v1 import (
 )
 
 
+# google.rpc.ErrorInfo and google.rpc.Status, encoded by hand: nothing here declares them.
+INFO = b"\\n\\x0bEMAIL_TAKEN\\x12\\x08vibework"
+DETAIL = Any(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=INFO).SerializeToString()
+TAKEN = b"\\x08\\x06\\x12\\x05taken\\x1a" + bytes([len(DETAIL)]) + DETAIL
+
+
 class Servicer(UserServiceServicer):
+    def CreateUser(self, request, context):
+        context.set_trailing_metadata((("grpc-status-details-bin", TAKEN),))
+        context.abort(grpc.StatusCode.ALREADY_EXISTS, "taken")
+
     def GetUser(self, request, context):
         return GetUserResponse(user=User(id=request.id, email="ann@example.com"))
 
@@ -56,6 +66,14 @@ server.start()
 with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
     user = UserServiceStub(channel).GetUser(GetUserRequest(id="user_1"), timeout=10).user
     NotificationServiceStub(channel)
+with Users.connect(f"127.0.0.1:{port}") as users:
+    assert users.get_user(id="user_1", timeout=10).user == user
+    try:
+        users.create_user(email="ann@example.com", timeout=10)
+    except errors.EmailTaken as taken:
+        assert taken.message == "taken"
+    else:
+        raise AssertionError
 server.stop(None)
 print(user.email, ErrorReason.Name(101))
 """
@@ -68,31 +86,26 @@ PURELIB: Final = "import sysconfig; print(sysconfig.get_path('purelib'))"
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what is packaged, so that nothing is written beside the sources."""
     tree = tmp_path_factory.mktemp("tree")
-    for name in SOURCES:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        else:
-            shutil.copy(source, tree)
+    copy_sources(tree)
     return tree
-
-
-def build(kind: str, tree: Path) -> Path:
-    """Build a wheel or an sdist of a source tree."""
-    command = [sys.executable, "-c", BUILD.format(kind=kind), str(tree.parent)]
-    built = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    return tree.parent / built.stdout.splitlines()[-1]
 
 
 @pytest.fixture(scope="module")
 def wheel(tree: Path) -> Path:
-    """The project's wheel."""
+    """The wheel of the services."""
     return build("wheel", tree)
 
 
+@pytest.fixture(scope="module")
+def client_wheel(tree: Path) -> Path:
+    """The wheel of what callers install."""
+    return build("wheel", tree / "client")
+
+
 @pytest.fixture(scope="module", params=["oldest", "newest"])
-def base_install(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def base_install(
+    request: pytest.FixtureRequest, client_wheel: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[str]:
     """A command that runs Python with the wheel, grpcio and protobuf, and nothing else.
 
     The oldest that callers may have are in the environment that generates the stubs, the newest in the tests' own.
@@ -104,7 +117,7 @@ def base_install(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: 
         python = str(GENERATOR / "bin" / "python")
         packages = subprocess.check_output([python, "-c", PURELIB], text=True).strip()
     folder = tmp_path_factory.mktemp("base")
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(client_wheel) as archive:
         archive.extractall(folder)
     for name in ("grpcio", "protobuf", "typing_extensions"):
         copy_distribution(name, packages, folder)
@@ -147,20 +160,24 @@ def test_both_generations_of_protobuf_were_tried(base_install: list[str], reques
     assert protobuf.split(".")[0] == ("6" if oldest else "7")
 
 
-def test_base_install_needs_nothing_else(wheel: Path) -> None:
-    """The servers' packages are an extra, never a burden on callers."""
-    with zipfile.ZipFile(wheel) as archive:
+def test_callers_need_nothing_else(client_wheel: Path) -> None:
+    """What the servers need is never a burden on callers."""
+    with zipfile.ZipFile(client_wheel) as archive:
         name = next(item for item in archive.namelist() if item.endswith(".dist-info/METADATA"))
         metadata = Parser().parsestr(archive.read(name).decode())
     base = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert sorted(line.split(">")[0] for line in base) == ["grpcio", "protobuf"]
 
 
-def test_wheel_carries_types_migrations_and_the_license(wheel: Path) -> None:
+def test_wheels_carry_types_migrations_and_the_license(wheel: Path, client_wheel: Path) -> None:
     """Callers get types, operators the migrations, and everybody the terms."""
+    with zipfile.ZipFile(client_wheel) as archive:
+        names = set(archive.namelist())
+    typed = {"vibework/users/v1/py.typed", "vibework/users/v1/user_pb2.pyi", "vibework/client/py.typed"}
+    assert typed - names == set()
+    assert {name.rsplit("/", 1)[1] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    assert {"vibework/users/v1/py.typed", "vibework/users/v1/user_pb2.pyi"} - names == set()
     assert [name for name in names if name.startswith("migrations/mysql/versions/")]
     assert [name for name in names if name.startswith("migrations/mongodb/")]
     assert {name.rsplit("/", 1)[1] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
@@ -174,6 +191,13 @@ def test_wheel_carries_the_templates_of_mails(wheel: Path) -> None:
     assert packed == {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob("*") if path.is_file()}
 
 
+def test_wheel_carries_the_catalogues(wheel: Path) -> None:
+    """An installed server speaks the languages of one in the source tree."""
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if name.startswith("chassis/contract/catalogues/")}
+    assert packed == {str(path.relative_to(ROOT)) for path in (ROOT / "chassis/contract/catalogues").iterdir()}
+
+
 def test_wheel_carries_the_list_of_common_passwords(wheel: Path) -> None:
     """An installed server refuses what one in the source tree does."""
     with zipfile.ZipFile(wheel) as archive:
@@ -181,24 +205,26 @@ def test_wheel_carries_the_list_of_common_passwords(wheel: Path) -> None:
     assert packed == (ROOT / "users_service/passwords/common_passwords.txt.gz").read_bytes()
 
 
-def test_wheel_has_no_folder_that_another_package_has(wheel: Path) -> None:
+def test_no_wheel_has_a_folder_that_another_package_has(wheel: Path, client_wheel: Path) -> None:
     """Installing and removing others touches nothing of ours: no `buf`, and only packages named for what is ours."""
-    with zipfile.ZipFile(wheel) as archive:
-        tops = {name.split("/", 1)[0] for name in archive.namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"vibework", *PACKAGES}
+    for packed, expected in ((wheel, set(PACKAGES)), (client_wheel, {"vibework"})):
+        with zipfile.ZipFile(packed) as archive:
+            tops = {name.split("/", 1)[0] for name in archive.namelist()}
+        assert {top for top in tops if not top.endswith(".dist-info")} == expected
 
 
-def test_stubs_were_generated_by_the_oldest(wheel: Path) -> None:
+def test_stubs_were_generated_by_the_oldest(client_wheel: Path) -> None:
     """Generated code refuses runtimes older than its generator, so none of it may come from a newer one."""
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(client_wheel) as archive:
         generated = "\n".join(archive.read(name).decode() for name in archive.namelist() if "_pb2" in name)
     assert set(re.findall(r"GRPC_GENERATED_VERSION = '(.*)'", generated)) == {LEAST["grpcio"]}
     assert set(re.findall(r"Protobuf Python Version: (.*)", generated)) == {LEAST["protobuf"]}
 
 
+@pytest.mark.long
 def test_an_sdist_has_the_contract_and_builds_the_same_wheel(tree: Path, wheel: Path, tmp_path: Path) -> None:
     """Who installs from sources gets the same, and has what the stubs were generated from."""
-    shutil.unpack_archive(build("sdist", tree), tmp_path, filter="data")
+    unpack(build("sdist", tree), tmp_path)
     (sources,) = tmp_path.iterdir()
     for folder in ("protos/vibework", "protos/buf"):
         files = {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.proto")}
@@ -210,3 +236,11 @@ def contents(wheel: Path) -> dict[str, bytes]:
     """Return the files of a wheel; the list of their hashes follows from them."""
     with zipfile.ZipFile(wheel) as archive:
         return {name: archive.read(name) for name in archive.namelist() if not name.endswith("/RECORD")}
+
+
+@pytest.mark.long
+def test_the_client_installs_from_its_sources_too(tree: Path, client_wheel: Path, tmp_path: Path) -> None:
+    """An sdist of what callers install builds the same wheel, without the rest of the tree."""
+    unpack(build("sdist", tree / "client"), tmp_path)
+    (sources,) = tmp_path.iterdir()
+    assert contents(build("wheel", sources)) == contents(client_wheel)

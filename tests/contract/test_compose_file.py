@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
-
-from script.local.mongodb import COMPRESSORS
+from vibework.testing.local.mongodb import COMPRESSORS
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+
+
+OWN_IMAGE = "${VIBEWORK_IMAGE:-vibework-services}:${VIBEWORK_TAG:-local}"
 
 
 def of_profile(name: str) -> set[str]:
@@ -24,9 +26,10 @@ def of_profile(name: str) -> set[str]:
 def test_profiles_add_and_never_take_away() -> None:
     """`docker compose up` is the pair with its databases; nothing that it starts waits for a profile."""
     optional = {service for service, described in SERVICES.items() if "profiles" in described}
-    assert of_profile("observability") == {"prometheus", "grafana"}
+    assert of_profile("observability") == {"observability-files", "prometheus", "grafana"}
     assert of_profile("backups") == {"users-backup", "notifications-backup"}
-    assert optional == of_profile("observability") | of_profile("backups")
+    assert of_profile("gateway") == {"gateway", "gateway-configure"}
+    assert optional == of_profile("observability") | of_profile("backups") | of_profile("gateway")
     for service in SERVICES.keys() - optional:
         assert not optional & set(SERVICES[service].get("depends_on", {}))
 
@@ -34,15 +37,24 @@ def test_profiles_add_and_never_take_away() -> None:
 def test_everything_published_is_published_to_this_machine_only() -> None:
     """No port of any profile can be reached from another machine."""
     ports = [port for described in SERVICES.values() for port in described.get("ports", [])]
-    assert len(ports) == 7
+    assert len(ports) == 8
     assert [port for port in ports if not port.startswith("127.0.0.1:${")] == []
+
+
+def test_plain_text_is_allowed_where_it_is_seen() -> None:
+    """The image listens everywhere, which without TLS needs a setting of this file; health is asked for over HTTP."""
+    for service in ("users", "notifications"):
+        given = SERVICES[service]["environment"]
+        assert ("TLS_CERT_FILE" in given) != (given.get("ALLOW_PLAINTEXT") == "true")
+        assert "healthcheck" not in SERVICES[service]
+    assert "/readyz" in (ROOT / "deploy" / "image" / "health").read_text()
 
 
 def test_images_of_others_are_pinned() -> None:
     """A start next year runs what was tried today."""
     images = {service: described["image"] for service, described in SERVICES.items()}
-    others = {service: image for service, image in images.items() if not image.startswith("vibework-services:")}
-    assert others.keys() == {"mysql", "mongodb", "mailpit", "prometheus", "grafana"}
+    others = {service: image for service, image in images.items() if image != OWN_IMAGE}
+    assert others.keys() == {"mysql", "mongodb", "mailpit", "prometheus", "grafana", "gateway"}
     assert [image for image in others.values() if not re.search(r":v?\d+\.\d+(\.\d+)?$", image)] == []
 
 
@@ -58,11 +70,19 @@ def test_backups_reach_their_own_database_only() -> None:
         assert "ports" not in backup
 
 
-def test_files_that_containers_mount_are_there() -> None:
-    """A missing file would become an empty folder in the container."""
+def test_the_file_is_all_that_it_takes() -> None:
+    """Whoever has the image and this file needs no checkout: nothing is mounted from one; the image has the rest."""
     volumes = [volume for described in SERVICES.values() for volume in described.get("volumes", [])]
-    mounted = [volume.split(":")[0] for volume in volumes if volume.startswith("./")]
-    assert [path for path in mounted if not (ROOT / path).exists()] == []
+    assert [volume for volume in volumes if volume.startswith((".", "/"))] == []
+    dockerfile, kept = (ROOT / "Dockerfile").read_text(), (ROOT / ".dockerignore").read_text()
+    run = {word for described in SERVICES.values() for word in described.get("entrypoint", []) if word.endswith(".py")}
+    held = [*(ROOT / "deploy" / "compose").glob("*.py"), ROOT / "deploy" / "envoy" / "configure.py"]
+    assert run == {f"/{path.name}" for path in held}
+    for copied in ("deploy/compose/", "deploy/envoy/configure.py", "deploy/prometheus/", "deploy/grafana/"):
+        assert re.search(rf"^COPY .*{re.escape(copied)}", dockerfile, re.MULTILINE)
+        assert f"!{copied.rstrip('/')}" in kept
+    own = [described["image"] for described in SERVICES.values() if "vibework" in described["image"]]
+    assert set(own) == {OWN_IMAGE}
 
 
 def test_the_databases_are_published_by_nobody_unless_asked_for() -> None:

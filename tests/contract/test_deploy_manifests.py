@@ -12,8 +12,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from chassis.serving.health import LIVENESS
 from chassis.settings import ServerSettings
+from chassis.telemetry.endpoint import ALIVE, READY
 from notifications_service.settings import Settings as NotificationsSettings
 from users_service.settings import Settings as UsersSettings
 
@@ -107,8 +107,9 @@ def test_every_file_is_applied() -> None:
     named = set()
     for path in KUSTOMIZATIONS:
         (kustomization,) = _documents(path)
-        envs = [name for generator in kustomization.get("configMapGenerator", ()) for name in generator["envs"]]
-        named |= {(path.parent / name).resolve() for name in [*kustomization["resources"], *envs]}
+        envs = [name for generator in kustomization.get("configMapGenerator", ()) for name in generator.get("envs", ())]
+        patches = [patch["path"] for patch in kustomization.get("patches", ())]
+        named |= {(path.parent / name).resolve() for name in [*kustomization["resources"], *envs, *patches]}
     assert {path for path in FOLDER.rglob("*.*") if path.suffix in (".yaml", ".env")} - set(KUSTOMIZATIONS) <= named
 
 
@@ -121,7 +122,7 @@ def test_a_changed_setting_brings_new_pods(kind: str, name: str) -> None:
     generators = [
         generator for path in KUSTOMIZATIONS for generator in _documents(path)[0].get("configMapGenerator", ())
     ]
-    hashed = {found["name"] for found in generators if not found["options"].get("disableNameSuffixHash")}
+    hashed = {found["name"] for found in generators if not found.get("options", {}).get("disableNameSuffixHash")}
     read = {
         source["configMapRef"]["name"]
         for container in _pod(kind, name)["containers"]
@@ -155,11 +156,10 @@ def test_no_secret_is_written_down(service: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_one_port_in_all_places(service: str) -> None:
-    """Server, probes, Service, network policy and the other service's address agree."""
+    """Server, Service, network policy and the other service's address agree."""
     (container,) = _pod("Deployment", service)["containers"]
     port = int(ALL["ConfigMap", f"{service}-settings"]["data"]["GRPC_PORT"])
     assert container["ports"][0] == {"name": "grpc", "containerPort": port}
-    assert {container[f"{kind}Probe"]["grpc"]["port"] for kind in ("startup", "readiness", "liveness")} == {port}
     assert ALL["Service", service]["spec"]["ports"][0]["port"] == port
     ingress, _ = ALL["NetworkPolicy", service]["spec"]["ingress"]
     assert ingress["ports"] == [{"protocol": "TCP", "port": port}]
@@ -193,8 +193,17 @@ def test_pods_listen_to_ipv6_and_ipv4(setting: str, service: str) -> None:
 def test_readiness_follows_the_database_and_liveness_does_not(service: str) -> None:
     """Else Kubernetes would restart every pod while a database is away."""
     (container,) = _pod("Deployment", service)["containers"]
-    assert "service" not in container["readinessProbe"]["grpc"]
-    assert container["livenessProbe"]["grpc"]["service"] == LIVENESS
+    asked = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")}
+    assert {answer["port"] for answer in asked.values()} == {"metrics"}
+    paths = {kind: answer["path"].encode() for kind, answer in asked.items()}
+    assert paths == {"startup": ALIVE, "readiness": READY, "liveness": ALIVE}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_plain_text_is_allowed_where_it_is_seen(service: str) -> None:
+    """The base has no certificates; that its calls are plain text stands among its settings, or it would not start."""
+    given = ALL["ConfigMap", f"{service}-settings"]["data"]
+    assert ("TLS_CERT_FILE" in given) != (given.get("ALLOW_PLAINTEXT") == "true")
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -20,20 +21,14 @@ from chassis.serving.server import Server
 from notifications_service.settings import Settings as NotificationsSettings
 from tests.contract.raising.errors import Raised, raised_by
 from tests.contract.rendering import answers, comments_of
-from tests.contract.test_servers import REQUESTS
+from tests.contract.requests import REQUESTS
+from tests.harness.issuer import AUDIENCE, ISSUER, Issuer, key_set
 from tests.harness.promised import promises as watched
 from tests.harness.users import SECRET_KEYS
 from users_service.settings import Settings as UsersSettings
 
 # What comments promise of RPCs that are built, and the code cannot do yet. Whoever builds it takes its line away.
-AHEAD: Final = {
-    # Nobody can be disabled.
-    "vibework.users.v1.AccountService/SignInWithAccount": {"USER_DISABLED"},
-    "vibework.users.v1.SessionService/CreateSession": {"USER_DISABLED"},
-    "vibework.users.v1.SessionService/SignIn": {"USER_DISABLED"},
-    # No verification is for a `user_id`.
-    "vibework.users.v1.VerificationService/CreateVerification": {"USER_NOT_FOUND"},
-}
+AHEAD: Final[dict[str, set[str]]] = {}
 BUILT: Final = {rpc for rpc, (_, reason) in REQUESTS.items() if reason != "NOT_IMPLEMENTED"}
 BUILT_SERVICES: Final = {rpc.partition("/")[0] for rpc in BUILT}
 # The reasons of UNIMPLEMENTED: what a method that is there answers to some requests, or to none.
@@ -64,14 +59,6 @@ Raisable = dict[str, Reasons]
 Promises = dict[str, Promise]
 
 
-@dataclass(frozen=True)
-class Details:
-    """What gRPC tells a handler to find a method by."""
-
-    method: str
-    invocation_metadata: tuple[()] = ()
-
-
 @pytest.fixture(scope="module")
 def promises(files: dict[str, FileDescriptorProto]) -> Promises:
     """The promises of every RPC, but for what is ahead of the code."""
@@ -81,9 +68,9 @@ def promises(files: dict[str, FileDescriptorProto]) -> Promises:
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Raised]:
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Raised]:
     """What the code of each server can answer, by package; each RPC by its name, and a method that nobody knows."""
-    return asyncio.run(_derived())
+    return asyncio.run(_derived(tmp_path_factory.mktemp("access")))
 
 
 @pytest.fixture(scope="module")
@@ -214,19 +201,29 @@ def _unknown(name: str) -> str:
     return f"{'.'.join(name.split('.')[:3])}.FutureService/DoIt"
 
 
-async def _derived() -> dict[str, Raised]:
+async def _derived(folder: Path) -> dict[str, Raised]:
+    access = _access_settings(folder)
     async with AsyncExitStack() as resources:
         scope = Scope(resources, asyncio.Event())
         servers = {
-            "vibework.users.v1": await users_service.app.build(_users_settings(), scope),
-            "vibework.notifications.v1": await notifications_service.app.build(_notifications_settings(), scope),
+            "vibework.users.v1": await users_service.app.build(_users_settings(access), scope),
+            "vibework.notifications.v1": await notifications_service.app.build(_notifications_settings(access), scope),
         }
         return {package: _of_server(package, server) for package, server in servers.items()}
 
 
-def _users_settings() -> UsersSettings:
+def _access_settings(folder: Path) -> dict[str, Any]:
+    """Return the settings of servers that ask callers for tokens, under a policy."""
+    policy, keys = folder / "policy.toml", folder / "jwks.json"
+    policy.write_text('[[rules]]\ncallers = ["*"]\nrpcs = ["*"]\n')
+    keys.write_bytes(key_set(Issuer()))
+    return {"access_policy_file": policy, "jwks_file": keys, "jwt_issuer": ISSUER, "jwt_audience": AUDIENCE}
+
+
+def _users_settings(access: dict[str, Any]) -> UsersSettings:
     host, _, port = NOWHERE.partition(":")
     values: dict[str, Any] = {
+        **access,
         **{f"mysql_{name}": "none" for name in ("user", "password", "database")},
         "mysql_host": host,
         "mysql_port": port,
@@ -237,8 +234,9 @@ def _users_settings() -> UsersSettings:
     return UsersSettings(**values)
 
 
-def _notifications_settings() -> NotificationsSettings:
+def _notifications_settings(access: dict[str, Any]) -> NotificationsSettings:
     values: dict[str, Any] = {
+        **access,
         "mongodb_url": f"mongodb://{NOWHERE}/none",
         # It looks for its database once, when it is put together.
         "mongodb_query_timeout_ms": 100,
@@ -251,15 +249,15 @@ def _notifications_settings() -> NotificationsSettings:
 
 
 def _of_server(package: str, server: Server) -> Raised:
-    handlers = server._listeners._handlers
+    routes = server._transport.routes
     names = [rpc for rpc in REQUESTS if rpc.startswith(f"{package}.")]
     # A call also ends as whoever counts the calls in flight says: at the cap, and when the server stops.
     endings = [method for _, method in inspect.getmembers(server.in_flight, inspect.ismethod)]
-    calls: dict[str, list[Any]] = {name: [*_handler(handlers, name), *endings] for name in [*names, _unknown(package)]}
-    return raised_by(calls, [server, handlers])
+    calls: dict[str, list[Any]] = {name: [*_handler(routes, name), *endings] for name in [*names, _unknown(package)]}
+    return raised_by(calls, [server, routes])
 
 
-def _handler(handlers: Any, name: str) -> Iterator[Any]:
-    """Yield what gRPC calls for a method."""
-    details = Details(f"/{name}")
-    yield from next(handler for each in handlers if (handler := each.service(details)) is not None)
+def _handler(routes: Any, name: str) -> Iterator[Any]:
+    """Yield what the transport calls for a method."""
+    served = next(found for each in routes if (found := each.find(f"/{name}", ())) is not None)
+    yield from (served.handle, served.encode)

@@ -20,7 +20,7 @@ from notifications_service.settings import Settings as NotificationsSettings
 from tests.contract.documents import DOCUMENTS, PACKAGES, ROOT, name, prose, quoted
 from users_service.settings import Settings as UsersSettings
 
-FOLDERS: Final = (*PACKAGES, "client", "migrations", "protos", "script", "deploy", "docs", "tests")
+FOLDERS: Final = (*PACKAGES, "client", "examples", "migrations", "protos", "script", "deploy", "docs", "tests")
 PATH: Final = re.compile(rf"(?:{'|'.join(FOLDERS)})/[\w./*-]*")
 # A file named without its folders, or with the last of them only.
 SHORT_PATH: Final = re.compile(r"(?:[\w*-]+/)*[\w*-]+\.py")
@@ -34,6 +34,7 @@ UNITS: Final = {unit: Decimal(factor) for unit, factor in (SECONDS | SIZES).item
 # The unit of a value in the code is the end of its name.
 SUFFIXES: Final = {"_MS": "ms", "_KIB": "KiB", "_HOURS": "h", "_DAYS": "days"}
 SETTINGS: Final = (UsersSettings, NotificationsSettings)
+PROTOS: Final = sorted((ROOT / "protos" / "vibework").rglob("*.proto"))
 OF_GRPC: Final = {"GRPC_VERBOSITY", "GRPC_POLL_STRATEGY"}
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=name)
@@ -113,13 +114,15 @@ def is_there(dotted: str) -> bool:
 
 @each_document
 def test_every_setting_is_there(document: Path) -> None:
-    """A name in capitals that begins as settings do is a setting, a reason, a constant, or a variable of gRPC's own."""
+    """A name in capitals that begins as settings do is one, a constant, of the contract, or a variable of gRPC's."""
     settings = {name.upper() for each in SETTINGS for name in each.model_fields}
     reasons = {name.removeprefix("ERROR_REASON_") for name in ErrorReason.keys()}  # noqa: SIM118 - not a mapping
     beginnings = {setting.partition("_")[0] for setting in settings}
     found = [re.fullmatch(r"([A-Z0-9]+(?:_[A-Z0-9]+)+)(?:=.*)?", text) for text in quoted(document)]
     named = {name[1] for name in found if name and name[1].partition("_")[0] in beginnings}
-    assert named - settings - reasons - constants().keys() - OF_GRPC == set()
+    # Values of enums, and reasons of field violations.
+    contract = {name for path in PROTOS for name in re.findall(r"[A-Z0-9_]{2,}", path.read_text())}
+    assert named - settings - reasons - contract - constants().keys() - OF_GRPC == set()
 
 
 @each_document

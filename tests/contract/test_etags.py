@@ -10,10 +10,9 @@ import pytest
 from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor_pool import Default
 
-from tests.contract.requests import CONTENT, PROVIDER
+from tests.contract.requests import CONTENT, PROVIDER, REQUESTS
 from tests.contract.servers import Answer, Channels, call
 from tests.contract.test_descriptors import PROMISED
-from tests.contract.test_servers import REQUESTS
 from tests.harness import spellings
 
 USERS, FEED = "vibework.users.v1", "vibework.notifications.v1.NotificationService"
@@ -84,6 +83,8 @@ def new_category(channels: Channels) -> Made:
 MAKERS: dict[str, tuple[Callable[[Channels], Made], dict[str, Any]]] = {
     f"{USERS}.UserService/UpdateUser": (new_user, {"name": "New"}),
     f"{USERS}.UserService/DeleteUser": (new_user, {}),
+    f"{USERS}.UserService/DisableUser": (new_user, {"reason": "spam"}),
+    f"{USERS}.UserService/EnableUser": (new_user, {}),
     f"{USERS}.AccountService/UpdateAccountTokens": (new_account, {}),
     f"{FEED}/UpdateNotification": (new_notification, {"title": "New"}),
     f"{FEED}/DeleteNotification": (new_notification, {}),

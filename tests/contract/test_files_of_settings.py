@@ -39,15 +39,25 @@ SETTINGS: dict[str, type[ServerSettings]] = {
 }
 # What only the health check from the command line uses.
 OF_THE_PROBE = ("probe_tls_cert_file", "probe_tls_key_file")
+# What is written, and made where it is not there.
+WRITTEN = ("audit_log_file",)
 
 
 def files(settings: type[ServerSettings]) -> list[str]:
     """Return the settings that name files."""
     fields = settings.model_fields.items()
     named = [name for name, field in fields if name.endswith("_file") or "Path" in str(field.annotation)]
-    return [name for name in named if name not in OF_THE_PROBE]
+    return [name for name in named if name not in (*OF_THE_PROBE, *WRITTEN)]
 
 
+# Settings without which others make no sense.
+_TOKENS = {"JWT_ISSUER": "https://issuer.example.org", "JWT_AUDIENCE": "vibework"}
+_BESIDE = {
+    "access_policy_file": {**_TOKENS, "JWKS_URL": f"https://{AWAY}/"},
+    "jwks_file": _TOKENS,
+    "jwks_ca_file": {**_TOKENS, "JWKS_URL": f"https://{AWAY}/"},
+    "jwks_token_file": {**_TOKENS, "JWKS_URL": f"https://{AWAY}/"},
+}
 CASES = [(package, name) for package, settings in SETTINGS.items() for name in files(settings)]
 
 
@@ -78,25 +88,29 @@ def start(package: str, pair: Pair, **changed: str) -> subprocess.CompletedProce
 def test_a_missing_file_is_named_by_its_setting(package: str, name: str, pair: Pair, tmp_path: Path) -> None:
     """No traceback, no path in place of the name, and nothing is begun."""
     variable = name.upper()
-    ended = start(package, pair, **{variable: str(tmp_path / "absent.pem")})
+    ended = start(package, pair, **_BESIDE.get(name, {}), **{variable: str(tmp_path / "absent.pem")})
     assert ended.returncode == 2, ended
     assert ended.stderr == f"wrong setting: {variable}: there is no such file\n"
 
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize(
-    ("variable", "rule"),
+    ("package", "variable", "rule"),
     [
-        ("TLS_KEY_FILE", "TLS_CERT_FILE and TLS_KEY_FILE must name a certificate and its key"),
-        ("TLS_CLIENT_CA_FILE", "TLS_CLIENT_CA_FILE: there is no certificate (PEM) in the file"),
-        ("PEER_TLS_CA_FILE", "PEER_TLS_CA_FILE: there is no certificate (PEM) in the file"),
-        ("MYSQL_TLS_CA_FILE", "MYSQL_TLS_CA_FILE: there is no certificate (PEM) in the file"),
+        ("users_service", "TLS_KEY_FILE", "TLS_CERT_FILE and TLS_KEY_FILE must name a certificate and its key"),
+        ("users_service", "TLS_CLIENT_CA_FILE", "TLS_CLIENT_CA_FILE: there is no certificate (PEM) in the file"),
+        ("users_service", "PEER_TLS_CA_FILE", "PEER_TLS_CA_FILE: there is no certificate (PEM) in the file"),
+        ("users_service", "MYSQL_TLS_CA_FILE", "MYSQL_TLS_CA_FILE: there is no certificate (PEM) in the file"),
+        ("notifications_service", "SMTP_CA_FILE", "SMTP_CA_FILE: there is no certificate (PEM) in the file"),
     ],
 )
-def test_a_file_that_is_something_else_is_named_too(variable: str, rule: str, pair: Pair, tmp_path: Path) -> None:
+def test_a_file_that_is_something_else_is_named_too(
+    package: str, variable: str, rule: str, pair: Pair, tmp_path: Path
+) -> None:
     """What is no certificate would show at the first handshake only, and as the callers' fault."""
     (tmp_path / "other.pem").write_text("something else")
-    ended = start("users_service", pair, **{variable: str(tmp_path / "other.pem")})
+    relay = {"SMTP_HOST": "127.0.0.1", "EMAIL_FROM": "no-reply@example.com"}
+    ended = start(package, pair, **relay, **{variable: str(tmp_path / "other.pem")})
     assert ended.returncode == 2, ended
     assert ended.stderr.startswith(f"wrong setting: {rule}")
     assert len(ended.stderr.splitlines()) == 1

@@ -23,7 +23,7 @@ def copied(folder: Path) -> Path:
     """Copy what both scripts need into a folder."""
     tree = folder / "tree"
     tree.mkdir()
-    for name in ("client", "protos", "script"):
+    for name in ("client", "protos", "script", "docs"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     return tree
 
@@ -38,8 +38,8 @@ def generate(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the tree's `script/generate`, in the environment that this project has for it."""
     environment = {**os.environ, "VENV": str(GENERATOR)}
     subprocess.run(["script/bootstrap", "generate"], cwd=ROOT, env=environment, check=True, capture_output=True)
-    command = [str(GENERATOR / "bin" / "python"), str(tree / "script" / "generate.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    command = [str(GENERATOR / "bin" / "python"), "-m", "script.generate", *arguments]
+    return subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
 
 
 def stubs(tree: Path) -> dict[str, bytes]:
@@ -105,7 +105,7 @@ def proto_check(tree: Path, *revisions: str) -> subprocess.CompletedProcess[str]
     if not (tools / "buf").exists():
         (tools / "buf").symlink_to(Path(sys.executable).with_name("buf"))
     command = [str(tree / "script" / "proto-check"), *revisions]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
 
 
 def clone(history: Path, folder: Path, *options: str) -> Path:

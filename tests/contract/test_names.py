@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,7 @@ def names(module: ast.Module) -> Iterator[str]:
             yield target.id
 
 
+@cache
 def places() -> dict[str, list[tuple[str, str]]]:
     """Return where each name is defined: packages and their rooms, one for each definition."""
     found = defaultdict(list)

@@ -20,6 +20,7 @@ TESTS: Final = Path(__file__).parents[1]
 BENCH: Final = TESTS / "bench"
 # Functions by the place of their time limit.
 WAITING: Final = {"asyncio.timeout": 0, "asyncio.wait_for": 1, "wait_idle": 0}
+LAST: Final = frozenset(name.rpartition(".")[2] for name in WAITING)
 # Of these, ``timeout`` is a setting of the product.
 UNDER_TEST: Final = frozenset({"Client", "Coalescer"})
 CLOCKS: Final = ("monotonic", "perf_counter", "time")
@@ -34,6 +35,10 @@ def assumed(source: str) -> Iterator[tuple[int, str]]:
 
 
 def _limits(call: ast.Call) -> Iterator[ast.expr]:
+    last = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    # Most calls are of neither kind, and the text of each takes time.
+    if last not in LAST and all(keyword.arg != "timeout" for keyword in call.keywords):
+        return
     name = ast.unparse(call.func)
     for waiting, place in WAITING.items():
         if name.rpartition(".")[2] == waiting or name == waiting:

@@ -18,16 +18,20 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FILE: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT: dict[str, Any] = FILE["project"]
+CLIENT: dict[str, Any] = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 GROUPS: dict[str, list[str]] = FILE["dependency-groups"]
-# Who installs what: callers the base, the image the extra `server`, script/server `local`, the rest `dev`.
-BASE = PROJECT["dependencies"]
-SERVER = [*BASE, *EXTRAS["server"]]
+# Who installs what: callers their own distribution, some with an extra of it, the image the extra `server`,
+# script/server `local`, the rest `dev`.
+CALLERS = CLIENT["dependencies"]
+OPTIONAL: dict[str, list[str]] = CLIENT["optional-dependencies"]
+SERVER = [*CALLERS, *EXTRAS["server"]]
 LOCAL = [*SERVER, *EXTRAS["local"]]
-DEV = [*LOCAL, *EXTRAS["dev"]]
+DEV = [*LOCAL, *EXTRAS["native"], *EXTRAS["dev"]]
 RUN_BY = {
-    "client": BASE,
+    "client": [*CALLERS, *(need for needs in OPTIONAL.values() for need in needs)],
     "chassis": SERVER,
+    "chassis/serving": [*SERVER, *EXTRAS["native"]],
     "users_service": SERVER,
     "notifications_service": SERVER,
     "migrations": SERVER,
@@ -37,7 +41,18 @@ RUN_BY = {
     "script": DEV,
     "tests": DEV,
 }
-OWN = {"chassis", "migrations", "notifications_service", "script", "tests", "users_service", "vibework"}
+# `shop` is the module of tests/consumer, a project of its own.
+OWN = {
+    "chassis",
+    "deploy",
+    "migrations",
+    "notifications_service",
+    "script",
+    "shop",
+    "tests",
+    "users_service",
+    "vibework",
+}
 # Python's own, this one's and that of 3.14 (`compression`).
 STANDARD = sys.stdlib_module_names | {"compression"}
 # Namespaces that several packages share, so that the first name alone says nothing.
@@ -62,7 +77,7 @@ def modules(part: str) -> Iterator[Path]:
 
 def imported(path: Path) -> Iterator[str]:
     """Yield what a module imports from outside of the project and of Python, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _statements(ast.parse(path.read_text())):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -71,6 +86,14 @@ def imported(path: Path) -> Iterator[str]:
         for name in names:
             if name.split(".")[0] not in OWN | STANDARD:
                 yield name
+
+
+def _statements(within: ast.AST) -> Iterator[ast.AST]:
+    """Yield all statements, without what they are made of, which is most of a tree."""
+    for node in ast.iter_child_nodes(within):
+        if isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case):
+            yield node
+            yield from _statements(node)
 
 
 def providers(name: str) -> set[str]:
@@ -107,7 +130,7 @@ def test_every_part_of_the_tree_is_looked_at() -> None:
     assert folders <= RUN_BY.keys()
 
 
-@pytest.mark.parametrize("lines", [BASE, *EXTRAS.values(), *GROUPS.values()], ids=["base", *EXTRAS, *GROUPS])
+@pytest.mark.parametrize("lines", [CALLERS, *EXTRAS.values(), *GROUPS.values()], ids=["client", *EXTRAS, *GROUPS])
 def test_nothing_is_asked_for_twice(lines: list[str]) -> None:
     """Of two lines for one package only one would be kept up to date."""
     assert [name for name, times in Counter(map(canonical, lines)).items() if times > 1] == []
@@ -117,3 +140,14 @@ def test_dev_repeats_nothing_of_the_server() -> None:
     """Tests run with what the server runs with, in the version that it asks for."""
     own = {canonical(need) for need in EXTRAS["dev"]} - {"vibework-services"}
     assert own & {canonical(need) for need in LOCAL} == set()
+
+
+def test_both_distributions_are_one_release() -> None:
+    """The servers ask for the client and the stubs that were generated from their own contract."""
+    assert PROJECT["version"] == CLIENT["version"]
+    assert PROJECT["dependencies"] == [f"{CLIENT['name']}=={CLIENT['version']}"]
+
+
+def test_tests_run_with_what_callers_may_have() -> None:
+    """An extra of the client is tried in the version that its own file asks for."""
+    assert {need for needs in OPTIONAL.values() for need in needs} <= {*LOCAL, *EXTRAS["dev"]}

@@ -13,13 +13,10 @@ from vibework.errors.v1 import ErrorReason
 
 from chassis.errors import InvalidFields
 from chassis.interceptors.validation import check_of
-from tests.contract.requests import NOTIFICATIONS, USERS
+from tests.contract.requests import REQUESTS
 from tests.contract.servers import Answer, Channels, call, call_raw, reflected
 from tests.contract.test_descriptors import PROMISED
 
-REQUESTS = {f"vibework.users.v1.{name}": case for name, case in USERS.items()} | {
-    f"vibework.notifications.v1.{name}": case for name, case in NOTIFICATIONS.items()
-}
 # As google/rpc/error_details.proto has it.
 # An address is named by no error, since whoever calls logs those.
 NAMELESS = {"SUPPRESSION_NOT_FOUND"}

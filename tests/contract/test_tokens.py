@@ -8,12 +8,14 @@ from uuid import uuid4
 import pytest
 from google.protobuf import json_format
 from vibework.notifications.v1 import notification_service_pb2 as feed
+from vibework.users.v1 import user_service_pb2 as users
 
 from tests.contract.servers import Channels
 from tests.contract.test_etags import FEED, USERS, answer_to, made, new_user
 from tests.harness import spellings
 
 WATCH = f"{FEED}/WatchNotifications"
+WATCH_USERS = f"{USERS}.UserService/WatchUsers"
 PURPOSE = {"purpose": "VERIFICATION_PURPOSE_SIGN_IN"}
 
 
@@ -22,6 +24,13 @@ def resume_token(channels: Channels) -> tuple[str, dict[str, Any], str, str]:
     answer = answer_to(channels, WATCH, {"userId": "user_of_tokens"})
     event = json_format.MessageToDict(feed.WatchNotificationsResponse.FromString(answer.response))
     return WATCH, {"userId": "user_of_tokens"}, "resumeToken", event["resumeToken"]
+
+
+def resume_token_of_users(channels: Channels) -> tuple[str, dict[str, Any], str, str]:
+    """Watch users, and return the same of the first event."""
+    answer = answer_to(channels, WATCH_USERS, {})
+    event = json_format.MessageToDict(users.WatchUsersResponse.FromString(answer.response))
+    return WATCH_USERS, {}, "resumeToken", event["resumeToken"]
 
 
 def session_token(channels: Channels) -> tuple[str, dict[str, Any], str, str]:
@@ -41,6 +50,7 @@ def verification_token(channels: Channels) -> tuple[str, dict[str, Any], str, st
     ("issue", "refusal"),
     [
         (resume_token, "RESUME_TOKEN_INVALID"),
+        (resume_token_of_users, "RESUME_TOKEN_INVALID"),
         (session_token, "SESSION_INVALID"),
         (verification_token, "VERIFICATION_INVALID"),
     ],

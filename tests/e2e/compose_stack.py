@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from script.local.ports import free_port
+from vibework.testing.local.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 # A first start builds the image.
@@ -25,6 +25,7 @@ class Stack:
     users_port: int = field(default_factory=free_port)
     notifications_port: int = field(default_factory=free_port)
     mailpit_port: int = field(default_factory=free_port)
+    gateway_port: int = field(default_factory=free_port)
     mysql_port: int = field(default_factory=free_port)
     mongodb_port: int = field(default_factory=free_port)
     # Of the image; empty: the project's own.
@@ -41,6 +42,7 @@ class Stack:
             "USERS_PORT": str(self.users_port),
             "NOTIFICATIONS_PORT": str(self.notifications_port),
             "MAILPIT_PORT": str(self.mailpit_port),
+            "GATEWAY_PORT": str(self.gateway_port),
             "MYSQL_PUBLISHED_PORT": str(self.mysql_port),
             "MONGODB_PUBLISHED_PORT": str(self.mongodb_port),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,14 +22,16 @@ ROOT = Path(__file__).resolve().parents[2]
 class Run:
     """One run of the command, after its virtual environment is made."""
 
-    def __init__(self, directory: Path, users_port: int, notifications_port: int, named: Mapping[str, str]) -> None:
+    def __init__(
+        self, directory: Path, users_port: int, notifications_port: int, named: Mapping[str, str], *options: str
+    ) -> None:
         """Start the command on a folder and ports of the test's own; `named`: further variables."""
         self.address = f"127.0.0.1:{users_port}"
         self.directory = directory
         self.banner: list[str] = []
         unwanted = ("MYSQL_HOST", "MONGODB_URL", "SECRET_KEYS")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "script.local.server", "--directory", str(directory)],
+            [sys.executable, "-m", "script.local.server", "--directory", str(directory), *options],
             cwd=ROOT,
             env={
                 **{name: value for name, value in os.environ.items() if name not in unwanted},
@@ -66,6 +69,47 @@ class Run:
             command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
         )
 
+    def commands(self) -> list[str]:
+        """Return the commands that the banner has for another terminal, each whole."""
+        whole = "".join(self.banner)
+        text = whole[whole.index("Next, in another terminal:\n") : whole.index("Ctrl-C stops")].partition("\n")[2]
+        document = re.search(r"^\S[^\n]*<<'END'\n.*?^END$", text, re.DOTALL | re.MULTILINE)
+        assert document is not None
+        lines = text.replace(document[0], "").replace("\\\n", " ").splitlines()
+        return [*filter(None, lines), document[0]]
+
+    def type(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Type a command in another terminal, which stands in the repository and knows nothing of the databases."""
+        named = ("MYSQL_", "MONGODB_")
+        known = {name: value for name, value in os.environ.items() if not name.startswith(named)}
+        return subprocess.run(
+            ["bash", "-c", command],
+            cwd=ROOT,
+            env=known,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE_SECONDS,
+            check=False,
+        )
+
+    def assert_the_banner_can_be_typed(self) -> None:
+        """Type its commands, one after the other, as they are printed: a newcomer sees Ada in the end.
+
+        Little is seeded, nobody is there to be asked by script/reset, and no mail was sent before.
+        """
+        for command in self.commands():
+            few = command.replace("seed --users 1000", "seed --users 3").replace("seed    ", "seed --notifications 8 ")
+            done = self.type(few)
+            said = f"{command}\n{done.stdout}{done.stderr}"
+            if command.startswith("script/reset"):
+                assert "nobody is there to ask" in done.stderr, said
+            elif command.startswith("script/mail"):
+                assert "0 mails have been caught" in done.stderr, said
+            else:
+                assert done.returncode == 0, said
+        assert "ada@example.com" in done.stdout, said
+
     def child(self, command: str) -> int:
         """Return the id of the run's own child whose command line holds `command`."""
         return next(process for process, parent, line in processes() if parent == self.process.pid and command in line)
@@ -88,10 +132,10 @@ def processes() -> list[tuple[int, int, str]]:
 
 @contextmanager
 def running(
-    directory: Path, users_port: int, notifications_port: int, named: Mapping[str, str] | None = None
+    directory: Path, users_port: int, notifications_port: int, named: Mapping[str, str] | None = None, *options: str
 ) -> Iterator[Run]:
     """Run the command; it is killed afterwards should the test have failed."""
-    run = Run(directory, users_port, notifications_port, named or {})
+    run = Run(directory, users_port, notifications_port, named or {}, *options)
     try:
         yield run
     finally:

@@ -58,6 +58,16 @@ def stack() -> Iterator[Stack]:
         subprocess.run(["docker", "image", "rm", f"vibework-services:{stack.name}"], capture_output=True, check=False)
 
 
+def test_the_gateway_answers_in_json(stack: Stack) -> None:
+    """It comes by its profile, in front of the services that run, and tells when both serve."""
+    stack.compose("--profile", "gateway", "up", "--wait", "gateway")
+    method, port = "vibework.users.v1.UserService/CountUsers", stack.gateway_port
+    with urlopen(f"http://127.0.0.1:{port}/{method}", data=b"{}", timeout=PATIENCE_SECONDS) as answer:
+        assert set(json.load(answer)) == {"count"}
+    with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=PATIENCE_SECONDS) as answer:
+        assert answer.status == 200
+
+
 def test_readme_session(stack: Stack) -> None:
     """A user signs up, signs in, is recognised, and finds a notification in the feed."""
     email, password = f"{stack.name}@example.com", "correct horse battery"

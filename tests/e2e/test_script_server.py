@@ -12,14 +12,13 @@ from pathlib import Path
 
 import grpc
 import pytest
+from vibework.testing.local import ports
 from vibework.users.v1 import GetUserRequest, SessionServiceStub, SignUpRequest, UserServiceStub
 
-from script.local import ports
 from tests.e2e.script_server import Run, running
 from tests.harness.patience import PATIENCE_SECONDS
 
 EMAIL = "ada@example.com"
-SEED = ("seed", "--notifications", "8")
 
 
 def until_empty(run: Run, seconds: float = 15.0) -> list[str]:
@@ -36,11 +35,7 @@ def test_users_outlive_a_restart_and_processes_do_not(tmp_path: Path) -> None:
     users_port, notifications_port = ports.free_port(), ports.free_port()
     with running(tmp_path, users_port, notifications_port) as run:
         run.wait_until_ready()
-        with grpc.insecure_channel(run.address) as channel:
-            SessionServiceStub(channel).SignUp(
-                SignUpRequest(email=EMAIL, password="correct horse battery"), timeout=PATIENCE_SECONDS
-            )
-        assert "8 notifications stored for 1 users" in run.command("notifications-service", *SEED).stdout
+        run.assert_the_banner_can_be_typed()
         for service in ("users-service", "notifications-service"):
             told = json.loads(run.command(service, "status", "--json").stdout)
             # Both accounts may look at all there is, and the servers record it; pools are told where metrics are.
@@ -59,6 +54,24 @@ def test_users_outlive_a_restart_and_processes_do_not(tmp_path: Path) -> None:
         run.end(signal.SIGKILL)
         assert until_empty(run) == []
         assert not any(ports.is_taken(port) for port in (users_port, notifications_port))
+
+
+@pytest.mark.long
+def test_with_tls_callers_need_a_certificate_and_a_rule(tmp_path: Path) -> None:
+    """The banner names what opens the services, which call each other the same way."""
+    users_port, notifications_port = ports.free_port(), ports.free_port()
+    with running(tmp_path, users_port, notifications_port, None, "--tls") as run:
+        run.wait_until_ready()
+        # To seed notifications, their service asks the other for its users, as a caller that the policy names.
+        run.assert_the_banner_can_be_typed()
+        ca = (tmp_path / "certs" / "ca.crt").read_bytes()
+        for name, code in (("notifications", "PERMISSION_DENIED"), (None, "UNAVAILABLE")):
+            shown = [(tmp_path / "certs" / f"{name}.{kind}").read_bytes() for kind in ("key", "crt") if name]
+            credentials = grpc.ssl_channel_credentials(ca, *shown)
+            with grpc.secure_channel(run.address, credentials) as channel, pytest.raises(grpc.RpcError) as caught:
+                SessionServiceStub(channel).SignUp(SignUpRequest(email=EMAIL), timeout=PATIENCE_SECONDS)
+            assert caught.value.code().name == code
+        assert run.end(signal.SIGTERM)[0] == 0
 
 
 @pytest.mark.long

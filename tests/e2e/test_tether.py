@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from vibework.testing.local import ports
 
-from script.local import ports
 from script.local.server import ROOT
 
 SERVER = ROOT / "tests" / "unit" / "chassis" / "echo_server.py"
@@ -21,7 +21,7 @@ SERVER = ROOT / "tests" / "unit" / "chassis" / "echo_server.py"
 PARENT = """
 import os, signal, sys, time
 from pathlib import Path
-from script.local.processes import Process
+from vibework.testing.local.processes import Process
 child = Process("service", [sys.executable, sys.argv[1]], log=Path(sys.argv[2]), on_parent_death=signal.SIGTERM)
 print(child.pid, flush=True)
 time.sleep(3600)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from script.local import ports
-from script.local.mongodb import COMPRESSORS, REPLICA_SET, make_primary
-from script.local.problems import LocalProblem
+from vibework.testing.local import ports
+from vibework.testing.local.mongodb import COMPRESSORS, REPLICA_SET, make_primary
+from vibework.testing.local.problems import LocalProblem
+
 from tests.harness.database_servers import MongoServer, MySQLServer
 from tests.harness.patience import PATIENCE_SECONDS
 
@@ -24,37 +25,40 @@ MONGODB_PORT = 27017
 
 
 @contextmanager
-def mysql(directory: Path) -> Iterator[MySQLServer]:
-    """Run mysql:8.4."""
-    del directory  # a container keeps its own data
+def mysql(directory: Path, options: Sequence[str] = ()) -> Iterator[MySQLServer]:
+    """Run mysql:8.4; `options`: more of the server's own, which may name files of the directory.
+
+    The container keeps its own data, and may read the directory.
+    """
     _prefer_no_reaper()
     from testcontainers.community.mysql import MySqlContainer
 
     password = secrets.token_hex(16)
     container = MySqlContainer(MYSQL_IMAGE, username="root", root_password=password, password=password, dbname="first")
-    container.with_command("--character-set-server=utf8mb4 --default-time-zone=+00:00 --max-connections=500")
+    usual = "--character-set-server=utf8mb4 --default-time-zone=+00:00 --max-connections=500"
+    container.with_command(" ".join([usual, *options]))
+    container.with_volume_mapping(str(directory), str(directory))
     with container:
         host, port = container.get_container_host_ip(), int(container.get_exposed_port(3306))
         yield MySQLServer("127.0.0.1" if host == "localhost" else host, port, "root", password)
 
 
 @contextmanager
-def mongodb(directory: Path) -> Iterator[MongoServer]:
-    """Run mongo:6.0 as a replica set of one member.
+def mongodb(directory: Path, options: Sequence[str] = ()) -> Iterator[MongoServer]:
+    """Run mongo:6.0 as a replica set of one member; directory and options as those of `mysql`.
 
     The member is known by its address outside of the container, because clients of a replica set go to the
     address that it names; so the port is the same on both sides.
     """
-    del directory
     _prefer_no_reaper()
     from testcontainers.core.container import DockerContainer
 
     port = ports.free_port()
     container = DockerContainer(MONGODB_IMAGE).with_bind_ports(port, port)
     # Test commands, so that a test can make the server fail (configureFailPoint).
-    container.with_command(
-        f"mongod --replSet {REPLICA_SET} --port {port} {COMPRESSORS} --setParameter enableTestCommands=1"
-    )
+    usual = f"mongod --replSet {REPLICA_SET} --port {port} {COMPRESSORS} --setParameter enableTestCommands=1"
+    container.with_command(" ".join([usual, *options]))
+    container.with_volume_mapping(str(directory), str(directory))
     with container:
         _make_primary(container, port)
         yield MongoServer(f"mongodb://{ports.LOOPBACK}:{port}/?replicaSet={REPLICA_SET}")

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from vibework.testing.local.problems import LocalProblem
 
 from tests.harness.database_servers import MongoServer, MySQLServer, Source, TestRun
 from tests.harness.databases import MongoDatabase, MySQLDatabase, new_mongodb_database, new_mysql_database
@@ -25,10 +26,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--databases`."""
     parser.addoption(
         "--databases",
-        choices=["local", "containers"],
+        choices=["local", "containers", "vitess"],
         default=None,
-        help="database servers as local processes or containers; default: those that MYSQL_HOST and MONGODB_URL "
-        "name, else local ones",
+        help="database servers as local processes or containers, or MySQL behind a sharded Vitess; default: those that "
+        "MYSQL_HOST and MONGODB_URL name, else local ones",
     )
 
 
@@ -36,6 +37,19 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start with nothing of an earlier run."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         this_run(config).clear()
+        if config.getoption("--databases") == "vitess":
+            _need_vitess()
+
+
+def _need_vitess() -> None:
+    """Find or build what is needed, which may take half an hour, before the first test waits for it."""
+    from tests.harness.vitess import program, servers
+
+    try:
+        program.find_or_build()
+        servers.require_mysql()
+    except LocalProblem as problem:
+        raise pytest.UsageError(f"{problem}\n{problem.detail}") from None
 
 
 def this_run(config: pytest.Config) -> TestRun:
@@ -46,13 +60,19 @@ def this_run(config: pytest.Config) -> TestRun:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the tests marked `containers` out of runs that do not use containers."""
-    if config.getoption("--databases") == "containers":
-        return
-    left_out = [item for item in items if item.get_closest_marker("containers")]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("containers")]
+    """Leave the tests marked `containers` out of runs that do not use containers, and so those of `vitess`."""
+    source = config.getoption("--databases")
+    if source == "vitess":
+        from tests.harness.vitess import exceptions
+
+        exceptions.skip(items)
+    for name in ("containers", "vitess"):
+        if source == name:
+            continue
+        left_out = [item for item in items if item.get_closest_marker(name)]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if not item.get_closest_marker(name)]
 
 
 @pytest.fixture(scope="session")

@@ -25,17 +25,27 @@ START_TIMEOUT_SECONDS = 300.0
 DIRECTORY_PREFIX = f"vibework-tests-{os.getuid()}-"
 
 Kind = Literal["mysql", "mongodb"]
-Source = Literal["local", "containers"]
+Source = Literal["local", "containers", "vitess"]
 
 
 @dataclass(frozen=True)
 class MySQLServer:
-    """A MySQL or MariaDB server and an account that may make databases and users on it."""
+    """A MySQL or MariaDB server and an account that may make databases and users on it.
+
+    Or a vtgate, with the keyspaces that tests borrow, the port of the MySQL behind it, and a folder for their locks.
+    """
 
     host: str
     port: int
     user: str
     password: str
+    keyspaces: tuple[str, ...] = ()
+    behind_port: int = 0
+    directory: str = ""
+
+    def behind(self) -> MySQLServer:
+        """Return the MySQL behind a vtgate."""
+        return MySQLServer(self.host, self.behind_port, self.user, self.password)
 
 
 @dataclass(frozen=True)

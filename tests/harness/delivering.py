@@ -26,6 +26,7 @@ from notifications_service.delivery.composing import MailMaker
 from notifications_service.delivery.numbers import Numbers
 from notifications_service.delivery.outlets import EmailOutlet
 from notifications_service.delivery.rules import DeliveryRules
+from notifications_service.delivery.service import DeliveryService
 from notifications_service.delivery.worker import Worker
 from notifications_service.errors import UsersServiceUnavailable
 from notifications_service.feed.repository import FeedRepository
@@ -36,7 +37,9 @@ from notifications_service.notification import documents, schema
 from notifications_service.notification.documents import Draft, Type
 from notifications_service.notification.retention import Retention
 from notifications_service.outbox import schema as outbox_schema
+from notifications_service.outbox.digests import DigestRepository
 from notifications_service.outbox.direct import DirectSeal
+from notifications_service.outbox.reads import DeliveryReads
 from notifications_service.outbox.repository import OutboxRepository
 from notifications_service.preferences.settings import UnsubscribeSettings
 from notifications_service.preferences.unsubscribe import UnsubscribeLinks
@@ -109,21 +112,25 @@ class Delivering:
     far_end: FarEnd = field(default_factory=FarEnd)
     users: KnownUsers = field(default_factory=KnownUsers)
     numbers: Numbers = field(default_factory=Numbers)
+    secret_keys: str = SECRET_KEYS
 
     def __post_init__(self) -> None:
         """Put the parts together."""
         self.now: MillisecondClock = in_milliseconds(self.clock)
         self.outbox = OutboxRepository(self.database, self.now)
+        self.digests = DigestRepository(self.database, self.outbox, self.now)
         self.rows = self.database.collection(outbox_schema.COLLECTION)
         self.notifications = self.database.collection(schema.COLLECTION)
         retention = Retention(self.notifications, self.now)
         self.feed = FeedRepository(self.database, retention, self.now)
+        reads = DeliveryReads(self.database, retention, self.now)
+        self.by_hand = DeliveryService(self.database, reads, self.outbox, clock=self.now, stopping=lambda: False)
         keys = IdempotencyKeys(self.database, self.now)
         scheduled = ScheduledRepository(self.database, self.outbox, self.now)
         self.storing = Storing(
             self.database, self.feed, self.outbox, scheduled, keys, timeout=LEASE.total_seconds(), slices=Slices()
         )
-        self.keyring = Keyring.parse(SECRET_KEYS)
+        self.keyring = Keyring.parse(self.secret_keys)
         self.links = UnsubscribeSettings(unsubscribe_url=UNSUBSCRIBE_URL, unsubscribe_keys=SecretStr(SECRET_KEYS))
         templates = Templates(MessageSettings(email_from="us@example.com"))
         self.seal = DirectSeal(self.keyring)
@@ -154,9 +161,10 @@ class Delivering:
         key: ObjectId = document["_id"]
         return key
 
-    async def create_many(self, user_ids: Sequence[str]) -> None:
+    async def create_many(self, user_ids: Sequence[str], category: str = "") -> None:
         """Store a notification that goes out by email for each of the users."""
-        new = [documents.new(Draft(user_id, "Title", "Message", Type.EMAIL), self.now()) for user_id in user_ids]
+        drafts = (Draft(user_id, "Title", "Message", Type.EMAIL, category) for user_id in user_ids)
+        new = [documents.new(draft, self.now()) for draft in drafts]
         await self.storing.store_all(new, None, Created(new))
 
     async def delivery(self, key: ObjectId) -> dict[str, Any]:

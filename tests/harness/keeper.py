@@ -14,24 +14,27 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from vibework.testing.local.mysql import MySQLAccount
+from vibework.testing.local.problems import LocalProblem
+
 from script.local.mongodb import LocalMongoDB
-from script.local.mysql import LocalMySQL, MySQLAccount
-from script.local.problems import LocalProblem
+from script.local.mysql import LocalMySQL
 from tests.harness import database_containers
 from tests.harness.database_servers import ROOT, MongoServer, MySQLServer, publish
+from tests.harness.vitess import servers as vitess_servers
 
 PROGRAM_CACHE = ROOT / ".local" / "mongod"
 
 
 @contextmanager
-def local_mysql(directory: Path) -> Iterator[MySQLServer]:
-    """Run a local MySQL server on data that is thrown away."""
+def local_mysql(directory: Path, options: Sequence[str] = ()) -> Iterator[MySQLServer]:
+    """Run a local MySQL server on data that is thrown away; `options`: more of the server's own."""
     account = MySQLAccount("harness", secrets.token_hex(16))
-    server = LocalMySQL(directory, account)
+    server = LocalMySQL(directory, account, options=options)
     server.start()
     try:
         yield MySQLServer("127.0.0.1", server.port, account.user, account.password)
@@ -40,9 +43,9 @@ def local_mysql(directory: Path) -> Iterator[MySQLServer]:
 
 
 @contextmanager
-def local_mongodb(directory: Path) -> Iterator[MongoServer]:
-    """Run a local mongod on data that is thrown away."""
-    server = LocalMongoDB(directory, program_cache=PROGRAM_CACHE)
+def local_mongodb(directory: Path, options: Sequence[str] = ()) -> Iterator[MongoServer]:
+    """Run a local mongod on data that is thrown away; `options`: more of mongod's own."""
+    server = LocalMongoDB(directory, program_cache=PROGRAM_CACHE, options=options)
     server.start()
     try:
         yield MongoServer(server.url)
@@ -50,9 +53,11 @@ def local_mongodb(directory: Path) -> Iterator[MongoServer]:
         server.kill()
 
 
-SOURCES: dict[tuple[str, str], Callable[[Path], AbstractContextManager[MySQLServer | MongoServer]]] = {
+SOURCES: dict[tuple[str, str], Callable[..., AbstractContextManager[MySQLServer | MongoServer]]] = {
     ("mysql", "local"): local_mysql,
     ("mongodb", "local"): local_mongodb,
+    ("mysql", "vitess"): vitess_servers.sharded,
+    ("mongodb", "vitess"): local_mongodb,
     ("mysql", "containers"): database_containers.mysql,
     ("mongodb", "containers"): database_containers.mongodb,
 }

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vibework.testing.local.mysql import MySQLAccount
+
 from script.local import mysql_installation
-from script.local.mysql import LocalMySQL, MySQLAccount
+from script.local.mysql import LocalMySQL
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import run_mysql
 
@@ -35,6 +38,7 @@ class Replication:
     replica: MySQLServer
     _process: LocalMySQL
     _is_mariadb: bool
+    primary_process: LocalMySQL | None = None
 
     def on_replica(self, *statements: str, database: str | None = None) -> list[tuple[Any, ...]]:
         """Run statements on the replica itself; return the rows of the last."""
@@ -75,6 +79,14 @@ class Replication:
             wait = f"SELECT WAIT_FOR_EXECUTED_GTID_SET('{position}', {CATCH_UP_SECONDS})"
         assert self.on_replica(wait) == [(0,)], "the replica does not follow"
 
+    def promote(self) -> None:
+        """Make the replica, once it has done all that it has received, a primary of its own (MariaDB)."""
+        (status,) = self.on_replica("STOP SLAVE IO_THREAD", "SHOW SLAVE STATUS")
+        # Its last column but a few; a position is the only one that looks so.
+        received = next(each for each in reversed(status) if re.fullmatch(r"\d+-\d+-\d+(,\d+-\d+-\d+)*", str(each)))
+        assert self.on_replica(f"SELECT MASTER_GTID_WAIT('{received}', {CATCH_UP_SECONDS})") == [(0,)]
+        self.on_replica("STOP SLAVE", "RESET SLAVE ALL", "SET GLOBAL read_only = OFF")
+
     def mend(self) -> None:
         """Let the replica run and follow again, whatever was done to it."""
         if self._process.process is None or self._process.process.exit_code is not None:
@@ -104,18 +116,21 @@ class Replication:
 
 
 @contextmanager
-def replication(directory: Path) -> Iterator[Replication]:
-    """Run a primary and a replica for as long as the context lasts."""
+def replication(
+    directory: Path, of_primary: Sequence[str] = (), of_replica: Sequence[str] = ()
+) -> Iterator[Replication]:
+    """Run a primary and a replica, with further options of each, for as long as the context lasts."""
     account = MySQLAccount("harness", secrets.token_hex(16))
     is_mariadb = mysql_installation.find_or_install().is_mariadb
-    primary = LocalMySQL(directory / "primary", account, options=(*COMMON_OPTIONS, "--server-id=1"))
-    replica = LocalMySQL(directory / "replica", account, options=(*COMMON_OPTIONS, "--server-id=2", *REPLICA_OPTIONS))
+    primary = LocalMySQL(directory / "primary", account, options=(*COMMON_OPTIONS, "--server-id=1", *of_primary))
+    options = (*COMMON_OPTIONS, "--server-id=2", *REPLICA_OPTIONS, *of_replica)
+    replica = LocalMySQL(directory / "replica", account, options=options)
     try:
         for server in (primary, replica):
             server.begin()
         for server in (primary, replica):
             server.wait()
-        pair = Replication(_reached(primary), _reached(replica), replica, is_mariadb)
+        pair = Replication(_reached(primary), _reached(replica), replica, is_mariadb, primary)
         pair.connect()
         yield pair
     finally:

@@ -44,13 +44,19 @@ class Notifications:
 
 
 def settings_for(database: MongoDatabase, **settings: Any) -> Settings:
-    """Return settings for a server on this database; recipients are not checked unless a setting says so."""
+    """Return settings for a server on this database; recipients are not checked unless a setting says so.
+
+    Patience with the database is long, for machines that do much else meanwhile; tests of timeouts shorten it.
+    """
     values: dict[str, Any] = {
         "grpc_port": 0,
         "grpc_drain_ms": 0,
         "grpc_grace_ms": 1_000,
         "health_interval_ms": 100,
         "mongodb_url": database.url,
+        "mongodb_query_timeout_ms": 20_000,
+        "mongodb_server_selection_timeout_ms": 20_000,
+        "mongodb_connect_timeout_ms": 20_000,
         "secret_keys": SECRET_KEYS,
         "recipient_check": "off",
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ from tests.harness.users import SECRET_KEYS
 from tests.harness.workers import LOOPBACK, free_port, serving
 
 NOWHERE: Final = Path(os.devnull)
+# A process takes seconds of a processor to start, of which a busy machine gives each a small part.
+START_SECONDS: Final = 180.0
 
 
 @dataclass(frozen=True)
@@ -34,39 +36,106 @@ class Pair:
     mongodb: MongoDatabase
 
 
+@dataclass
+class Side:
+    """One service as a process that can be killed and started again, on the same port."""
+
+    package: str
+    port: int
+    settings: Mapping[str, str]
+    log: Path = NOWHERE
+    serves: Callable[[int], bool] = serving
+    command: str = "serve"
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it listens, ``host:port``."""
+        return f"{LOOPBACK}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Its process; only while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    def has_ended(self) -> bool:
+        """Say whether its process has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
+
+    def start(self) -> None:
+        """Start it, and wait until it serves."""
+        own = {"PYTHONPATH": os.pathsep.join(sys.path), "SECRET_KEYS": SECRET_KEYS, "GRPC_DRAIN_MS": "0"}
+        variables = {**os.environ, **own, **self.settings, "GRPC_PORT": str(self.port)}
+        with self.log.open("ab") as output:
+            command = [sys.executable, "-m", self.package, self.command]
+            # gRPC's core writes to standard error by itself, which is a log as well.
+            errors = None if self.log == NOWHERE else output
+            self._process = subprocess.Popen(command, env=variables, stdout=output, stderr=errors)
+        wait_for(lambda: self.has_ended() or self.serves(self.port), self.package, START_SECONDS)
+        assert not self.has_ended(), self.package
+
+    def stop(self) -> None:
+        """Let it end by itself, and well."""
+        if self._process is not None:
+            self._process.terminate()
+            ended = self._process.wait(PATIENCE_SECONDS)
+            self._process = None
+            assert ended == 0
+
+    def kill(self) -> None:
+        """End it with SIGKILL, wherever it is."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(PATIENCE_SECONDS)
+            self._process = None
+
+
+@dataclass(frozen=True)
+class SeparatePair:
+    """Both services, each to be started by itself, and their databases."""
+
+    users: Side
+    notifications: Side
+    mysql: MySQLDatabase
+    mongodb: MongoDatabase
+
+    def start(self) -> None:
+        """Start both."""
+        self.users.start()
+        self.notifications.start()
+
+
 @contextmanager
-def running_pair(
+def separate_pair(
     mysql: MySQLDatabase, mongodb: MongoDatabase, log: Path = NOWHERE, /, **settings: str
-) -> Iterator[Pair]:
-    """Run both services until the context ends.
+) -> Iterator[SeparatePair]:
+    """Make both services, of which none runs yet; what runs in the end is ended.
 
     ``log``: the file that their logs go to. ``settings``: environment variables of both.
     """
     users, notifications = free_port(), free_port()
     addresses = {"USERS_ADDRESS": f"{LOOPBACK}:{users}", "NOTIFICATIONS_ADDRESS": f"{LOOPBACK}:{notifications}"}
-    with ExitStack() as running:
-        for package, port, database in (
-            ("users_service", users, mysql),
-            ("notifications_service", notifications, mongodb),
-        ):
-            running.enter_context(_running(package, port, {**database.environment(), **addresses, **settings}, log))
-        yield Pair(addresses["USERS_ADDRESS"], addresses["NOTIFICATIONS_ADDRESS"], mysql, mongodb)
+    both = SeparatePair(
+        Side("users_service", users, {**mysql.environment(), **addresses, **settings}, log),
+        Side("notifications_service", notifications, {**mongodb.environment(), **addresses, **settings}, log),
+        mysql,
+        mongodb,
+    )
+    with ExitStack() as ending:
+        for side in (both.users, both.notifications):
+            ending.callback(side.stop)
+        yield both
 
 
 @contextmanager
-def _running(package: str, port: int, settings: Mapping[str, str], log: Path) -> Iterator[None]:
-    """Run a service's command until the context ends; it must then end by itself, and well."""
-    own = {"PYTHONPATH": os.pathsep.join(sys.path), "SECRET_KEYS": SECRET_KEYS, "GRPC_DRAIN_MS": "0"}
-    variables = {**os.environ, **own, **settings, "GRPC_PORT": str(port)}
-    with log.open("ab") as output:
-        process = subprocess.Popen([sys.executable, "-m", package, "serve"], env=variables, stdout=output)
-    try:
-        wait_for(lambda: serving(port), package)
-        yield
-    finally:
-        process.terminate()
-        ended = process.wait(PATIENCE_SECONDS)
-    assert ended == 0
+def running_pair(
+    mysql: MySQLDatabase, mongodb: MongoDatabase, log: Path = NOWHERE, /, **settings: str
+) -> Iterator[Pair]:
+    """Run both services until the context ends; see ``separate_pair``."""
+    with separate_pair(mysql, mongodb, log, **settings) as both:
+        both.start()
+        yield Pair(both.users.address, both.notifications.address, mysql, mongodb)
 
 
 @pytest.fixture(scope="module")

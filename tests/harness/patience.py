@@ -11,13 +11,15 @@ from collections.abc import Callable
 from typing import Final
 
 # Below the time limit of a test (pyproject.toml), so that the test itself can say what it waited for in vain.
-PATIENCE_SECONDS: Final = 60.0
+PATIENCE_SECONDS: Final = 120.0
+# Settings of commands whose statements may take as long.
+UNHURRIED: Final = dict.fromkeys(("MYSQL_QUERY_TIMEOUT_MS", "MONGODB_QUERY_TIMEOUT_MS"), f"{PATIENCE_SECONDS:.0f}000")
 LOOK_SECONDS: Final = 0.01
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
+def wait_for(condition: Callable[[], bool], what: str, patience: float = PATIENCE_SECONDS) -> None:
     """Wait until something holds; fail when patience is at its end."""
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end, f"waited in vain for {what}"
         time.sleep(LOOK_SECONDS)

@@ -49,7 +49,11 @@ class Relay:
 
     acts: dict[str, Act] = field(default_factory=dict)
     once: dict[str, Act] = field(default_factory=dict)
+    # Recipients that it does not take, and what it says of them.
+    refuse: dict[str, str] = field(default_factory=dict)
     extensions: Sequence[str] = ()
+    # Seconds that it takes over each mail.
+    pause: float = 0.0
     port: int = 0
     connections: int = 0
     commands: list[str] = field(default_factory=list)
@@ -80,6 +84,8 @@ class Relay:
         act = self.act("AFTER_DATA")
         if isinstance(act, str):
             return act
+        if self.pause:
+            await asyncio.sleep(self.pause)
         assert isinstance(envelope.original_content, bytes)
         options = [*envelope.mail_options, *envelope.rcpt_options]
         mail = Taken(envelope.mail_from or "", envelope.rcpt_tos, options, envelope.original_content)
@@ -162,7 +168,10 @@ class _Conversation(SMTP):
             await super().smtp_MAIL(arg)
 
     async def smtp_RCPT(self, arg: str | None) -> None:
-        if not await self._done("RCPT"):
+        answer = next((answer for address, answer in self._relay.refuse.items() if address in (arg or "")), None)
+        if answer is not None:
+            await super().push(answer)
+        elif not await self._done("RCPT"):
             await super().smtp_RCPT(arg)
 
     async def smtp_DATA(self, arg: str) -> None:

@@ -56,7 +56,7 @@ class Rpc:
         values = dict(self.request)
         if "request_id" in self.method.input_type.fields_by_name and self.method.input_type.name not in WITHOUT_IDS:
             values["requestId"] = str(uuid.uuid4())
-        if "email" in values:
+        if isinstance(values.get("email"), str):
             values["email"] = f"{next(_numbers)}-{values['email']}"
         message = message_factory.GetMessageClass(self.method.input_type)()
         return json_format.ParseDict(values, message).SerializeToString()
@@ -94,7 +94,7 @@ async def storm(channel: grpc.aio.Channel, rpcs: Sequence[Rpc], calls: int) -> C
             if number % 2:
                 ended[rpc.method.name, await call(channel, rpc, rpc.fresh())] += 1
             else:
-                await _leave(channel, rpc, number)
+                await leave(channel, rpc, number)
 
     await asyncio.gather(*(caller() for _ in range(IN_FLIGHT)))
     return ended
@@ -114,7 +114,8 @@ async def call(channel: grpc.aio.Channel, rpc: Rpc, request: bytes, seconds: flo
     return "OK"
 
 
-async def _leave(channel: grpc.aio.Channel, rpc: Rpc, number: int) -> None:
+async def leave(channel: grpc.aio.Channel, rpc: Rpc, number: int) -> None:
+    """Make a call and leave it: by a deadline that passes, or, where four divides ``number``, by cancelling it."""
     seconds = random.uniform(SHORTEST, LONGEST)
     if number % 4:
         await call(channel, rpc, rpc.fresh(), seconds)

@@ -1,7 +1,7 @@
 """Toolchains of other languages: projects that generate stubs from protos/, compile them and call the pair.
 
-Each language has a folder of sources in tests/e2e/languages. They are copied to .local/languages and built there, with
-caches that stay: only the first run on a machine downloads and compiles everything.
+Go and TypeScript are the examples of examples/, Java has a folder in tests/e2e/languages. They are copied to
+.local/languages and built there, with caches that stay: only the first run on a machine downloads and compiles all.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import yaml
 
 ROOT: Final = Path(__file__).parents[2]
 PROTOS: Final = ROOT / "protos"
-SOURCES: Final = ROOT / "tests" / "e2e" / "languages"
+EXAMPLES: Final = ROOT / "examples"
+# What a person may have built in them.
+BUILT: Final = shutil.ignore_patterns("gen", "tools", "node_modules", "dist")
 WORK: Final = ROOT / ".local" / "languages"
 TEMPLATE: Final[dict[str, Any]] = yaml.safe_load((PROTOS / "buf.gen.yaml").read_text())
-GO_PLUGINS: Final = ("google.golang.org/protobuf/cmd/protoc-gen-go", "google.golang.org/grpc/cmd/protoc-gen-go-grpc")
 MAVEN: Final = ("mvn", "--quiet", "--batch-mode", f"-Dmaven.repo.local={WORK / 'maven'}")
 # As Maven names what protoc was compiled for.
 MACHINES: Final = {"x86_64": "x86_64", "aarch64": "aarch_64", "arm64": "aarch_64"}
@@ -44,11 +45,13 @@ class Project:
     programs: tuple[str, ...]
     # Where the plugins are, below the project's folder.
     tools: str
+    # Where the sources are.
+    sources = EXAMPLES
 
     def __init__(self) -> None:
         self.folder = WORK / self.language
         shutil.rmtree(self.stubs, ignore_errors=True)
-        shutil.copytree(SOURCES / self.language, self.folder, dirs_exist_ok=True)
+        shutil.copytree(self.sources / self.language, self.folder, dirs_exist_ok=True, ignore=BUILT)
 
     @classmethod
     def missing(cls) -> list[str]:
@@ -61,7 +64,6 @@ class Project:
         if absent := cls.missing():
             pytest.fail(f"`script/test --all` needs {' and '.join(absent)}, which this machine lacks")
         project = cls()
-        project.install()
         project.generate()
         return project
 
@@ -75,10 +77,6 @@ class Project:
         """This language's lines of protos/buf.gen.yaml."""
         return [plugin for plugin in TEMPLATE["plugins"] if plugin["out"] == f"gen/{self.language}"]
 
-    def install(self) -> None:
-        """Install the plugins."""
-        raise NotImplementedError
-
     def run(self, *command: str, cwd: Path | None = None) -> str:
         """Run a command of the toolchain, and return what it prints."""
         path = os.pathsep.join([str(self.folder / self.tools), str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -90,9 +88,8 @@ class Project:
         return ended.stdout
 
     def generate(self) -> None:
-        """Make the stubs as `buf generate` does in protos/, of this language alone."""
-        template = json.dumps({**TEMPLATE, "plugins": self.plugins})
-        self.run("buf", "generate", "--template", template, "-o", str(self.folder), cwd=PROTOS)
+        """Make the stubs by the command that people have for it."""
+        self.run(str(EXAMPLES / "generate"), self.language, str(self.folder))
 
 
 class Go(Project):
@@ -102,10 +99,6 @@ class Go(Project):
     programs = ("go",)
     tools = "tools"
 
-    def install(self) -> None:
-        """Build the plugins, in the versions of go.mod."""
-        self.run("go", "build", "-o", f"{self.folder / self.tools}{os.sep}", *GO_PLUGINS)
-
 
 class TypeScript(Project):
     """A package of ECMAScript modules."""
@@ -114,10 +107,6 @@ class TypeScript(Project):
     programs = ("node", "npm")
     tools = "node_modules/.bin"
 
-    def install(self) -> None:
-        """Install the packages of package-lock.json."""
-        self.run("npm", "ci")
-
 
 class Java(Project):
     """A Maven project of nothing but stubs."""
@@ -125,11 +114,14 @@ class Java(Project):
     language = "java"
     programs = ("javac", "mvn")
     tools = "target/tools"
+    sources = ROOT / "tests" / "e2e" / "languages"
 
-    def install(self) -> None:
-        """Fetch protoc and its plugin, which come as programs without a mark that they are."""
+    def generate(self) -> None:
+        """Fetch protoc and its plugin, which come as programs without a mark that they are; then as `buf generate`."""
         machine = f"{SYSTEMS[platform.system()]}-{MACHINES[platform.machine()]}"
         self.run(*MAVEN, f"-Dplatform={machine}", "initialize")
         for tool in (self.folder / self.tools).glob("*.exe"):
             tool.chmod(0o755)
             tool.rename(tool.with_suffix(""))
+        template = json.dumps({**TEMPLATE, "plugins": self.plugins})
+        self.run("buf", "generate", "--template", template, "-o", str(self.folder), cwd=PROTOS)

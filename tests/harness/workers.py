@@ -36,9 +36,9 @@ def environment(database: MySQLDatabase, port: int) -> dict[str, str]:
     return {**shared, **own}
 
 
-def children(pid: int) -> set[int]:
-    """Return the processes that a process has started and that still run."""
-    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+def children(pid: int, thread: int | None = None) -> set[int]:
+    """Return the processes that a process, or another thread of it, has started and that still run."""
+    return {int(child) for child in Path(f"/proc/{pid}/task/{thread or pid}/children").read_text().split()}
 
 
 def own_channel(port: int) -> grpc.Channel:

@@ -13,12 +13,13 @@ import pymongo
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from vibework.notifications.v1 import notification_service_pb2 as service
+from vibework.testing.local import ports
+from vibework.testing.local.processes import Process
 
 from chassis.serving.lifecycle import Scope, StartFailed
 from notifications_service.app import build
-from script.local import mongodb_installation, ports
+from script.local import mongodb_installation
 from script.local.mongodb import LocalMongoDB
-from script.local.processes import Process
 from tests.fault.notifications.conftest import failing
 from tests.harness.databases import MongoDatabase
 from tests.harness.keeper import PROGRAM_CACHE
@@ -32,6 +33,8 @@ DRIVERS = pytest.mark.parametrize("driver", ["pymongo", "motor"])
 # How long commands hang at the server, and the deadline of a caller who has given up long before.
 BLOCKED_MS = 3_000
 SOON_SECONDS = 0.2
+# For tests in which calls wait in vain for as long: below the cap of a call.
+QUERY_TIMEOUT: dict[str, Any] = {"mongodb_query_timeout_ms": 5_000}
 
 
 async def restarted(mongod: LocalMongoDB) -> None:
@@ -65,7 +68,7 @@ async def test_the_feed_comes_back_with_its_database(
     mongod: LocalMongoDB, database: MongoDatabase, driver: str
 ) -> None:
     """After a crash calls are UNAVAILABLE, and in time, health says so, and all is well again without a restart."""
-    async with running_notifications(database, mongodb_driver=driver) as running:
+    async with running_notifications(database, mongodb_driver=driver, **QUERY_TIMEOUT) as running:
         created = await running.feed.CreateNotification(create("user_1"))
         mongod.kill()
         error = await refusal(running.feed.CreateNotification(create("user_1")))
@@ -85,7 +88,7 @@ async def test_the_feed_comes_back_with_its_database(
 async def test_a_server_starts_before_its_database(mongod: LocalMongoDB, database: MongoDatabase) -> None:
     """It reports NOT_SERVING until the database is there."""
     mongod.kill()
-    async with running_notifications(database) as running:
+    async with running_notifications(database, **QUERY_TIMEOUT) as running:
         await health_becomes(running, health_pb2.HealthCheckResponse.NOT_SERVING)
         await restarted(mongod)
         await health_becomes(running, health_pb2.HealthCheckResponse.SERVING)
@@ -194,7 +197,7 @@ async def test_writes_that_the_server_refuses(
 ) -> None:
     """They are told to come back, whatever the server's reason; reads and health go on; then writes succeed at once."""
     port, metrics = metrics_port()
-    async with running_notifications(database, mongodb_driver=driver, **metrics) as running:
+    async with running_notifications(database, mongodb_driver=driver, **metrics, **QUERY_TIMEOUT) as running:
         await running.feed.CreateNotification(create("user_refused"))
         async with failing(mongod, ["insert", "update", "findAndModify"], errorCode=code):
             for call in (

@@ -35,7 +35,8 @@ def names(mongod: LocalMongoDB, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nam
 async def test_a_name_server_that_comes_back(names: NameServer, database: MongoDatabase, driver: str) -> None:
     """Until then calls are UNAVAILABLE and health says so; then all is well, with no restart."""
     names.works = False
-    settings: dict[str, Any] = {"mongodb_url": URL, "mongodb_driver": driver, "mongodb_connect_timeout_ms": 500}
+    limits = {"mongodb_connect_timeout_ms": 500, "mongodb_query_timeout_ms": 5_000}
+    settings: dict[str, Any] = {"mongodb_url": URL, "mongodb_driver": driver, **limits}
     async with running_notifications(database, **settings) as running:
         error = await refusal(running.feed.CreateNotification(create("user_names")))
         assert (error.code().name, reason(error)) == ("UNAVAILABLE", "DATABASE_UNAVAILABLE")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import pymongo
 import pytest
 from vibework.notifications.v1 import notification_service_pb2 as pb
 from vibework.notifications.v1.notification_pb2 import NotificationContent, NotificationType
 
 from tests.contract.requests import NO_NOTIFICATION, NOBODY, NOTIFICATIONS
 from tests.harness.databases import MongoDatabase
+from tests.harness.left_open import no_transaction_is_open
 from tests.harness.notifications import Notifications, running_notifications
 from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.storm import Rpc, broken, call, rpcs_of, storm
@@ -72,18 +71,6 @@ async def nothing_is_left(server: Stormy, database: MongoDatabase, driver: str) 
         lambda now: now.value("vibework_pool_in_use", **own) == now.value("vibework_pool_waiting", **own) == 0,
     )
     await asyncio.to_thread(no_transaction_is_open, database)
-
-
-def no_transaction_is_open(database: MongoDatabase) -> None:
-    """Fail where transactions of this database's server stay open, of which other tests have short ones."""
-    with pymongo.MongoClient[dict[str, Any]](database.url) as client:
-        # Less than MongoDB keeps one that was left open; other tests hold theirs for seconds.
-        for _ in range(800):
-            status: Mapping[str, int] = client.admin.command("serverStatus")["transactions"]
-            if status["currentOpen"] == 0:
-                return
-            time.sleep(0.05)
-        raise AssertionError(status)
 
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])

@@ -23,6 +23,7 @@ from script.local.mongodb import LocalMongoDB
 from tests.fault.notifications.conftest import failing
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import reason, retry_seconds
 from tests.integration.notifications.building import content, create, items
 
@@ -107,14 +108,26 @@ UNAVAILABLE: Final = ("UNAVAILABLE", "DATABASE_UNAVAILABLE", True)
 
 
 @pytest.fixture(params=["pymongo", "motor"])
-async def running(
-    request: pytest.FixtureRequest, mongod: LocalMongoDB, database: MongoDatabase
-) -> AsyncIterator[Notifications]:
-    """A server under each driver."""
+def settings(request: pytest.FixtureRequest, mongod: LocalMongoDB, database: MongoDatabase) -> dict[str, Any]:
+    """The settings of a server under each driver."""
     # After an error of an election the driver waits for the next hello of the server, in which nothing has changed.
     url = f"{database.url}&heartbeatFrequencyMS=500"
-    settings = {"mongodb_url": url, "mongodb_driver": request.param, "mongodb_query_timeout_ms": 1_500}
-    async with running_notifications(database, **settings) as served:
+    return {"mongodb_url": url, "mongodb_driver": request.param}
+
+
+@pytest.fixture
+async def running(settings: dict[str, Any], database: MongoDatabase) -> AsyncIterator[Notifications]:
+    """A server whose calls end soon, each with a connection at once: none waits for another one."""
+    limits = settings | {"mongodb_query_timeout_ms": 1_500, "mongodb_connection_pool_size": 4 * len(CALLS)}
+    async with running_notifications(database, **limits) as served:
+        yield served
+
+
+@pytest.fixture
+async def patient(settings: dict[str, Any], database: MongoDatabase) -> AsyncIterator[Notifications]:
+    """A server whose calls have all the time that they need."""
+    limits = settings | {"mongodb_query_timeout_ms": int(PATIENCE_SECONDS * 1_000)}
+    async with running_notifications(database, **limits) as served:
         yield served
 
 
@@ -133,6 +146,7 @@ async def told_at_once(running: Notifications, key: str) -> dict[str, tuple[str,
     return dict(zip(CALLS, answers, strict=True))
 
 
+@pytest.mark.long
 @NUMBERS
 async def test_every_error_that_passes_is_told_as_such(
     running: Notifications, mongod: LocalMongoDB, numbers: list[int]
@@ -150,16 +164,16 @@ async def test_every_error_that_passes_is_told_as_such(
 
 @NUMBERS
 @pytest.mark.long
-async def test_a_read_is_sent_once_more(running: Notifications, mongod: LocalMongoDB, numbers: list[int]) -> None:
+async def test_a_read_is_sent_once_more(patient: Notifications, mongod: LocalMongoDB, numbers: list[int]) -> None:
     """An error that passes costs the caller of a read nothing, whether the driver repeats such reads or not."""
-    key = (await running.feed.CreateNotification(create(USER))).notification.id
+    key = (await patient.feed.CreateNotification(create(USER))).notification.id
     wrong: dict[tuple[str, int], Any] = {}
     with pymongo.MongoClient[dict[str, Any]](mongod.url) as client:
         for code in numbers:
             for name in ONLY_READ:
                 data = {"failCommands": READS, "appName": "notifications-service", "errorCode": code}
                 client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": data})
-                told = await refusal(CALLS[name](running, key))
+                told = await refusal(CALLS[name](patient, key))
                 if told[0] != "OK":
                     wrong[name, code] = told
         client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
@@ -177,13 +191,13 @@ async def test_a_command_whose_time_was_over_is_told_as_that(running: Notificati
 
 @pytest.mark.parametrize("code", [24, 91, 202, 11_601])
 async def test_a_watch_begins_once_the_error_has_passed(
-    running: Notifications, mongod: LocalMongoDB, code: int
+    patient: Notifications, mongod: LocalMongoDB, code: int
 ) -> None:
     """Watchers wait for the shared stream, and a read of their snapshot is sent once more."""
     with pymongo.MongoClient[dict[str, Any]](mongod.url) as client:
         data = {"failCommands": READS, "appName": "notifications-service", "errorCode": code}
         client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": data})
-        await watched(running)
+        await watched(patient)
 
 
 @pytest.mark.long

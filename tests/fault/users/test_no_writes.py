@@ -14,9 +14,10 @@ import asyncmy.errors
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from vibework.testing.local.mysql import MySQLAccount
 from vibework.users.v1 import BatchGetUsersRequest, CreateUserRequest, GetUserRequest, ListUsersRequest
 
-from script.local.mysql import LocalMySQL, MySQLAccount
+from script.local.mysql import LocalMySQL
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MySQLDatabase, run_mysql
 from tests.harness.proxy import LOOPBACK, proxy_to

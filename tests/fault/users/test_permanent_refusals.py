@@ -43,6 +43,7 @@ def by_statement(started: Started) -> Iterator[MySQLDatabase]:
     run_mysql(server, [f"SET GLOBAL binlog_format = {before}"])
 
 
+@pytest.mark.long
 def test_a_binary_log_by_statement(by_statement: MySQLDatabase) -> None:
     """Writes are no UNAVAILABLE, reads go on; the start, the metrics and `status` name what has to be changed."""
     port, metrics = metrics_port()
@@ -59,6 +60,7 @@ def test_a_binary_log_by_statement(by_statement: MySQLDatabase) -> None:
     assert f"problem: {PROBLEM}" in told.output
 
 
+@pytest.mark.long
 def test_a_right_that_is_missing(started: Started) -> None:
     """An account that may not write is told so by no UNAVAILABLE; the log has the server's number."""
     _, server, database = started

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import grpc
 import pytest
+from vibework.testing.local.mysql import MySQLAccount
 from vibework.users.v1 import SignUpRequest
 
-from script.local.mysql import LocalMySQL, MySQLAccount
+from script.local.mysql import LocalMySQL
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MySQLDatabase, run_mysql
 from tests.harness.proxy import LOOPBACK, proxy_to
@@ -39,6 +40,7 @@ def old_primary(tmp_path: Path, mysql_database: MySQLDatabase) -> Iterator[MySQL
     local.kill()
 
 
+@pytest.mark.long
 def test_writes_go_to_the_new_primary_once_the_address_leads_there(
     old_primary: MySQLServer, mysql_database: MySQLDatabase
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
+from tests.harness.left_open import LOOK_SECONDS, OPEN_IN_MYSQL
 from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.rpcs_of_users import rpcs_of_users
 from tests.harness.storm import Rpc, broken, call, storm
@@ -23,12 +24,6 @@ PATIENT: dict[str, Any] = {
     "mysql_pool_acquire_timeout_ms": 30_000,
     "grpc_max_deadline_ms": 120_000,
 }
-OPEN = (
-    "SELECT COUNT(*) FROM information_schema.innodb_trx AS t JOIN information_schema.processlist AS p "
-    "ON p.id = t.trx_mysql_thread_id WHERE p.db = DATABASE()"
-)
-# InnoDB makes its table anew only for those who have not looked at it for a tenth of a second.
-LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -70,7 +65,7 @@ async def nothing_is_left(stormy: Stormy) -> None:
             await asyncio.sleep(0.02)
     await until(stormy.metrics, pools_are_idle)
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while await asyncio.to_thread(stormy.server.rows, OPEN) != [(0,)]:  # noqa: ASYNC110 - nothing tells
+        while await asyncio.to_thread(stormy.server.rows, OPEN_IN_MYSQL) != [(0,)]:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(LOOK_SECONDS)
 
 

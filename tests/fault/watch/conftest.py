@@ -105,7 +105,9 @@ async def watched(database: MongoDatabase, **settings: Any) -> AsyncIterator[Wat
         )
         feeds, watches = [], []
         for driver in ("pymongo", "motor"):
-            server = running_notifications(database, mongodb_driver=driver, **settings)
+            # Their databases go away: whoever asks them meanwhile does not wait for the patience of other tests.
+            limits = {"mongodb_query_timeout_ms": 5_000} | settings
+            server = running_notifications(database, mongodb_driver=driver, **limits)
             running = await stack.enter_async_context(server)
             feeds.append(running.feed)
             watches.append(await stack.enter_async_context(watching(running.feed, USER)))

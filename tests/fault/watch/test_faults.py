@@ -146,6 +146,7 @@ async def test_expired_rows_are_told_as_deleted(mongod: LocalMongoDB, database: 
             assert await watch.change() == ("deleted", identity)
 
 
+@pytest.mark.long
 async def test_a_token_older_than_the_history_is_expired(forgetful_mongod: LocalMongoDB) -> None:
     """Once the database has dropped what followed the token, the caller is told to list again."""
     with migrated(forgetful_mongod) as database:

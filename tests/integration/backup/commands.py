@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from traceback import format_exception
 from typing import Any
 
 import pymongo
@@ -15,10 +16,12 @@ from click.testing import CliRunner, Result
 from notifications_service.cli import main as notifications_main
 from tests.harness.database_servers import ROOT
 from tests.harness.databases import MongoDatabase, MySQLDatabase, in_own_thread
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.statements import query
 from users_service.cli import main as users_main
 
-COMMAND_SECONDS = 60
+# Only one that hangs takes so long.
+COMMAND_SECONDS = PATIENCE_SECONDS
 
 
 def users(database: MySQLDatabase, *arguments: object) -> Result:
@@ -42,6 +45,12 @@ def started(package: str, arguments: Sequence[object], environment: Mapping[str,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def succeeded(result: Result) -> None:
+    """Fail unless a command did what it was told, and show all that it said."""
+    told = f"{result.output}\n{''.join(format_exception(result.exception))}" if result.exception else result.output
+    assert result.exit_code == 0, told
 
 
 def one_line(result: Result) -> str:

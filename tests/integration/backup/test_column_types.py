@@ -14,7 +14,7 @@ from asyncmy.errors import MySQLError
 
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MySQLDatabase, in_own_thread, run_mysql
-from tests.integration.backup.commands import mysql_content, one_line, rows, users
+from tests.integration.backup.commands import mysql_content, one_line, rows, succeeded, users
 
 
 def any_doubles(number: int) -> list[float]:
@@ -178,16 +178,15 @@ def test_values_of_every_type_come_back_byte_for_byte(
 ) -> None:
     """Extremes and oddities of each type are after a restore what they were, and so are the definitions."""
     made = filled(mysql_database, mysql_server)
-    result = users(mysql_database, "backup", tmp_path / "x.backup")
-    assert result.exit_code == 0, result.output
-    result = users(mysql_empty_database, "restore", tmp_path / "x.backup")
-    assert result.exit_code == 0, result.output
+    succeeded(users(mysql_database, "backup", tmp_path / "x.backup"))
+    succeeded(users(mysql_empty_database, "restore", tmp_path / "x.backup"))
     for table, kind in made.items():
         assert as_stored(mysql_empty_database, table, kind) == as_stored(mysql_database, table, kind), kind
         assert definition(mysql_empty_database, table) == definition(mysql_database, table)
     assert len(made) >= len(TYPES) - 5
 
 
+@pytest.mark.long
 def test_no_type_of_the_server_is_forgotten(mysql_database: MySQLDatabase, mysql_server: MySQLServer) -> None:
     """Each word of the server's own grammar that makes a column makes one of a type whose values were tried above."""
     tried = {kind for _name, kind in columns_of(mysql_database, [f"v {kind}" for kind in TYPES])}
@@ -254,7 +253,7 @@ def test_what_cannot_come_back_is_refused_at_the_backup(
         assert told in one_line(result)
         assert list(tmp_path.iterdir()) == []
     else:
-        assert users(mysql_empty_database, "restore", tmp_path / "x.backup").exit_code == 0
+        succeeded(users(mysql_empty_database, "restore", tmp_path / "x.backup"))
         assert mysql_content(mysql_empty_database) == mysql_content(mysql_database)
 
 
@@ -271,8 +270,6 @@ def test_a_servers_own_modes_change_no_backup(
     monkeypatch.setattr(
         "users_service.mysql.engines.init_command", lambda: f"{modes}, NAMES utf8mb4, time_zone = '+00:00'"
     )
-    result = users(mysql_database, "backup", tmp_path / "x.backup")
-    assert result.exit_code == 0, result.output
-    result = users(mysql_empty_database, "restore", tmp_path / "x.backup")
-    assert result.exit_code == 0, result.output
+    succeeded(users(mysql_database, "backup", tmp_path / "x.backup"))
+    succeeded(users(mysql_empty_database, "restore", tmp_path / "x.backup"))
     assert mysql_content(mysql_empty_database) == mysql_content(mysql_database)

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.harness.database_servers import ROOT
-from tests.harness.databases import MongoDatabase, MySQLDatabase
+from tests.harness.database_servers import ROOT, MySQLServer
+from tests.harness.databases import MongoDatabase, MySQLDatabase, run_mysql
 from tests.integration.backup.commands import mongodb_content, mysql_content, notifications, rows, users
 from tests.integration.backup.crafting import (
     DATABASE,
@@ -321,10 +321,12 @@ def test_statements_with_right_checksums_are_no_traceback_either(
     content = contents(users_file)[FIRST_PIECE]
     path = reseal(users_file, tmp_path / "x.backup", {DATABASE: changed(content, changes)})
     _is_one_line_or_good(users(mysql_empty_database, "restore", path, "--start-over"))
-    for statement in ("SET foreign_key_checks = 0", *_drops(mysql_empty_database)):
-        rows(mysql_empty_database, statement)
+    _drop_tables(mysql_empty_database)
 
 
-def _drops(database: MySQLDatabase) -> list[str]:
+def _drop_tables(database: MySQLDatabase) -> None:
     tables = [str(row[0]) for row in rows(database, "SHOW TABLES")]
-    return [f"SET STATEMENT foreign_key_checks = 0 FOR DROP TABLE `{table}`" for table in tables]
+    server = MySQLServer(database.host, database.port, database.user, database.password)
+    # The setting is the connection's.
+    drops = ["SET foreign_key_checks = 0", *(f"DROP TABLE `{table}`" for table in tables)]
+    run_mysql(server, drops, database=database.name)

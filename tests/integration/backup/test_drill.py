@@ -35,6 +35,7 @@ def patient_writers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writers, "_TIMEOUT", PATIENCE_SECONDS)
 
 
+@pytest.mark.long
 async def test_a_backup_under_load_holds_what_it_must(
     mysql_database: MySQLDatabase,
     mysql_empty_database: MySQLDatabase,

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pymongo
 import pytest
+from asyncmy.errors import MySQLError
 
 from chassis.backup import folder
-from tests.harness.database_servers import MySQLServer
-from tests.harness.databases import MongoDatabase, MySQLDatabase, run_mysql
+from tests.harness.database_servers import MySQLServer, TestRun
+from tests.harness.databases import MongoDatabase, MySQLDatabase, new_mysql_database, run_mysql
+from tests.harness.keeper import SOURCES
 from tests.integration.backup.commands import mongodb_content, mysql_content, notifications, one_line, rows, users
 from tests.integration.backup.crafting import contents, reseal
+
+# For MariaDB and for MySQL.
+DEMANDING: Final = ("--loose-innodb-force-primary-key=ON", "--loose-sql-require-primary-key=ON")
 
 
 @pytest.fixture
@@ -114,30 +119,34 @@ def test_a_drill_of_notifications(
     assert "is not empty" in one_line(notifications(mongodb_database, "restore", tmp_path, "--drill"))
 
 
+@pytest.fixture(scope="module")
+def demanding(test_run: TestRun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MySQLServer]:
+    """A server that refuses tables without a primary key, as clusters and group replication do."""
+    folder = tmp_path_factory.mktemp("mysql")
+    with SOURCES["mysql", test_run.source or "local"](folder, DEMANDING) as server:
+        assert isinstance(server, MySQLServer)
+        with pytest.raises(MySQLError), new_mysql_database(server) as database:
+            run_mysql(server, ["CREATE TABLE t (n INT)"], database=database.name)
+        yield server
+
+
 @pytest.fixture
-def demanding(mysql_server: MySQLServer) -> Iterator[None]:
-    """Let the server refuse tables without a primary key, as clusters and group replication do."""
-    mariadb = "mariadb" in str(run_mysql(mysql_server, ["SELECT VERSION()"])[0][0]).lower()
-    name = "innodb_force_primary_key" if mariadb else "sql_require_primary_key"
-    run_mysql(mysql_server, [f"SET GLOBAL {name} = ON"])
-    try:
-        yield
-    finally:
-        run_mysql(mysql_server, [f"SET GLOBAL {name} = OFF"])
+def empty_and_demanding(demanding: MySQLServer) -> Iterator[MySQLDatabase]:
+    """A database without tables there."""
+    with new_mysql_database(demanding) as database:
+        yield database
 
 
-@pytest.mark.usefixtures("demanding")
 def test_servers_that_demand_primary_keys_take_a_restore(
-    daily: Path, mysql_database: MySQLDatabase, mysql_empty_database: MySQLDatabase
+    daily: Path, mysql_database: MySQLDatabase, empty_and_demanding: MySQLDatabase
 ) -> None:
     """The mark of a restore has a primary key, as all tables have that the migrations make."""
-    result = users(mysql_empty_database, "restore", daily)
+    result = users(empty_and_demanding, "restore", daily)
     assert result.exit_code == 0, result.output
-    assert mysql_content(mysql_empty_database) == mysql_content(mysql_database)
+    assert mysql_content(empty_and_demanding) == mysql_content(mysql_database)
 
 
-@pytest.mark.usefixtures("demanding")
-def test_servers_that_demand_primary_keys_take_the_migrations(mysql_empty_database: MySQLDatabase) -> None:
+def test_servers_that_demand_primary_keys_take_the_migrations(empty_and_demanding: MySQLDatabase) -> None:
     """All tables have one, those included that migrations make for a while."""
-    result = users(mysql_empty_database, "migrate", "up")
+    result = users(empty_and_demanding, "migrate", "up")
     assert result.exit_code == 0, result.output

@@ -18,7 +18,14 @@ from notifications_service.backup.collections import CollectionMetadata
 from notifications_service.backup.connection import MongoFailed, translated
 from tests.harness.databases import MongoDatabase
 from tests.harness.proxy import proxy_to
-from tests.integration.backup.commands import COMMAND_SECONDS, mongodb_content, notifications, one_line, started
+from tests.integration.backup.commands import (
+    COMMAND_SECONDS,
+    mongodb_content,
+    notifications,
+    one_line,
+    started,
+    succeeded,
+)
 from tests.integration.backup.crafting import contents, reseal
 from tests.integration.backup.cut import cut_after
 from tests.integration.backup.mongodump_metadata import METADATA
@@ -29,17 +36,28 @@ MIDDLE = 500_000
 WHEN = datetime.now(UTC).replace(microsecond=678_000) - timedelta(hours=NUMBER // 3_600 + 1)
 
 
-@pytest.fixture
-def filled(mongodb_database: MongoDatabase) -> MongoDatabase:
-    """A database with more documents than fit into one answer, and one that the validator refuses."""
-    with pymongo.MongoClient[dict[str, Any]](mongodb_database.url) as client:
+def fill(given: MongoDatabase) -> MongoDatabase:
+    """Store more documents than fit into one answer, and one that the validator refuses."""
+    with pymongo.MongoClient[dict[str, Any]](given.url) as client:
         database = client.get_default_database()
         database["notifications"].insert_many([_notification(number) for number in range(NUMBER)])
         database["notifications"].insert_many(
             [{"title": 5, "data": {"a": [1, bson.Int64(2), None, b"\x00", 1.5]}}], bypass_document_validation=True
         )
         database["idempotency_keys"].insert_one({"_id": {"method": "m", "id": "x"}, "createdAt": WHEN})
-    return mongodb_database
+    return given
+
+
+@pytest.fixture(scope="module")
+def filled(mongodb_module_database: MongoDatabase) -> MongoDatabase:
+    """A database with such documents, which no test changes."""
+    return fill(mongodb_module_database)
+
+
+@pytest.fixture
+def changed(mongodb_database: MongoDatabase) -> MongoDatabase:
+    """A database with such documents that the test changes."""
+    return fill(mongodb_database)
 
 
 def _notification(number: int) -> dict[str, Any]:
@@ -52,12 +70,11 @@ def _notification(number: int) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def backup(filled: MongoDatabase, tmp_path: Path) -> Path:
-    """A backup of it."""
-    path = tmp_path / "notifications.backup"
-    result = notifications(filled, "backup", path)
-    assert result.exit_code == 0, result.output
+@pytest.fixture(scope="module")
+def backup(filled: MongoDatabase, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup of the one that no test changes."""
+    path = tmp_path_factory.mktemp("taken") / "notifications.backup"
+    succeeded(notifications(filled, "backup", path))
     return path
 
 
@@ -105,12 +122,12 @@ def test_a_database_that_is_not_empty_is_refused(filled: MongoDatabase, backup: 
 
 
 def test_a_newer_schema_is_refused(
-    filled: MongoDatabase, tmp_path: Path, mongodb_empty_database: MongoDatabase
+    changed: MongoDatabase, tmp_path: Path, mongodb_empty_database: MongoDatabase
 ) -> None:
     """A backup by a newer version is not restored by one that does not know its schema."""
-    with pymongo.MongoClient[dict[str, Any]](filled.url) as client:
+    with pymongo.MongoClient[dict[str, Any]](changed.url) as client:
         client.get_default_database()["migrations"].insert_one({"_id": 9999, "name": "later"})
-    assert notifications(filled, "backup", tmp_path / "x.backup").exit_code == 0
+    assert notifications(changed, "backup", tmp_path / "x.backup").exit_code == 0
     assert "schema 9999" in one_line(notifications(mongodb_empty_database, "restore", tmp_path / "x.backup"))
     assert mongodb_content(mongodb_empty_database) == {}
 
@@ -121,13 +138,13 @@ def test_a_database_without_a_schema_is_not_backed_up(mongodb_empty_database: Mo
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_backup_while_a_migration_runs(filled: MongoDatabase, tmp_path: Path) -> None:
+def test_no_backup_while_a_migration_runs(changed: MongoDatabase, tmp_path: Path) -> None:
     """While a migration holds its lease there is no backup."""
     later = datetime.now().astimezone() + timedelta(minutes=1)
-    with pymongo.MongoClient[dict[str, Any]](filled.url) as client:
+    with pymongo.MongoClient[dict[str, Any]](changed.url) as client:
         lock = {"_id": "lock", "owner": "another", "expiresAt": later}
         client.get_default_database()["migration_lock"].replace_one({"_id": "lock"}, lock, upsert=True)
-    assert "migrating" in one_line(notifications(filled, "backup", tmp_path / "x.backup"))
+    assert "migrating" in one_line(notifications(changed, "backup", tmp_path / "x.backup"))
 
 
 def test_a_server_that_goes_away_leaves_no_file(filled: MongoDatabase, tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from vibework.testing.local.mysql import MySQLAccount
+from vibework.testing.local.mysql_installation import find as find_mysql
 
 from chassis.backup.reading import Archive
 from script.local import mysql_installation
-from script.local.mysql import LocalMySQL, MySQLAccount
+from script.local.mysql import LocalMySQL
 from script.local.mysql_clients import find_or_install_log_reader
 from tests.harness.database_servers import ROOT, MySQLServer
 from tests.harness.databases import MySQLDatabase, run_mysql
@@ -122,7 +124,7 @@ def _commands() -> str:
     """Return the documented commands; for MySQL's own programs as the documentation says to change them."""
     text = (ROOT / "docs" / "backups.md").read_text()
     (commands,) = re.findall(r"<!-- tested: mariadb -->\n```sh\n(.*?)```", text, re.DOTALL)
-    installation = mysql_installation.find()
+    installation = find_mysql()
     if installation is not None and not installation.is_mariadb:
         return str(commands).replace("mariadb-binlog", "mysqlbinlog --skip-gtids").replace("| mariadb ", "| mysql ")
     return str(commands)

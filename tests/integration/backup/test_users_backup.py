@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import stat
 from pathlib import Path
+from shutil import copy
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.harness.databases import MongoDatabase, MySQLDatabase, run_mysql
 from tests.harness.proxy import proxy_to
 from tests.harness.statements import holding
 from tests.harness.users import settings_for
-from tests.integration.backup.commands import mysql_content, notifications, one_line, rows, users
+from tests.integration.backup.commands import mysql_content, notifications, one_line, rows, succeeded, users
 from tests.integration.backup.cut import cut_after
 from users_service.backup.backup import PART, SERVICE
 from users_service.backup.connection import connected
@@ -44,21 +45,37 @@ USERS = 902
 MIDDLE = 100_000
 
 
-@pytest.fixture
-def filled(mysql_database: MySQLDatabase) -> MySQLDatabase:
-    """A database with rows that are hard to write down."""
+def fill(database: MySQLDatabase) -> MySQLDatabase:
+    """Store rows that are hard to write down."""
     for statement in AWKWARD.split("|"):
-        rows(mysql_database, statement)
-    return mysql_database
+        rows(database, statement)
+    return database
+
+
+@pytest.fixture(scope="module")
+def filled(mysql_module_database: MySQLDatabase) -> MySQLDatabase:
+    """A database with such rows, which no test changes."""
+    return fill(mysql_module_database)
 
 
 @pytest.fixture
-def backup(filled: MySQLDatabase, tmp_path: Path) -> Path:
-    """A backup of it."""
-    path = tmp_path / "users.backup"
-    result = users(filled, "backup", path)
-    assert result.exit_code == 0, result.output
+def changed(mysql_database: MySQLDatabase) -> MySQLDatabase:
+    """A database with such rows that the test changes."""
+    return fill(mysql_database)
+
+
+@pytest.fixture(scope="module")
+def taken(filled: MySQLDatabase, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup of the one that no test changes."""
+    path = tmp_path_factory.mktemp("taken") / "users.backup"
+    succeeded(users(filled, "backup", path))
     return path
+
+
+@pytest.fixture
+def backup(taken: Path, tmp_path: Path) -> Path:
+    """The test's own copy of the backup."""
+    return Path(copy(taken, tmp_path))
 
 
 def test_everything_comes_back(filled: MySQLDatabase, backup: Path, mysql_empty_database: MySQLDatabase) -> None:
@@ -100,11 +117,11 @@ def test_a_dry_run_changes_nothing(backup: Path, mysql_empty_database: MySQLData
     assert mysql_content(mysql_empty_database) == {}
 
 
-def test_a_newer_schema_is_refused(filled: MySQLDatabase, tmp_path: Path, mysql_empty_database: MySQLDatabase) -> None:
+def test_a_newer_schema_is_refused(changed: MySQLDatabase, tmp_path: Path, mysql_empty_database: MySQLDatabase) -> None:
     """A backup by a newer version is not restored by one that does not know its schema; the version to use is named."""
-    rows(filled, "UPDATE alembic_version SET version_num = '9999'")
+    rows(changed, "UPDATE alembic_version SET version_num = '9999'")
     path = tmp_path / "newer.backup"
-    assert users(filled, "backup", path).exit_code == 0
+    assert users(changed, "backup", path).exit_code == 0
     line = one_line(users(mysql_empty_database, "restore", path))
     assert "schema 9999" in line
     assert Archive(path).manifest.service_version in line
@@ -117,18 +134,18 @@ def test_a_database_without_a_schema_is_not_backed_up(mysql_empty_database: MySQ
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_backup_leaves_out_is_said(filled: MySQLDatabase, mysql_server: MySQLServer, tmp_path: Path) -> None:
+def test_what_a_backup_leaves_out_is_said(changed: MySQLDatabase, mysql_server: MySQLServer, tmp_path: Path) -> None:
     """Views, triggers and routines that somebody added are named in one line, and a database without has none."""
-    assert users(filled, "backup", tmp_path / "without.backup").stderr == ""
+    assert users(changed, "backup", tmp_path / "without.backup").stderr == ""
     added = [
         "CREATE VIEW names AS SELECT name FROM users",
         "CREATE TRIGGER named BEFORE INSERT ON users FOR EACH ROW SET NEW.name = TRIM(NEW.name)",
         "CREATE PROCEDURE one() SELECT 1",
     ]
-    run_mysql(mysql_server, added, database=filled.name)
-    result = users(filled, "backup", tmp_path / "with.backup")
+    run_mysql(mysql_server, added, database=changed.name)
+    result = users(changed, "backup", tmp_path / "with.backup")
     assert result.exit_code == 0, result.output
-    assert result.stderr == f"not in the backup: views (1), triggers (1), routines (1) of {filled.name}\n"
+    assert result.stderr == f"not in the backup: views (1), triggers (1), routines (1) of {changed.name}\n"
 
 
 def test_a_backup_gives_up_behind_a_long_transaction(filled: MySQLDatabase) -> None:
@@ -163,27 +180,27 @@ def test_what_came_back_is_compared(filled: MySQLDatabase, tmp_path: Path, mysql
 
 
 def test_values_of_every_type_are_the_same_to_the_comparison(
-    filled: MySQLDatabase, tmp_path: Path, mysql_empty_database: MySQLDatabase
+    changed: MySQLDatabase, tmp_path: Path, mysql_empty_database: MySQLDatabase
 ) -> None:
     """A table that somebody added, with types and character sets that the service has not, is no false alarm."""
     rows(
-        filled,
+        changed,
         "CREATE TABLE added (a FLOAT, b DOUBLE, c DECIMAL(30, 10), d BIT(9), e YEAR, f DATE, g TIME(3),"
         " h ENUM('x', 'ß'), i SET('p', 'q'), j TEXT CHARACTER SET latin1, k VARCHAR(9) CHARACTER SET utf16, l JSON,"
         " m LONGBLOB, n BIGINT UNSIGNED, o CHAR(5), p DATETIME(6), q INT AS (n + 1) STORED)",
     )
     rows(
-        filled,
+        changed,
         "INSERT INTO added (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p) VALUES"
         " (1.1, -2e-200, 12345678901234567890.5, b'101', 2026, '2026-01-02', '-12:34:56.789', 'ß', 'p,q',"
         " 'é\\'\\n(,', '🎉', '{\"a\": [1, \"🎉\"]}', X'00FF27', 5, 'a', '2026-01-02 03:04:05.000006')",
     )
-    rows(filled, "INSERT INTO added (a) VALUES (NULL)")
-    result = users(filled, "backup", tmp_path / "x.backup")
+    rows(changed, "INSERT INTO added (a) VALUES (NULL)")
+    result = users(changed, "backup", tmp_path / "x.backup")
     assert result.exit_code == 0, result.output
     result = users(mysql_empty_database, "restore", tmp_path / "x.backup")
     assert result.exit_code == 0, result.output
-    assert mysql_content(mysql_empty_database) == mysql_content(filled)
+    assert mysql_content(mysql_empty_database) == mysql_content(changed)
 
 
 def test_a_session_that_loses_characters_gives_no_backup(
@@ -232,11 +249,11 @@ async def _back_up_with_counts(
 
 
 def test_rows_without_their_user_are_found(
-    filled: MySQLDatabase, mysql_server: MySQLServer, tmp_path: Path, mysql_empty_database: MySQLDatabase
+    changed: MySQLDatabase, mysql_server: MySQLServer, tmp_path: Path, mysql_empty_database: MySQLDatabase
 ) -> None:
     """Rows are loaded without a look at foreign keys, so the restore looks afterwards."""
-    run_mysql(mysql_server, ["SET foreign_key_checks = 0", "DELETE FROM users WHERE id = 'u1'"], database=filled.name)
-    assert users(filled, "backup", tmp_path / "x.backup").exit_code == 0
+    run_mysql(mysql_server, ["SET foreign_key_checks = 0", "DELETE FROM users WHERE id = 'u1'"], database=changed.name)
+    assert users(changed, "backup", tmp_path / "x.backup").exit_code == 0
     line = one_line(users(mysql_empty_database, "restore", tmp_path / "x.backup"))
     assert "sessions has rows whose user_id is not in users" in line
 

@@ -267,3 +267,35 @@ async def test_an_address_is_taken_off_the_list(
     assert address not in str(caught.value.details())
     again.allow_missing = True
     await calls.DeleteSuppression(again)
+
+
+async def test_a_proof_lifts_only_bounces_of_before(notifications: Notifications, address: str) -> None:
+    """What is told late lifts no suppression that began since, and never a complaint; told twice it is no error."""
+    calls = notifications.deliveries
+    proved = (datetime.now(UTC) - timedelta(hours=1)).replace(microsecond=0)
+    lift = service.DeleteSuppressionRequest(
+        email_address=address, reason=BOUNCE, allow_missing=True, created_before=timestamp(proved)
+    )
+
+    async def report(event: service.DeliveryEvent.ValueType, at: datetime) -> None:
+        await calls.ReportDeliveryEvent(
+            service.ReportDeliveryEventRequest(email_address=address, event=event, occurred_at=timestamp(at))
+        )
+
+    async def reasons() -> set[pb.SuppressionReason.ValueType]:
+        chosen = service.SuppressionFilter(email_address=address)
+        listed = await calls.ListSuppressions(service.ListSuppressionsRequest(filter=chosen))
+        return {each.reason for each in listed.suppressions}
+
+    await report(HARD, proved - timedelta(minutes=1))
+    await report(COMPLAINED, proved - timedelta(minutes=1))
+    for _ in range(2):
+        await calls.DeleteSuppression(lift)
+        assert await reasons() == {COMPLAINT}
+    await report(HARD, proved)
+    await calls.DeleteSuppression(lift)
+    assert await reasons() == {BOUNCE, COMPLAINT}
+    lift.allow_missing = False
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await calls.DeleteSuppression(lift)
+    assert reason(caught.value) == "SUPPRESSION_NOT_FOUND"

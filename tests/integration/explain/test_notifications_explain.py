@@ -13,7 +13,9 @@ from click.testing import CliRunner, Result
 
 from notifications_service.cli import main
 from notifications_service.explain.examples import WITHOUT_PLAN
+from notifications_service.migrations import declared
 from tests.harness.databases import MongoDatabase
+from tests.harness.patience import UNHURRIED
 from tests.harness.statement_names import statement_names
 from tests.integration.notifications.building import row
 
@@ -21,6 +23,8 @@ from tests.integration.notifications.building import row
 pytestmark = pytest.mark.xdist_group("explain-notifications")
 
 ROWS, USERS = 10_000, 50
+# By these the sweeper works, and `purge` in its place; no call does.
+SWEPT = {("idempotency_keys", "createdAt_1"), ("notifications", "expiresAt_1")}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,9 @@ def filled(mongodb_module_database: MongoDatabase) -> Iterator[Any]:
 
 def explain(database: MongoDatabase, *arguments: str, **environment: str) -> Result:
     """Run `notifications-service explain …`; it must succeed."""
-    result = CliRunner().invoke(main, ["explain", *arguments], env={**database.environment(), **environment})
+    result = CliRunner().invoke(
+        main, ["explain", *arguments], env={**database.environment(), **UNHURRIED, **environment}
+    )
     assert result.exit_code == 0, result.output
     return result
 
@@ -61,6 +67,17 @@ def test_every_named_command_is_listed(mongodb_database: MongoDatabase) -> None:
     )
     told = {item["name"] for item in plans(mongodb_database)}
     assert told | set(WITHOUT_PLAN) == set(listed)
+
+
+def test_health_looks_for_every_index_by_which_a_command_finds_its_rows(mongodb_database: MongoDatabase) -> None:
+    """A database that has lost one is not said to be serving; an index that no command takes needs no look."""
+    taken = {
+        (item["collection"], index)
+        for item in plans(mongodb_database)
+        for index in (item["index"] or "").split(", ")
+        if index not in {"", "_id_"}
+    }
+    assert taken - SWEPT == {(name, index) for name, names in declared.NEEDED.items() for index in names}
 
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import MySQLDatabase, run_mysql
+from tests.harness.patience import UNHURRIED
 from tests.harness.statement_names import statement_names
 from users_service.cli import main
 from users_service.explain.catalog import WITHOUT_PLAN
@@ -55,7 +56,7 @@ def filled(test_run: TestRun, mysql_server: MySQLServer) -> Iterator[MySQLDataba
 
 def run(database: MySQLDatabase, *arguments: str) -> Result:
     """Run `users-service …`; it must succeed."""
-    result = CliRunner().invoke(main, arguments, env={**database.environment(), "SECRET_KEYS": KEYS})
+    result = CliRunner().invoke(main, arguments, env={**database.environment(), **UNHURRIED, "SECRET_KEYS": KEYS})
     assert result.exit_code == 0, result.output
     return result
 
@@ -119,7 +120,7 @@ def test_an_account_that_only_reads_sees_the_plans_of_reads(filled: MySQLDatabas
     run_mysql(mysql_server, make)
     try:
         account = {"MYSQL_USER": name, "MYSQL_PASSWORD": "x"}
-        result = CliRunner().invoke(main, ["explain", "--json"], env={**filled.environment(), **account})
+        result = CliRunner().invoke(main, ["explain", "--json"], env={**filled.environment(), **UNHURRIED, **account})
     finally:
         run_mysql(mysql_server, [f"DROP USER '{name}'@'%'"])
     assert result.exit_code == 0, result.output
@@ -151,7 +152,7 @@ def test_an_absent_server_is_one_line(mysql_empty_database: MySQLDatabase) -> No
 
 def test_what_is_only_explained_is_no_slow_statement(filled: MySQLDatabase) -> None:
     """However low the limit: the log tells of statements that took their time, and these were never carried out."""
-    environment = {**filled.environment(), "SECRET_KEYS": KEYS, "SLOW_QUERY_MS": "1"}
+    environment = {**filled.environment(), **UNHURRIED, "SECRET_KEYS": KEYS, "SLOW_QUERY_MS": "1"}
     explained = CliRunner().invoke(main, ["explain"], env=environment)
     assert explained.exit_code == 0, explained.output
     slow = [line for line in explained.stderr.splitlines() if "slow statement" in line]

@@ -307,6 +307,19 @@ async def test_the_list_of_what_waits_has_pages_and_filters(
     assert await waiting(notifications, "another") == []
 
 
+async def test_every_field_of_what_waits_can_be_asked_for(
+    notifications: Notifications, user_id: str, clock: FrozenClock
+) -> None:
+    """Each by itself and all of them: what the list needs for itself stands in no field's way."""
+    fields = {"scheduled_at": after(clock, HOUR), "type": EMAIL}
+    key = (await notifications.feed.CreateNotification(create(user_id, **fields))).notification.id
+    whole = await get(notifications, key)
+    for name in ("*", *pb.Notification.DESCRIPTOR.fields_by_name):
+        request = service.ListScheduledNotificationsRequest(user_id=user_id, read_mask=FieldMask(paths=[name]))
+        [found] = (await notifications.feed.ListScheduledNotifications(request)).notifications
+        assert found == whole if name == "*" else getattr(found, name) == getattr(whole, name), name
+
+
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 async def test_movers_share_the_work_and_each_notification_is_in_one_place(
     mongodb_database: MongoDatabase, clock: FrozenClock, driver: str

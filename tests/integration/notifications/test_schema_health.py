@@ -115,6 +115,31 @@ async def test_an_index_that_is_gone_is_told_and_restored(
     assert reasons(logged) == [f"the schema lacks index {index} of notifications: {CURE}"]
 
 
+LATER = [
+    ("deliveries", "due"),
+    ("deliveries", "of_address"),
+    ("deliveries", "erase"),
+    ("scheduled_notifications", "due"),
+    ("push_subscriptions", "endpoint"),
+    ("suppressions", "listed"),
+]
+
+
+@pytest.mark.parametrize(("collection", "index"), LATER)
+async def test_an_index_of_another_collection_counts_as_much(
+    mongodb_database: MongoDatabase, collection: str, index: str, logged: LogCapture
+) -> None:
+    """Without it nothing is sent, moved, erased or unique: health says which is gone, and `migrate up` makes it."""
+    with pymongo.MongoClient[dict[str, Any]](mongodb_database.url) as client:
+        async with running_notifications(mongodb_database, **PATIENT) as running:
+            await until(running, SERVING)
+            client.get_default_database()[collection].drop_index(index)
+            await until(running, NOT_SERVING)
+            assert any(index in line for line in await migrate(mongodb_database))
+            await until(running, SERVING)
+    assert reasons(logged) == [f"the schema lacks index {index} of {collection}: {CURE}"]
+
+
 async def test_an_index_of_another_kind_is_as_good_as_none(mongodb_database: MongoDatabase) -> None:
     """One that bears the name, and holds not all rows or is hidden, would make lists wrong or fail."""
     with pymongo.MongoClient[dict[str, Any]](mongodb_database.url) as client:

@@ -47,6 +47,7 @@ async def listed(running: Notifications, user_id: str, size: int) -> tuple[list[
     return ids, sizes
 
 
+@pytest.mark.long
 async def test_the_largest_that_may_be_created_is_listed_in_pages_that_fit(
     notifications: Notifications, user_id: str
 ) -> None:

@@ -358,7 +358,15 @@ def test_a_step_that_fails_is_one_line_with_its_place(
     assert migrated.migrations.count_documents({}) == number - 1
 
 
-COMMANDS = [["migrate", "up"], ["migrate", "down"], ["migrate", "status"], ["purge"], ["explain"], ["status"]]
+COMMANDS = [
+    ["migrate", "up"],
+    ["migrate", "down"],
+    ["migrate", "status"],
+    ["purge"],
+    ["explain"],
+    ["status"],
+    ["backup", f"{os.devnull}/nowhere.tar"],
+]
 AWAY = {"MONGODB_URL": "mongodb://someone:hidden@127.0.0.1:1/vibe", "MONGODB_SERVER_SELECTION_TIMEOUT_MS": "100"}
 REFUSED_BY_THE_DRIVER = {"MONGODB_URL": "mongodb://someone:hidden@127.0.0.1:1/vibe?tls=true&tlsCAFile=/nowhere/ca.pem"}
 # In a process of its own: the driver leaves sockets behind whose connecting it gave up.

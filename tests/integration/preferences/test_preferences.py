@@ -122,29 +122,44 @@ async def test_what_the_mask_does_not_name_is_not_looked_at(pymongo_notification
 
 
 @pytest.mark.parametrize("mode", DIGESTS)
-async def test_digests_are_refused_by_the_name_of_the_field(
-    pymongo_notifications: Notifications, user_id: str, mode: Any
+async def test_digests_are_modes_of_email(notifications: Notifications, user_id: str, mode: Any) -> None:
+    """They are set like other modes, in preferences and as defaults of a category, and are read back."""
+    stub = notifications.preferences
+    await stub.SetPreference(setting(user_id, EMAIL, "news", mode))
+    assert list((await get(stub, user_id)).entries) == [entry(EMAIL, "news", mode)]
+    await stub.UpdatePreferences(update(user_id, "entries", entries=[entry(EMAIL, "", mode), entry(PUSH, "", OFF)]))
+    assert list((await get(stub, user_id)).entries) == [entry(EMAIL, "", mode), entry(PUSH, "", OFF)]
+    default = pb.CategoryDefault(channel=EMAIL, mode=mode)
+    answer = await stub.PutCategory(put(f"digested-{user_id}", defaults=[default]))
+    assert list(answer.category.defaults) == [default]
+
+
+@pytest.mark.parametrize("channel", [PUSH, ANY])
+@pytest.mark.parametrize("mode", DIGESTS)
+async def test_a_digest_is_for_email_alone(
+    pymongo_notifications: Notifications, user_id: str, channel: Any, mode: Any
 ) -> None:
-    """Nobody sets a mode that nothing acts on yet, in preferences or in the defaults of a category."""
-    stub: Any = pymongo_notifications.preferences
-    calls = {
-        "mode": stub.SetPreference(setting(user_id, EMAIL, "news", mode)),
-        "preferences.entries[1].mode": stub.UpdatePreferences(
-            update(user_id, "entries", entries=[entry(PUSH, "", OFF), entry(EMAIL, "", mode)])
-        ),
-        "category.defaults[0].mode": stub.PutCategory(
-            put("digested", defaults=[pb.CategoryDefault(channel=EMAIL, mode=mode)])
-        ),
-        "preferences.digest_time": stub.UpdatePreferences(
-            update(user_id, "digest_time", digest_time=pb.DigestTime(minute=480))
-        ),
-    }
-    for field, call in calls.items():
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call
-        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-        assert (reason(caught.value), metadata(caught.value)) == ("NOT_IMPLEMENTED", {"field": field})
-    assert (await get(stub, user_id)).etag == NO_ROW
+    """No other channel has one, nor all of them together."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await pymongo_notifications.preferences.SetPreference(setting(user_id, channel, "news", mode))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "DIGEST_BY_EMAIL" in str(caught.value.trailing_metadata())
+
+
+@pytest.mark.parametrize(
+    "time", [pb.DigestTime(minute=1_439, weekday=pb.WEEKDAY_SUNDAY), pb.DigestTime(minute=30), pb.DigestTime()]
+)
+async def test_the_time_of_digests_is_kept_as_it_was_given(
+    notifications: Notifications, user_id: str, time: pb.DigestTime
+) -> None:
+    """Midnight and no weekday are something other than nothing; the unset one is what nobody has set."""
+    stub = notifications.preferences
+    answer = await stub.UpdatePreferences(update(user_id, "digest_time", digest_time=time))
+    assert answer.preferences.digest_time == time
+    assert (await get(stub, user_id)).digest_time == time
+    answer = await stub.UpdatePreferences(update(user_id, "digest_time"))
+    assert not answer.preferences.HasField("digest_time")
+    assert not (await get(stub, user_id)).HasField("digest_time")
 
 
 async def test_a_mandatory_category_is_not_switched_off(notifications: Notifications, user_id: str) -> None:

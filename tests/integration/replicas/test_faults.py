@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+from vibework.testing.local.ports import free_port
 from vibework.users.v1 import user_service_pb2 as pb
 
 from chassis.peers import breaker
-from script.local.ports import free_port
 from tests.harness.mysql_replication import Replication, another_replica
 from tests.harness.proxy import proxy_to
 from tests.harness.users import Stubs

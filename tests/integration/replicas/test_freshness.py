@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event
+from vibework.testing.local.ports import free_port
 from vibework.users.v1 import account_service_pb2 as accounts_pb
 from vibework.users.v1 import session_service_pb2 as sessions_pb
 from vibework.users.v1 import user_service_pb2 as pb
 from vibework.users.v1.user_pb2 import ClientContext
 
-from script.local.ports import free_port
 from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import Stubs, users_service
 from tests.integration.replicas.conftest import AN_HOUR, MAX_LAG_MS, Replicated, Serve, until

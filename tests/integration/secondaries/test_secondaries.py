@@ -185,6 +185,7 @@ async def test_only_the_reads_named_go_to_secondaries(database: MongoDatabase, p
         assert await seen(served, user_id, projected=False) == (1, 1, 1)
 
 
+@pytest.mark.long
 async def test_a_secondary_killed_under_load_fails_no_call(served: Notifications, pair: Members, user_id: str) -> None:
     """What it was asked is answered by the primary, and it is asked again once it is back."""
     ended, reads = asyncio.Event(), 0

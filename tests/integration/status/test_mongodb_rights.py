@@ -14,9 +14,9 @@ from typing import Any
 import pymongo
 import pytest
 from click.testing import CliRunner, Result
+from vibework.testing.local import ports
 
 from notifications_service.cli import main
-from script.local import ports
 from script.local.mongodb import LocalMongoDB
 from tests.harness.database_servers import ROOT
 from tests.integration.backup.commands import one_line

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from vibework.testing.local.mysql import MySQLAccount
 
-from script.local.mysql import LocalMySQL, MySQLAccount
+from script.local.mysql import LocalMySQL
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MySQLDatabase, new_mysql_database, run_mysql
 from tests.harness.users import users_service
@@ -34,6 +35,7 @@ SECTIONS = {
     "connections": {"user", "database", "connections", "working", "most", "limit"},
     "tables": {"table", "rows_estimate", "data_bytes", "indexes_bytes", "free_bytes"},
     "indexes": {"table", "index", "columns", "unique", "size_bytes", "reads"},
+    "events": {"last", "purged_up_to", "waiting_estimate", "waiting_seconds"},
     "replication": {"channel", "source", "receives", "applies", "lag_seconds", "last_error"},
     "binary_log": {
         "on",

@@ -52,9 +52,12 @@ class Collector:
     # The values of the metrics, by service and name; of histograms the counts.
     metrics: dict[tuple[str, str], float] = field(default_factory=dict)
     resources: list[dict[str, str | int]] = field(default_factory=list)
+    # Everything, as text.
+    texts: list[str] = field(default_factory=list)
 
     def take_spans(self, request: trace_service_pb2.ExportTraceServiceRequest) -> None:
         """Keep the spans of a request."""
+        self.texts.append(str(request))
         for group in request.resource_spans:
             resource = attributes(group.resource.attributes)
             self.resources.append(resource)
@@ -63,6 +66,7 @@ class Collector:
 
     def take_metrics(self, request: metrics_service_pb2.ExportMetricsServiceRequest) -> None:
         """Keep the metrics of a request."""
+        self.texts.append(str(request))
         for group in request.resource_metrics:
             resource = attributes(group.resource.attributes)
             self.resources.append(resource)

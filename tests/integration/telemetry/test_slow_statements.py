@@ -44,9 +44,15 @@ class Log:
         return self.stream.getvalue().decode()
 
     def slow(self, statement: str) -> list[dict[str, Any]]:
-        """Return the lines on a slow statement."""
+        """Return the lines on a slow statement, and check that each was slow."""
         lines = [orjson.loads(line) for line in self.text.splitlines()]
-        return [line for line in lines if line["event"] == "slow statement" and line["statement"] == statement]
+        found = [line for line in lines if line["event"] == "slow statement" and line["statement"] == statement]
+        assert all(line["ms"] >= SLOW_MS for line in found)
+        return found
+
+    def slowest(self, statement: str) -> dict[str, Any]:
+        """Return the line on the slowest one; on a busy machine there may be others."""
+        return max(self.slow(statement), key=lambda line: line["ms"])
 
 
 @pytest.fixture
@@ -95,19 +101,19 @@ async def test_slow_statements_of_both_ways_to_mysql_are_logged_and_counted(
             by_email = user_service_pb2.GetUserRequest(email=f"{PLANTED}@example.com")
             await ended(users.GetUser(by_email))
             await users.CreateUser(create(1))
-            assert log.slow("users.read_by_email") == []
             async with hanging(proxy):
                 await ended(users.GetUser(by_email))
             async with hanging(proxy):
                 await users.CreateUser(create(2))
         found = await scrape(port)
-    (read,) = log.slow("users.read_by_email")
+    read = log.slowest("users.read_by_email")
     assert HANGS * 1_000 - 50 < read["ms"] < 5_000
     assert (read["rows"], read["parameters"], read["level"]) == (0, ["str[19]"], "warning")
-    (insert,) = log.slow("users.insert_user")
+    insert = log.slowest("users.insert_user")
     assert insert["rows"] == 1
     assert len(insert["parameters"]) > 3
-    assert found.value("vibework_slow_statements_total", statement="users.read_by_email") == 1
+    reads = len(log.slow("users.read_by_email"))
+    assert found.value("vibework_slow_statements_total", statement="users.read_by_email") == reads
     assert PLANTED not in log.text
 
 
@@ -158,12 +164,12 @@ async def test_slow_statements_of_both_drivers_of_mongodb_are_logged_and_counted
             async with hanging(proxy):
                 await running.feed.ListNotifications(listed)
             found = await scrape(port)
-    (insert,) = log.slow("feed.insert_each")
+    insert = log.slowest("feed.insert_each")
     assert insert["parameters"] == {"documents": "list[1]"}
-    (page,) = log.slow("feed.page")
+    page = log.slowest("feed.page")
     assert page["parameters"]["find"] == "str[13]"
     assert page["parameters"]["filter"].startswith("document[")
-    assert found.value("vibework_slow_statements_total", statement="feed.page") == 1
+    assert found.value("vibework_slow_statements_total", statement="feed.page") == len(log.slow("feed.page"))
     assert PLANTED not in log.text
 
 

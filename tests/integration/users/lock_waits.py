@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncmy
+import pytest
 
 from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import UsersServer
+from users_service.mysql import session_state
 
 # Not information_schema.innodb_trx: MySQL fails on it when a waiting statement holds binary values.
 WAITING = "SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'"
+
+
+@contextmanager
+def patient_locks() -> Iterator[None]:
+    """Let statements of servers that begin inside the context wait for rows as long as a busy machine takes.
+
+    So who is told CONFLICT_RETRY was in a deadlock, and not just last of 64 in the queue for a row.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(session_state._VARIABLES, "innodb_lock_wait_timeout", int(PATIENCE_SECONDS))
+        yield
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Tables of other systems, as operators have them: those of the source document, and Better Auth's."""
+"""Tables of other systems, as operators have them: those of the source document."""
 
 from __future__ import annotations
 
@@ -22,14 +22,4 @@ SOURCE = [
       password VARCHAR(255), created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
       updated_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP,
       FOREIGN KEY (user_id) REFERENCES users(id), UNIQUE KEY uniq_provider_account (provider, account_id))""",
-]
-
-BETTER_AUTH = [
-    """CREATE TABLE `user` (
-      `id` VARCHAR(36) NOT NULL PRIMARY KEY, `name` VARCHAR(255) NOT NULL, `email` VARCHAR(255) NOT NULL UNIQUE,
-      `emailVerified` BOOLEAN NOT NULL, `image` TEXT, `createdAt` TIMESTAMP(3) DEFAULT CURRENT_TIMESTAMP(3) NOT NULL,
-      `updatedAt` TIMESTAMP(3) DEFAULT CURRENT_TIMESTAMP(3) NOT NULL)""",
-    """CREATE TABLE `session` (
-      `id` VARCHAR(36) NOT NULL PRIMARY KEY, `expiresAt` TIMESTAMP(3) NOT NULL, `token` VARCHAR(255) NOT NULL UNIQUE,
-      `userId` VARCHAR(36) NOT NULL REFERENCES `user` (`id`) ON DELETE CASCADE)""",
 ]

@@ -19,6 +19,7 @@ from tests.harness.clocks import FrozenClock
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.users import Stubs, UsersServer, metadata, reason, retry_seconds, told, users_service
+from tests.integration.users.lock_waits import patient_locks
 from tests.integration.users.ways_to_sign_in import outcome, secret_of, verification
 
 PASSWORD = "correct horse battery"
@@ -37,7 +38,11 @@ LIMITS: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def users_server(test_run: TestRun, mysql_server: MySQLServer) -> Iterator[UsersServer]:
     """A server with low limits, under a clock that stands still until a test moves it."""
-    with migrated_mysql(test_run, mysql_server) as database, users_service(database, FrozenClock(), **LIMITS) as served:
+    with (
+        patient_locks(),
+        migrated_mysql(test_run, mysql_server) as database,
+        users_service(database, FrozenClock(), **LIMITS) as served,
+    ):
         yield served
 
 
@@ -244,7 +249,7 @@ async def test_counters_name_nobody(users: Stubs, users_server: UsersServer) -> 
         statement = "SELECT COUNT(*) FROM attempt_counters WHERE subject IN (UNHEX(SHA2(%s, 256)), %s)"
         assert users_server.rows(statement, value, value) == [(0,)]
     kinds = users_server.rows("SELECT DISTINCT scope FROM attempt_counters WHERE scope LIKE 'sign_in:%'")
-    assert {row[0] for row in kinds} == {"sign_in:account", "sign_in:address"}
+    assert {row[0] for row in kinds} == {"sign_in:address", "sign_in:identifier"}
 
 
 async def test_many_accounts_and_addresses_at_once_do_not_deadlock(users: Stubs, second: Stubs) -> None:

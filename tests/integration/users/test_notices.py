@@ -4,74 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
-from vibework.notifications.v1.delivery_service_pb2 import SendDirectRequest
 from vibework.users.v1 import account_service_pb2 as accounts_pb
-from vibework.users.v1 import session_service_pb2 as sessions_pb
 from vibework.users.v1 import user_pb2, user_service_pb2
 from vibework.users.v1 import verification_service_pb2 as verifications_pb
 
 from chassis.contract.timestamps import from_proto
-from tests.harness.clocks import VirtualClock
 from tests.harness.databases import MySQLDatabase
 from tests.harness.patience import wait_for
-from tests.harness.users import BlockingStubs, UsersServer, reason, users_service
-from tests.integration.users.deliveries import Deliveries, serving
+from tests.harness.sides import EMAIL, HOME, PASSWORD, Sides, both_sides, by
+from tests.harness.users import reason
+from users_service.outbox.handlers import GONE_AFTER
 from users_service.outbox.model import Notice
 
 ALL: Final = ", ".join(Notice)
-EMAIL, PASSWORD, NEW = "ann@example.com", "correct horse battery", "another horse battery"
-HOME: Final = {"ip_address": "203.0.113.7", "user_agent": "Browser/1"}
-
-
-def by(client: dict[str, str]) -> user_pb2.ClientContext:
-    """Return where an end user calls from: from home, unless told otherwise."""
-    return user_pb2.ClientContext(**(client or HOME))
-
-
-@dataclass(frozen=True)
-class Sides:
-    """The users service, and what stands in for the other one."""
-
-    server: UsersServer
-    stubs: BlockingStubs
-    deliveries: Deliveries
-    clock: VirtualClock
-
-    def sign_up(self, **client: str) -> str:
-        """Sign up; return the user's id."""
-        wanted = sessions_pb.SignUpRequest(email=EMAIL, password=PASSWORD, client=by(client))
-        return str(self.stubs.sessions.SignUp(wanted).user.id)
-
-    def sign_in(self, **client: str) -> None:
-        """Sign in with the password."""
-        self.stubs.sessions.SignIn(sessions_pb.SignInRequest(email=EMAIL, password=PASSWORD, client=by(client)))
-
-    def told(self) -> list[SendDirectRequest]:
-        """Wait until everything that was left was handed over, and return it."""
-        waiting = "SELECT id FROM outbox WHERE kind = 'send_notice'"
-        wait_for(lambda: not self.server.rows(waiting), "notices")
-        return list(self.deliveries.asked)
-
-    def kinds(self) -> list[str]:
-        """Return which notices were handed over, in the order of their names."""
-        return sorted(request.template.purpose for request in self.told())
+NEW = "another horse battery"
 
 
 @contextmanager
 def both(database: MySQLDatabase, notices: str = ALL) -> Iterator[Sides]:
     """Serve both sides on a database."""
-    deliveries, clock = Deliveries(), VirtualClock()
-    with serving(deliveries) as address:
-        settings: dict[str, Any] = {"notifications_address": address, "outbox_poll_ms": 20, "notices": notices}
-        with users_service(database, clock, **settings) as server, server.channel() as channel:
-            yield Sides(server, BlockingStubs.on(channel), deliveries, clock)
+    with both_sides(database, notices=notices) as sides:
+        yield sides
 
 
 @pytest.fixture
@@ -143,6 +102,51 @@ def test_a_new_address_is_told_to_the_old_one(sides: Sides) -> None:
     assert (notice.email_address, notice.user_id) == (EMAIL.upper(), "")
 
 
+def test_an_address_that_was_proved_is_told_to_the_old_one(sides: Sides) -> None:
+    """ChangeEmail tells the owner of the old address, once; a taken address is told to nobody."""
+    user_id = sides.sign_up()
+    for email, create in (("taken@example.com", True), ("new@example.com", False)):
+        if create:
+            sides.stubs.users.CreateUser(user_service_pb2.CreateUserRequest(email=email))
+        purpose, kind = verifications_pb.VERIFICATION_PURPOSE_EMAIL_CHANGE, verifications_pb.VERIFICATION_KIND_TOKEN
+        wanted = verifications_pb.CreateVerificationRequest(
+            purpose=purpose, identifier=email, kind=kind, user_id=user_id
+        )
+        token = sides.stubs.verifications.CreateVerification(wanted).secret
+        secret = verifications_pb.VerificationSecret(token=token)
+        request = verifications_pb.ChangeEmailRequest(secret=secret, user_id=user_id)
+        if create:
+            with pytest.raises(grpc.RpcError) as caught:
+                sides.stubs.verifications.ChangeEmail(request)
+            assert reason(caught.value) == "EMAIL_TAKEN"
+        else:
+            sides.stubs.verifications.ChangeEmail(request)
+    assert sides.kinds() == ["email_changed", "welcome", "welcome"]
+    (notice,) = (request for request in sides.told() if request.template.purpose == "email_changed")
+    assert (notice.email_address, notice.user_id) == (EMAIL, "")
+
+
+def secret_sign_in(sides: Sides, **client: str) -> None:
+    """Sign in by a secret, as a new user if need be."""
+    purpose, kind = verifications_pb.VERIFICATION_PURPOSE_SIGN_IN, verifications_pb.VERIFICATION_KIND_TOKEN
+    wanted = verifications_pb.CreateVerificationRequest(purpose=purpose, identifier=EMAIL, kind=kind)
+    token = sides.stubs.verifications.CreateVerification(wanted).secret
+    request = verifications_pb.SignInWithVerificationRequest(
+        secret=verifications_pb.VerificationSecret(token=token),
+        client=by(client),
+        new_user=verifications_pb.SignInWithVerificationRequest.NewUser(),
+    )
+    sides.stubs.verifications.SignInWithVerification(request)
+
+
+def test_a_sign_in_by_a_secret_is_told_alike(sides: Sides) -> None:
+    """A new user is greeted, and later an unknown client is told, as with a password."""
+    secret_sign_in(sides)
+    secret_sign_in(sides)
+    secret_sign_in(sides, ip_address="198.51.100.7", user_agent="Browser/1")
+    assert sides.kinds() == ["new_sign_in", "welcome"]
+
+
 CLIENTS: Final = {
     "the same": (HOME, []),
     "another address of the same network": (HOME | {"ip_address": "203.0.113.200"}, []),
@@ -206,3 +210,14 @@ def test_a_notice_is_asked_for_alike_each_time_and_for_a_day(sides: Sides) -> No
     assert asked[0].request_id
     ends = from_proto(asked[0].expires_at) - sides.clock()
     assert ends < timedelta(0)
+
+
+def test_a_notice_to_a_user_who_is_gone_is_given_up(sides: Sides) -> None:
+    """Deleted before the other service took it: it is not tried for a day, though at first the user may be too new."""
+    sides.deliveries.answer = grpc.StatusCode.NOT_FOUND
+    sides.sign_up()
+    for tries in range(1, GONE_AFTER):
+        wait_for(lambda tries=tries: len(sides.deliveries.asked) >= tries, "a try")  # type: ignore[misc]
+        assert sides.left("send_notice") == 1
+        sides.clock.advance(timedelta(minutes=6))
+    assert len(sides.told()) == GONE_AFTER

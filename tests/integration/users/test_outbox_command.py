@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 from vibework.users.v1 import user_service_pb2 as pb
 
 from tests.harness.databases import MySQLDatabase
+from tests.harness.sides import Deliveries, serving
 from tests.harness.users import SECRET_KEYS, BlockingStubs, UsersServer, users_service
-from tests.integration.users.deliveries import Deliveries, serving
 from users_service.cli import main
 
 

@@ -233,7 +233,7 @@ async def test_a_counter_tells_that_it_is_over_its_limit_and_forgets_it_told(dat
     """The answer is of this statement: on the same connection the next subject's attempt is within its limit."""
     now = utc_now()
     ends = now + timedelta(minutes=1)
-    full, other = Counter("s:account", b"f" * 32, 2), Counter("s:address", b"o" * 32, 100)
+    full, other = Counter("s:identifier", b"f" * 32, 2), Counter("s:address", b"o" * 32, 100)
 
     async def count(connection: AsyncConnection) -> list[bool]:
         told = [await attempts.increment(connection, [full, other], now, ends) for _ in range(4)]

@@ -16,11 +16,13 @@ from vibework.users.v1 import session_service_pb2 as sessions_pb
 from vibework.users.v1 import user_pb2
 from vibework.users.v1 import user_service_pb2 as users_pb
 from vibework.users.v1 import verification_service_pb2 as pb
+from vibework.users.v1.imported_user_pb2 import ImportedUser
 
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import Stubs, UsersServer, users_service
+from tests.integration.users.lock_waits import patient_locks
 from tests.integration.users.ways_to_sign_in import (
     PASSWORD,
     accounts_of,
@@ -55,7 +57,11 @@ MEANWHILE_SECONDS = 0.3
 def users_server(test_run: TestRun, mysql_server: MySQLServer) -> Iterator[UsersServer]:
     """A server that limits nobody: no secret here may be refused for the number of attempts."""
     unlimited: dict[str, Any] = {"attempts_per_account": 1_000_000, "attempts_per_address": 1_000_000}
-    with migrated_mysql(test_run, mysql_server) as database, users_service(database, **unlimited) as served:
+    with (
+        patient_locks(),
+        migrated_mysql(test_run, mysql_server) as database,
+        users_service(database, **unlimited) as served,
+    ):
         yield served
 
 
@@ -125,6 +131,19 @@ async def change_address_with_etag(some: Somebody) -> None:
     await some.update(email=some.next_email, name="Ann", email_verified=True, etag=some.user.etag)
 
 
+async def change_address_by_secret(some: Somebody) -> None:
+    """Change the address by a secret that was sent there."""
+    created = await verification(some.users, EMAIL_CHANGE, some.next_email, TOKEN, user_id=some.user.id)
+    await changing(some.users, created, some.user.id)
+
+
+async def prove_address(some: Somebody) -> None:
+    """Sign in by a secret for the first time, which ends the password."""
+    created = await verification(some.users, SIGN_IN, some.email, TOKEN)
+    request = pb.SignInWithVerificationRequest(secret=secret_of(created))
+    await some.users.verifications.SignInWithVerification(request)
+
+
 async def delete(some: Somebody) -> None:
     """Delete the user."""
     await some.users.users.DeleteUser(users_pb.DeleteUserRequest(id=some.user.id))
@@ -136,12 +155,32 @@ async def delete_and_sign_up_again(some: Somebody) -> None:
     await some.users.sessions.SignUp(sessions_pb.SignUpRequest(email=some.email, password=NEW))
 
 
+async def delete_and_import_again(some: Somebody) -> None:
+    """Delete the user, who comes in again from another system, with the same id, address and a password."""
+    await delete(some)
+    hashed = argon2.PasswordHasher(1, 8 * 1024, 1).hash(PASSWORD)
+    again = ImportedUser(id=some.user.id, email=some.email, email_verified=True, password_hash=hashed)
+    outcomes = (await some.users.users.ImportUsers(users_pb.ImportUsersRequest(users=[again]))).outcomes
+    assert [outcome.result for outcome in outcomes] == [users_pb.IMPORT_RESULT_IMPORTED]
+
+
 async def delete_after_change(some: Somebody) -> None:
     """Change the address, let secrets be sent to it, and delete the user."""
     await change_address(some)
     for purpose, kind in PURPOSES.items():
         await verification(some.users, purpose, some.next_email, kind)
     await delete(some)
+
+
+async def disable(some: Somebody) -> None:
+    """Disable the user."""
+    await some.users.users.DisableUser(users_pb.DisableUserRequest(id=some.user.id))
+
+
+async def disable_and_enable(some: Somebody) -> None:
+    """Disable the user, and enable it: what was sent before does not revive."""
+    await disable(some)
+    await some.users.users.EnableUser(users_pb.EnableUserRequest(id=some.user.id))
 
 
 CHANGES: Final = [
@@ -152,8 +191,21 @@ CHANGES: Final = [
     change_address,
     change_address_and_back,
     change_address_with_etag,
+    change_address_by_secret,
+    prove_address,
     delete,
     delete_and_sign_up_again,
+    delete_and_import_again,
+    delete_after_change,
+    disable,
+    disable_and_enable,
+]
+# Those that take the user to ``next_email``.
+MOVES: Final = [
+    change_address,
+    change_address_and_back,
+    change_address_with_etag,
+    change_address_by_secret,
     delete_after_change,
 ]
 
@@ -176,6 +228,19 @@ def ways_to_use(users: Stubs, created: pb.CreateVerificationResponse) -> Iterato
     if purpose == VERIFY:
         yield users.verifications.VerifyEmail(pb.VerifyEmailRequest(secret=secret))
     yield users.verifications.ConsumeVerification(consume_request(purpose, secret))
+    if purpose == SIGN_IN:
+        yield users.verifications.SignInWithVerification(pb.SignInWithVerificationRequest(secret=secret))
+
+
+def changing(users: Stubs, created: pb.CreateVerificationResponse, user_id: str) -> Awaitable[Any]:
+    """Call ChangeEmail."""
+    return users.verifications.ChangeEmail(pb.ChangeEmailRequest(secret=secret_of(created), user_id=user_id))
+
+
+async def asked_by(some: Somebody, *addresses: str) -> list[pb.CreateVerificationResponse]:
+    """Make secrets for a change of the user's to each address, of both kinds."""
+    wanted = [(email, kind) for email in addresses for kind in (CODE, TOKEN)]
+    return [await verification(some.users, EMAIL_CHANGE, *each, user_id=some.user.id) for each in wanted]
 
 
 async def somebody(users: Stubs) -> Somebody:
@@ -212,7 +277,7 @@ async def test_no_secret_outlives_a_change(
 ) -> None:
     """Whatever a secret was for, to the address before or to the one to come: afterwards it is like a wrong one."""
     some = await somebody(users)
-    moves = change in (change_address, change_address_and_back, change_address_with_etag, delete_after_change)
+    moves = change in MOVES
     before = await secrets_for(users, some.email, *([some.next_email] if moves else []))
     await change(some)
     never = pb.VerificationSecret(token=f"{'0' * 26}.{'A' * 43}")
@@ -225,9 +290,45 @@ async def test_no_secret_outlives_a_change(
     assert not ids & left
 
 
+@pytest.mark.parametrize("change", CHANGES)
+async def test_no_change_of_address_that_was_asked_for_outlives_a_change(
+    users: Stubs, users_server: UsersServer, change: Callable[[Somebody], Awaitable[None]]
+) -> None:
+    """To whatever address the user had asked to change, that one or another: it is like a wrong secret afterwards."""
+    some = await somebody(users)
+    before = await asked_by(some, new_email(), some.next_email, some.email)
+    await change(some)
+    never = pb.VerificationSecret(token=f"{'0' * 26}.{'A' * 43}")
+    wrong = await status(users.verifications.ChangeEmail(pb.ChangeEmailRequest(secret=never, user_id=some.user.id)))
+    for created in before:
+        assert await status(changing(users, created, some.user.id)) == wrong
+    assert users_server.rows("SELECT id FROM verifications WHERE user_id = %s", some.user.id) == []
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_what_becomes_of_others_ends_nobodys_change_of_address(
+    users: Stubs, change: Callable[[Somebody], Awaitable[None]]
+) -> None:
+    """Whoever has, takes or leaves the address: what was sent there for another user is about that user."""
+    some, other = await somebody(users), await somebody(users)
+    asked = await asked_by(other, some.email, some.next_email)
+    await change(some)
+    ends = [await outcome(changing(users, created, other.user.id)) for created in asked]
+    # The first that succeeds ends those that the same user has asked for.
+    assert set(ends) <= {"OK", "EMAIL_TAKEN", "VERIFICATION_INVALID"}
+    assert "VERIFICATION_INVALID" not in ends[: ends.index("OK")]
+
+
 async def test_a_secret_from_after_the_change_is_good(users: Stubs) -> None:
     """Void is what was sent before, not what is sent to the same or to the new address afterwards."""
-    for change, where in ((change_password, "email"), (change_address, "next_email"), (reset_password, "email")):
+    for change, where in (
+        (change_password, "email"),
+        (change_address, "next_email"),
+        (change_address_by_secret, "next_email"),
+        (prove_address, "email"),
+        (reset_password, "email"),
+        (disable, "email"),
+    ):
         some = await somebody(users)
         await change(some)
         await all_are_good(users, await secrets_for(users, getattr(some, where)))
@@ -257,6 +358,17 @@ async def no_change(some: Somebody) -> None:
 
 async def test_what_changes_nothing_voids_nothing(users: Stubs) -> None:
     """Other fields, another spelling, sign-ins, provider accounts and failed changes leave every secret good."""
+    some = await somebody(users)
+    before = await secrets_for(users, some.email)
+    asked = await asked_by(some, some.next_email)
+    await no_change(some)
+    await all_are_good(users, before[:1])
+    assert await outcome(changing(users, asked[0], "user_01jd0000000000000000000000")) == "VERIFICATION_INVALID"
+    assert await outcome(changing(users, asked[1], some.user.id)) == "OK"
+
+
+async def test_what_changes_nothing_leaves_each_secret_good(users: Stubs) -> None:
+    """The same of what was made for no particular user."""
     some = await somebody(users)
     before = await secrets_for(users, some.email)
     await no_change(some)
@@ -331,7 +443,7 @@ async def storm(many: list[Stubs], some: Somebody, change: Callable[[Somebody], 
             assert await outcome(call) in no_good
 
 
-RACING: Final = [change_password, change_address, delete]
+RACING: Final = [change_password, change_address, change_address_by_secret, prove_address, delete, disable]
 
 
 @pytest.mark.parametrize("change", RACING)

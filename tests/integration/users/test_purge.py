@@ -93,7 +93,13 @@ async def test_what_has_ended_goes_and_what_lives_stays(
     fill("future", DAY)
     fill("revoked", DAY, revoked=-timedelta(microseconds=1))
     removed = await Purge(database, keep=NO_TIME).run(clock())
-    assert removed == {"sessions": 2, "verifications": 1, "attempt_counters": 1, "idempotency_keys": 1}
+    assert removed == {
+        "sessions": 2,
+        "verifications": 1,
+        "attempt_counters": 1,
+        "idempotency_keys": 1,
+        "user_events": 0,
+    }
     rows = await left(mysql_database)
     assert rows["sessions"] == rows["rotated_session_tokens"] == {"now_0", "future_0"}
     assert rows["verifications"] == rows["idempotency_keys"] == {"now_0", "future_0", "revoked_0"}
@@ -108,7 +114,13 @@ async def test_what_is_kept_for_audit_stays(
     fill("revoked", 20 * DAY, revoked=-8 * DAY)
     fill("just_revoked", 20 * DAY, revoked=-6 * DAY)
     removed = await Purge(database, keep=7 * DAY).run(clock())
-    assert removed == {"sessions": 2, "verifications": 1, "attempt_counters": 2, "idempotency_keys": 2}
+    assert removed == {
+        "sessions": 2,
+        "verifications": 1,
+        "attempt_counters": 2,
+        "idempotency_keys": 2,
+        "user_events": 0,
+    }
     assert (await left(mysql_database))["sessions"] == {"recent_0", "just_revoked_0"}
 
 
@@ -176,6 +188,7 @@ def test_the_command_counts_what_it_removed(
         "verifications: 3",
         "attempt_counters: 0",
         "idempotency_keys: 0",
+        "user_events: 0",
         "6 rows removed",
     ]
 

@@ -11,10 +11,11 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+from vibework.testing.local.mysql import MySQLAccount
 from vibework.users.v1 import CreateUserRequest, GetUserRequest, ListUsersRequest
 
 from chassis.telemetry.queries import Queries, Target
-from script.local.mysql import LocalMySQL, MySQLAccount
+from script.local.mysql import LocalMySQL
 from tests.harness.database_servers import ROOT, MySQLServer
 from tests.harness.databases import MySQLDatabase, run_mysql
 from tests.harness.proxy import LOOPBACK
@@ -221,7 +222,7 @@ def test_every_way_has_the_same_session(way: Way, database: MySQLDatabase) -> No
     state, (limit, autocommit), (patience,) = asyncio.run(way(settings, look))
     assert state[:5] == ("utf8mb4", "utf8mb4", "utf8mb4", "utf8mb4_bin", "+00:00")
     assert set(state[5].split(",")) == ({""} if way in MODELESS else STRICT)
-    assert state[6:] == (1, 1, 2**64 - 1, 0, 0, 1, 2, "NO_CHAIN", "READ-COMMITTED", 0)
+    assert state[6:] == (1, 1, 2**63 - 1, 0, 0, 1, 2, "NO_CHAIN", "READ-COMMITTED", 0)
     assert float(limit) == (21 if way in LIMITED else 0)
     # Behind a change of the schema, too, a statement waits no longer than it may take; a command waits a little.
     assert patience == 20 if way in LIMITED else patience <= PATIENCE_SECONDS

@@ -16,7 +16,6 @@ from chassis.settings import EXIT_BAD_SETTING
 from tests.harness.database_servers import ROOT, MySQLServer
 from tests.harness.databases import MySQLDatabase, in_own_thread, run_mysql
 from tests.harness.statements import query
-from tests.integration.users.other_systems import BETTER_AUTH, SOURCE
 from users_service.cli import main
 from users_service.mysql import revisions
 
@@ -81,11 +80,11 @@ def revision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Write:
 @pytest.mark.parametrize(
     ("made", "named", "first"),
     [
-        (SOURCE, "users", "email_normalized"),
+        (["CREATE TABLE users (id INT PRIMARY KEY, login VARCHAR(20))"], "users", "email"),
         (["CREATE TABLE attempt_counters (id INT PRIMARY KEY)"], "attempt_counters", "scope"),
-        (BETTER_AUTH, "session", "sessions"),
+        (["CREATE TABLE session (id INT PRIMARY KEY)"], "session", "sessions"),
     ],
-    ids=["source", "the last table", "better auth"],
+    ids=["users", "the last table", "the singular"],
 )
 def test_tables_of_another_application_are_refused(
     mysql_empty_database: MySQLDatabase, mysql_server: MySQLServer, made: list[str], named: str, first: str
@@ -113,7 +112,7 @@ def test_a_table_that_differs_in_one_column_is_another_one(
     mysql_empty_database: MySQLDatabase, alteration: str, column: str
 ) -> None:
     """Types, nullability, character sets and columns are compared with what the server makes of our statement."""
-    run(mysql_empty_database, "migrate", "up")
+    run(mysql_empty_database, "migrate", "up", "0001")
     rows(mysql_empty_database, "DELETE FROM alembic_version")
     rows(mysql_empty_database, f"ALTER TABLE users {alteration}")
     told = line(run(mysql_empty_database, "migrate", "up"))
@@ -190,7 +189,7 @@ def test_what_was_lost_since_is_restored(mysql_database: MySQLDatabase) -> None:
 
 def test_what_cannot_be_made_up_is_told(mysql_database: MySQLDatabase) -> None:
     """A column without default held what nobody knows any more."""
-    rows(mysql_database, "ALTER TABLE verifications DROP COLUMN purpose, DROP KEY uniq_purpose_identifier")
+    rows(mysql_database, "ALTER TABLE verifications DROP COLUMN purpose, DROP KEY uniq_purpose_identifier_kind_user")
     rows(mysql_database, "ALTER TABLE users DROP KEY idx_email_verified")
     assert "verifications.purpose" in line(run(mysql_database, "migrate", "up"))
     assert rows(mysql_database, "SHOW INDEX FROM users WHERE Key_name = 'idx_email_verified'") == []

@@ -43,8 +43,10 @@ from users_service.outbox import repository as outbox
 
 NEIGHBOURS: Final = 12
 ORDERS: Final = (USER_ORDER_CREATED_AT_ASC, USER_ORDER_CREATED_AT_DESC)
-# What MySQL stores as text, and is none: half of a surrogate pair.
-NO_TEXT: Final = "CONVERT(x'41EDA08042' USING utf8mb4)"
+# What MySQL stores as text, and is none: half of a surrogate pair. UCS-2 has such halves, and both servers turn them
+# into utf8mb4 as they are. Of bytes that are to be text MariaDB checks none, and MySQL keeps those before the first bad
+# one.
+NO_TEXT: Final = "_ucs2 x'0041D8000042'"
 NO_TIME: Final = "'0000-00-00 00:00:00'"
 
 

@@ -48,8 +48,14 @@ METHODS: Final[dict[str, MethodDescriptor]] = {
 SIGN_IN: Final = pb.VERIFICATION_PURPOSE_SIGN_IN
 VERIFY: Final = pb.VERIFICATION_PURPOSE_EMAIL_VERIFICATION
 RESET: Final = pb.VERIFICATION_PURPOSE_PASSWORD_RESET
+CHANGE: Final = pb.VERIFICATION_PURPOSE_EMAIL_CHANGE
+KINDS: Final = {"code": pb.VERIFICATION_KIND_CODE, "token": pb.VERIFICATION_KIND_TOKEN}
 # They name no row: a key in their requests is that of a row to be made.
-NAME_NOTHING: Final = frozenset({"UserService/CreateUser", "SessionService/SignUp"})
+NAME_NOTHING: Final = frozenset({"UserService/CreateUser", "SessionService/SignUp", "UserService/ImportUsers"})
+# With a right secret another request_id is another sign-in, which consumes it.
+CONSUMES: Final = ("VerificationService/SignInWithVerification", "request_id")
+# It finds the user by the read of GetUser, and needs the notifications service besides, which is not here.
+READS_AS_ANOTHER: Final = frozenset({"UserService/ExportUser"})
 # Keys of what is found or else made, or that a row is to have: one that only looks alike is that of something else.
 MAY_MAKE: Final = frozenset({"request_id", "account.account_id", "account.provider"})
 MAY_MAKE_BY_EMAIL: Final = frozenset({"AccountService/SignInWithAccount", "VerificationService/CreateVerification"})
@@ -58,6 +64,8 @@ CHANGES_EMAIL: Final = "UserService/UpdateUser of the address"
 BY_REQUEST_ID: Final = "SessionService/RefreshSession by request_id"
 # What every attempt leaves, whether or not it finds anything.
 COUNTERS: Final = frozenset({"attempt_counters"})
+# What a sequencer writes to events in a time of its own, whichever call made them.
+PLACES: Final = frozenset({"seq", "sequenced_at"})
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,9 @@ class World:
     codes_email: str
     codes: dict[int, str]
     tokens: dict[int, str]
+    # By kind: secrets of sign-ins as a request holds them, and requests to change the address of a user each.
+    sign_ins: dict[str, dict[str, Any]]
+    changes: dict[str, dict[str, Any]]
 
 
 def requests_of(world: World) -> dict[str, dict[str, Any]]:
@@ -121,7 +132,17 @@ def requests_of(world: World) -> dict[str, dict[str, Any]]:
         },
         "VerificationService/VerifyEmail by code": {"secret": {"code": code[VERIFY]}},
         "VerificationService/VerifyEmail by token": {"secret": {"token": world.tokens[VERIFY]}},
-        "VerificationService/CreateVerification": {**change, "identifier": world.email, "requestId": str(uuid4())},
+        "VerificationService/CreateVerification": {
+            **change,
+            **user,
+            "identifier": world.email,
+            "requestId": str(uuid4()),
+        },
+        **{
+            f"VerificationService/SignInWithVerification by {kind}": {"secret": secret}
+            for kind, secret in world.sign_ins.items()
+        },
+        **{f"VerificationService/ChangeEmail by {kind}": request for kind, request in world.changes.items()},
         "AccountService/ChangePassword": {
             **user,
             **token,
@@ -141,7 +162,9 @@ def requests_of(world: World) -> dict[str, dict[str, Any]]:
         },
         "AccountService/SetPassword": {"userId": world.bare_id, "password": PASSWORD},
         "AccountService/UnlinkAccount": account,
-        "UserService/DeleteUser": {"id": world.user_id, "etag": '"3"'},
+        "UserService/DisableUser": {"id": world.user_id, "etag": '"3"'},
+        "UserService/EnableUser": {"id": world.user_id, "etag": '"4"'},
+        "UserService/DeleteUser": {"id": world.user_id, "etag": '"5"'},
     }
 
 
@@ -256,7 +279,24 @@ def world(users_server: UsersServer, channel: grpc.Channel) -> World:
         one,
         secrets_of(stubs, one, pb.VERIFICATION_KIND_CODE),
         secrets_of(stubs, another, pb.VERIFICATION_KIND_TOKEN),
+        {kind: secret_of(stubs, SIGN_IN, new_user(users_server)[1], kind) for kind in KINDS},
+        {kind: change_of(stubs, new_user(users_server)[0], kind) for kind in KINDS},
     )
+
+
+def change_of(stubs: BlockingStubs, user_id: str, kind: str) -> dict[str, Any]:
+    """Return a request that changes the address of a user."""
+    secret = secret_of(stubs, CHANGE, f"{uuid4().hex}@example.com", kind, user_id)
+    return {"secret": secret, "userId": user_id}
+
+
+def secret_of(
+    stubs: BlockingStubs, purpose: pb.VerificationPurpose.ValueType, email: str, kind: str, user_id: str = ""
+) -> dict[str, Any]:
+    """Make a secret for an address; return it as a request holds it."""
+    request = pb.CreateVerificationRequest(purpose=purpose, identifier=email, kind=KINDS[kind], user_id=user_id)
+    secret = stubs.verifications.CreateVerification(request).secret
+    return {"code": {"identifier": email, "code": secret}} if kind == "code" else {"token": secret}
 
 
 def secrets_of(stubs: BlockingStubs, email: str, kind: pb.VerificationKind.ValueType) -> dict[int, str]:
@@ -293,9 +333,12 @@ class Calls:
 
 
 def rows_of(server: UsersServer) -> Counter[tuple[Any, ...]]:
-    """Return every row of every table."""
-    tables = sorted(set(metadata.tables) - COUNTERS)
-    return Counter((table, *row) for table in tables for row in server.rows(f"SELECT * FROM {table}"))
+    """Return every row of every table, without the places of events."""
+    rows: Counter[tuple[Any, ...]] = Counter()
+    for table in sorted(set(metadata.tables) - COUNTERS):
+        columns = ", ".join(column.name for column in metadata.tables[table].columns if column.name not in PLACES)
+        rows.update((table, *row) for row in server.rows(f"SELECT {columns} FROM {table}"))
+    return rows
 
 
 def strays(server: UsersServer) -> list[Any]:
@@ -351,8 +394,11 @@ def test_what_only_looks_like_a_key_is_none(users_server: UsersServer, channel: 
         before -= changed
         assert not strays(users_server), label
     named = {(name, path) for name, method in METHODS.items() for path in key_paths(method.input_type)}
-    left = {(name, path) for name, path in named - tried if name not in NAME_NOTHING and not is_unbuilt(name, path)}
-    assert not left, "give it a request that succeeds in requests_of"
+    passed = NAME_NOTHING | READS_AS_ANOTHER
+    left = {(name, path) for name, path in named - tried if name not in passed and not is_unbuilt(name, path)} - {
+        CONSUMES
+    }
+    assert not left, f"{sorted(left)}: give it a request that succeeds in requests_of"
     # With ids of their own for what they make: some of it was made under keys that this database takes for the same.
     for label, body in requests_of(world).items():
         answer = calls.answer(label, calls.request(label, body))

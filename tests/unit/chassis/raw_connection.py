@@ -14,6 +14,7 @@ from tests.bench.http2 import FrameReader, Kind, Setting
 VALIDATE = b"/vibework.users.v1.SessionService/ValidateSession"
 WATCH = b"/vibework.notifications.v1.NotificationService/WatchNotifications"
 CHECK = b"/grpc.health.v1.Health/Check"
+WATCH_USERS = b"/vibework.users.v1.UserService/WatchUsers"
 WATCH_HEALTH = b"/grpc.health.v1.Health/Watch"
 REFLECT = b"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 Headers = Sequence[tuple[bytes, bytes]]
@@ -42,20 +43,25 @@ class RawConnection:
 
         ``more``: metadata; ``block``: what comes after it in the headers, as bytes of HPACK.
         """
-        stream, self._next = self._next, self._next + 2
         pseudo = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x")]
         own = [(b"te", b"trailers"), (b"content-type", b"application/grpc"), *more]
-        self._send_headers(stream, self._encoder.encode([*pseudo, *own]) + block)
+        stream = self.begin([*pseudo, *own], block)
         if message is not None:
-            body = b"\0" + http2.number(len(message)) + message
-            self.send(http2.frame(Kind.DATA, http2.END_STREAM, stream, body))
+            self.send(http2.frame(Kind.DATA, http2.END_STREAM, stream, framed(message)))
         return stream
 
-    def _send_headers(self, stream: int, block: bytes) -> None:
+    def begin(self, headers: Headers, block: bytes = b"", flags: int = 0) -> int:
+        """Send headers as they are, whatever they lack; return the number of their stream; ``flags``: of the first."""
+        stream, self._next = self._next, self._next + 2
+        self._send_headers(stream, self._encoder.encode(headers, huffman=False) + block, flags)
+        return stream
+
+    def _send_headers(self, stream: int, block: bytes, flags: int) -> None:
         parts = [block[start : start + http2.MAX_FRAME_BYTES] for start in range(0, len(block), http2.MAX_FRAME_BYTES)]
         for number, part in enumerate(parts):
             last = http2.END_HEADERS if number == len(parts) - 1 else 0
-            self.send(http2.frame(Kind.CONTINUATION if number else Kind.HEADERS, last, stream, part))
+            kind, first = (Kind.CONTINUATION, 0) if number else (Kind.HEADERS, flags)
+            self.send(http2.frame(kind, first | last, stream, part))
 
     def send(self, data: bytes) -> None:
         """Send bytes."""
@@ -99,6 +105,11 @@ class RawConnection:
         # The first were acknowledged beforehand, for those who never read.
         if self._acknowledging and self._settings > 1:
             self.send(http2.frame(Kind.SETTINGS, http2.ACK, 0))
+
+
+def framed(message: bytes, flag: int = 0) -> bytes:
+    """Return a message as gRPC frames it; ``flag``: 1 where it is compressed."""
+    return bytes([flag]) + http2.number(len(message)) + message
 
 
 @asynccontextmanager

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from vibework.testing.local.problems import LocalProblem
 
 from script.local import credentials
-from script.local.problems import LocalProblem
 
 
 def test_made_once_for_the_owner_only(tmp_path: Path) -> None:

@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 from aiosmtpd.smtp import Envelope
+from vibework.testing.local import mail_catcher, ports
+from vibework.testing.local.problems import LocalProblem
 
 from chassis.clock import utc_now
 from notifications_service.delivery.channels.assembly import tls_context
 from notifications_service.delivery.channels.channel import Mail
 from notifications_service.delivery.channels.settings import EmailSettings
 from notifications_service.delivery.channels.smtp import SMTPSender
-from script.local import mail_catcher, ports, services, show_mail
+from script.local import services, show_mail
 from script.local.mail import MailCatcher, folder_in
-from script.local.problems import LocalProblem
 from tests.harness.patience import PATIENCE_SECONDS, until
 
 NAMED = (

@@ -7,9 +7,10 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from vibework.testing.local import mysql_installation
+from vibework.testing.local.problems import LocalProblem
 
-from script.local import mongodb_installation, mysql_installation, packages, server
-from script.local.problems import LocalProblem
+from script.local import mongodb_installation, packages, server
 
 INSTEAD = "do it yourself"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from vibework.testing.local.problems import LocalProblem
 
 from script.local import services
-from script.local.problems import LocalProblem
 
 CREDENTIALS = {"USERS_SECRET_KEYS": "u:1", "NOTIFICATIONS_SECRET_KEYS": "n:1"}
 

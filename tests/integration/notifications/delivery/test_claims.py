@@ -10,10 +10,12 @@ import pytest
 from bson import ObjectId
 
 from notifications_service.mongodb.database import Database
-from notifications_service.outbox.model import New, stored
+from notifications_service.outbox import repository
+from notifications_service.outbox.model import Lane, New, stored
 from tests.harness.databases import MongoDatabase
 from tests.harness.delivering import LEASE, Delivering
 from tests.harness.notifications import settings_for
+from tests.harness.patience import PATIENCE_SECONDS
 
 LIMIT = 100
 CLAIMS = 3
@@ -26,6 +28,12 @@ def profiled(raw_of_own: Any) -> Iterator[Any]:
     """The test's own database, which can record how it carries out each command."""
     yield raw_of_own
     raw_of_own.command("profile", 0)
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim that takes long claims row by row: here it has the time, since what is looked at is how much it reads."""
+    monkeypatch.setattr(repository, "CLAIM_SECONDS", PATIENCE_SECONDS)
 
 
 def fill(raw: Any, number: int, delivering: Delivering) -> None:
@@ -46,18 +54,21 @@ def fill(raw: Any, number: int, delivering: Delivering) -> None:
         rows.insert_many(batch, ordered=False)
 
 
-async def claim(raw: Any, number: int, database: MongoDatabase) -> None:
+async def claim(raw: Any, number: int, database: MongoDatabase, lane: Lane | None = None) -> None:
     """Claim batches among so many, and see how that is carried out."""
     delivering = Delivering(Database(settings_for(database)))
     fill(raw, number, delivering)
+    if lane is not None:
+        raw.get_collection("deliveries").update_many({"dueAt": {"$exists": True}}, {"$set": {"lane": lane.value}})
     raw.command("profile", 2)
     for attempt in range(CLAIMS):
-        rows = await delivering.outbox.claim("email", f"lease {attempt}", LIMIT, LEASE)
+        rows = await delivering.outbox.claim("email", f"lease {attempt}", LIMIT, LEASE, lane=lane)
         assert len(rows) == LIMIT
     raw.command("profile", 0)
     await delivering.database.close()
     plans = list(raw["system.profile"].find({"ns": f"{raw.name}.deliveries", "op": {"$in": ["query", "update"]}}))
-    assert len(plans) == 3 * CLAIMS
+    # Of digests it asks once more: whether anything that waits in no lane was due before.
+    assert len(plans) == (3 if lane is None else 4) * CLAIMS
     for plan in plans:
         # Ids in a list are found by seeking, which examines a key more at times.
         assert plan["keysExamined"] <= 2 * LIMIT + 1, plan
@@ -66,12 +77,34 @@ async def claim(raw: Any, number: int, database: MongoDatabase) -> None:
         assert not plan.get("hasSortStage")
 
 
-async def test_a_claim_reads_no_more_than_it_takes(profiled: Any, mongodb_database: MongoDatabase) -> None:
-    """Among some thousand."""
-    await claim(profiled, FEW, mongodb_database)
+@pytest.mark.parametrize("lane", [None, Lane.DIGEST])
+async def test_a_claim_reads_no_more_than_it_takes(
+    profiled: Any, mongodb_database: MongoDatabase, lane: Lane | None
+) -> None:
+    """Among some thousand, of what goes by itself and of what waits for digests."""
+    await claim(profiled, FEW, mongodb_database, lane)
 
 
 @pytest.mark.long
-async def test_a_long_queue_does_not_slow_a_claim(profiled: Any, mongodb_database: MongoDatabase) -> None:
-    """Among a great many it reads the same."""
-    await claim(profiled, MANY, mongodb_database)
+@pytest.mark.parametrize("lane", [None, Lane.DIGEST])
+async def test_a_long_queue_does_not_slow_a_claim(
+    profiled: Any, mongodb_database: MongoDatabase, lane: Lane | None
+) -> None:
+    """Among a great many it reads the same: 100,000 users' digests of one hour, for example."""
+    await claim(profiled, MANY, mongodb_database, lane)
+
+
+async def test_a_claim_of_one_lane_reads_nothing_of_the_other(profiled: Any, mongodb_database: MongoDatabase) -> None:
+    """However many digests are due, what goes by itself is found at once."""
+    delivering = Delivering(Database(settings_for(mongodb_database)))
+    fill(profiled, FEW, delivering)
+    rows = profiled.get_collection("deliveries")
+    rows.update_many({"dueAt": {"$exists": True}}, {"$set": {"lane": "digest"}})
+    now = delivering.now()
+    rows.insert_many([stored(New(ObjectId(), "ann", "email"), now) for _ in range(2)])
+    profiled.command("profile", 2)
+    assert len(await delivering.outbox.claim("email", "lease", LIMIT, LEASE)) == 2
+    profiled.command("profile", 0)
+    await delivering.database.close()
+    query = {"ns": f"{profiled.name}.deliveries", "op": {"$in": ["query", "update"]}}
+    assert max(plan["keysExamined"] for plan in profiled["system.profile"].find(query)) <= 2 * 2 + 1

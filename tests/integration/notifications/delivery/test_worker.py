@@ -223,7 +223,7 @@ async def test_what_a_worker_left_is_taken_over_after_its_lease(delivering: Deli
     after = await delivering.delivery(key)
     assert (after["state"], after["attempts"], delivering.far_end.sent()) == ("sent", 2, [row["_id"]])
     assert [each.get("reason") for each in after["log"]] == ["outcome_unknown", None]
-    assert await delivering.outbox.complete("dead", {row["_id"]: lambda _: None}) == set()
+    assert await delivering.outbox.complete("dead", {row["_id"]: lambda _: None}, [row["userId"]]) == set()
     assert delivering.numbers.taken_over["email"] == 1
 
 
@@ -289,7 +289,7 @@ async def test_nothing_is_sent_under_a_lease_that_may_have_run_out(
 ) -> None:
     """A worker that was stopped for longer, or cannot renew it, leaves the rest to others, without an attempt."""
     held = iter([True] * CONNECTIONS)
-    monkeypatch.setattr(Leased, "holds", property(lambda _: next(held, False)))
+    monkeypatch.setattr(Leased, "may_begin", property(lambda _: next(held, False)))
     await delivering.create_many([f"user_{number}" for number in range(20)])
     worker = delivering.worker()
     await worker._round()

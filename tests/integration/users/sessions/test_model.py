@@ -64,12 +64,24 @@ class Known:
     extended: datetime
     seen: datetime
     brief: bool
-    revoked: bool = False
+    # When it was ended, and why.
+    revoked: tuple[datetime, str] | None = None
     replaced: dict[str, datetime] = field(default_factory=dict)
 
     def lives(self, now: datetime) -> bool:
         """Whether it has not ended."""
-        return not self.revoked and now < self.expires
+        return self.revoked is None and now < self.expires
+
+    def end(self, now: datetime, why: str) -> bool:
+        """End it if it lives; return whether it did."""
+        if not self.lives(now):
+            return False
+        self.revoked = (now, why)
+        return True
+
+    def ended(self, now: datetime) -> tuple[datetime, str] | None:
+        """When it ended, and why; None while it lives."""
+        return self.revoked or ((self.expires, "EXPIRED") if now >= self.expires else None)
 
     def due(self, now: datetime) -> bool:
         """Whether a refresh would move its end."""
@@ -87,6 +99,15 @@ def seen(session: pb.Session) -> tuple[object, ...]:
     return (session.id, session.user_id, *map(from_proto, times), session.do_not_remember, session.fresh)
 
 
+def ended(session: pb.Session) -> tuple[datetime, str] | None:
+    """Return what ``Known.ended`` returns, of a session that the server showed."""
+    why = pb.SessionEndReason.Name(session.end_reason).removeprefix("SESSION_END_REASON_")
+    if not session.HasField("ended_at"):
+        assert why == "UNSPECIFIED"
+        return None
+    return from_proto(session.ended_at), why
+
+
 class SessionRules(RuleBasedStateMachine):
     """Calls the served SessionService and the model side by side."""
 
@@ -99,6 +120,7 @@ class SessionRules(RuleBasedStateMachine):
         self.clock.reset()
         self.known: dict[str, Known] = {}
         self.users: list[str] = []
+        self.disabled: set[str] = set()
         # Refreshes with a request_id, and the first answer to each.
         self.answered: list[tuple[pb.RefreshSessionRequest, pb.RefreshSessionResponse]] = []
 
@@ -115,18 +137,25 @@ class SessionRules(RuleBasedStateMachine):
             self.users.append(self.stubs.users.CreateUser(request).user.id)
 
     @rule(target=tokens, user=st.integers(0, 1), brief=st.booleans())
-    def create(self, user: int, brief: bool) -> str:
-        """A new session has the lifetime it was asked for."""
-        return self._create(user, brief=brief)
+    def create(self, user: int, brief: bool) -> MultipleResults[str]:
+        """A new session has the lifetime it was asked for; a disabled user gets none."""
+        return self._create(user, 1, brief=brief)
 
-    def _create(self, user: int, *, brief: bool) -> str:
+    def _create(self, user: int, number: int, *, brief: bool) -> MultipleResults[str]:
         request = pb.CreateSessionRequest(user_id=self.users[user], do_not_remember=brief)
+        if self.users[user] in self.disabled:
+            self._refused(
+                partial(self.rpc.CreateSession, request), grpc.StatusCode.FAILED_PRECONDITION, "USER_DISABLED"
+            )
+            return multiple()
+        return multiple(*(self._created(request) for _ in range(number)))
+
+    def _created(self, request: pb.CreateSessionRequest) -> str:
+        user, brief = request.user_id, request.do_not_remember
         made = self.rpc.CreateSession(request)
         lives, cap = (DAY, DAY) if brief else (7 * DAY, 30 * DAY)
         now = self.now
-        known = Known(
-            made.session.id, self.users[user], made.session_token, now, now + lives, now + cap, now, now, brief
-        )
+        known = Known(made.session.id, user, made.session_token, now, now + lives, now + cap, now, now, brief)
         assert seen(made.session) == known.shown(now)
         self.known[known.id] = known
         return made.session_token
@@ -134,7 +163,22 @@ class SessionRules(RuleBasedStateMachine):
     @rule(target=tokens, user=st.integers(0, 1))
     def create_several(self, user: int) -> MultipleResults[str]:
         """Sessions of one instant are told apart, and listed each once."""
-        return multiple(*(self._create(user, brief=False) for _ in range(3)))
+        return self._create(user, 3, brief=False)
+
+    @rule(user=st.integers(0, 1), reason=st.sampled_from(["", "spam"]))
+    def disable(self, user: int, reason: str) -> None:
+        """Disabling ends what lives of one user, and nothing of the other's; again it finds nothing to end."""
+        user_id = self.users[user]
+        ended = [each.end(self.now, "USER_DISABLED") for each in self._live(user_id)]
+        answer = self.stubs.users.DisableUser(user_service_pb2.DisableUserRequest(id=user_id, reason=reason))
+        assert (answer.user.disabled_reason, answer.revoked_sessions) == (reason, len(ended))
+        self.disabled.add(user_id)
+
+    @rule(user=st.integers(0, 1))
+    def enable(self, user: int) -> None:
+        """Enabling lets new sessions begin, and revives none."""
+        self.stubs.users.EnableUser(user_service_pb2.EnableUserRequest(id=self.users[user]))
+        self.disabled.discard(self.users[user])
 
     @rule(by=st.sampled_from(STEPS))
     def pass_time(self, by: timedelta) -> None:
@@ -196,8 +240,7 @@ class SessionRules(RuleBasedStateMachine):
         if named == "other":
             self._refused(partial(self.rpc.RevokeSession, request), grpc.StatusCode.NOT_FOUND, "SESSION_NOT_FOUND")
             return
-        expected = int(known.lives(self.now))
-        known.revoked |= bool(expected)
+        expected = int(known.end(self.now, "REVOKED"))
         assert self.rpc.RevokeSession(request).revoked_count == expected
 
     def _named(self, known: Known, named: str) -> str:
@@ -213,8 +256,7 @@ class SessionRules(RuleBasedStateMachine):
         if named == "other":
             self._refused(partial(self.rpc.RevokeSession, request), grpc.StatusCode.NOT_FOUND, "SESSION_NOT_FOUND")
             return
-        expected = int(known.lives(self.now))
-        known.revoked |= bool(expected)
+        expected = int(known.end(self.now, "REVOKED"))
         assert self.rpc.RevokeSession(request).revoked_count == expected
 
     @rule(token=tokens)
@@ -227,7 +269,7 @@ class SessionRules(RuleBasedStateMachine):
             return
         ended = [each for each in self._live(kept.user) if each is not kept]
         for each in ended:
-            each.revoked = True
+            each.end(self.now, "REVOKED")
         assert self.rpc.RevokeOtherSessions(request).revoked_count == len(ended)
 
     @rule(user=st.integers(0, 1))
@@ -235,7 +277,7 @@ class SessionRules(RuleBasedStateMachine):
         """All sessions of one user end, and none of the other's."""
         ended = self._live(self.users[user])
         for each in ended:
-            each.revoked = True
+            each.end(self.now, "REVOKED")
         request = pb.RevokeAllSessionsRequest(user_id=self.users[user])
         assert self.rpc.RevokeAllSessions(request).revoked_count == len(ended)
 
@@ -257,9 +299,20 @@ class SessionRules(RuleBasedStateMachine):
         for user in self.users:
             listed = self._listed(pb.ListSessionsRequest(user_id=user, page_size=3))
             assert [seen(each) for each in listed] == [each.shown(self.now) for each in self._newest_first(user)]
+            assert [ended(each) for each in listed] == [None] * len(listed)
 
-    def _newest_first(self, user: str) -> list[Known]:
-        return sorted(self._live(user), key=lambda each: (each.created, each.id), reverse=True)
+    @invariant()
+    def lists_of_all_hold_what_ever_lived(self) -> None:
+        """Sessions that have ended are listed among the others, each with when and why, until they are purged."""
+        for user in self.users:
+            listed = self._listed(pb.ListSessionsRequest(user_id=user, page_size=3, include_ended=True))
+            expected = self._newest_first(user, ended=True)
+            assert [seen(each) for each in listed] == [each.shown(self.now) for each in expected]
+            assert [ended(each) for each in listed] == [each.ended(self.now) for each in expected]
+
+    def _newest_first(self, user: str, *, ended: bool = False) -> list[Known]:
+        chosen = [each for each in self.known.values() if each.user == user] if ended else self._live(user)
+        return sorted(chosen, key=lambda each: (each.created, each.id), reverse=True)
 
     def _listed(self, request: pb.ListSessionsRequest) -> list[pb.Session]:
         """Return the sessions of all pages."""
@@ -284,7 +337,7 @@ class SessionRules(RuleBasedStateMachine):
         if known is None:
             return None
         if token in known.replaced and self.now - known.replaced[token] > GRACE:
-            known.revoked = True
+            known.end(self.now, "STOLEN")
         return known if known.lives(self.now) else None
 
     def _refused(

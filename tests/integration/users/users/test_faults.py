@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy import Engine, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.users.v1 import user_service_pb2 as pb
+from vibework.users.v1.verification_service_pb2 import VERIFICATION_PURPOSE_SIGN_IN as SIGN_IN
 
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
@@ -25,13 +26,24 @@ from tests.harness.patience import PATIENCE_SECONDS, until
 from tests.harness.proxy import LOOPBACK, Proxy, proxy_to
 from tests.harness.statements import query
 from tests.harness.users import Stubs, UsersServer, reason, retry_seconds, users_service
+from tests.integration.users.ways_to_sign_in import new_session, session_is_valid, verification
 from users_service.migrations import runner
+from users_service.mysql import compiled
 from users_service.mysql import database as users_database
 from users_service.mysql.compiled import CompiledStatement
 from users_service.mysql.database import Database
 
-CREATES = ["INSERT INTO idempotency_keys", "INSERT INTO users", "INSERT INTO accounts", "UPDATE idempotency_keys"]
+CREATES = [
+    "INSERT INTO idempotency_keys",
+    "INSERT INTO users",
+    "INSERT INTO user_events",
+    "INSERT INTO accounts",
+    "UPDATE idempotency_keys",
+]
 DELETES = ["DELETE FROM sessions", "DELETE FROM accounts", "DELETE FROM verifications", "DELETE FROM users", "outbox"]
+
+# Of DisableUser, each before the connection is killed.
+DISABLES = ["FOR UPDATE", "UPDATE users SET", "FROM verifications", "DELETE FROM verifications", "UPDATE sessions SET"]
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +109,26 @@ class Killer:
             ((id_,),) = cursor.fetchall()
             in_own_thread(partial(query, self.database, f"KILL {id_}"))
 
+    async def before_compiled(self, target: Any, statement: str) -> None:
+        """Do the same for a statement that goes to the driver past SQLAlchemy."""
+        if self.times and self.before in statement:
+            self.times -= 1
+            cursor = target.connection.driver_connection.cursor()
+            await cursor.execute("SELECT CONNECTION_ID()")
+            ((id_,),) = await cursor.fetchall()
+            in_own_thread(partial(query, self.database, f"KILL {id_}"))
+
 
 @pytest.fixture
-def killer(database: MySQLDatabase) -> Iterator[Killer]:
+def killer(database: MySQLDatabase, monkeypatch: pytest.MonkeyPatch) -> Iterator[Killer]:
     """Show every statement of the server to a killer, that does nothing until it is told to."""
-    killer = Killer(database)
+    killer, carry_out = Killer(database), compiled._carry_out
+
+    async def shown(connection: Any, target: Any, sql: str, parameters: Any) -> Any:
+        await killer.before_compiled(target, sql)
+        return await carry_out(connection, target, sql, parameters)
+
+    monkeypatch.setattr(compiled, "_carry_out", shown)
     event.listen(Engine, "before_cursor_execute", killer)
     yield killer
     event.remove(Engine, "before_cursor_execute", killer)
@@ -153,6 +180,8 @@ async def test_a_deletion_that_dies_deletes_nothing(
     """Between any two statements of DeleteUser: all rows stay, and no word goes to the other service."""
     request = create_request()
     user = (await users.users.CreateUser(request)).user
+    # Only what is there is deleted.
+    await verification(users, SIGN_IN, user.email)
     killer.before, killer.times = statement, users_database.RETRIES
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await users.users.DeleteUser(pb.DeleteUserRequest(id=user.id))
@@ -160,6 +189,34 @@ async def test_a_deletion_that_dies_deletes_nothing(
     assert reason(caught.value) == "DATABASE_UNAVAILABLE"
     assert left(users_server, request) == (1, 1, 1)
     assert users_server.rows("SELECT COUNT(*) FROM outbox WHERE payload LIKE %s", f"%{user.id}%") == [(0,)]
+
+
+@pytest.mark.parametrize("statement", DISABLES)
+async def test_a_disabling_that_dies_disables_nobody(
+    users: Stubs, users_server: UsersServer, killer: Killer, statement: str
+) -> None:
+    """Between any two statements of DisableUser: everything stays as it was; made again, it is done whole."""
+    user = (await users.users.CreateUser(create_request())).user
+    token, created = await new_session(users, user.id), await verification(users, SIGN_IN, user.email)
+    events = "SELECT kind FROM user_events WHERE user_id = %s AND kind = 'disabled'"
+    killer.before, killer.times = statement, users_database.RETRIES
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await users.users.DisableUser(pb.DisableUserRequest(id=user.id))
+    assert killer.times == 0
+    assert reason(caught.value) == "DATABASE_UNAVAILABLE"
+    assert (await users.users.GetUser(pb.GetUserRequest(id=user.id))).user == user
+    assert await session_is_valid(users, token)
+    assert users_server.rows(events, user.id) == []
+    kept = "SELECT COUNT(*) FROM verifications WHERE id = %s"
+    assert users_server.rows(kept, created.verification.id) == [(1,)]
+    # Once more a connection dies, and the transaction runs again by itself.
+    killer.times = 1
+    answer = await users.users.DisableUser(pb.DisableUserRequest(id=user.id))
+    assert killer.times == 0
+    assert (answer.revoked_sessions, answer.user.etag) == (1, '"2"')
+    assert not await session_is_valid(users, token)
+    assert users_server.rows(events, user.id) == [("disabled",)]
+    assert users_server.rows(kept, created.verification.id) == [(0,)]
 
 
 async def healthy(server: UsersServer) -> bool:
@@ -277,6 +334,7 @@ async def test_a_hanging_database_holds_nobody_up_for_long(
     assert (await hasty.users.GetUser(pb.GetUserRequest(id=user.id))).user == user
 
 
+@pytest.mark.long
 async def test_a_full_pool_refuses_instead_of_queueing_for_ever(
     users: Stubs, hasty: Stubs, users_server: UsersServer
 ) -> None:

@@ -78,7 +78,7 @@ async def test_a_secret_of_nobody_is_not_consumed(users: Stubs) -> None:
 
 
 async def test_a_reset_sets_the_password_and_ends_all_sessions(users: Stubs) -> None:
-    """The old password and every session are of no use any more; whether the address is verified stays."""
+    """The old password and every session are of no use any more; the address is proved, if it was not before."""
     for verified in (True, False):
         user = await new_user(users, password=PASSWORD, email_verified=verified)
         sessions = [await new_session(users, user.id) for _ in range(3)]
@@ -88,8 +88,10 @@ async def test_a_reset_sets_the_password_and_ends_all_sessions(users: Stubs) -> 
         assert not any([await session_is_valid(users, token) for token in sessions])
         assert await signs_in(users, user.email, PASSWORD) == "CREDENTIALS_INVALID"
         assert await signs_in(users, user.email, NEW) == "OK"
+        assert done.HasField("ended_access") is not verified
         read = await users.users.GetUser(user_service_pb2.GetUserRequest(id=user.id))
-        assert read.user == user
+        assert read.user.email_verified
+        assert (read.user == user) is verified
 
 
 async def test_a_reset_gives_a_password_to_who_had_none(users: Stubs, users_server: UsersServer) -> None:
@@ -159,7 +161,7 @@ async def test_a_crash_between_consuming_and_setting_leaves_the_secret_good(
     users: Stubs, users_server: UsersServer
 ) -> None:
     """The connection dies after the secret was consumed: old password, secret unconsumed, sessions alive."""
-    user = await new_user(users, password=PASSWORD)
+    user = await new_user(users, password=PASSWORD, email_verified=True)
     token = await new_session(users, user.id)
     created = await verification(users, PASSWORD_RESET, user.email, TOKEN)
     request = reset_request(secret_of(created))

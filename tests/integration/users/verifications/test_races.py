@@ -12,6 +12,7 @@ from vibework.users.v1 import verification_service_pb2 as pb
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.users import Stubs, UsersServer, users_service
+from tests.integration.users.lock_waits import patient_locks
 from tests.integration.users.ways_to_sign_in import (
     consume_request,
     new_email,
@@ -31,7 +32,11 @@ KINDS = [pb.VERIFICATION_KIND_CODE, pb.VERIFICATION_KIND_TOKEN]
 def users_server(test_run: TestRun, mysql_server: MySQLServer) -> Iterator[UsersServer]:
     """A server that limits nobody: here the attempts of the verification itself are what is tested."""
     unlimited: dict[str, Any] = {"attempts_per_account": 1_000_000, "attempts_per_address": 1_000_000}
-    with migrated_mysql(test_run, mysql_server) as database, users_service(database, **unlimited) as served:
+    with (
+        patient_locks(),
+        migrated_mysql(test_run, mysql_server) as database,
+        users_service(database, **unlimited) as served,
+    ):
         yield served
 
 

@@ -114,17 +114,17 @@ async def test_four_wrong_attempts_do_not(users: Stubs) -> None:
 
 
 async def test_a_new_secret_replaces_the_one_before(users: Stubs, users_server: UsersServer) -> None:
-    """One living secret for a purpose and address, whatever its kind; other purposes are left alone."""
+    """One living secret of a kind for a purpose and address; other kinds and purposes are left alone."""
     email = new_email()
     first = await verification(users, SIGN_IN, email, TOKEN)
     second = await verification(users, SIGN_IN, email, TOKEN)
-    third = await verification(users, SIGN_IN, email, CODE)
+    code = await verification(users, SIGN_IN, email, CODE)
     other = await verification(users, PASSWORD_RESET, email, TOKEN)
-    for replaced in (first, second):
-        assert await consume(users, SIGN_IN, secret_of(replaced)) == "VERIFICATION_INVALID"
+    assert await consume(users, SIGN_IN, secret_of(first)) == "VERIFICATION_INVALID"
     rows = users_server.rows("SELECT id FROM verifications WHERE identifier = %s ORDER BY id", email)
-    assert rows == [(third.verification.id,), (other.verification.id,)]
-    assert await consume(users, SIGN_IN, secret_of(third)) == "OK"
+    assert rows == [(each.verification.id,) for each in (second, code, other)]
+    assert await consume(users, SIGN_IN, secret_of(code)) == "OK"
+    assert await consume(users, SIGN_IN, secret_of(second)) == "OK"
     assert await consume(users, PASSWORD_RESET, secret_of(other)) == "OK"
 
 

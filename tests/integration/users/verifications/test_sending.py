@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -16,71 +15,28 @@ from vibework.users.v1 import user_service_pb2 as users_pb
 from vibework.users.v1 import verification_service_pb2 as pb
 
 from chassis.contract.timestamps import from_proto
-from tests.harness.clocks import VirtualClock
 from tests.harness.databases import MySQLDatabase
 from tests.harness.patience import wait_for
-from tests.harness.users import BlockingStubs, UsersServer, reason, users_service
-from tests.integration.users.deliveries import Deliveries, serving
+from tests.harness.sides import EMAIL, Deliveries, Sides, both_sides
+from tests.harness.users import reason
 
-EMAIL: Final = "ann@example.com"
 URLS: Final = (
-    "password_reset=https://app.example.com/reset?t={token}&from=mail sign_in=https://app.example.com/in/{token}"
+    "password_reset=https://app.example.com/reset?t={token}&from=mail sign_in=https://app.example.com/in/{token} "
+    "email_change=https://app.example.com/move/{token}"
 )
 CODE, TOKEN = pb.VERIFICATION_KIND_CODE, pb.VERIFICATION_KIND_TOKEN
 RESET, SIGN_IN = pb.VERIFICATION_PURPOSE_PASSWORD_RESET, pb.VERIFICATION_PURPOSE_SIGN_IN
+EMAIL_CHANGE = pb.VERIFICATION_PURPOSE_EMAIL_CHANGE
+KINDS: Final = [CODE, TOKEN]
 # More than any pause of the relay.
 LATER: Final = timedelta(minutes=1)
 
 
-@dataclass(frozen=True)
-class Sides:
-    """The users service, and what stands in for the other one."""
-
-    server: UsersServer
-    stubs: BlockingStubs
-    deliveries: Deliveries
-    clock: VirtualClock
-
-    def create(self, **fields: Any) -> pb.CreateVerificationResponse:
-        """Have a secret sent."""
-        wanted: dict[str, Any] = {"purpose": SIGN_IN, "identifier": EMAIL, "kind": CODE} | fields
-        wanted.setdefault("delivery", pb.VERIFICATION_DELIVERY_SEND_CODE)
-        return self.stubs.verifications.CreateVerification(pb.CreateVerificationRequest(**wanted))
-
-    def refused(self, **fields: Any) -> tuple[grpc.StatusCode, str]:
-        """Fail to have a secret sent."""
-        with pytest.raises(grpc.RpcError) as caught:
-            self.create(**fields)
-        return caught.value.code(), reason(caught.value)
-
-    def consume(self, secret: pb.VerificationSecret, purpose: pb.VerificationPurpose.ValueType = SIGN_IN) -> str:
-        """Use a secret; return the identifier that it was for."""
-        request = pb.ConsumeVerificationRequest(purpose=purpose, secret=secret)
-        return self.stubs.verifications.ConsumeVerification(request).verification.identifier
-
-    @property
-    def waiting(self) -> int:
-        """How many mails the outbox has."""
-        return int(self.server.rows("SELECT COUNT(*) FROM outbox WHERE kind = 'send_verification'")[0][0])
-
-    def sent(self, number: int = 1) -> deliveries_pb.SendDirectRequest:
-        """Wait until so many mails were handed over and nothing is left, and return the last."""
-        wait_for(lambda: len(self.deliveries.asked) == number and not self.waiting, "the mail")
-        return self.deliveries.asked[-1]
-
-
 @contextmanager
 def both(database: MySQLDatabase, deliveries: Deliveries | None = None, **settings: Any) -> Iterator[Sides]:
-    """Serve both sides on a database."""
-    deliveries, clock = deliveries or Deliveries(), VirtualClock()
-    with serving(deliveries) as address:
-        wanted: dict[str, Any] = {
-            "notifications_address": address,
-            "outbox_poll_ms": 20,
-            "verification_urls": URLS,
-        } | settings
-        with users_service(database, clock, **wanted) as server, server.channel() as channel:
-            yield Sides(server, BlockingStubs.on(channel), deliveries, clock)
+    """Serve both sides on a database, with pages for links."""
+    with both_sides(database, deliveries, **({"verification_urls": URLS} | settings)) as sides:
+        yield sides
 
 
 @pytest.fixture
@@ -94,6 +50,46 @@ def code_of(sent: deliveries_pb.SendDirectRequest) -> pb.VerificationSecret:
     """Return the code in a mail, as the end user types it."""
     typed = sent.template.variables["code"]
     return pb.VerificationSecret(code=pb.VerificationSecret.CodeSecret(identifier=EMAIL, code=typed))
+
+
+def secret_in(sent: deliveries_pb.SendDirectRequest) -> pb.VerificationSecret:
+    """Return the secret in a mail, whatever its form; the URLs of the two purposes end in the token."""
+    if "code" in sent.template.variables:
+        return code_of(sent)
+    return pb.VerificationSecret(token=sent.template.variables["url"].rpartition("/")[2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_secret_for_a_change_goes_to_the_new_address(sides: Sides, kind: Any) -> None:
+    """It gives the user who asked the address that it was mailed to; nobody else may use it."""
+    user = sides.stubs.users.CreateUser(users_pb.CreateUserRequest(email="old@example.com")).user
+    sides.create(purpose=EMAIL_CHANGE, kind=kind, user_id=user.id)
+    sent = sides.sent()
+    assert (sent.email_address, sent.template.purpose) == (EMAIL, "email_change")
+    request = pb.ChangeEmailRequest(secret=secret_in(sent), user_id=user.id)
+    changed = sides.stubs.verifications.ChangeEmail(request).user
+    assert (changed.id, changed.email, changed.email_verified) == (user.id, EMAIL, True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_secret_for_a_sign_in_lets_its_reader_in(sides: Sides, kind: Any) -> None:
+    """What was mailed makes a session, and the user where nobody has the address yet."""
+    sides.create(kind=kind)
+    sent = sides.sent()
+    assert (sent.email_address, sent.template.purpose) == (EMAIL, "sign_in")
+    new = pb.SignInWithVerificationRequest.NewUser()
+    request = pb.SignInWithVerificationRequest(secret=secret_in(sent), new_user=new)
+    answer = sides.stubs.verifications.SignInWithVerification(request)
+    assert answer.user.email == EMAIL
+    assert answer.user_created
+    assert answer.session_token
+
+
+def test_nothing_is_sent_for_a_user_who_is_not_there(sides: Sides) -> None:
+    """NOT_FOUND, and no mail to the address that somebody named."""
+    refusal = sides.refused(purpose=EMAIL_CHANGE, user_id="user_01jd0000000000000000000000")
+    assert refusal == (grpc.StatusCode.NOT_FOUND, "USER_NOT_FOUND")
+    assert sides.waiting == 0
 
 
 def test_a_code_goes_to_its_person_and_not_to_the_caller(sides: Sides) -> None:
@@ -152,6 +148,20 @@ def test_a_repeat_of_the_call_leaves_one_mail(sides: Sides) -> None:
     sides.sent()
     assert sides.create(request_id=request_id) == first
     assert sides.waiting == 0
+
+
+def test_a_secret_for_a_change_is_not_sent_once_its_user_has_changed(mysql_database: MySQLDatabase) -> None:
+    """The mail to the new address waited while the user was disabled: its secret is void, and stays here."""
+    deliveries = Deliveries(answer=grpc.StatusCode.UNAVAILABLE)
+    with both(mysql_database, deliveries) as sides:
+        user = sides.stubs.users.CreateUser(users_pb.CreateUserRequest(email="old@example.com")).user
+        sides.create(purpose=EMAIL_CHANGE, user_id=user.id)
+        wait_for(lambda: bool(deliveries.asked), "the first try")
+        sides.stubs.users.DisableUser(users_pb.DisableUserRequest(id=user.id))
+        tried = len(deliveries.asked)
+        sides.clock.advance(LATER)
+        wait_for(lambda: not sides.waiting, "the end of the entry")
+        assert len(deliveries.asked) == tried
 
 
 @pytest.mark.parametrize("way", ["replaced", "consumed", "expired", "void"])

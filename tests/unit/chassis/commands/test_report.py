@@ -7,7 +7,8 @@ from datetime import datetime
 
 import pytest
 
-from chassis.commands.report import Report, ReportRow, Section, shown, version_of
+from chassis.commands.report import Report, ReportRow, Section, version_of
+from chassis.commands.tables import shown
 
 
 def test_a_report_is_one_shape_for_programs() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
+
 from chassis.context import calls, deadline
 
 
@@ -41,3 +43,17 @@ def test_work_that_is_alone_has_limits_of_its_own() -> None:
         assert 4 < deadline.timeout(60) <= 5
         assert not deadline.has_passed()
     call.close()
+
+
+def test_what_a_caller_left_of_its_time_is_over_also_for_work_that_goes_on_without_it() -> None:
+    """A limit inside a call is a part of the call's time: whoever reaches it was late, and nothing else is away."""
+
+    def look() -> tuple[bool, bool]:
+        deadline.leave_caller()
+        with deadline.alone(5):
+            alone = deadline.has_passed()
+        return deadline.has_passed(), alone
+
+    with deadline.within(0):
+        assert copy_context().run(look) == (True, False)
+    assert copy_context().run(look) == (False, False)

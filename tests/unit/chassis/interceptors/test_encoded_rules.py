@@ -15,7 +15,14 @@ from vibework.users.v1 import user_pb2
 from vibework.users.v1 import user_service_pb2 as users_pb2
 
 from chassis.interceptors import encoded_rules
-from chassis.interceptors.encoded_rules import enum_values, expressions, has_rules, is_just_required, lengths
+from chassis.interceptors.encoded_rules import (
+    enum_values,
+    expressions,
+    has_rules,
+    ignores_items,
+    is_just_required,
+    lengths,
+)
 from tests.contract.described import pool
 from tests.harness.foreign_rules import FOREIGN_RULES
 
@@ -36,6 +43,12 @@ def test_numbers_are_those_of_the_declaration() -> None:
     assert pool().FindMessageTypeByName(f"{RULES}.FieldRules").fields_by_name["string"].number == encoded_rules.STRING
     of_fields = pool().FindMessageTypeByName(f"{RULES}.FieldRules").fields_by_name
     assert (of_fields["enum"].number, of_fields["required"].number) == (encoded_rules.ENUM, encoded_rules.REQUIRED)
+    assert of_fields["map"].number == encoded_rules.MAP
+    most = [
+        pool().FindMessageTypeByName(f"{RULES}.{kind}").fields_by_name[name].number
+        for kind, name in (("RepeatedRules", "max_items"), ("MapRules", "max_pairs"))
+    ]
+    assert most == [encoded_rules.MOST] * 2
     enums = pool().FindMessageTypeByName(f"{RULES}.EnumRules").fields_by_name
     numbers = (enums["defined_only"].number, enums["not_in"].number)
     assert numbers == (encoded_rules.DEFINED_ONLY, encoded_rules.NOT_IN)
@@ -81,6 +94,13 @@ def test_says_what_has_rules() -> None:
     assert not has_rules(field(user_pb2.User, "email"))
     assert has_rules(notifications_pb2.BatchCreateNotificationsRequest.DESCRIPTOR.oneofs_by_name["batch"])
     assert not has_rules(user_pb2.User.DESCRIPTOR)
+
+
+def test_items_that_are_ignored() -> None:
+    """Of the lists of the contract, that of the users to be imported alone is judged item by item."""
+    assert ignores_items(field(users_pb2.ImportUsersRequest, "users"))
+    assert not ignores_items(field(users_pb2.BatchGetUsersRequest, "ids"))
+    assert not ignores_items(field(users_pb2.GetUserRequest, "id"))
 
 
 # Prints what is refused, and whether the shortcut was taken, with and without other rules in the process.

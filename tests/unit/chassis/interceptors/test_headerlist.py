@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+from collections import defaultdict
 from datetime import timedelta
+from typing import Final
 from urllib.parse import quote
 
 import pytest
@@ -11,6 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chassis.contract.localization import Catalogue
 from chassis.errors import FieldViolation, ServiceError
 from chassis.interceptors.headerlist import MOST_BYTES, OTHERS_BYTES, cut
 from chassis.interceptors.status import LEFT_OUT, to_status
@@ -47,12 +50,23 @@ def header_list_bytes(status: status_pb2.Status, request_id: str) -> int:
     return sum(len(name) + len(value) + 32 for name, value in headers.items())
 
 
-@given(st.lists(TEXTS, min_size=3, max_size=3), st.lists(VIOLATIONS, max_size=40), st.integers(1, 128))
+# A language in which everything is said again, and more.
+WORDY: Final = Catalogue(
+    "pt-BR", {Repeating.reason: f"{Repeating.template}, {Repeating.template}"}, defaultdict(lambda: "é" * 1_000)
+)
+
+
+@given(
+    st.lists(TEXTS, min_size=3, max_size=3),
+    st.lists(VIOLATIONS, max_size=40),
+    st.integers(1, 128),
+    st.sampled_from([None, WORDY]),
+)
 def test_every_error_fits_and_counts_what_it_leaves_out(
-    texts: list[str], violations: list[FieldViolation], length: int
+    texts: list[str], violations: list[FieldViolation], length: int, catalogue: Catalogue | None
 ) -> None:
     """At least the first violation is told, and the number of those that are not."""
-    status = to_status(Repeating(texts, violations), "r" * length)
+    status = to_status(Repeating(texts, violations), "r" * length, catalogue)
     assert header_list_bytes(status, "r" * length) <= MOST_BYTES - OTHERS_BYTES
     info, told = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     assert status.details[0].Unpack(info)

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 from vibework.notifications.v1 import notification_service_pb2 as feed
+from vibework.users.v1 import imported_user_pb2 as imported
 from vibework.users.v1 import session_service_pb2 as sessions
 from vibework.users.v1 import user_service_pb2 as users
 
@@ -89,6 +90,13 @@ def test_a_type_without_times_has_no_rules() -> None:
     """Requests without times pay nothing; JSON, whose type contains itself, holds none."""
     assert not TimeRules(sessions.ValidateSessionRequest.DESCRIPTOR)
     assert TimeRules(feed.CreateNotificationRequest.DESCRIPTOR)
+
+
+def test_items_that_are_judged_one_by_one_are_left_to_that() -> None:
+    """A request is not refused for one of its users; each of them is looked at by the rules of its own type."""
+    user = imported.ImportedUser(id="a", email="a@example.com", created_at=Timestamp(nanos=-1))
+    assert violations(users.ImportUsersRequest(users=[user])) == []
+    assert violations(user) == [("created_at", "TIMESTAMP_NANOS")]
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**31), 2**31 - 1))

@@ -37,6 +37,7 @@ def _texts() -> list[tuple[str, Any, tuple[object, ...]]]:
         ("root", "Invalid encoding on %s", (SECRET.encode(),)),
         ("grpc._cython.cygrpc", "Invalid encoding on %s", (SECRET.encode() + b"\xff",)),
         ("grpc._cython.cygrpc", f"Unexpected [KeyError] raised by servicer method [/{SECRET}]", ()),
+        ("pygrpc_native.server", f"gRPC connection ended with error: {SECRET}", ()),
         ("grpc._server", error, ()),
         ("grpc_reflection.v1alpha", SECRET, ()),
         ("asyncio", f"Exception in callback {SECRET}\nhandle: <Handle {SECRET}>", ()),

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from chassis.context import deadline
-from chassis.errors import CallDeadlineExceeded, Overloaded
+from chassis.errors import CallDeadlineExceeded, DatabaseUnavailable, Overloaded
 from chassis.pooling.gate import PoolGate
 from tests.harness.patience import PATIENCE_SECONDS
 
@@ -70,3 +70,13 @@ async def test_a_place_given_to_one_who_leaves_at_that_moment_goes_on_to_the_nex
     assert next_one.done()
     gate.leave()
     assert gate.inside == 0
+
+
+async def test_a_gate_that_stays_full_of_those_who_look_for_the_database_is_no_overload() -> None:
+    """While the database is away no limit of ours is the cause, and a breaker may take it for what it is."""
+    gate = PoolGate(1, 0.01, lambda: True)
+    await gate.enter()
+    with pytest.raises(DatabaseUnavailable):
+        await gate.enter()
+    with deadline.within(0), pytest.raises(CallDeadlineExceeded):
+        await gate.enter()

@@ -95,15 +95,19 @@ async def test_a_hung_loop_ends_the_process() -> None:
     assert any("echo_server.py" in place for place in last["at"])
 
 
-@pytest.mark.long
-async def test_a_stopped_process_is_not_deaf() -> None:
-    """SIGSTOP for longer than HEALTH_DEAF_MS (a paused container) costs nothing but the pause."""
-    async with serving(HEALTH_DEAF_MS="3000") as served:
-        served.process.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(4)
-        served.process.send_signal(signal.SIGCONT)
-        await asyncio.sleep(1)
+async def test_a_process_that_was_stopped_goes_on() -> None:
+    """A pause (SIGSTOP, as of a container) longer than HEALTH_DEAF_MS costs nothing else: no drain, no end."""
+    async with serving(HEALTH_DEAF_MS="1500", **SHORT) as served:
+        for _ in range(3):
+            served.process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(2)
+            served.process.send_signal(signal.SIGCONT)
+            await asyncio.sleep(0.2)
         assert served.process.returncode is None
+        assert not any("draining" in line for line in served.lines)
+        served.process.terminate()
+        code, events = await end_of(served)
+    assert (code, events[-2:]) == (0, ["draining", "stopped"])
 
 
 async def test_a_broken_pool_ends_the_process() -> None:

@@ -9,6 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
+from vibework.client import ACCEPTING
 
 from chassis import background
 from chassis.schema import SchemaLacking
@@ -70,6 +71,22 @@ async def test_a_process_without_its_database_is_alive(serve: Serve) -> None:
     watch.cancel()
 
 
+async def test_a_process_accepts_calls_until_it_begins_to_end(serve: Serve) -> None:
+    """By this name clients leave a process that ends, and none whose database is away."""
+    running = await serve()
+    running.probe_error.append(OSError("gone"))
+    overall = _stub(running).Watch(health_pb2.HealthCheckRequest())
+    while (await asyncio.wait_for(overall.read(), PATIENCE_SECONDS)).status != NOT_SERVING:
+        pass
+    watch = _stub(running).Watch(health_pb2.HealthCheckRequest(service=ACCEPTING))
+    seen = [(await watch.read()).status]
+    running.server.health.drain()
+    seen.append((await asyncio.wait_for(watch.read(), PATIENCE_SECONDS)).status)
+    assert seen == [SERVING, NOT_SERVING]
+    for each in (overall, watch):
+        each.cancel()
+
+
 async def test_a_watch_of_an_unknown_service_stays_open(serve: Serve) -> None:
     """The health protocol asks for SERVICE_UNKNOWN and an open stream."""
     watch = _stub(await serve()).Watch(health_pb2.HealthCheckRequest(service="nobody"))
@@ -87,6 +104,15 @@ async def test_an_open_watch_does_not_hold_up_the_stop(serve: Serve) -> None:
     assert await watch.read() is grpc.aio.EOF
 
 
+async def test_a_watch_of_a_server_that_has_ended_them_is_told_no_status(serve: Serve) -> None:
+    """A client that is told one asks again at once; between the end of the watches and the goodbye that is a flood."""
+    running = await serve()
+    running.server.health.close()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await _stub(running).Watch(health_pb2.HealthCheckRequest()).read()
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
 async def test_a_probe_that_hangs_means_not_serving() -> None:
     """A database that neither answers nor refuses is away; the probe's time limit says so."""
 
@@ -94,6 +120,25 @@ async def test_a_probe_that_hangs_means_not_serving() -> None:
         await asyncio.Event().wait()
 
     assert await run_probe(hang, 0.01) == "TimeoutError"
+
+
+async def test_a_server_that_stops_waits_for_what_its_probe_has_opened() -> None:
+    """A probe in the middle of its work closes its connection before the event loop can end."""
+    opened, closed = asyncio.Event(), asyncio.Event()
+
+    async def probe() -> None:
+        try:
+            opened.set()
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            closed.set()
+
+    running = asyncio.create_task(run_probe(probe, PATIENCE_SECONDS))
+    await opened.wait()
+    await background.end([running])
+    assert (running.cancelled(), closed.is_set()) == (True, True)
 
 
 async def test_the_log_says_why_it_is_not_serving_once_for_each_reason() -> None:

@@ -17,7 +17,8 @@ from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
 from chassis.serving import ports
-from chassis.serving.listeners import LISTENERS, PortTaken
+from chassis.serving.listeners import LISTENERS
+from chassis.serving.transports import PortTaken
 from tests.harness.patience import PATIENCE_SECONDS
 from tests.unit.chassis.conftest import TOKEN, Serve
 
@@ -138,6 +139,13 @@ async def test_every_form_of_an_address_can_be_served(serve: Serve, host: str, d
     """A host name, all addresses and IPv6 work as gRPC has them."""
     running = await serve(grpc_host=host)
     async with grpc.aio.insecure_channel(f"{dialled}:{running.server.port}") as channel:
+        await pb_grpc.SessionServiceStub(channel).ValidateSession(REQUEST, timeout=PATIENCE_SECONDS)
+
+
+async def test_whatever_a_caller_takes_the_server_for_is_served(serve: Serve) -> None:
+    """Of a list of addresses gRPC makes an ``:authority`` that is none."""
+    running = await serve()
+    async with grpc.aio.insecure_channel(f"ipv4:{running.server.address},{running.server.address}") as channel:
         await pb_grpc.SessionServiceStub(channel).ValidateSession(REQUEST, timeout=PATIENCE_SECONDS)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -21,7 +23,7 @@ from chassis.peers.clients import open_channel, open_peer_channel
 from chassis.serving import listeners
 from chassis.settings import ServerSettings
 from tests.harness.patience import PATIENCE_SECONDS
-from tests.unit.chassis.conftest import Serve
+from tests.unit.chassis.conftest import Log, Serve
 from tests.unit.chassis.deaths import die_at_the_next_call
 
 
@@ -151,3 +153,40 @@ async def test_a_certificate_that_cannot_be_read_stops_the_start(serve: Serve, t
     """A wrong path is told at the start and not at the first handshake."""
     with pytest.raises(FileNotFoundError, match=r"nothing\.pem|nothing\.key"):
         await serve(tls_cert_file=tmp_path / "nothing.pem", tls_key_file=tmp_path / "nothing.key")
+
+
+async def test_half_a_renewal_leaves_the_last_pair_and_is_told(serve: Serve, tmp_path: Path, log: Log) -> None:
+    """A certificate that came before its key is not used with the old one; it is told once."""
+    old, new = _make(tmp_path, "old"), _make(tmp_path, "new")
+    current = Pair(tmp_path / "tls.pem", tmp_path / "tls.key")
+    _install(old, current, 1)
+    running = await serve(tls_cert_file=current.certificate, tls_key_file=current.key)
+    current.certificate.write_bytes(new.certificate.read_bytes())
+    os.utime(current.certificate, (2, 2))
+    for _ in range(2):
+        assert await _call(running.server.address, old.certificate) is grpc.StatusCode.OK
+    assert len([line for line in log.lines if line["event"] == "certificate not read again"]) == 1
+    _install(new, current, 3)
+    assert await _call(running.server.address, new.certificate) is grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize(("version", "is_taken"), [("TLSv1_1", False), ("TLSv1_2", True), ("TLSv1_3", True)])
+async def test_nothing_older_than_tls_1_2_is_spoken(serve: Serve, tmp_path: Path, version: str, is_taken: bool) -> None:
+    """TLS 1.1 is broken (RFC 8996); a client that speaks nothing newer is refused in the handshake."""
+    server = _make(tmp_path, "server")
+    running = await serve(tls_cert_file=server.certificate, tls_key_file=server.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    # OpenSSL itself speaks 1.1 on its lowest level of security alone.
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.set_alpn_protocols(["h2"])
+    with warnings.catch_warnings(action="ignore"):
+        context.minimum_version = context.maximum_version = getattr(ssl.TLSVersion, version)
+    host, _, port = running.server.address.rpartition(":")
+    if not is_taken:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await asyncio.open_connection(host, int(port), ssl=context)
+        return
+    _, writer = await asyncio.open_connection(host, int(port), ssl=context)
+    assert writer.get_extra_info("ssl_object").version() == version.replace("_", ".")
+    writer.close()

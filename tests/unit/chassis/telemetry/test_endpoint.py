@@ -46,13 +46,13 @@ async def told() -> AsyncIterator[Told]:
 
 async def test_health_is_in_the_status_and_liveness_does_not_follow_it(told: Told) -> None:
     """Whoever checks needs no more than the first line; a process that does not serve is not to be ended for it."""
-    assert (await request(told.port, "/health"))[::2] == (200, "SERVING\n")
+    assert (await request(told.port, "/readyz"))[::2] == (200, "SERVING\n")
     told.serving = False
-    assert (await request(told.port, "/health"))[::2] == (503, "NOT_SERVING\n")
-    assert (await request(told.port, "/liveness"))[0] == 200
+    assert (await request(told.port, "/readyz"))[::2] == (503, "NOT_SERVING\n")
+    assert (await request(told.port, "/livez"))[0] == 200
     assert (await request(told.port, "/metrics"))[::2] == (200, "up 1\n")
     assert (await request(told.port, "/"))[0] == 404
-    assert (await request(told.port, "/health", "POST"))[0] == 405
+    assert (await request(told.port, "/readyz", "POST"))[0] == 405
 
 
 async def check(**variables: str) -> tuple[int, str]:

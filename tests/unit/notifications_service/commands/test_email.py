@@ -43,6 +43,16 @@ def test_every_purpose_can_be_looked_at() -> None:
     assert "Olá, Bia!" in preview("--purpose", "sign_in", "--locale", "pt", "--with", "name=Bia").output
 
 
+def test_a_digest_can_be_looked_at() -> None:
+    """With so many notifications as are asked for, in both languages; it tells fifty of them."""
+    shown = preview("billing", "--digest", "53").output
+    assert shown.startswith("Subject: billing: 53 new notifications\n\n")
+    assert shown.count("\n* ") == 50
+    assert "And 3 more." in shown
+    assert preview("--digest", "1", "--locale", "pt-BR").output.startswith("Subject: 1 nova notificação\n")
+    assert "E mais 1." in preview("--digest", "51", "--locale", "pt-BR", "--html").output
+
+
 def test_it_writes_both_into_a_folder(tmp_path: Path) -> None:
     """Named for what they are, for a browser."""
     shown = preview("a/b", "--locale", "pt-BR", "--folder", str(tmp_path / "previews"))

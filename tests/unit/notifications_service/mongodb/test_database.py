@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from pymongo.errors import (
 from chassis.context import deadline
 from chassis.errors import CallDeadlineExceeded, ConflictRetry, DatabaseUnavailable
 from chassis.settings import describe
+from notifications_service.mongodb.database import Database
 from notifications_service.mongodb.driver_errors import TRANSIENT, may_pass, of_write, translated
 from notifications_service.settings import Settings
 
@@ -85,6 +87,17 @@ def test_a_timeout_at_the_end_of_the_call_is_the_calls() -> None:
     """When the call's own time is up it is not the database that is away."""
     with deadline.within(0):
         assert isinstance(translated(NetworkTimeout("x")), CallDeadlineExceeded)
+
+
+@pytest.mark.parametrize("driver", ["pymongo", "motor"])
+async def test_a_pool_full_of_those_who_look_for_a_primary_is_no_overload(driver: Any) -> None:
+    """Nobody is there: whoever waits for those who look for one hears that, and not of a limit of ours."""
+    url = "mongodb://127.0.0.1:1/vibe?directConnection=true"
+    limits = {"mongodb_url": url, "mongodb_connection_pool_size": 4, "mongodb_query_timeout_ms": 100}
+    database = Database(Settings(**(RIGHT | limits), mongodb_driver=driver))
+    told = await asyncio.gather(*(database.hello() for _ in range(8)), return_exceptions=True)
+    await database.close()
+    assert {type(error) for error in told} == {DatabaseUnavailable}
 
 
 @pytest.mark.parametrize(

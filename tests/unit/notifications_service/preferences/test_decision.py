@@ -14,22 +14,31 @@ import pytest
 
 from notifications_service.outbox.model import Deferral, Kind, Reason
 from notifications_service.preferences import decision
-from notifications_service.preferences.decision import RULES, Defer, Proceed, Question, Suppress, decide, mode_of
-from notifications_service.preferences.model import ANY, Category, EntryKey, Mode, Preferences, QuietSpan
+from notifications_service.preferences.decision import (
+    RULES,
+    Defer,
+    Gather,
+    Proceed,
+    Question,
+    Suppress,
+    decide,
+    mode_of,
+)
+from notifications_service.preferences.model import ANY, Category, DigestTime, EntryKey, Mode, Preferences, QuietSpan
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "preferences.md"
 NOW = datetime(2026, 11, 27, 12)  # noqa: DTZ001 - as MongoDB keeps times
-ON, OFF = Mode.ON, Mode.OFF
+ON, OFF, HOURLY, DAILY = Mode.ON, Mode.OFF, Mode.DIGEST_HOURLY, Mode.DIGEST_DAILY
 # The order of the contract, and what each rule can say.
 ORDER: dict[str, tuple[Mode, ...]] = {
     "critical": (ON,),
     "mandatory category": (ON,),
-    "entry for channel and category": (ON, OFF),
+    "entry for channel and category": (ON, OFF, HOURLY),
     "entry for any channel and the category": (ON, OFF),
     "commercial category": (OFF,),
-    "entry for the channel and any category": (ON, OFF),
+    "entry for the channel and any category": (ON, OFF, HOURLY),
     "entry for any channel and any category": (ON, OFF),
-    "default of the category for the channel": (ON, OFF),
+    "default of the category for the channel": (ON, OFF, HOURLY),
     "otherwise": (ON,),
 }
 KEYS: dict[str, EntryKey] = {
@@ -132,3 +141,57 @@ def test_what_is_wanted_waits_for_the_end_of_quiet_hours(
     """What is off is not kept waiting; what is critical or direct goes through, what is only mandatory does not."""
     asked = question(said, kind=kind)
     assert decide(replace(asked, preferences=replace(asked.preferences, quiet_hours=spans))) == expected
+
+
+MORNING = DigestTime(8 * 60)
+NOON = QuietSpan(11 * 60, 13 * 60)
+BY_DAY = {"entry for channel and category": DAILY}
+BY_HOUR = {"entry for channel and category": HOURLY}
+
+
+def at(hour: int, minute: int = 0, day: int = 27) -> datetime:
+    """Return a time of the day on which all of this happens."""
+    return datetime(2026, 11, day, hour, minute)  # noqa: DTZ001
+
+
+@pytest.mark.parametrize(
+    ("said", "since", "now", "spans", "expected"),
+    [
+        # It waits for its hour, and goes when that has come, also late.
+        (BY_DAY, at(7), at(7), (), Defer(at(8), Deferral.DIGEST)),
+        (BY_DAY, at(7), at(7, 59), (), Defer(at(8), Deferral.DIGEST)),
+        (BY_DAY, at(7), at(8), (), Gather()),
+        (BY_DAY, at(7), at(15), (), Gather()),
+        (BY_DAY, at(8), at(8), (), Defer(at(8, day=28), Deferral.DIGEST)),
+        (BY_HOUR, at(12, 30), at(12, 30), (), Defer(at(13), Deferral.DIGEST)),
+        # Quiet hours win: a digest whose hour is in them goes at their end. What came after it goes with the next.
+        (BY_DAY, at(7), at(7), (QuietSpan(7 * 60, 9 * 60),), Defer(at(9), Deferral.DIGEST)),
+        (BY_DAY, at(7), at(9), (QuietSpan(7 * 60, 9 * 60),), Gather()),
+        (BY_DAY, at(8, 30), at(8, 30), (QuietSpan(7 * 60, 9 * 60),), Defer(at(9, day=28), Deferral.DIGEST)),
+        (BY_HOUR, at(10, 30), at(10, 30), (NOON,), Defer(at(13), Deferral.DIGEST)),
+        (BY_HOUR, at(11, 30), at(11, 30), (NOON,), Defer(at(13), Deferral.DIGEST)),
+        (BY_HOUR, at(11, 30), at(13), (NOON,), Gather()),
+        # Quiet hours that were set after its hour was drawn.
+        (BY_DAY, at(7), at(12), (NOON,), Defer(at(13), Deferral.QUIET_HOURS)),
+        # What must not wait does not.
+        (BY_DAY | {"critical": ON}, at(7), at(7), (), Proceed()),
+        (BY_DAY | {"mandatory category": ON}, at(7), at(7), (), Proceed()),
+        (BY_DAY | {"mandatory category": ON}, at(7), at(12), (NOON,), DEFER),
+    ],
+)
+def test_what_goes_into_a_digest_waits_for_its_hour(
+    said: dict[str, Mode], since: datetime, now: datetime, spans: tuple[QuietSpan, ...], expected: decision.Decision
+) -> None:
+    """By the digest's hour, by quiet hours, and by what goes before both."""
+    asked = question(said, since=since, now=now)
+    preferences = replace(asked.preferences, quiet_hours=spans, digest_time=MORNING)
+    assert decide(replace(asked, preferences=preferences)) == expected
+
+
+@pytest.mark.parametrize(("now", "expected"), [(at(9), Proceed()), (at(12), DEFER)])
+def test_a_digest_itself_waits_for_quiet_hours_alone(now: datetime, expected: decision.Decision) -> None:
+    """One that could not be sent at its hour is not kept until the next."""
+    asked = question(BY_DAY, kind=Kind.DIGEST, now=now)
+    assert decide(replace(asked, preferences=replace(asked.preferences, quiet_hours=(NOON,)))) == expected
+    off = question({"entry for channel and category": OFF}, kind=Kind.DIGEST, now=now)
+    assert decide(off) == SUPPRESS

@@ -10,11 +10,11 @@ import pytest
 from bson import Timestamp
 
 from chassis.errors import DatabaseUnavailable
+from chassis.watching.errors import WatchInterrupted
 from notifications_service.mongodb.database import QueryResult
 from notifications_service.notification.filters import EVERYTHING
 from notifications_service.notification.visibility import Visibility
 from notifications_service.watch.counts import Counts
-from notifications_service.watch.errors import WatchInterrupted
 from tests.harness.clocks import stored_now
 
 

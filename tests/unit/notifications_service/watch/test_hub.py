@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 import pytest
 from bson import ObjectId, Timestamp
@@ -13,15 +14,19 @@ from pymongo.errors import AutoReconnect
 from vibework.notifications.v1 import notification_service_pb2 as pb
 
 from chassis.errors import DatabaseUnavailable, ServiceError, ShuttingDown
+from chassis.watching.errors import ResumeTokenExpired, WatchInterrupted
 from notifications_service.notification.filters import Filter
 from notifications_service.watch import changes
 from notifications_service.watch.changes import ChangeEvent, ChangeKind, HistoryLost, StreamPosition
-from notifications_service.watch.errors import ResumeTokenExpired, WatchInterrupted
 from notifications_service.watch.hub import Hub
 from notifications_service.watch.limits import WatchLimits
+from notifications_service.watch.settings import WatchSettings
 from notifications_service.watch.watcher import Event, Watcher
 from tests.harness.clocks import stored_now
 from tests.harness.patience import until
+
+_SETTINGS: Final = WatchSettings()
+LIMITS: Final = WatchLimits.of(_SETTINGS, catch_ups=_SETTINGS.watch_max_catch_ups)
 
 START = Timestamp(1, 0)
 
@@ -86,7 +91,7 @@ async def make(script: Script) -> AsyncIterator[Callable[..., Hub]]:
             script.open,
             script.now,
             convert or script.convert,
-            limits or WatchLimits(),
+            limits or LIMITS,
             draining or asyncio.Event(),
             clock=stored_now,
         )
@@ -195,7 +200,7 @@ async def test_a_watcher_that_is_behind_gets_nothing_until_it_joins_again(script
 
 async def test_the_stream_closes_after_the_last_watcher_and_opens_for_the_next(script: Script, make: Any) -> None:
     """A process that nobody watches reads no changes."""
-    hub = make(WatchLimits(linger=0.01))
+    hub = make(replace(LIMITS, linger=0.01))
     watcher = await joined(hub)
     await asyncio.sleep(0)
     hub.leave(watcher)
@@ -208,7 +213,7 @@ async def test_the_stream_closes_after_the_last_watcher_and_opens_for_the_next(s
 
 async def test_a_watcher_in_time_keeps_the_stream_open(script: Script, make: Any) -> None:
     """Who comes back soon finds the stream as it was."""
-    hub = make(WatchLimits(linger=0.5))
+    hub = make(replace(LIMITS, linger=0.5))
     watcher = await joined(hub)
     hub.leave(watcher)
     again = await joined(hub)
@@ -220,7 +225,7 @@ async def test_a_watcher_in_time_keeps_the_stream_open(script: Script, make: Any
 
 async def test_one_that_leaves_while_another_joins_does_not_close_the_stream(script: Script, make: Any) -> None:
     """The stream of those who stay is not closed under them."""
-    hub = make(WatchLimits(linger=0.02))
+    hub = make(replace(LIMITS, linger=0.02))
     staying = Watcher("u", 10)
     joining = asyncio.create_task(hub.join(staying))
     await asyncio.sleep(0)
@@ -239,7 +244,7 @@ async def test_without_a_database_a_watch_is_refused_in_time(make: Any, script: 
 
     script.now = away  # type: ignore[method-assign]
     with pytest.raises(DatabaseUnavailable):
-        await joined(make(WatchLimits(start=0.1)))
+        await joined(make(replace(LIMITS, start=0.1)))
 
 
 async def test_a_burst_lets_readers_have_their_turn(script: Script, make: Any) -> None:
@@ -254,7 +259,7 @@ async def test_a_burst_lets_readers_have_their_turn(script: Script, make: Any) -
 
 async def test_a_long_outage_ends_watches_and_refuses_new_ones_until_it_is_over(script: Script, make: Any) -> None:
     """A stream that stays away is not covered up with heartbeats: callers are told, and may try another process."""
-    hub = make(WatchLimits(outage=0.2, start=0.1))
+    hub = make(replace(LIMITS, outage=0.2, start=0.1))
     watcher = await joined(hub)
     opening = script.open
 
@@ -267,7 +272,7 @@ async def test_a_long_outage_ends_watches_and_refuses_new_ones_until_it_is_over(
     with pytest.raises(DatabaseUnavailable):
         await joined(hub)
     hub._open = opening
-    hub._limits = WatchLimits()
+    hub._limits = LIMITS
     again = await joined(hub)
     script.items.put_nowait(change(1))
     assert await position(again) == change(1).position

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.keyring import Keyring
+from chassis.watching.errors import ResumeTokenInvalid
 from notifications_service.notification.filters import EVERYTHING, Filter
 from notifications_service.watch.changes import ResumePoint, StreamPosition
-from notifications_service.watch.errors import ResumeTokenInvalid
 from notifications_service.watch.tokens import ResumeTokens
 
 OLD, NEW = ("id:" + base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))

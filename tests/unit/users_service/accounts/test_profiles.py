@@ -8,7 +8,7 @@ from vibework.users.v1.user_service_pb2 import CreateUserRequest
 from chassis.errors import InvalidFields
 from chassis.interceptors.validation import check_of
 from users_service.accounts.model import Profile
-from users_service.accounts.profiles import ProfileRules
+from users_service.accounts.profiles import ProfileRules, verified_email
 
 RULES = ProfileRules(check_of(CreateUserRequest))
 ANN = Profile("ann@example.com", email_verified=True, name="Ann", image="https://example.com/ann.png")
@@ -34,3 +34,20 @@ def test_without_an_address_there_is_no_user(email: str) -> None:
     with pytest.raises(InvalidFields) as caught:
         RULES.fitted(Profile(email, email_verified=True, name="", image="no url"))
     assert {violation.field for violation in caught.value.violations} == {"email"}
+
+
+@pytest.mark.parametrize(
+    ("email", "verified", "expected"),
+    [
+        ("Ann@Example.com", True, "ann@example.com"),
+        (" ann@example.com ", True, "ann@example.com"),
+        ("ann@example.com", False, None),
+        ("", True, None),
+        ("  ", True, None),
+        ("a" * 243 + "@example.com", True, None),
+    ],
+)
+def test_a_providers_word_is_kept_as_addresses_are_compared(email: str, verified: bool, expected: str | None) -> None:
+    """Folded, and only where the provider says that it verified an address which a user can have."""
+    profile = Profile(email=email, email_verified=verified, name="", image="")
+    assert verified_email(profile) == expected

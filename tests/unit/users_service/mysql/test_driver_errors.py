@@ -14,6 +14,7 @@ from chassis.errors import DatabaseUnavailable
 from users_service.mysql.driver_errors import (
     RESET_WHILE_CONNECTING,
     TextUnreadable,
+    duplicate_key,
     ends_all_connections,
     ends_connection,
     translated,
@@ -88,3 +89,33 @@ def test_text_that_is_none_is_unreadable() -> None:
         b"secret\xff".decode()
     assert caught.value.__cause__ is None
     assert "secret" not in str(caught.value)
+
+
+OF_VITESS = (
+    "target: users.-40.primary: vttablet: rpc error: code = AlreadyExists desc = Duplicate entry 'ann@example.com' for "
+    "key 'email_lookup.PRIMARY' (errno 1062) (sqlstate 23000) (CallerID: users): "
+    'Sql: "insert into email_lookup(email_normalized, keyspace_id) values (:_email_0, :ksid_0)", '
+    'BindVars: {_email_0: "type:VARCHAR value:\\"it\'s\\""}'
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        ("Duplicate entry 'ann@example.com' for key 'uniq_email_normalized'", "uniq_email_normalized"),
+        ("Duplicate entry 'ann@example.com' for key 'users.uniq_email_normalized'", "uniq_email_normalized"),
+        ("Duplicate entry 'a' for key 'b' for key 'accounts.uniq_provider_account'", "uniq_provider_account"),
+        ("Duplicate entry 'usr_1' for key 'PRIMARY'", "PRIMARY"),
+        ("Duplicate entry 'usr_1' for key 'users.PRIMARY'", "users.PRIMARY"),
+        (OF_VITESS, "email_lookup.PRIMARY"),
+        # Its account id is a provider's, and may be anything.
+        (
+            "Duplicate entry 'google-for key 'a' (errno 1062) (sqlstate 23000)' for key 'uniq_provider_account'",
+            "uniq_provider_account",
+        ),
+    ],
+)
+def test_the_key_that_is_taken_is_named_whoever_says_so(words: str, key: str) -> None:
+    """MariaDB, MySQL and Vitess each say it in their own words; a taken address is told by the name of its key."""
+    error = asyncmy.errors.IntegrityError(1062, words)
+    assert duplicate_key(exc.IntegrityError("INSERT", (), error)) == key

@@ -183,6 +183,17 @@ async def test_processes_are_started_when_all_are_busy() -> None:
     hashing.close()
 
 
+async def test_processes_that_died_at_rest_are_not_held_against_a_request() -> None:
+    """After all of them were killed, as where memory is short, the next password is hashed, and not refused."""
+    hashing = HashingPool(processes=3, queue=8)
+    await asyncio.gather(*(hashing.run(*QUICK) for _ in range(3)))
+    for pid in hashing.pids:
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - the loop is to have no turn meanwhile
+    assert (await hashing.run(*QUICK)).startswith(b"$argon2id$")
+    hashing.close()
+
+
 async def test_processes_that_are_not_needed_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a rush all but one process end, and that one answers."""
     monkeypatch.setattr(pool, "IDLE_SECONDS", 0.1)

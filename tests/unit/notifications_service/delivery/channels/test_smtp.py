@@ -245,15 +245,26 @@ async def test_a_certificate_of_another_authority_is_not_believed(pair: Pair, st
     assert "MAIL" not in relay.commands
 
 
-async def test_a_certificate_of_another_name_is_not_believed(pair: Pair) -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_certificate_of_another_name_is_not_believed(pair: Pair, *, at_once: bool) -> None:
     """The authority is right, but it vouches for 127.0.0.1, not for localhost."""
     relay = Relay()
+    security = "tls" if at_once else "starttls"
     async with (
-        running(relay, tls=server_tls(pair)),
-        sending(relay, smtp_host="localhost", smtp_security="starttls", smtp_ca_file=pair.certificate) as sender,
+        running(relay, tls=server_tls(pair), at_once=at_once),
+        sending(relay, smtp_host="localhost", smtp_security=security, smtp_ca_file=pair.certificate) as sender,
     ):
         sent = await sender.send(a_mail(), PATIENCE_SECONDS)
     assert (sent.reason, sent.blames_provider) == (Reason.TLS, True)
+    assert "MAIL" not in relay.commands
+
+
+async def test_a_relay_that_speaks_plain_text_where_tls_is_demanded_is_told_nothing() -> None:
+    """From the first byte on means that its greeting is no answer; nothing that it could read was sent."""
+    relay = Relay()
+    sent = await outcome(relay, smtp_security="tls", smtp_user=USER, smtp_password=PASSWORD)
+    assert (sent.reason, sent.final, sent.blames_provider) == (Reason.TLS, False, True)
+    assert not {"AUTH", "MAIL"} & set(relay.commands)
 
 
 async def test_a_relay_that_refuses_starttls_is_blamed(pair: Pair) -> None:

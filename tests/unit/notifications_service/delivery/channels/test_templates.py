@@ -10,7 +10,7 @@ import pytest
 from chassis.settings import WrongSetting
 from notifications_service.delivery.channels.sandbox import MOST_CHARACTERS, TemplateFailed
 from notifications_service.delivery.channels.settings import MessageSettings
-from notifications_service.delivery.channels.templates import NotificationMail, Templates
+from notifications_service.delivery.channels.templates import DigestMail, NotificationMail, Templates
 
 PROOFS: Final = ("email_verification", "password_reset", "sign_in", "email_change")
 NOTICES: Final = ("email_changed", "password_changed", "new_sign_in", "welcome")
@@ -222,3 +222,55 @@ def test_a_subject_is_one_line_of_bounded_length(tmp_path: Path) -> None:
     subject = templates(tmp_path).render(NotificationMail("t", "m" * 500)).subject
     assert subject.startswith("a Bcc: x m")
     assert len(subject) == 255
+
+
+@pytest.mark.parametrize(
+    ("total", "locale", "subject", "more"),
+    [
+        (1, "en", "1 new notification", ""),
+        (2, "en", "2 new notifications", ""),
+        (51, "en", "51 new notifications", "And 1 more."),
+        (5_000, "en", "5000 new notifications", "And 4950 more."),
+        (1, "pt-BR", "1 nova notificação", ""),
+        (52, "pt-BR", "52 novas notificações", "E mais 2."),
+    ],
+)
+def test_a_digest_says_how_many_there_are(total: int, locale: str, subject: str, more: str) -> None:
+    """In its subject, and at its end how many it does not tell; in both languages."""
+    items = [(f"Title {number} {HOSTILE}", f"One\n\n{HOSTILE}") for number in range(min(total, 50))]
+    made = templates().render_digest(
+        DigestMail(items, total, "news", unsubscribe_url="https://vibe.example/u"), [locale]
+    )
+    assert made.subject == subject
+    for number in range(len(items)):
+        assert f"* Title {number} {HOSTILE}\n  One {HOSTILE}" in made.text
+    assert "<script>" not in made.html
+    for part in (made.text, made.html):
+        assert more in part
+        assert ("And " in part or "E mais " in part) == bool(more)
+    assert "https://vibe.example/u" in made.text
+    assert (
+        templates().render_digest(DigestMail(items, total, title="News\n2"), [locale]).subject == f"News 2: {subject}"
+    )
+
+
+def test_a_digest_tells_the_beginning_of_long_messages() -> None:
+    """Even the longest contents stay within the bounds of templates."""
+    made = templates().render_digest(DigestMail([("&" * 1_024, "<" * 100_000)] * 50, 50))
+    assert made.text.count("…") == 100
+    assert len(made.text) < 100_000
+
+
+def test_a_folder_overrides_digests_by_category(tmp_path: Path) -> None:
+    """Others keep the built-in one; what it says may be changed alone."""
+    own = (
+        "{% set subject = category_title %}{% for item in items %}{{ item.title }}, {% endfor %}{{ more }}/{{ total }}"
+    )
+    files = {"digest__news___txt": own, "words__en___toml": '[digest]\nheading_many = "{number} things"\n'}
+    made = templates(folder_with(tmp_path, **files))
+    items = [("A", ""), ("B", "")]
+    news = made.render_digest(DigestMail(items, 5, "news", "The news"))
+    assert (news.subject, news.text) == ("The news", "A, B, 3/5\n")
+    other = made.render_digest(DigestMail(items, 2, "other"))
+    assert other.subject == "2 things"
+    assert "digest" not in made.purposes()

@@ -1,0 +1,150 @@
+"""Many scheduled notifications at one moment: they come in order, nobody else waits for them, and clocks may differ."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any, Final
+
+import pytest
+from bson import ObjectId
+
+from notifications_service.clock import MillisecondClock
+from notifications_service.mongodb.database import Database
+from notifications_service.notification import documents
+from notifications_service.notification.documents import Draft, Type
+from notifications_service.outbox.repository import OutboxRepository
+from notifications_service.scheduled.mover import Mover
+from notifications_service.scheduled.repository import ScheduledRepository
+from tests.harness.clocks import stored_now
+from tests.harness.databases import MongoDatabase
+from tests.harness.delivering import Delivering, FarEnd
+from tests.harness.notifications import settings_for
+from tests.harness.patience import PATIENCE_SECONDS
+
+MOVERS = 2
+SLICE = 5_000
+APART: Final = timedelta(seconds=5)
+FEW, MANY = 600, 100_000
+# Those who come while the others are moved.
+NEWCOMERS = 20
+
+
+@pytest.fixture
+async def database(mongodb_database: MongoDatabase) -> AsyncIterator[Database]:
+    """A database of its own."""
+    opened = Database(settings_for(mongodb_database))
+    yield opened
+    await opened.close()
+
+
+def draft(user_id: str, at: datetime | None, kind: Type = Type.IN_APP) -> Draft:
+    """Make a notification; ``at``: when it is due."""
+    return Draft(user_id, "Title", "Message", kind, scheduled_at=at)
+
+
+async def schedule(database: Database, number: int, at: datetime, kind: Type = Type.IN_APP) -> list[ObjectId]:
+    """Store so many that are due at one moment; return their ids in the order in which they were stored."""
+    before = at - timedelta(hours=1)
+    new = [documents.new(draft(f"user-{each % 100}", at, kind), before) for each in range(number)]
+    rows = database.collection("scheduled_notifications")
+    for start in range(0, number, SLICE):
+        await rows.insert_many(new[start : start + SLICE])
+    return [row["_id"] for row in new]
+
+
+def mover(database: Database, clock: MillisecondClock) -> tuple[Mover, ScheduledRepository]:
+    """Make a mover of a process with this clock."""
+    repository = ScheduledRepository(database, OutboxRepository(database, clock), clock)
+    return Mover(repository, clock, poll=timedelta(milliseconds=10)), repository
+
+
+async def move_all(database: Database, clocks: list[MillisecondClock]) -> None:
+    """Let a mover of each clock work until nothing waits any more, for whatever time."""
+    movers = [asyncio.create_task(mover(database, clock)[0].run()) for clock in clocks]
+    rows = database.collection("scheduled_notifications")
+    try:
+        while await rows.count_documents({}, limit=1):
+            for each in movers:
+                assert not each.done()
+            await asyncio.sleep(0.02)
+    finally:
+        for each in movers:
+            each.cancel()
+        await asyncio.gather(*movers, return_exceptions=True)
+
+
+async def came(database: Database, keys: list[ObjectId]) -> list[datetime]:
+    """Return when each became visible; fails where one has not."""
+    rows = database.collection("notifications").find({}, {"createdAt": 1})
+    found = {row["_id"]: row["createdAt"] async for row in rows}
+    return [found[key] for key in keys]
+
+
+def is_in_order(times: list[datetime]) -> bool:
+    """Say whether no time is before the one before it."""
+    return all(one <= other for one, other in pairwise(times))
+
+
+@pytest.mark.parametrize("number", [FEW, pytest.param(MANY, marks=[pytest.mark.long, pytest.mark.timeout(1_800)])])
+async def test_all_of_one_moment_come_in_order_and_nobody_waits_for_them(database: Database, number: int) -> None:
+    """The first stored comes first, by whichever process; what is created meanwhile is there at once, and goes out."""
+    keys = await schedule(database, number, stored_now() - timedelta(seconds=1))
+    outbox = Delivering(database)
+    outbox.clock.now += timedelta(days=1)  # what is created is due by the worker's clock, whenever that was
+    left, newcomers = list[int](), list[ObjectId]()
+    scheduled = database.collection("scheduled_notifications")
+
+    async def come() -> None:
+        for each in range(NEWCOMERS):
+            document = documents.new(draft(f"new-{each}", None, Type.EMAIL), stored_now())
+            await outbox.storing.store(document)
+            newcomers.append(document["_id"])
+            assert await outbox.feed.get_many([document["_id"]])
+            left.append(await scheduled.count_documents({}))
+            await asyncio.sleep(0)
+
+    late = documents.new(draft("late", stored_now() + timedelta(milliseconds=1)), stored_now())
+    await scheduled.insert_one(late)
+    await asyncio.gather(move_all(database, [stored_now] * MOVERS), come())
+    times = await came(database, [*keys, late["_id"]])
+    assert is_in_order(times)
+    assert left[0] > 0
+    await outbox.worker().drain()
+    assert len(outbox.far_end.sent()) == NEWCOMERS
+
+
+def ahead(by: timedelta) -> Callable[[], datetime]:
+    """Return a clock that is ahead."""
+    return lambda: stored_now() + by
+
+
+@pytest.mark.parametrize("number", [FEW, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
+async def test_movers_and_workers_may_be_five_seconds_apart(database: Database, number: int) -> None:
+    """Each comes once, at most so much too early, and is sent once: also what one sends while the other is ahead."""
+    due = stored_now() + timedelta(seconds=1)
+    keys = await schedule(database, number, due, Type.EMAIL)
+    clocks = [ahead(timedelta()), ahead(APART)]
+    await move_all(database, clocks)
+    assert all(time >= due for time in await came(database, keys))
+    sides = [Delivering(database) for _ in clocks]
+    ends = [FarEnd() for _ in clocks]
+    workers = []
+    for side, end, clock in zip(sides, ends, clocks, strict=True):
+        # Deliveries of a mover that is ahead are due later by the other's clock.
+        side.clock.now = clock().replace(tzinfo=side.clock.now.tzinfo) + 2 * APART
+        workers.append(side.worker(end))
+    rows = database.collection("deliveries")
+    running = [asyncio.create_task(worker.run()) for worker in workers]
+    while await rows.count_documents({"dueAt": {"$exists": True}}, limit=1):  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.02)
+    await asyncio.gather(*(worker.stop(PATIENCE_SECONDS) for worker in workers), *running)
+    sent = [id_ for end in ends for id_ in end.sent()]
+    assert len(sent) == len(set(sent)) == number
+    assert all(end.sent() for end in ends)
+    counted: dict[Any, int] = {
+        row["_id"]: row["n"] async for row in await rows.aggregate([{"$group": {"_id": "$state", "n": {"$sum": 1}}}])
+    }
+    assert counted == {"sent": number}
