@@ -12,6 +12,8 @@ import os
 import sys
 from typing import Final
 
+from vibework.testing.local.ports import free_port
+
 from chassis.serving.memory import GIVE_BACK_SECONDS
 from tests.bench import http2
 from tests.bench.http2 import Code, Kind
@@ -19,7 +21,6 @@ from tests.bench.usage import peak_mib, resident_mib
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import TestRun
 from tests.harness.pair import Side
-from tests.harness.workers import free_port
 from tests.unit.chassis.raw_connection import VALIDATE, connected
 
 CONNECTIONS: Final = 48

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import grpc
 from vibework.client import Users
+from vibework.testing.local.ports import free_port
 from vibework.users.v1 import session_service_pb2 as pb
 
 from tests.bench.access_bench import METHOD
@@ -29,7 +30,6 @@ from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import TestRun
 from tests.harness.issuer import AUDIENCE, ISSUER, Issuer, key_set
 from tests.harness.pair import Side
-from tests.harness.workers import free_port
 
 ROUNDS: Final = 7
 AT_ONCE: Final = 32

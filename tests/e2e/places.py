@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pymongo
+from vibework.testing.local.ports import LOOPBACK
 
 from chassis.backup.compression import SUFFIX, decompressed
 from tests.harness.databases import MongoDatabase, MySQLDatabase, in_own_thread
@@ -18,7 +19,6 @@ from tests.harness.mails import ENVIRONMENT
 from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.statements import query
 from tests.harness.users import SECRET_KEYS
-from tests.harness.workers import LOOPBACK
 
 
 def tables(database: MySQLDatabase) -> str:

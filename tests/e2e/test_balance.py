@@ -16,6 +16,7 @@ import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
+from vibework.testing.local.ports import LOOPBACK, free_port
 from vibework.testing.local.processes import Process
 from vibework.users.v1 import CreateUserRequest, GetUserRequest
 from vibework.users.v1.user_service_pb2_grpc import UserServiceStub
@@ -25,7 +26,7 @@ from tests.harness.databases import MySQLDatabase
 from tests.harness.envoy import envoy_program
 from tests.harness.pair import Side
 from tests.harness.patience import PATIENCE_SECONDS, until, wait_for
-from tests.harness.workers import LOOPBACK, free_port, serving
+from tests.harness.workers import serving
 
 # The first run fetches Envoy.
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900), pytest.mark.xdist_group("gateway")]

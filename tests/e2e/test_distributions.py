@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from vibework.testing.local.ports import LOOPBACK, free_port
 
 from tests.harness.archives import unpack
 from tests.harness.database_servers import ROOT
@@ -23,7 +24,7 @@ from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.patience import PATIENCE_SECONDS, wait_for
 from tests.harness.users import SECRET_KEYS
 from tests.harness.wheels import build, copy_sources, install
-from tests.harness.workers import LOOPBACK, free_port, serving
+from tests.harness.workers import serving
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1_800), pytest.mark.xdist_group("distributions")]
 

@@ -24,6 +24,7 @@ from vibework.notifications.v1.notification_service_pb2_grpc import Notification
 from vibework.notifications.v1.preference_service_pb2_grpc import PreferenceServiceStub
 from vibework.notifications.v1.preferences_pb2 import Preferences
 from vibework.testing.local import mail
+from vibework.testing.local.ports import free_port
 from vibework.users.v1 import session_service_pb2, user_service_pb2
 
 from chassis.contract.timestamps import to_proto
@@ -31,7 +32,6 @@ from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.pair import SeparatePair, separate_pair
 from tests.harness.patience import wait_for
 from tests.harness.users import BlockingStubs, reason
-from tests.harness.workers import free_port
 from tests.integration.users.imports.commands import command
 
 EMAIL: Final = "Ann@example.com"

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import pytest
 from aiohttp import web
+from vibework.testing.local.ports import LOOPBACK, free_port
 from vibework.users.v1 import GetUserRequest, GetUserResponse
 
 from script.local.certs import GATEWAY
@@ -23,7 +24,6 @@ from tests.harness.browser import chromium
 from tests.harness.envoy import envoy_program
 from tests.harness.issuer import AUDIENCE, ISSUER, Issuer, key_set
 from tests.harness.patience import wait_for
-from tests.harness.workers import LOOPBACK, free_port
 
 # The first run fetches Envoy.
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900), pytest.mark.xdist_group("gateway")]

@@ -15,6 +15,7 @@ from vibework.notifications.v1 import notification_service_pb2 as notifications_
 from vibework.notifications.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from vibework.notifications.v1.notification_service_pb2_grpc import NotificationServiceStub
 from vibework.testing.local import mail
+from vibework.testing.local.ports import free_port
 from vibework.users.v1 import user_service_pb2 as users_pb
 from vibework.users.v1.user_service_pb2_grpc import UserServiceStub
 
@@ -22,7 +23,6 @@ from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.mails import catching
 from tests.harness.pair import running_pair
 from tests.harness.patience import PATIENCE_SECONDS, wait_for
-from tests.harness.workers import free_port
 
 SENT, SUPPRESSED = notification_pb2.DELIVERY_STATE_SENT, notification_pb2.DELIVERY_STATE_SUPPRESSED
 EMAIL: Final = "ann@example.com"

@@ -21,6 +21,7 @@ from vibework.notifications.v1 import notification_service_pb2 as feed_pb
 from vibework.notifications.v1 import notification_service_pb2_grpc as feed_grpc
 from vibework.notifications.v1 import preference_service_pb2 as preferences_pb
 from vibework.notifications.v1 import preference_service_pb2_grpc as preferences_grpc
+from vibework.testing.local.ports import LOOPBACK, free_port
 from vibework.users.v1 import user_service_pb2
 from vibework.users.v1 import verification_service_pb2 as pb
 
@@ -31,7 +32,6 @@ from tests.harness.patience import PATIENCE_SECONDS, wait_for
 from tests.harness.push_service import Browser, PushService, certificate, push_service
 from tests.harness.relay import PASSWORD, USER, Relay, running
 from tests.harness.users import SECRET_KEYS, BlockingStubs
-from tests.harness.workers import LOOPBACK, free_port
 from tests.integration.telemetry.collector import Collector, collecting
 
 URL: Final = "https://app.example.com/in/"

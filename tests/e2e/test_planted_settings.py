@@ -25,6 +25,7 @@ import grpc
 import pymongo
 import pytest
 from aiosmtpd.smtp import AuthResult, LoginPassword
+from vibework.testing.local.ports import LOOPBACK, free_port
 from vibework.users.v1.session_service_pb2 import SignUpRequest
 
 from chassis.backup.manifest import NAME as MANIFEST
@@ -49,7 +50,7 @@ from tests.harness.patience import PATIENCE_SECONDS, wait_for
 from tests.harness.push_service import Browser, Certificate, PushService, Received, certificate, push_service
 from tests.harness.relay import Relay, running
 from tests.harness.users import BlockingStubs
-from tests.harness.workers import LOOPBACK, children, environment, free_port, healthy, own_channel, serving
+from tests.harness.workers import children, environment, healthy, own_channel, serving
 from tests.integration.telemetry.collector import Collector, collecting
 
 pytestmark = pytest.mark.timeout(1_200)

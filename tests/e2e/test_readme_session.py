@@ -16,12 +16,12 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pool, json_format, message_factory
 from vibework.testing.local import mail
+from vibework.testing.local.ports import free_port
 
 from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.mails import ENVIRONMENT, Mails, catching
 from tests.harness.pair import running_pair
 from tests.harness.patience import PATIENCE_SECONDS, wait_for
-from tests.harness.workers import free_port
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 USERS, NOTIFICATIONS = "127.0.0.1:50051", "127.0.0.1:50052"

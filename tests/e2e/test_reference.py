@@ -14,13 +14,13 @@ from typing import Final
 import pytest
 from vibework.errors.v1 import ErrorReason
 from vibework.testing.local import mail
+from vibework.testing.local.ports import free_port
 
 from script import call
 from tests.harness.browser import chromium
 from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.mails import ENVIRONMENT, catching
 from tests.harness.pair import Pair, running_pair
-from tests.harness.workers import free_port
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 

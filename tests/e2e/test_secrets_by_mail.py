@@ -10,6 +10,7 @@ import grpc
 import pymongo
 import pytest
 from vibework.testing.local import mail
+from vibework.testing.local.ports import free_port
 from vibework.users.v1 import verification_service_pb2 as pb
 from vibework.users.v1 import verification_service_pb2_grpc as pb_grpc
 
@@ -18,7 +19,6 @@ from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.mails import catching
 from tests.harness.pair import running_pair
 from tests.harness.patience import PATIENCE_SECONDS, wait_for
-from tests.harness.workers import free_port
 
 EMAIL = "ann@example.com"
 URL = "https://app.example.com/in/"

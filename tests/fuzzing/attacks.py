@@ -14,11 +14,12 @@ from functools import cache
 from random import Random
 from typing import Final
 
+from vibework.testing.local.ports import LOOPBACK
+
 from tests.bench import http2
 from tests.bench.http2 import Code, Kind, Setting
 from tests.contract.servers import DETAILS
 from tests.fuzzing.texts import BODY, SECRET
-from tests.harness.workers import LOOPBACK
 from tests.unit.chassis.raw_connection import CHECK, RawConnection, connected, framed
 
 # How long an answer is waited for where there may be none.

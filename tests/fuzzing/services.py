@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from vibework.testing.local.ports import free_port
+
 from tests.bench.usage import peak_mib, resident_mib
 from tests.fuzzing.rows import KEY_ID
 from tests.harness.database_fixtures import migrated_mongodb, migrated_mysql
@@ -19,7 +21,6 @@ from tests.harness.fleet import relaying
 from tests.harness.pair import SeparatePair, Side, separate_pair
 from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.relay import LOOPBACK, Relay
-from tests.harness.workers import free_port
 from tests.integration.telemetry.scraping import Scrape, parsed
 
 SETTINGS: Final = {

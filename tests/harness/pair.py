@@ -12,18 +12,22 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Final
 
 import pytest
+from vibework.testing.local.ports import LOOPBACK, free_port
 
 from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.patience import PATIENCE_SECONDS, wait_for
 from tests.harness.users import SECRET_KEYS
-from tests.harness.workers import LOOPBACK, free_port, serving
+from tests.harness.workers import serving
 
 NOWHERE: Final = Path(os.devnull)
 # A process takes seconds of a processor to start, of which a busy machine gives each a small part.
 START_SECONDS: Final = 180.0
+# Bytes of the log that are shown where a process ended instead of serving.
+LAST_WORDS: Final = 2_000
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,15 @@ class Side:
         """Start it, and wait until it serves."""
         own = {"PYTHONPATH": os.pathsep.join(sys.path), "SECRET_KEYS": SECRET_KEYS, "GRPC_DRAIN_MS": "0"}
         variables = {**os.environ, **own, **self.settings, "GRPC_PORT": str(self.port)}
-        with self.log.open("ab") as output:
+        with TemporaryFile() if self.log == NOWHERE else self.log.open("a+b") as output:
             command = [sys.executable, "-m", self.package, self.command]
             # gRPC's core writes to standard error by itself, which is a log as well.
             errors = None if self.log == NOWHERE else output
             self._process = subprocess.Popen(command, env=variables, stdout=output, stderr=errors)
-        wait_for(lambda: self.has_ended() or self.serves(self.port), self.package, START_SECONDS)
-        assert not self.has_ended(), self.package
+            wait_for(lambda: self.has_ended() or self.serves(self.port), self.package, START_SECONDS)
+            if self.has_ended():
+                output.seek(0)
+                raise AssertionError(f"{self.package} ended: {output.read()[-LAST_WORDS:].decode(errors='replace')}")
 
     def stop(self) -> None:
         """Let it end by itself, and well."""
@@ -81,7 +87,7 @@ class Side:
             self._process.terminate()
             ended = self._process.wait(PATIENCE_SECONDS)
             self._process = None
-            assert ended == 0
+            assert ended == 0, self.package
 
     def kill(self) -> None:
         """End it with SIGKILL, wherever it is."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,20 +12,14 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from vibework.testing.local.ports import LOOPBACK, free_port
 
 from tests.harness.databases import MySQLDatabase
 from tests.harness.patience import PATIENCE_SECONDS, wait_for
 from tests.harness.users import SECRET_KEYS
 
-LOOPBACK = "127.0.0.1"
 # After which another connection is tried, which another worker may take.
 LOOK_SECONDS = 10
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def environment(database: MySQLDatabase, port: int) -> dict[str, str]:

@@ -21,11 +21,12 @@ from pymongo.errors import PyMongoError
 from vibework.client import Notifications, RetryPolicy, Users
 from vibework.client.errors import VibeworkError
 from vibework.notifications.v1 import DELIVERY_EVENT_HARD_BOUNCE
+from vibework.testing.local.ports import LOOPBACK
 from vibework.users.v1 import VERIFICATION_KIND_CODE, VERIFICATION_PURPOSE_SIGN_IN
 
 from tests.harness.databases import in_own_thread
 from tests.harness.patience import PATIENCE_SECONDS
-from tests.harness.workers import LOOPBACK, healthy
+from tests.harness.workers import healthy
 from tests.integration.telemetry.scraping import parsed
 from tests.reliability.certificates import channel
 from tests.reliability.cluster import ACCOUNT, DATABASE, Cluster

@@ -20,6 +20,7 @@ from vibework.notifications.v1.delivery_pb2 import SUPPRESSION_REASON_BOUNCE as 
 from vibework.notifications.v1.delivery_pb2 import SUPPRESSION_REASON_COMPLAINT as COMPLAINT
 from vibework.notifications.v1.delivery_pb2 import SuppressionReason
 from vibework.testing.local import mail
+from vibework.testing.local.ports import free_port
 from vibework.users.v1 import account_service_pb2 as accounts_pb
 from vibework.users.v1 import session_service_pb2 as sessions_pb
 from vibework.users.v1 import user_pb2, user_service_pb2
@@ -30,7 +31,6 @@ from tests.harness.pair import SeparatePair
 from tests.harness.patience import PATIENCE_SECONDS, wait_for
 from tests.harness.statements import query
 from tests.harness.users import BlockingStubs
-from tests.harness.workers import free_port
 
 PASSWORD, ANOTHER = "correct horse battery", "another horse battery"
 HOME = user_pb2.ClientContext(ip_address="203.0.113.7", user_agent="Browser/1")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from vibework.testing.local.ports import LOOPBACK, free_port
 from vibework.users.v1 import session_service_pb2 as sessions_pb
 from vibework.users.v1 import user_service_pb2 as pb
 
@@ -20,7 +21,7 @@ from tests.harness.patience import wait_for
 from tests.harness.statements import query
 from tests.harness.users import Stubs
 from tests.harness.watching_users import Told, told_of, watching_users
-from tests.harness.workers import LOOPBACK, environment, free_port, serving
+from tests.harness.workers import environment, serving
 from tests.integration.users.ways_to_sign_in import PASSWORD, new_email
 
 # Long enough for some events, and short enough for some deaths in the middle of everything.

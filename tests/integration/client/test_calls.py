@@ -10,10 +10,10 @@ import grpc
 import pytest
 from vibework.client import Notifications, Users, aio, errors
 from vibework.notifications.v1 import NOTIFICATION_TYPE_IN_APP, NotificationContent, NotificationFilter
+from vibework.testing.local.ports import free_port
 from vibework.users.v1 import User, UserFilter
 
 from tests.harness.pair import Pair
-from tests.harness.workers import free_port
 
 # Seconds: less than any call takes, and none at all.
 HASTE, NO_TIME = 0.000_001, 0.0

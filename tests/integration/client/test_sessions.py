@@ -13,10 +13,10 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from vibework.client import Users, aio
 from vibework.client.sessions import SessionCheck, SessionInterceptor, SessionRequired, current_session
+from vibework.testing.local.ports import free_port
 
 from tests.harness.pair import Pair
 from tests.harness.patience import PATIENCE_SECONDS
-from tests.harness.workers import free_port
 
 PASSWORD = "correct horse battery"
 UNARY, STREAM = "/shop.Cart/Get", "/shop.Cart/List"

@@ -18,9 +18,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from vibework.client import aio
 from vibework.client.starlette import RequireSession, SessionMiddleware, current_session, unsubscribe_route
+from vibework.testing.local.ports import free_port
 
 from tests.harness.pair import Pair
-from tests.harness.workers import free_port
 
 PASSWORD = "correct horse battery"
 

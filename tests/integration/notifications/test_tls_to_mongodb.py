@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 from pydantic import SecretStr
-from vibework.testing.local.ports import LOOPBACK
+from vibework.testing.local.ports import LOOPBACK, free_port
 
 from notifications_service.mongodb.database import Database
 from notifications_service.mongodb.settings import MongoDBSettings
@@ -23,7 +23,7 @@ from tests.harness.database_servers import MongoServer, TestRun
 from tests.harness.databases import MySQLDatabase
 from tests.harness.databases_with_tls import OTHER_NAME, CertificateFiles, mongodb_with_tls
 from tests.harness.patience import PATIENCE_SECONDS, wait_for
-from tests.harness.workers import environment, free_port, serving
+from tests.harness.workers import environment, serving
 
 pytestmark = pytest.mark.long
 

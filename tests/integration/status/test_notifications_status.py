@@ -14,6 +14,7 @@ from typing import Any
 import pymongo
 import pytest
 from click.testing import CliRunner, Result
+from vibework.testing.local.ports import free_port
 
 from notifications_service.cli import main
 from notifications_service.mongodb.database import MONITORING
@@ -21,7 +22,6 @@ from tests.harness.database_servers import ROOT, MongoServer
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import running_notifications
 from tests.harness.patience import PATIENCE_SECONDS
-from tests.harness.workers import free_port
 from tests.integration.notifications.building import row
 
 # Together, for what they change is the server's.

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from vibework.testing.local.mysql import MySQLAccount
+from vibework.testing.local.ports import free_port
 
 from script.local.mysql import LocalMySQL
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MySQLDatabase, new_mysql_database, run_mysql
 from tests.harness.users import users_service
-from tests.harness.workers import free_port
 from users_service.cli import main
 
 # Together, for the server that they start.

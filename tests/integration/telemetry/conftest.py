@@ -10,6 +10,7 @@ import grpc
 import pytest
 from vibework.notifications.v1 import notification_pb2
 from vibework.notifications.v1 import notification_service_pb2 as notifications_pb2
+from vibework.testing.local.ports import free_port
 from vibework.users.v1 import session_service_pb2, user_service_pb2
 
 from tests.harness.database_fixtures import migrated_mysql
@@ -17,7 +18,6 @@ from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
 from tests.harness.users import Stubs, UsersServer, users_service
-from tests.harness.workers import free_port
 from tests.integration.telemetry.scraping import metrics_port
 
 _numbers = itertools.count(1)

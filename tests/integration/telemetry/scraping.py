@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
+from vibework.testing.local.ports import LOOPBACK
 
 from tests.harness.patience import PATIENCE_SECONDS
-from tests.harness.workers import LOOPBACK
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import yaml
 from vibework.notifications.v1 import notification_service_pb2
+from vibework.testing.local.ports import LOOPBACK, free_port
 from vibework.users.v1 import account_service_pb2, session_service_pb2, user_service_pb2, verification_service_pb2
 
 from chassis.telemetry.of_workers import WorkerMetrics
 from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.notifications import running_notifications
 from tests.harness.users import UsersServer, users_service
-from tests.harness.workers import LOOPBACK, free_port
 from tests.integration.telemetry.conftest import Measured, load
 from tests.integration.telemetry.scraping import Scrape, metrics_port, scrape
 

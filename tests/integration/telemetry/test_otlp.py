@@ -14,6 +14,7 @@ import orjson
 import pytest
 from vibework.notifications.v1 import notification_pb2
 from vibework.notifications.v1 import notification_service_pb2 as notifications_pb2
+from vibework.testing.local.ports import LOOPBACK, free_port
 from vibework.users.v1 import session_service_pb2, user_pb2, user_service_pb2
 
 from chassis.context.statements import UNNAMED
@@ -23,7 +24,6 @@ from tests.harness.notifications import running_notifications
 from tests.harness.patience import PATIENCE_SECONDS, until
 from tests.harness.statements import holding
 from tests.harness.users import BlockingStubs, Stubs, users_service
-from tests.harness.workers import LOOPBACK, free_port
 from tests.integration.telemetry.collector import Collector, Span, collecting
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -7,10 +7,10 @@ import asyncio
 import grpc
 import pytest
 from vibework.notifications.v1 import notification_service_pb2
+from vibework.testing.local.ports import LOOPBACK, free_port
 
 from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import users_service
-from tests.harness.workers import LOOPBACK, free_port
 from tests.integration.telemetry.conftest import Measured, load
 from tests.integration.telemetry.scraping import metrics_port, parsed, request, scrape, until
 

@@ -9,10 +9,11 @@ import subprocess
 import sys
 
 import pytest
+from vibework.testing.local.ports import LOOPBACK, free_port
 
 from tests.harness.databases import MySQLDatabase
 from tests.harness.patience import PATIENCE_SECONDS, wait_for
-from tests.harness.workers import LOOPBACK, children, environment, free_port, workers
+from tests.harness.workers import children, environment, workers
 from tests.integration.telemetry.scraping import Scrape, scrape
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import pymongo
 import pytest
 from vibework.testing.local import mail, mysql_installation
+from vibework.testing.local.ports import free_port
 
 from script.local import mongodb_installation
 from tests.harness.database_servers import MongoServer, MySQLServer
@@ -22,7 +23,6 @@ from tests.harness.databases import MongoDatabase, MySQLDatabase, run_mysql
 from tests.harness.mails import catching
 from tests.harness.pair import running_pair
 from tests.harness.wheels import ROOT, build, copy_sources, install
-from tests.harness.workers import free_port
 
 # Environments are made, and databases, migrated and dropped, by other processes.
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900), pytest.mark.xdist_group("consumer")]

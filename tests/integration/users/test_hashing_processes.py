@@ -13,11 +13,12 @@ from pathlib import Path
 
 import grpc
 import pytest
+from vibework.testing.local.ports import free_port
 from vibework.users.v1 import SessionServiceStub, SignInRequest, SignUpRequest
 
 from tests.harness.databases import MySQLDatabase
 from tests.harness.patience import PATIENCE_SECONDS, wait_for
-from tests.harness.workers import children, environment, free_port, own_channel, serving
+from tests.harness.workers import children, environment, own_channel, serving
 
 EMAIL, PASSWORD = "user@example.com", "correct horse battery"
 HASHING = "users_service.passwords.hashing_process"

@@ -17,14 +17,14 @@ import asyncmy.errors
 import pytest
 from click.testing import CliRunner, Result
 from pydantic import SecretStr
-from vibework.testing.local.ports import LOOPBACK
+from vibework.testing.local.ports import LOOPBACK, free_port
 
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import MySQLDatabase, in_own_thread
 from tests.harness.databases_with_tls import OTHER_NAME, CertificateFiles, mysql_with_tls, mysql_without_tls
 from tests.harness.patience import PATIENCE_SECONDS, wait_for
 from tests.harness.users import SECRET_KEYS
-from tests.harness.workers import environment, free_port, serving
+from tests.harness.workers import environment, serving
 from users_service.cli import main
 from users_service.mysql.engines import connect_arguments
 from users_service.mysql.settings import MySQLSettings

@@ -12,11 +12,12 @@ from typing import Any
 import grpc
 import pytest
 from vibework.notifications.v1 import notification_service_pb2 as pb
+from vibework.testing.local.ports import LOOPBACK
 
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MySQLDatabase, run_mysql
 from tests.harness.patience import wait_for
-from tests.harness.workers import LOOPBACK, workers
+from tests.harness.workers import workers
 from users_service.outbox.relay import BATCH
 
 WORKERS = 3

@@ -16,11 +16,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from vibework.testing.local.ports import LOOPBACK, free_port
 from vibework.users.v1 import SessionServiceStub, SignUpRequest
 
 from tests.harness.databases import MySQLDatabase
 from tests.harness.patience import PATIENCE_SECONDS, wait_for
-from tests.harness.workers import LOOPBACK, children, environment, free_port, healthy, own_channel, serving, workers
+from tests.harness.workers import children, environment, healthy, own_channel, serving, workers
 from tests.unit.chassis.serving.test_rolling_restart import Load
 
 ESTABLISHED, LISTENING = "01", "0A"

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import secrets
 import socket
+from typing import Final
 
 LOOPBACK = "127.0.0.1"
 
+# Below the ports that a system gives to outgoing connections, from 32768 on Linux: one of them could take the port
+# before it is listened on.
+LISTENERS: Final = range(20_000, 32_000)
+# Each process has this many ports of its own, until the numbers of processes come round.
+_OWN: Final = 100
+
+_turns: Final = itertools.count(secrets.randbelow(_OWN))
+
 
 def free_port() -> int:
-    """Return a loopback port that nothing listens on now; another process may take it at any time."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback port that nothing listens on now, and that other processes that ask here do not get."""
+    own = LISTENERS[_OWN * (os.getpid() % (len(LISTENERS) // _OWN)) :][:_OWN]
+    for turn in itertools.islice(_turns, _OWN):
+        port = own[turn % _OWN]
+        if not is_taken(port):
+            return port
+    raise OSError(f"something listens on every port from {own[0]} to {own[-1]}")
 
 
 def preferred_port(port: int) -> int:

@@ -18,12 +18,13 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from vibework.testing.local.ports import free_port
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
 from chassis.logs.writer import LogWriter
 from tests.harness.patience import PATIENCE_SECONDS, wait_for
-from tests.harness.workers import free_port, serving
+from tests.harness.workers import serving
 
 ROOT = Path(__file__).parents[4]
 SCRIPT = Path(__file__).parents[1] / "echo_server.py"

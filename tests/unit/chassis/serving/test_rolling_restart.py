@@ -11,12 +11,12 @@ from typing import Any
 
 import grpc
 import pytest
+from vibework.testing.local.ports import free_port
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
 from chassis.peers.clients import open_channel
 from tests.harness.patience import PATIENCE_SECONDS
-from tests.harness.workers import free_port
 from tests.unit.chassis.serving.test_lifecycle import Served, serving
 
 REQUEST = pb.ValidateSessionRequest(session_token="a" * 43)

@@ -1,0 +1,43 @@
+"""Tests of free ports."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+from vibework.testing.local import ports
+
+PROCESSES = 8
+ASKING = "from vibework.testing.local import ports; print(*(ports.free_port() for _ in range(20)))"
+
+
+def test_no_two_processes_get_the_same_port() -> None:
+    """Runs of tests that start at a time do not take each other's ports, nor does one process get a port twice."""
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", ASKING]
+    asking = [subprocess.Popen(command, env=variables, stdout=subprocess.PIPE) for _ in range(PROCESSES)]
+    given = [int(port) for process in asking for port in process.communicate()[0].split()]
+    assert len(given) == len(set(given)) == PROCESSES * 20
+
+
+def test_a_taken_port_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever listens on the next one keeps it."""
+    taken = ports.free_port()
+    with socket.create_server((ports.LOOPBACK, taken)):
+        again = [ports.free_port() for _ in range(99)]
+    assert taken not in again
+    monkeypatch.setattr(ports, "is_taken", lambda _: True)
+    with pytest.raises(OSError, match="something listens on every port from"):
+        ports.free_port()
+
+
+def test_free_ports_are_not_those_of_outgoing_connections() -> None:
+    """Such a connection, of which tests open thousands, would take a port before it is listened on."""
+    with socket.create_server((ports.LOOPBACK, 0)) as listener:
+        outgoing = socket.create_connection(listener.getsockname())
+        with outgoing:
+            assert outgoing.getsockname()[1] not in ports.LISTENERS
+    assert ports.free_port() in ports.LISTENERS
