@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,17 +15,14 @@ import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
-from vibework.testing.local.ports import LOOPBACK, free_port
-from vibework.testing.local.processes import Process
+from vibework.testing.local.ports import free_port
 from vibework.users.v1 import CreateUserRequest, GetUserRequest
 from vibework.users.v1.user_service_pb2_grpc import UserServiceStub
 
-from deploy.envoy.balance import configuration
 from tests.harness.databases import MySQLDatabase
-from tests.harness.envoy import envoy_program
+from tests.harness.envoy import balancing
 from tests.harness.pair import Side
-from tests.harness.patience import PATIENCE_SECONDS, until, wait_for
-from tests.harness.workers import serving
+from tests.harness.patience import PATIENCE_SECONDS, until
 
 # The first run fetches Envoy.
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900), pytest.mark.xdist_group("gateway")]
@@ -81,21 +77,6 @@ class Load:
                     self.failed[f"{error.code()}: {error.details()}"] += 1
 
 
-@contextmanager
-def envoy(folder: Path, behind: Sequence[Side]) -> Iterator[str]:
-    """Run Envoy before the processes; yield its address."""
-    listen = f"{LOOPBACK}:{free_port()}"
-    file = folder / "balance.json"
-    file.write_text(json.dumps(configuration({"users": listen}, {"users": [side.address for side in behind]})))
-    options = ["--log-level", "warning", "--concurrency", "1", "--disable-hot-restart"]
-    process = Process("Envoy", [str(envoy_program()), "-c", str(file), *options], log=folder / "envoy.log")
-    try:
-        wait_for(lambda: serving(int(listen.rpartition(":")[2])), "Envoy")
-        yield listen
-    finally:
-        process.kill()
-
-
 def watched(address: str) -> grpc.StatusCode:
     """Watch the health of whatever process answers; return how it ends."""
     with grpc.insecure_channel(address) as channel:
@@ -127,7 +108,7 @@ def test_a_rolling_restart_has_no_failed_call(mysql_database: MySQLDatabase, tmp
         for side in behind:
             running.callback(side.kill)
             side.start()
-        address = running.enter_context(envoy(tmp_path, behind))
+        address = running.enter_context(balancing(tmp_path, behind)).address
         assert watched(address) is grpc.StatusCode.UNIMPLEMENTED
         load = asyncio.run(restarted_under_load(behind, address))
     assert load.failed == {}

@@ -92,7 +92,9 @@ async def connected(settings: DatabaseSettings) -> AsyncIterator[Connection]:
         await connection.rows(_SESSION)
         yield connection
     finally:
-        # At once: a result that was not read to its end would be read before a goodbye.
+        # At once: a result that was not read to its end would be read before a goodbye, also before that of TLS.
+        if raw._transport is not None:  # noqa: SLF001 - the driver's `close` says goodbye
+            raw._transport.abort()  # noqa: SLF001
         raw.close()
 
 
