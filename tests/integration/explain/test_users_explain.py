@@ -43,14 +43,16 @@ def filled(test_run: TestRun, mysql_server: MySQLServer) -> Iterator[MySQLDataba
         keys = f"SELECT 'm', LEFT(id, 36), UNHEX(SHA2(id, 256)), NULL, {MOSTLY_NEW} FROM users LIMIT 2000"
         tokens = "SELECT UNHEX(SHA2(id, 256)), id, created_at FROM sessions LIMIT 2000"
         counters = f"SELECT 's', UNHEX(SHA2(id, 256)), 1, {MOSTLY_NEW} FROM users LIMIT 2000"
+        events = "SELECT ROW_NUMBER() OVER (), NOW(6), id, 'created', 1 FROM users LIMIT 2000"
         inserts = [
+            f"INSERT INTO user_events (seq, sequenced_at, user_id, kind, revision) {events}",
             f"INSERT INTO outbox {rows}",
             f"INSERT INTO idempotency_keys {keys}",
             f"INSERT INTO rotated_session_tokens {tokens}",
             f"INSERT INTO attempt_counters {counters}",
         ]
-        tables = "users, sessions, accounts, verifications, outbox, idempotency_keys, rotated_session_tokens"
-        run_mysql(mysql_server, [*inserts, f"ANALYZE TABLE {tables}, attempt_counters"], database=database.name)
+        tables = "users, sessions, accounts, verifications, outbox, idempotency_keys, user_events"
+        run_mysql(mysql_server, [*inserts, f"ANALYZE TABLE {tables}, rotated_session_tokens, attempt_counters"], database=database.name)
         yield database
 
 
