@@ -52,7 +52,11 @@ def filled(test_run: TestRun, mysql_server: MySQLServer) -> Iterator[MySQLDataba
             f"INSERT INTO attempt_counters {counters}",
         ]
         tables = "users, sessions, accounts, verifications, outbox, idempotency_keys, user_events"
-        run_mysql(mysql_server, [*inserts, f"ANALYZE TABLE {tables}, rotated_session_tokens, attempt_counters"], database=database.name)
+        run_mysql(
+            mysql_server,
+            [*inserts, f"ANALYZE TABLE {tables}, rotated_session_tokens, attempt_counters"],
+            database=database.name,
+        )
         yield database
 
 

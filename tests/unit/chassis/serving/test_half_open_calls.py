@@ -21,6 +21,7 @@ from vibework.users.v1 import session_service_pb2 as pb
 from chassis.serving import infrastructure, server
 from tests.bench import http2
 from tests.bench.http2 import Code, Kind
+from tests.bench.usage import resident_mib
 from tests.harness.patience import PATIENCE_SECONDS
 from tests.unit.chassis.conftest import TOKEN, Log, Running, Serve
 from tests.unit.chassis.raw_connection import CHECK, REFLECT, VALIDATE, WATCH, WATCH_HEALTH, RawConnection, connected
@@ -212,25 +213,20 @@ async def _process(**settings: str) -> AsyncIterator[tuple[int, str]]:
         await asyncio.gather(process.wait(), reading)
 
 
-def _resident(process: int) -> float:
-    """Return the MiB of memory that a process has."""
-    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * 4 / 1024
-
-
 @pytest.mark.long
 async def test_thousands_of_calls_without_a_message_change_little() -> None:
     """4,000 over 8 connections: 1,000 are held until the cap, the others refused, and health is answered."""
     async with AsyncExitStack() as stack:
         process, address = await stack.enter_async_context(_process(GRPC_MAX_DEADLINE_MS="5000"))
         await _check(address)
-        before = _resident(process)
+        before = resident_mib(process)
         port = int(address.rpartition(":")[2])
         opened = [await stack.enter_async_context(connected(port)) for _ in range(8)]
         streams = [[connection.call(VALIDATE) for _ in range(500)] for connection in opened]
         for _ in range(20):
             await _check(address)
         found = [await _statuses(*pair) for pair in zip(opened, streams, strict=True)]
-        after = _resident(process)
+        after = resident_mib(process)
         await _check(address)
     statuses = Counter(status for part in found for status in part)
     # Of a listener's crowd that waits to be accepted, gRPC's core itself sends some away (CANCELLED).
@@ -238,5 +234,5 @@ async def test_thousands_of_calls_without_a_message_change_little() -> None:
     # Where the machine is so slow that the first have ended before the last came, more than 1,000 were held in turn.
     assert statuses[DEADLINE_EXCEEDED] >= 1_000
     assert statuses[RESOURCE_EXHAUSTED] >= 1_000
-    # 4,000 calls that are held take 85 MiB.
-    assert after - before < 40
+    # 4,000 calls that are held take 85 MiB, 1,000 about 20, and on a slow machine those held in turn up to 45.
+    assert after - before < 60

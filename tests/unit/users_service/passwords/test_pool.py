@@ -9,13 +9,13 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import pytest
 from pydantic import TypeAdapter
 
 from chassis.errors import ShuttingDown
+from tests.bench.usage import resident_mib
 from tests.harness.patience import until
 from users_service.errors import PasswordHashingBusy
 from users_service.passwords import frames, pool
@@ -280,7 +280,7 @@ async def test_two_dear_hashes_are_never_at_work_at_once() -> None:
 def resident(pid: int) -> int:
     """Return the bytes of memory that a process has; 0 where it is gone."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(resident_mib(pid) * MIB)
     except OSError:
         return 0
 
