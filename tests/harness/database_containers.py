@@ -39,8 +39,8 @@ def mysql(directory: Path, options: Sequence[str] = ()) -> Iterator[MySQLServer]
     container.with_command(" ".join([usual, *options]))
     container.with_volume_mapping(str(directory), str(directory))
     with container:
-        host, port = container.get_container_host_ip(), int(container.get_exposed_port(3306))
-        yield MySQLServer("127.0.0.1" if host == "localhost" else host, port, "root", password)
+        # It is on this machine, whose folder it has, though testcontainers may name another address of that.
+        yield MySQLServer(ports.LOOPBACK, int(container.get_exposed_port(3306)), "root", password)
 
 
 @contextmanager

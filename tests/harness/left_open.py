@@ -11,12 +11,8 @@ import pymongo
 
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MongoDatabase, MySQLDatabase, in_own_thread, run_mysql
-from tests.harness.statements import query
+from tests.harness.statements import open_transactions, query
 
-OPEN_IN_MYSQL: Final = (
-    "SELECT COUNT(*) FROM information_schema.innodb_trx AS t JOIN information_schema.processlist AS p "
-    "ON p.id = t.trx_mysql_thread_id WHERE p.db = DATABASE()"
-)
 # InnoDB makes its table anew only for those who have not looked at it for a tenth of a second.
 LOOK_SECONDS: Final = 0.2
 # How long a lock on all tables is waited for, which no open transaction lets anybody have.
@@ -50,8 +46,7 @@ def cursors_left(database: MongoDatabase) -> list[Any]:
 def transactions_left(database: MySQLDatabase) -> int:
     """Return how many transactions are open on this database."""
     time.sleep(LOOK_SECONDS)
-    ((number,),) = in_own_thread(partial(query, database, OPEN_IN_MYSQL))
-    return int(number)
+    return in_own_thread(partial(open_transactions, database))
 
 
 def lock_everything(database: MySQLDatabase) -> None:

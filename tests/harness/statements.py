@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncmy
 
@@ -21,6 +21,39 @@ async def query(database: MySQLDatabase, statement: str, arguments: tuple[Any, .
     async with _connected(database, autocommit=True) as connection, connection.cursor() as cursor:
         await cursor.execute(statement, arguments or None)
         return list(await cursor.fetchall()) if cursor.description else []
+
+
+class ServerConnection(NamedTuple):
+    """A connection as its server lists it."""
+
+    id: int
+    command: str
+    state: str
+    statement: str
+
+
+async def connections(database: MySQLDatabase) -> list[ServerConnection]:
+    """Return the connections to the database, but for the one that asks.
+
+    Not by ``information_schema.processlist``: MySQL fails on it while any statement on the server has binary values.
+    """
+    async with _connected(database, autocommit=True, use_unicode=False) as connection, connection.cursor() as cursor:
+        await cursor.execute("SHOW FULL PROCESSLIST")
+        own, found = connection.thread_id(), []
+        for id_, _, _, name, command, _, state, statement, *_ in await cursor.fetchall():
+            if _text(name) == database.name and id_ != own:
+                found.append(ServerConnection(id_, _text(command), _text(state), _text(statement)))
+        return found
+
+
+async def open_transactions(database: MySQLDatabase) -> int:
+    """Return how many transactions are open on the database."""
+    threads = {id_ for (id_,) in await query(database, "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx")}
+    return sum(each.id in threads for each in await connections(database))
+
+
+def _text(value: bytes | str | None) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
 
 
 @contextmanager
@@ -59,7 +92,7 @@ async def _hold(
 
 
 @asynccontextmanager
-async def _connected(database: MySQLDatabase, *, autocommit: bool) -> AsyncIterator[Any]:
+async def _connected(database: MySQLDatabase, *, autocommit: bool, use_unicode: bool = True) -> AsyncIterator[Any]:
     connection = await asyncmy.connect(
         host=database.host,
         port=database.port,
@@ -67,6 +100,7 @@ async def _connected(database: MySQLDatabase, *, autocommit: bool) -> AsyncItera
         password=database.password,
         db=database.name,
         autocommit=autocommit,
+        use_unicode=use_unicode,
         init_command="SET time_zone = '+00:00'",
     )
     try:

@@ -86,7 +86,7 @@ async def connected(settings: DatabaseSettings) -> AsyncIterator[Connection]:
     """Connect for as long as the context lasts. Raises ``MySQLFailed``."""
     where = f"{settings.mysql_host}:{settings.mysql_port}/{settings.mysql_database}"
     with _translated(where):
-        raw = await asyncmy.connect(autocommit=True, **connect_arguments(settings))
+        raw: Any = await asyncmy.connect(autocommit=True, **connect_arguments(settings))
     try:
         connection = Connection(raw, where)
         await connection.rows(_SESSION)

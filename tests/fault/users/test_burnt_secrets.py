@@ -20,7 +20,7 @@ from chassis.telemetry.queries import Queries
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import in_own_thread
-from tests.harness.statements import query
+from tests.harness.statements import connections, query
 from tests.harness.users import BlockingStubs, UsersServer, reason, users_service
 
 PASSWORD: Final = "a password of tests"
@@ -79,9 +79,8 @@ def executioner(server: UsersServer, monkeypatch: pytest.MonkeyPatch) -> Executi
     """Stand behind every statement of the server."""
 
     async def kill() -> None:
-        own = "SELECT id FROM information_schema.processlist WHERE db = %s AND id <> CONNECTION_ID()"
-        for (id_,) in await query(server.database, own, (server.database.name,)):
-            await query(server.database, f"KILL {id_}")
+        for each in await connections(server.database):
+            await query(server.database, f"KILL {each.id}")
 
     found, ended = Executioner(partial(in_own_thread, kill)), Queries.ended
 

@@ -12,13 +12,13 @@ from vibework.users.v1 import CreateUserRequest, GetUserRequest, ListSessionsReq
 
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
-from tests.harness.databases import MySQLDatabase, run_mysql
+from tests.harness.databases import MySQLDatabase, in_own_thread, run_mysql
+from tests.harness.statements import connections
 from tests.harness.users import BlockingStubs, UsersServer, settings_for, users_service
 from users_service.mysql.database import Database
 
 ROUNDS = 6
 AT_ONCE = 10
-CONNECTIONS = "SELECT id FROM information_schema.processlist WHERE db = '{}' AND command = 'Sleep'"
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def served(database: MySQLDatabase) -> Iterator[UsersServer]:
 
 def end_all(server: MySQLServer, database: MySQLDatabase) -> int:
     """End every idle connection to the database, as an operator or a proxy does; return how many there were."""
-    there = [id_ for (id_,) in run_mysql(server, [CONNECTIONS.format(database.name)])]
+    there = [each.id for each in in_own_thread(lambda: connections(database)) if each.command == "Sleep"]
     run_mysql(server, [f"KILL {id_}" for id_ in there])
     return len(there)
 

@@ -16,14 +16,11 @@ from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import MySQLDatabase
 from tests.harness.patience import PATIENCE_SECONDS
-from tests.harness.statements import query
+from tests.harness.statements import connections
 from tests.harness.users import Stubs, UsersServer, reason, retry_seconds, users_service
 
 LIMIT_MS = 1_000
-WAITING = (
-    "SELECT COUNT(*) FROM information_schema.processlist "
-    "WHERE db = DATABASE() AND state LIKE 'Waiting for table metadata lock%'"
-)
+WAITING = "Waiting for table metadata lock"
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +48,7 @@ async def changing(database: MySQLDatabase) -> AsyncIterator[None]:
 async def nobody_waits(database: MySQLDatabase) -> None:
     """Wait until no statement waits for the lock at the server, though it is still held."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while (await query(database, WAITING))[0][0]:  # noqa: ASYNC110 - nothing tells of it
+        while any(each.state.startswith(WAITING) for each in await connections(database)):  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.05)
 
 

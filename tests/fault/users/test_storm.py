@@ -11,9 +11,10 @@ import pytest
 
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
-from tests.harness.left_open import LOOK_SECONDS, OPEN_IN_MYSQL
+from tests.harness.left_open import LOOK_SECONDS
 from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.rpcs_of_users import rpcs_of_users
+from tests.harness.statements import open_transactions
 from tests.harness.storm import Rpc, broken, call, storm
 from tests.harness.users import UsersServer, users_service
 from tests.integration.telemetry.scraping import Scrape, metrics_port, until
@@ -65,7 +66,7 @@ async def nothing_is_left(stormy: Stormy) -> None:
             await asyncio.sleep(0.02)
     await until(stormy.metrics, pools_are_idle)
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while await asyncio.to_thread(stormy.server.rows, OPEN_IN_MYSQL) != [(0,)]:  # noqa: ASYNC110 - nothing tells
+        while await open_transactions(stormy.server.database):  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(LOOK_SECONDS)
 
 

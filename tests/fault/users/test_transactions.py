@@ -18,14 +18,11 @@ from chassis.errors import ConflictRetry
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.rpcs_of_users import rpcs_of_users
+from tests.harness.statements import open_transactions
 from tests.harness.storm import Rpc, call
 from tests.harness.users import UsersServer, users_service
 from users_service.mysql.database import Database
 
-OPEN: Final = (
-    "SELECT COUNT(*) FROM information_schema.innodb_trx AS t JOIN information_schema.processlist AS p "
-    "ON p.id = t.trx_mysql_thread_id WHERE p.db = DATABASE()"
-)
 # InnoDB makes its table anew only for those who have not looked at it for a tenth of a second.
 LOOK_SECONDS = 0.2
 # Of the test's server. What is held takes far longer.
@@ -92,7 +89,7 @@ def server(test_run: TestRun, mysql_server: MySQLServer) -> Iterator[UsersServer
 async def nothing_is_open(server: UsersServer, seconds: float) -> None:
     """Fail unless MySQL has no transaction of the server open within so many seconds."""
     until = monotonic() + seconds
-    while (found := await asyncio.to_thread(server.rows, OPEN)) != [(0,)]:
+    while found := await open_transactions(server.database):
         assert monotonic() < until, found
         await asyncio.sleep(LOOK_SECONDS)
 
@@ -159,7 +156,7 @@ async def test_a_statement_that_waits_for_a_lock_ends_soon_after_its_caller(serv
             assert await call(channel, update, update.fresh(), CALL_SECONDS) == "DEADLINE_EXCEEDED"
             until = monotonic() + LOCK_WAIT_SECONDS + AT_ONCE
             # The other one is the lock's.
-            while (found := await asyncio.to_thread(server.rows, OPEN)) != [(1,)]:
+            while (found := await open_transactions(server.database)) != 1:
                 assert monotonic() < until, found
                 await asyncio.sleep(LOOK_SECONDS)
         assert await call(channel, update, update.fresh()) == "OK"

@@ -8,11 +8,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.harness.databases import MySQLDatabase
-from tests.harness.statements import query
+from tests.harness.statements import connections
 from tests.harness.users import settings_for
 from users_service.mysql.database import POINT_CONNECTIONS, Database
 
-OPEN = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
 # How long a connection may be idle here, and how much longer a busy machine may need to notice.
 IDLE_MS = 500
 PATIENCE = 30
@@ -33,8 +32,7 @@ async def crowd(database: Database) -> None:
 
 async def open_now(mysql: MySQLDatabase) -> int:
     """Return how many connections to the database there are at its server."""
-    ((number,),) = await query(mysql, OPEN)
-    return int(number)
+    return len(await connections(mysql))
 
 
 async def becomes(mysql: MySQLDatabase, wanted: int) -> None:

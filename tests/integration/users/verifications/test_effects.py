@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
-import asyncmy
 import bcrypt
 from vibework.users.v1 import session_service_pb2 as sessions_pb
 from vibework.users.v1 import user_service_pb2
 from vibework.users.v1 import verification_service_pb2 as pb
 
+from tests.harness.databases import MySQLDatabase
+from tests.harness.statements import connections, query
 from tests.harness.users import Stubs, UsersServer
 from tests.integration.users.ways_to_sign_in import (
     PASSWORD,
@@ -165,12 +163,13 @@ async def test_a_crash_between_consuming_and_setting_leaves_the_secret_good(
     token = await new_session(users, user.id)
     created = await verification(users, PASSWORD_RESET, user.email, TOKEN)
     request = reset_request(secret_of(created))
-    async with locked_credential(users_server, user.id) as holder:
+    # Whoever wants to change the password waits.
+    with users_server.holding("SELECT id FROM accounts WHERE user_id = %s FOR UPDATE", user.id):
         call = asyncio.create_task(outcome(users.verifications.ResetPassword(request)))
         # The service repeats a transaction whose connection died; every one of its attempts dies here.
         killed = 0
         while not call.done():
-            killed += await kill_waiting(holder)
+            killed += await kill_waiting(users_server.database)
             await asyncio.sleep(0.01)
         assert await call == "DATABASE_UNAVAILABLE"
         assert killed
@@ -180,37 +179,9 @@ async def test_a_crash_between_consuming_and_setting_leaves_the_secret_good(
     assert await signs_in(users, user.email, NEW) == "OK"
 
 
-@asynccontextmanager
-async def locked_credential(server: UsersServer, user_id: str) -> AsyncIterator[Any]:
-    """Hold the row of the user's password, so that whoever wants to change it waits.
-
-    The connection gives bytes for text: among the statements that a server lists are others with binary values.
-    """
-    database = server.database
-    connection = await asyncmy.connect(
-        host=database.host,
-        port=database.port,
-        user=database.user,
-        password=database.password,
-        db=database.name,
-        use_unicode=False,
-    )
-    try:
-        async with connection.cursor() as cursor:
-            await cursor.execute("SELECT id FROM accounts WHERE user_id = %s FOR UPDATE", (user_id,))
-            yield cursor
-    finally:
-        await connection.ensure_closed()
-
-
-async def kill_waiting(cursor: Any) -> int:
-    """Kill the connections to this database that wait to store a password; return how many."""
-    await cursor.execute("SELECT DATABASE()")
-    (own,) = await cursor.fetchone()
-    # Not information_schema.processlist: MySQL fails on it when any statement on the server holds binary values.
-    await cursor.execute("SHOW FULL PROCESSLIST")
-    listed = [(int(row[0]), row[3], row[7] or b"") for row in await cursor.fetchall()]
-    waiting = [id_ for id_, database, statement in listed if database == own and b"INSERT INTO accounts" in statement]
+async def kill_waiting(database: MySQLDatabase) -> int:
+    """Kill the connections to the database that wait to store a password; return how many."""
+    waiting = [each.id for each in await connections(database) if "INSERT INTO accounts" in each.statement]
     for id_ in waiting:
-        await cursor.execute(f"KILL {id_}")
+        await query(database, f"KILL {id_}")
     return len(waiting)
