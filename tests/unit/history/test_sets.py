@@ -62,6 +62,14 @@ def test_two_rows_of_one_call() -> None:
     assert broken(History(creations=[Creation("users", "n1", rows=2)]), twice) == set()
 
 
+def test_what_was_removed_by_one_of_two_calls_is_not_lost_by_the_other() -> None:
+    """Two made the same with one request_id; one knows what, and removed a part; the other was never answered."""
+    both = [Creation("users", "n1", "r1", 2, ("user_1", "user_8")), Creation("users", "n1", "r1", 2)]
+    removed = [Removal("users", "user_8", known=True)]
+    assert broken(History(creations=both, removals=removed)) == set()
+    assert broken(History(creations=both[1:], removals=removed)) == {"lost"}
+
+
 @pytest.mark.parametrize(
     "told",
     [
