@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import signal
 import string
@@ -413,7 +414,9 @@ def one_port(cluster: Cluster) -> Iterator[None]:
         (first.process,) = running
         with first.log.open("rb") as log:
             log.seek(logged)
-            assert str(first.port).encode() in log.read(), "the other does not say which port was taken"
+            # Whichever of its two ports came first.
+            refused = rf"cannot (listen|serve metrics) on \S+:({first.port}|{first.metrics}): the port is taken"
+            assert re.search(refused, log.read().decode()), "the other does not say which port was taken"
     finally:
         for each in both:
             if each is not first.process:
