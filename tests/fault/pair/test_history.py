@@ -26,7 +26,7 @@ GUARDED: Final = (
     objects.a_secret_is_consumed,
 )
 # A race may be won by whoever was to lose it.
-ROUNDS: Final = 6
+ROUNDS: Final = 20
 
 
 def test_a_killed_process(mysql_database: MySQLDatabase, mongodb_database: MongoDatabase, tmp_path: Path) -> None:
@@ -45,6 +45,7 @@ def test_a_killed_process(mysql_database: MySQLDatabase, mongodb_database: Mongo
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("guard", MUTANTS)
 def test_a_missing_guard_is_found(
     mysql_database: MySQLDatabase, mongodb_database: MongoDatabase, tmp_path: Path, guard: str
