@@ -21,15 +21,12 @@ from time import monotonic
 from typing import Any, Final, NamedTuple
 
 import grpc
-from vibework.client import Users
-from vibework.testing.local.ports import free_port
-from vibework.users.v1 import session_service_pb2 as pb
 
 from tests.bench.access_bench import METHOD
+from tests.bench.services import crowd, started, validations
 from tests.bench.usage import cpu_seconds
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import TestRun
-from tests.harness.databases import MySQLDatabase
 from tests.harness.envoy import Balancer, balancing
 from tests.harness.pair import Side
 
@@ -37,7 +34,6 @@ ROUNDS: Final = 5
 MOST_PROCESSES: Final = 3
 CONNECTIONS: Final = 8
 AT_ONCE: Final = 64
-SESSIONS: Final = 64
 
 
 class Round(NamedTuple):
@@ -54,13 +50,13 @@ def measured(calls: int) -> dict[str, Round]:
     run.clear()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         mysql = running.enter_context(migrated_mysql(run, run.mysql()))
-        sides = [_started(mysql, running) for _ in range(MOST_PROCESSES)]
+        sides = [started(running, mysql) for _ in range(MOST_PROCESSES)]
         balancers = []
         for number in range(1, MOST_PROCESSES + 1):
             own = Path(folder, str(number))
             own.mkdir()
             balancers.append(running.enter_context(balancing(own, sides[:number])))
-        requests = _requests(sides[0].address)
+        requests = validations(sides[0].address)
         rounds = [
             [asyncio.run(_round(balancer, sides, requests, calls)) for balancer in balancers] for _ in range(ROUNDS)
         ]
@@ -69,22 +65,6 @@ def measured(calls: int) -> dict[str, Round]:
         values = zip(*(each[number] for each in rounds), strict=True)
         found[str(number + 1)] = Round(*(round(median(value), 1) for value in values))
     return found
-
-
-def _started(mysql: MySQLDatabase, running: ExitStack) -> Side:
-    settings = {**mysql.environment(), "METRICS_PORT": "0", "NOTIFICATIONS_ADDRESS": "off"}
-    side = Side("users_service", free_port(), settings)
-    running.callback(side.stop)
-    side.start()
-    return side
-
-
-def _requests(address: str) -> list[bytes]:
-    """Sign somebody up with sessions; return what asks for each."""
-    with Users.connect(address) as users:
-        user = users.create_user(email="bench@example.com").user
-        made = [users.create_session(user_id=user.id) for _ in range(SESSIONS)]
-    return [pb.ValidateSessionRequest(session_token=each.session_token).SerializeToString() for each in made]
 
 
 async def _round(balancer: Balancer, sides: Sequence[Side], requests: Sequence[bytes], calls: int) -> Round:
@@ -96,14 +76,12 @@ async def _round(balancer: Balancer, sides: Sequence[Side], requests: Sequence[b
             channel = grpc.aio.insecure_channel(balancer.address, options=options)
             methods.append((await channels.enter_async_context(channel)).unary_unary(METHOD))
 
-        async def call(caller: int, number: int) -> None:
-            for each in range(number):
-                await methods[caller % CONNECTIONS](requests[each % len(requests)])
+        async def call(caller: int, turn: int) -> None:
+            await methods[caller % CONNECTIONS](requests[turn % len(requests)])
 
-        await asyncio.gather(*(call(caller, 8) for caller in range(AT_ONCE)))
+        await crowd(call, AT_ONCE, 8 * AT_ONCE)
         before, by_envoy, begun = cpu_seconds(services), cpu_seconds([balancer.pid]), monotonic()
-        await asyncio.gather(*(call(caller, calls // AT_ONCE) for caller in range(AT_ONCE)))
-        made, took = calls // AT_ONCE * AT_ONCE, monotonic() - begun
+        made, took = await crowd(call, AT_ONCE, calls), monotonic() - begun
         spent = cpu_seconds(services) - before, cpu_seconds([balancer.pid]) - by_envoy
         return Round(made / took, *(seconds / made * 1e6 for seconds in spent))
 

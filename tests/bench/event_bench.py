@@ -18,9 +18,9 @@ from statistics import median
 from typing import Any, Final
 
 import grpc
-from vibework.testing.local.ports import free_port
 from vibework.users.v1 import session_service_pb2 as pb
 
+from tests.bench.services import crowd, started
 from tests.bench.usage import children, cpu_seconds
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
@@ -33,30 +33,20 @@ METHOD: Final = "/vibework.users.v1.SessionService/SignUp"
 PACKAGES: Final = {"events": "users_service", "none": "tests.bench.silent_users"}
 
 
-def _started(run: TestRun, package: str, running: ExitStack) -> Side:
-    mysql = running.enter_context(migrated_mysql(run, run.mysql()))
-    settings = {**mysql.environment(), "METRICS_PORT": "0", "NOTIFICATIONS_ADDRESS": "off"}
-    side = Side(package, free_port(), settings)
-    running.callback(side.stop)
-    side.start()
-    return side
-
-
 async def _seconds(side: Side, mysqld: int, numbers: Iterator[int], calls: int) -> float:
     """Return the processor time of one call."""
     async with grpc.aio.insecure_channel(side.address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         method: Any = channel.unary_unary(METHOD)
 
-        async def call(number: int) -> None:
-            for _ in range(number):
-                request = pb.SignUpRequest(email=f"bench{next(numbers)}@example.com", password="correct horse battery")
-                await method(request.SerializeToString())
+        async def call(*_: int) -> None:
+            request = pb.SignUpRequest(email=f"bench{next(numbers)}@example.com", password="correct horse battery")
+            await method(request.SerializeToString())
 
-        await asyncio.gather(*(call(2) for _ in range(AT_ONCE)))
+        await crowd(call, AT_ONCE, 2 * AT_ONCE)
         pids = [side.pid, *children(side.pid), mysqld]
         before = cpu_seconds(pids)
-        await asyncio.gather(*(call(calls // AT_ONCE) for _ in range(AT_ONCE)))
-        return (cpu_seconds(pids) - before) / (calls // AT_ONCE * AT_ONCE)
+        made = await crowd(call, AT_ONCE, calls)
+        return (cpu_seconds(pids) - before) / made
 
 
 def _process_of(server: MySQLServer) -> int:
@@ -70,7 +60,10 @@ def measured(calls: int) -> dict[str, float]:
     run, numbers = TestRun(os.getpid(), None), itertools.count()
     run.clear()
     with ExitStack() as running:
-        sides = {kind: _started(run, package, running) for kind, package in PACKAGES.items()}
+        sides = {}
+        for kind, package in PACKAGES.items():
+            mysql = running.enter_context(migrated_mysql(run, run.mysql()))
+            sides[kind] = started(running, mysql, package)
         mysqld = _process_of(run.mysql())
         rounds = [
             {kind: asyncio.run(_seconds(side, mysqld, numbers, calls)) for kind, side in sides.items()}

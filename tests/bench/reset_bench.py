@@ -10,13 +10,13 @@ import asyncio
 import json
 import os
 import sys
+from contextlib import ExitStack
 from typing import Final
-
-from vibework.testing.local.ports import free_port
 
 from chassis.serving.memory import GIVE_BACK_SECONDS
 from tests.bench import http2
 from tests.bench.http2 import Code, Kind
+from tests.bench.services import started
 from tests.bench.usage import peak_mib, resident_mib
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import TestRun
@@ -59,14 +59,8 @@ def main() -> None:
     """Measure and print."""
     run = TestRun(os.getpid(), None)
     run.clear()
-    with migrated_mysql(run, run.mysql()) as mysql:
-        settings = {**mysql.environment(), "METRICS_PORT": "0", "NOTIFICATIONS_ADDRESS": "off"}
-        side = Side("users_service", free_port(), settings)
-        side.start()
-        try:
-            found = asyncio.run(_measured(side, int(sys.argv[1]) if sys.argv[1:] else CONNECTIONS))
-        finally:
-            side.stop()
+    with migrated_mysql(run, run.mysql()) as mysql, ExitStack() as running:
+        found = asyncio.run(_measured(started(running, mysql), int(sys.argv[1]) if sys.argv[1:] else CONNECTIONS))
     print(json.dumps(found, indent=2))  # noqa: T201 - its output
 
 

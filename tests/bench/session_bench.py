@@ -20,11 +20,10 @@ from statistics import median
 from typing import Any, Final
 
 import grpc
-from vibework.client import Users
 from vibework.testing.local.ports import free_port
-from vibework.users.v1 import session_service_pb2 as pb
 
 from tests.bench.access_bench import METHOD
+from tests.bench.services import crowd, started, validations
 from tests.bench.usage import cpu_seconds
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import TestRun
@@ -33,7 +32,6 @@ from tests.harness.pair import Side
 
 ROUNDS: Final = 7
 AT_ONCE: Final = 32
-SESSIONS: Final = 64
 KINDS: Final = ("open", "header", "policy")
 
 
@@ -51,24 +49,9 @@ def services(run: TestRun, folder: Path, issuer: Issuer) -> Iterator[dict[str, S
     with migrated_mysql(run, run.mysql()) as mysql, ExitStack() as running:
         made = {}
         for kind in KINDS:
-            settings = {
-                **mysql.environment(),
-                "METRICS_PORT": str(free_port()),
-                "NOTIFICATIONS_ADDRESS": "off",
-                **(asking if kind == "policy" else {}),
-            }
-            made[kind] = Side("users_service", free_port(), settings)
-            running.callback(made[kind].stop)
-            made[kind].start()
+            settings = asking if kind == "policy" else {}
+            made[kind] = started(running, mysql, METRICS_PORT=str(free_port()), **settings)
         yield made
-
-
-def _requests(address: str) -> list[bytes]:
-    """Sign somebody up with sessions; return what asks for each."""
-    with Users.connect(address) as users:
-        user = users.create_user(email="bench@example.com").user
-        made = [users.create_session(user_id=user.id) for _ in range(SESSIONS)]
-    return [pb.ValidateSessionRequest(session_token=each.session_token).SerializeToString() for each in made]
 
 
 async def _seconds(side: Side, metadata: Any, requests: list[bytes], calls: int) -> float:
@@ -76,14 +59,13 @@ async def _seconds(side: Side, metadata: Any, requests: list[bytes], calls: int)
     async with grpc.aio.insecure_channel(side.address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         method: Any = channel.unary_unary(METHOD)
 
-        async def call(number: int) -> None:
-            for each in range(number):
-                await method(requests[each % len(requests)], metadata=metadata)
+        async def call(_: int, turn: int) -> None:
+            await method(requests[turn % len(requests)], metadata=metadata)
 
-        await asyncio.gather(*(call(8) for _ in range(AT_ONCE)))
+        await crowd(call, AT_ONCE, 8 * AT_ONCE)
         before = cpu_seconds([side.pid])
-        await asyncio.gather(*(call(calls // AT_ONCE) for _ in range(AT_ONCE)))
-        return (cpu_seconds([side.pid]) - before) / (calls // AT_ONCE * AT_ONCE)
+        made = await crowd(call, AT_ONCE, calls)
+        return (cpu_seconds([side.pid]) - before) / made
 
 
 async def _rounds(made: dict[str, Side], token: str, requests: list[bytes], calls: int) -> list[dict[str, float]]:
@@ -100,7 +82,7 @@ def measured(calls: int) -> dict[str, float]:
     run.clear()
     with tempfile.TemporaryDirectory() as folder, services(run, Path(folder), issuer) as made:
         token = issuer.token("system:serviceaccount:web:web")
-        rounds = asyncio.run(_rounds(made, token, _requests(made["open"].address), calls))
+        rounds = asyncio.run(_rounds(made, token, validations(made["open"].address), calls))
     found = {kind: round(median(each[kind] for each in rounds) * 1e6, 1) for kind in KINDS}
     ratios = {
         "ratio": median(each["open"] / each["policy"] for each in rounds),

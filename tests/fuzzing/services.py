@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from vibework.testing.local.ports import free_port
+from vibework.testing.local.ports import LOOPBACK, free_port
 
 from tests.bench.usage import peak_mib, resident_mib
 from tests.fuzzing.rows import KEY_ID
@@ -20,7 +20,7 @@ from tests.harness.database_servers import TestRun
 from tests.harness.fleet import relaying
 from tests.harness.pair import SeparatePair, Side, separate_pair
 from tests.harness.patience import PATIENCE_SECONDS
-from tests.harness.relay import LOOPBACK, Relay
+from tests.harness.relay import Relay
 from tests.integration.telemetry.scraping import Scrape, parsed
 
 SETTINGS: Final = {

@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import pymongo
-from vibework.testing.local.ports import free_port
+from vibework.testing.local.ports import LOOPBACK, free_port
 
 from chassis.keyring import Keyring
 from notifications_service.outbox.direct import DirectContent, DirectSeal, NewDirect
 from notifications_service.outbox.model import Reason
 from tests.harness.clocks import stored_now
 from tests.harness.patience import PATIENCE_SECONDS, wait_for
-from tests.harness.relay import LOOPBACK, Relay, running
+from tests.harness.relay import Relay, running
 from tests.harness.workers import serving
 
 WORKERS: Final = 4

@@ -11,10 +11,8 @@ import pymongo
 
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MongoDatabase, MySQLDatabase, in_own_thread, run_mysql
-from tests.harness.statements import open_transactions, query
+from tests.harness.statements import LOOK_SECONDS, open_transactions, query
 
-# InnoDB makes its table anew only for those who have not looked at it for a tenth of a second.
-LOOK_SECONDS: Final = 0.2
 # How long a lock on all tables is waited for, which no open transaction lets anybody have.
 LOCK_SECONDS: Final = 60
 _TABLES: Final = "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"

@@ -16,8 +16,8 @@ import dns.rdatatype
 import dns.resolver
 import dns.rrset
 import pytest
+from vibework.testing.local.ports import LOOPBACK
 
-LOOPBACK = "127.0.0.1"
 # The driver wants names of three parts, and members of the same domain.
 CLUSTER = "cluster.vibework.test"
 MEMBER = "member.vibework.test"

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from vibework.testing.local.ports import LOOPBACK
+
 from tests.harness.patience import PATIENCE_SECONDS
 
-LOOPBACK = "127.0.0.1"
 # Seconds between the pieces of what drips.
 DRIP_SECONDS = 0.02
 _ENDING_SECONDS = 1.0

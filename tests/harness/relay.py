@@ -11,8 +11,8 @@ from enum import Enum
 from typing import Any, Final
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from vibework.testing.local.ports import LOOPBACK
 
-LOOPBACK: Final = "127.0.0.1"
 USER: Final = "relay-user"
 PASSWORD: Final = "relay-password"
 

@@ -14,11 +14,13 @@ import asyncmy
 from tests.harness.databases import MySQLDatabase, in_own_thread
 
 LOCK_SECONDS = 30
+# InnoDB makes its table of transactions anew only for those who have not looked at it for a tenth of a second.
+LOOK_SECONDS = 0.2
 
 
 async def query(database: MySQLDatabase, statement: str, arguments: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Run one statement on a connection of its own, committed at once; return the rows."""
-    async with _connected(database, autocommit=True) as connection, connection.cursor() as cursor:
+    async with connected(database, autocommit=True) as connection, connection.cursor() as cursor:
         await cursor.execute(statement, arguments or None)
         return list(await cursor.fetchall()) if cursor.description else []
 
@@ -37,7 +39,7 @@ async def connections(database: MySQLDatabase) -> list[ServerConnection]:
 
     Not by ``information_schema.processlist``: MySQL fails on it while any statement on the server has binary values.
     """
-    async with _connected(database, autocommit=True, use_unicode=False) as connection, connection.cursor() as cursor:
+    async with connected(database, autocommit=True, use_unicode=False) as connection, connection.cursor() as cursor:
         await cursor.execute("SHOW FULL PROCESSLIST")
         own, found = connection.thread_id(), []
         for id_, _, _, name, command, _, state, statement, *_ in await cursor.fetchall():
@@ -83,7 +85,7 @@ def holding(database: MySQLDatabase, statement: str, arguments: tuple[Any, ...] 
 async def _hold(
     database: MySQLDatabase, statement: tuple[str, tuple[Any, ...]], locked: threading.Event, done: threading.Event
 ) -> None:
-    async with _connected(database, autocommit=False) as connection:
+    async with connected(database, autocommit=False) as connection:
         async with connection.cursor() as cursor:
             await cursor.execute(*statement)
         locked.set()
@@ -92,7 +94,10 @@ async def _hold(
 
 
 @asynccontextmanager
-async def _connected(database: MySQLDatabase, *, autocommit: bool, use_unicode: bool = True) -> AsyncIterator[Any]:
+async def connected(
+    database: MySQLDatabase, *, autocommit: bool = False, use_unicode: bool = True
+) -> AsyncIterator[Any]:
+    """Open a connection of a test's own, in UTC, until the context ends."""
     connection = await asyncmy.connect(
         host=database.host,
         port=database.port,

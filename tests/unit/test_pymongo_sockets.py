@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 from pymongo import AsyncMongoClient
+from vibework.testing.local.ports import LOOPBACK
 
 from tests.harness.patience import PATIENCE_SECONDS
-
-LOOPBACK = "127.0.0.1"
 
 
 async def test_a_client_that_is_closed_while_it_connects_leaves_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,12 +15,13 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from vibework.testing.local.mysql import MySQLAccount
+from vibework.testing.local.ports import LOOPBACK
 from vibework.users.v1 import BatchGetUsersRequest, CreateUserRequest, GetUserRequest, ListUsersRequest
 
 from script.local.mysql import LocalMySQL
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MySQLDatabase, run_mysql
-from tests.harness.proxy import LOOPBACK, proxy_to
+from tests.harness.proxy import proxy_to
 from tests.harness.schema_templates import migrate
 from tests.harness.users import BlockingStubs, reason, retry_seconds, users_service
 from tests.integration.telemetry.scraping import metrics_port, scrape

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 import structlog
 from click.testing import CliRunner
+from vibework.testing.local.ports import LOOPBACK
 from vibework.users.v1 import ListUsersRequest
 
 from script.local.mysql import LocalMySQL
 from tests.fault.users.test_no_writes import create, metric, server_with_database
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MySQLDatabase, run_mysql
-from tests.harness.proxy import LOOPBACK
 from tests.harness.users import BlockingStubs, users_service
 from tests.integration.telemetry.scraping import metrics_port
 from users_service.cli import main

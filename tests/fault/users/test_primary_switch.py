@@ -8,12 +8,13 @@ from pathlib import Path
 import grpc
 import pytest
 from vibework.testing.local.mysql import MySQLAccount
+from vibework.testing.local.ports import LOOPBACK
 from vibework.users.v1 import SignUpRequest
 
 from script.local.mysql import LocalMySQL
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MySQLDatabase, run_mysql
-from tests.harness.proxy import LOOPBACK, proxy_to
+from tests.harness.proxy import proxy_to
 from tests.harness.schema_templates import migrate
 from tests.harness.users import BlockingStubs, reason, users_service
 

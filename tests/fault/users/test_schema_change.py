@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import asyncmy
 import grpc
 import pytest
 from vibework.users.v1 import CreateUserRequest, GetUserRequest, ListUsersRequest
@@ -16,7 +15,7 @@ from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import MySQLDatabase
 from tests.harness.patience import PATIENCE_SECONDS
-from tests.harness.statements import connections
+from tests.harness.statements import connected, connections
 from tests.harness.users import Stubs, UsersServer, reason, retry_seconds, users_service
 
 LIMIT_MS = 1_000
@@ -36,10 +35,7 @@ def users_server(test_run: TestRun, mysql_server: MySQLServer) -> Iterator[Users
 @asynccontextmanager
 async def changing(database: MySQLDatabase) -> AsyncIterator[None]:
     """Hold the lock that an `ALTER TABLE users` holds at its end."""
-    connection = await asyncmy.connect(
-        host=database.host, port=database.port, user=database.user, password=database.password, db=database.name
-    )
-    async with connection, connection.cursor() as cursor:
+    async with connected(database) as connection, connection.cursor() as cursor:
         await cursor.execute("LOCK TABLES users WRITE")
         yield
         await cursor.execute("UNLOCK TABLES")

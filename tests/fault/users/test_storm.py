@@ -11,10 +11,9 @@ import pytest
 
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
-from tests.harness.left_open import LOOK_SECONDS
 from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.rpcs_of_users import rpcs_of_users
-from tests.harness.statements import open_transactions
+from tests.harness.statements import LOOK_SECONDS, open_transactions
 from tests.harness.storm import Rpc, broken, call, storm
 from tests.harness.users import UsersServer, users_service
 from tests.integration.telemetry.scraping import Scrape, metrics_port, until

@@ -18,13 +18,11 @@ from chassis.errors import ConflictRetry
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.rpcs_of_users import rpcs_of_users
-from tests.harness.statements import open_transactions
+from tests.harness.statements import LOOK_SECONDS, open_transactions
 from tests.harness.storm import Rpc, call
 from tests.harness.users import UsersServer, users_service
 from users_service.mysql.database import Database
 
-# InnoDB makes its table anew only for those who have not looked at it for a tenth of a second.
-LOOK_SECONDS = 0.2
 # Of the test's server. What is held takes far longer.
 QUERY_TIMEOUT: Final = 1.5
 HELD_SECONDS: Final = 20.0

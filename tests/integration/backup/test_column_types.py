@@ -8,12 +8,12 @@ import struct
 from pathlib import Path
 from typing import Final
 
-import asyncmy
 import pytest
 from asyncmy.errors import MySQLError
 
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MySQLDatabase, in_own_thread, run_mysql
+from tests.harness.statements import connected
 from tests.integration.backup.commands import mysql_content, one_line, rows, succeeded, users
 
 
@@ -202,15 +202,8 @@ def columns_of(database: MySQLDatabase, definitions: list[str]) -> list[tuple[st
     """Return those definitions that the server takes for a column, and the name that it gives to the type."""
 
     async def find() -> list[tuple[str, str]]:
-        connection = await asyncmy.connect(
-            host=database.host,
-            port=database.port,
-            user=database.user,
-            password=database.password,
-            db=database.name,
-        )
         found = []
-        async with connection.cursor() as cursor:
+        async with connected(database) as connection, connection.cursor() as cursor:
             for definition in definitions:
                 try:
                     await cursor.execute(f"CREATE TEMPORARY TABLE tried (other INT, {definition})")
@@ -221,7 +214,6 @@ def columns_of(database: MySQLDatabase, definitions: list[str]) -> list[tuple[st
                     (definition, str(row[1]).partition("(")[0].partition(" ")[0]) for row in await cursor.fetchall()
                 ]
                 await cursor.execute("DROP TEMPORARY TABLE tried")
-        await connection.ensure_closed()
         return found
 
     return in_own_thread(find)

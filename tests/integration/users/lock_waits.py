@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-import asyncmy
 import pytest
 
 from tests.harness.patience import PATIENCE_SECONDS
+from tests.harness.statements import connected
 from tests.harness.users import UsersServer
 from users_service.mysql import session_state
 
@@ -32,11 +32,7 @@ def patient_locks() -> Iterator[None]:
 @asynccontextmanager
 async def uncommitted(server: UsersServer, change: str, values: Mapping[str, Any]) -> AsyncIterator[None]:
     """Make a change that nobody sees inside the context, and that is committed at its end."""
-    database = server.database
-    connection = await asyncmy.connect(
-        host=database.host, port=database.port, user=database.user, password=database.password, db=database.name
-    )
-    async with connection, connection.cursor() as cursor:
+    async with connected(server.database) as connection, connection.cursor() as cursor:
         await cursor.execute(change, values)
         yield
         await connection.commit()

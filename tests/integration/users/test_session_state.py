@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from vibework.testing.local.mysql import MySQLAccount
+from vibework.testing.local.ports import LOOPBACK
 from vibework.users.v1 import CreateUserRequest, GetUserRequest, ListUsersRequest
 
 from chassis.telemetry.queries import Queries, Target
 from script.local.mysql import LocalMySQL
 from tests.harness.database_servers import ROOT, MySQLServer
 from tests.harness.databases import MySQLDatabase, run_mysql
-from tests.harness.proxy import LOOPBACK
 from tests.harness.schema_templates import migrate
 from tests.harness.users import BlockingStubs, settings_for, users_service
 from tests.integration.backup.commands import users

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -14,8 +12,8 @@ from click.testing import CliRunner, Result
 import migrations.mysql
 from chassis.settings import EXIT_BAD_SETTING
 from tests.harness.database_servers import ROOT, MySQLServer
-from tests.harness.databases import MySQLDatabase, in_own_thread, run_mysql
-from tests.harness.statements import query
+from tests.harness.databases import MySQLDatabase, run_mysql
+from tests.integration.users.adoption.adopting import content, rows
 from users_service.cli import main
 from users_service.mysql import revisions
 
@@ -39,20 +37,6 @@ def line(result: Result) -> str:
     assert isinstance(result.exception, SystemExit)
     assert len(result.output.splitlines()) == 1, result.output
     return result.output
-
-
-def rows(database: MySQLDatabase, statement: str) -> list[tuple[Any, ...]]:
-    """Run a statement on the database and return the rows."""
-    return in_own_thread(partial(query, database, statement))
-
-
-def content(database: MySQLDatabase) -> dict[str, Any]:
-    """Return everything that a refused command must leave as it was."""
-    names = [str(name) for (name,) in rows(database, "SHOW TABLES")]
-    return {
-        name: (rows(database, f"SHOW CREATE TABLE `{name}`"), rows(database, f"CHECKSUM TABLE `{name}`"))
-        for name in names
-    }
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from grpc_health.v1.health import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from vibework.client import ACCEPTING, Users, aio
 from vibework.client.errors import CallCancelled, VibeworkError
+from vibework.testing.local.ports import LOOPBACK
 
 from tests.harness.patience import PATIENCE_SECONDS
 
-LOOPBACK = "127.0.0.1"
 CALLS_BETWEEN = 100
 USER = "usr_1"
 PASSWORD = "correct horse battery"

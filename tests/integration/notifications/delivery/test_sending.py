@@ -16,13 +16,13 @@ import grpc
 import pytest
 from vibework.notifications.v1 import notification_pb2 as pb
 from vibework.notifications.v1 import notification_service_pb2 as service
-from vibework.testing.local.ports import free_port
+from vibework.testing.local.ports import LOOPBACK, free_port
 from vibework.users.v1 import user_pb2, user_service_pb2, user_service_pb2_grpc
 
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import SECRET_KEYS, Notifications, running_notifications
 from tests.harness.patience import PATIENCE_SECONDS, until
-from tests.harness.relay import LOOPBACK, Relay, running
+from tests.harness.relay import Relay, running
 from tests.integration.notifications.building import create, items
 
 FROM = "us@example.com"

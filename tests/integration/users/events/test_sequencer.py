@@ -9,11 +9,10 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import asyncmy
 import pytest_asyncio
 
 from tests.harness.databases import MySQLDatabase
-from tests.harness.statements import query
+from tests.harness.statements import connected, query
 from tests.harness.users import settings_for
 from users_service.events import repository
 from users_service.events.model import OrderState, UserEventKind
@@ -44,18 +43,6 @@ async def order(mysql_database: MySQLDatabase) -> list[tuple[int | None, str]]:
     return [(seq, user_id) for seq, user_id in rows]
 
 
-async def connected(mysql_database: MySQLDatabase) -> Any:
-    """Open a connection on which the test commits by itself."""
-    return await asyncmy.connect(
-        host=mysql_database.host,
-        port=mysql_database.port,
-        user=mysql_database.user,
-        password=mysql_database.password,
-        db=mysql_database.name,
-        autocommit=False,
-    )
-
-
 async def insert(connection: Any, user_id: str) -> None:
     """Write an event without committing it."""
     async with connection.cursor() as cursor:
@@ -67,14 +54,13 @@ async def test_an_open_transaction_is_neither_waited_for_nor_skipped(
 ) -> None:
     """What commits later gets a later number, though its id is lower; the others do not wait for it."""
     sequencer = Sequencer(database)
-    late = await connected(mysql_database)
-    await insert(late, "late")
-    for number in range(5):
-        await record(database, f"user_{number}")
-    assert (await sequencer.sequence()).reached == 5
-    assert (await sequencer.look()).last.seq == 5
-    await late.commit()
-    await late.ensure_closed()
+    async with connected(mysql_database) as late:
+        await insert(late, "late")
+        for number in range(5):
+            await record(database, f"user_{number}")
+        assert (await sequencer.sequence()).reached == 5
+        assert (await sequencer.look()).last.seq == 5
+        await late.commit()
     await sequencer.sequence()
     expected: list[tuple[int | None, str]] = [(number + 1, f"user_{number}") for number in range(5)]
     assert await order(mysql_database) == [*expected, (6, "late")]
@@ -82,12 +68,11 @@ async def test_an_open_transaction_is_neither_waited_for_nor_skipped(
 
 async def test_a_rolled_back_event_leaves_no_gap(database: Database, mysql_database: MySQLDatabase) -> None:
     """Its id is gone, and no number is."""
-    lost = await connected(mysql_database)
-    await record(database, "first")
-    await insert(lost, "lost")
-    await record(database, "second")
-    await lost.rollback()
-    await lost.ensure_closed()
+    async with connected(mysql_database) as lost:
+        await record(database, "first")
+        await insert(lost, "lost")
+        await record(database, "second")
+        await lost.rollback()
     await Sequencer(database).sequence()
     assert await order(mysql_database) == [(1, "first"), (2, "second")]
 
@@ -107,12 +92,11 @@ async def test_who_is_overtaken_gives_no_number(database: Database, mysql_databa
 
 async def test_one_that_saw_less_and_is_slower_loses(database: Database, mysql_database: MySQLDatabase) -> None:
     """Where an event with a lower id became visible to the faster one alone, the slower one's numbers are taken."""
-    late = await connected(mysql_database)
-    await insert(late, "late")
-    await record(database, "early")
-    blind = await Sequencer(database).look()
-    await late.commit()
-    await late.ensure_closed()
+    async with connected(mysql_database) as late:
+        await insert(late, "late")
+        await record(database, "early")
+        blind = await Sequencer(database).look()
+        await late.commit()
     seeing = await Sequencer(database).look()
     assert (len(blind.pending), len(seeing.pending)) == (1, 2)
     assert await database.query(lambda connection: repository.number(connection, seeing))
@@ -124,18 +108,18 @@ async def test_one_that_saw_less_and_is_slower_loses(database: Database, mysql_d
 
 async def _write(mysql_database: MySQLDatabase, name: str, chance: random.Random, times: int) -> int:
     """Write events in transactions that stay open for a while, some rolled back; return how many were committed."""
-    connection, committed = await connected(mysql_database), 0
-    for number in range(times):
-        count = chance.randrange(1, 4)
-        for part in range(count):
-            await insert(connection, f"{name} {number} {part}")
-            await asyncio.sleep(chance.random() * 0.01)
-        if chance.random() < 0.2:
-            await connection.rollback()
-        else:
-            await connection.commit()
-            committed += count
-    await connection.ensure_closed()
+    committed = 0
+    async with connected(mysql_database) as connection:
+        for number in range(times):
+            count = chance.randrange(1, 4)
+            for part in range(count):
+                await insert(connection, f"{name} {number} {part}")
+                await asyncio.sleep(chance.random() * 0.01)
+            if chance.random() < 0.2:
+                await connection.rollback()
+            else:
+                await connection.commit()
+                committed += count
     return committed
 
 
@@ -238,10 +222,9 @@ async def test_a_purge_beside_an_open_transaction_waits_for_nobody(
     await record(database, "old")
     await Sequencer(database).sequence()
     await _age(mysql_database, 1, EVENTS_KEPT * 2)
-    late = await connected(mysql_database)
-    await insert(late, "late")
-    assert (await Purge(database, keep=timedelta()).run(datetime.now(UTC)))["user_events"] == 1
-    await late.commit()
-    await late.ensure_closed()
+    async with connected(mysql_database) as late:
+        await insert(late, "late")
+        assert (await Purge(database, keep=timedelta()).run(datetime.now(UTC)))["user_events"] == 1
+        await late.commit()
     await Sequencer(database).sequence()
     assert await order(mysql_database) == [(2, "late")]

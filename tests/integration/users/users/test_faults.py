@@ -16,6 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy import Engine, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
+from vibework.testing.local.ports import LOOPBACK
 from vibework.users.v1 import user_service_pb2 as pb
 from vibework.users.v1.verification_service_pb2 import VERIFICATION_PURPOSE_SIGN_IN as SIGN_IN
 
@@ -23,7 +24,7 @@ from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import MySQLDatabase, in_own_thread
 from tests.harness.patience import PATIENCE_SECONDS, until
-from tests.harness.proxy import LOOPBACK, Proxy, proxy_to
+from tests.harness.proxy import Proxy, proxy_to
 from tests.harness.statements import query
 from tests.harness.users import Stubs, UsersServer, reason, retry_seconds, users_service
 from tests.integration.users.ways_to_sign_in import new_session, session_is_valid, verification

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import AsyncExitStack
-from typing import Any
 
-import asyncmy
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from vibework.users.v1 import account_service_pb2 as accounts_pb
@@ -16,7 +14,7 @@ from vibework.users.v1 import user_service_pb2 as pb
 
 from chassis.contract import etags
 from tests.harness.databases import MySQLDatabase
-from tests.harness.statements import query
+from tests.harness.statements import connected, query
 from tests.harness.users import Stubs, users_service
 from tests.harness.watching_users import Told, WatchingUsers, watching_users
 from tests.integration.users.ways_to_sign_in import PASSWORD, new_email, new_user
@@ -40,15 +38,7 @@ async def _act(stubs: Stubs, chance: random.Random, times: int) -> None:
 
 async def _hold(database: MySQLDatabase, chance: random.Random, times: int) -> None:
     """Change users as the service does, in transactions that stay open while others commit; roll some back."""
-    connection: Any = await asyncmy.connect(
-        host=database.host,
-        port=database.port,
-        user=database.user,
-        password=database.password,
-        db=database.name,
-        autocommit=False,
-    )
-    async with connection.cursor() as cursor:
+    async with connected(database) as connection, connection.cursor() as cursor:
         for _ in range(times):
             user_id, email = f"held_{chance.getrandbits(48):012x}", new_email()
             values = (user_id, email, email)
@@ -59,7 +49,6 @@ async def _hold(database: MySQLDatabase, chance: random.Random, times: int) -> N
             await cursor.execute("UPDATE users SET revision = 2 WHERE id = %s", (user_id,))
             await cursor.execute(event, (user_id, "changed", 2))
             await (connection.rollback() if chance.random() < 0.3 else connection.commit())
-    await connection.ensure_closed()
 
 
 def _check(told: list[Told], rows: dict[str, int]) -> None:

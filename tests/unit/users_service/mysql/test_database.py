@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import pytest
 from pydantic import SecretStr
+from vibework.testing.local.ports import LOOPBACK
 
 from chassis.errors import DatabaseUnavailable
 from users_service.mysql.database import Database
 from users_service.mysql.settings import MySQLSettings
 
-LOOPBACK: Final = "127.0.0.1"
 # More than there are connections of any kind.
 CALLS: Final = 5
 

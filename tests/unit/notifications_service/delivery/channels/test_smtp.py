@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from vibework.testing.local.ports import LOOPBACK
 
 from chassis.clock import utc_now
 from notifications_service.delivery.channels.assembly import tls_context
@@ -21,7 +22,7 @@ from notifications_service.delivery.channels.settings import EmailSettings
 from notifications_service.delivery.channels.smtp import SMTPSender
 from notifications_service.outbox.model import Reason
 from tests.harness.patience import PATIENCE_SECONDS, until
-from tests.harness.relay import LOOPBACK, PASSWORD, USER, Act, Relay, Silence, running
+from tests.harness.relay import PASSWORD, USER, Act, Relay, Silence, running
 from tests.unit.chassis.serving.test_tls import Pair, _make
 
 FROM: Final = "no-reply@vibe.example"
