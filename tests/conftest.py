@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Many servers run at once: none takes the port of the metrics, unless a test says which.
@@ -13,6 +15,9 @@ os.environ.setdefault("METRICS_PORT", "0")
 # Hundreds of processes start in a run, and each would compile all modules anew. Containers often ask for that.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Thousands of tests are collected, none of which is ever garbage: looking through them again and again takes as long.
+gc.disable()
 
 # How long an example takes is the machine's; what must be quick, the bench measures.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -34,3 +39,10 @@ pytest_plugins = [
     "tests.harness.users",
     "tests.harness.pair",
 ]
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from here on, but look no more at what was there before the first test."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()

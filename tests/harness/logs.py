@@ -17,7 +17,10 @@ def pytest_configure() -> None:
     it meanwhile, the process dies (python/cpython#130163).
     """
     output = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115 - to the end
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(output))
+    # By default an exception is drawn with all that its frames hold, which takes seconds where rich is installed.
+    render = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    processors = [*structlog.get_config()["processors"][:-1], render]
+    structlog.configure(processors=processors, logger_factory=structlog.PrintLoggerFactory(output))
 
 
 @pytest.fixture(autouse=True)
