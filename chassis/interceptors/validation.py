@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 from google.protobuf.message import Message
 
@@ -15,6 +16,7 @@ from chassis.interceptors.time_rules import TimeRules
 Check = Callable[[Message], None]
 
 
+@cache
 def check_of(request_class: type[Message]) -> Check:
     """Return the check of this type, which raises ``InvalidFields`` with every violation of a request.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import structlog
@@ -23,9 +24,22 @@ def pytest_configure() -> None:
     structlog.configure(processors=processors, logger_factory=structlog.PrintLoggerFactory(output))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def logging_of_a_module_is_left_alone() -> Iterator[None]:
+    """Undo what the fixtures of a module did to logging, once all of them have ended."""
+    with _left_alone():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def logging_is_left_alone() -> Iterator[None]:
     """Undo what a test did to logging, for it would reach streams that are gone and the output of later commands."""
+    with _left_alone():
+        yield
+
+
+@contextmanager
+def _left_alone() -> Iterator[None]:
     root = logging.getLogger()
     configured, level = structlog.get_config(), root.level
     yield

@@ -22,6 +22,7 @@ from notifications_service.app import build
 from notifications_service.settings import Settings
 from tests.harness.databases import MongoDatabase
 from tests.harness.patience import PATIENCE_SECONDS
+from tests.harness.settings import read_once
 
 if TYPE_CHECKING:
     from vibework.notifications.v1.delivery_service_pb2_grpc import DeliveryServiceAsyncStub
@@ -60,7 +61,7 @@ def settings_for(database: MongoDatabase, **settings: Any) -> Settings:
         "secret_keys": SECRET_KEYS,
         "recipient_check": "off",
     }
-    return Settings(**(values | settings))
+    return read_once(Settings, values | settings)
 
 
 @asynccontextmanager

@@ -39,6 +39,7 @@ from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import MySQLDatabase, in_own_thread
 from tests.harness.patience import PATIENCE_SECONDS
+from tests.harness.settings import read_once
 from tests.harness.statements import holding, query
 from users_service.app import build
 from users_service.settings import Settings
@@ -138,7 +139,7 @@ def settings_for(database: MySQLDatabase, **changed: Any) -> Settings:
         "notifications_address": "off",
         **changed,
     }
-    return QuickSettings(**values)
+    return read_once(QuickSettings, values)
 
 
 @contextmanager
