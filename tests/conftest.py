@@ -6,7 +6,6 @@ import gc
 import os
 import sys
 
-import pytest
 from hypothesis import HealthCheck, settings
 
 # Many servers run at once: none takes the port of the metrics, unless a test says which.

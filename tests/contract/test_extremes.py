@@ -44,6 +44,7 @@ def answered(channels: Channels, rpc: str, path: FieldPath, value: Any) -> Answe
     return answer
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("rpc", [rpc for rpc in REQUESTS if paths_of(rpc, VALUES)])
 def test_no_number_and_no_time_is_a_fault(channels: Channels, rpc: str) -> None:
     """Each end of each type is served, or refused by the name of its field; and a time that is one is taken for one."""
@@ -56,6 +57,7 @@ def test_no_number_and_no_time_is_a_fault(channels: Channels, rpc: str) -> None:
                 assert answer.violations, (path.name, value, answer)
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("rpc", [rpc for rpc in REQUESTS if paths_of(rpc, BAD)])
 def test_a_time_that_is_none_is_refused_by_name(channels: Channels, rpc: str) -> None:
     """Seconds and nanos beyond their type are the caller's to mend, in both services and in every field alike."""

@@ -136,6 +136,7 @@ def test_a_contract_that_is_put_right_is_the_promise_from_there_on(history: Path
     assert proto_check(tree).returncode != 0
 
 
+@pytest.mark.long
 def test_a_shallow_clone_says_that_it_could_not_compare(history: Path, tmp_path: Path) -> None:
     """Its oldest commit is where the history was cut off: it breaks nothing of itself. With the history it is found."""
     shallow = clone(history, tmp_path / "clone", "--depth=1")

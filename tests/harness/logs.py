@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from io import StringIO
 
 import pytest
 import structlog
@@ -24,25 +24,23 @@ def pytest_configure() -> None:
     structlog.configure(processors=processors, logger_factory=structlog.PrintLoggerFactory(output))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def logging_of_a_module_is_left_alone() -> Iterator[None]:
-    """Undo what the fixtures of a module did to logging, once all of them have ended."""
-    with _left_alone():
-        yield
-
-
 @pytest.fixture(autouse=True)
 def logging_is_left_alone() -> Iterator[None]:
     """Undo what a test did to logging, for it would reach streams that are gone and the output of later commands."""
-    with _left_alone():
-        yield
-
-
-@contextmanager
-def _left_alone() -> Iterator[None]:
     root = logging.getLogger()
     configured, level = structlog.get_config(), root.level
     yield
     structlog.configure(**configured)
     root.setLevel(level)
     root.handlers[:] = [handler for handler in root.handlers if not type(handler).__module__.startswith("chassis.")]
+
+
+@pytest.fixture
+def logged() -> StringIO:
+    """What servers in this process log from here on.
+
+    For a test that looks again and again: `capfd` loses what is written between its reading and its clearing.
+    """
+    lines = StringIO()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(lines))
+    return lines

@@ -61,6 +61,7 @@ def test_mysql_copy_equals_what_migrations_make(
     assert described(mysql_server, mysql_database) == described(mysql_server, mysql_empty_database)
 
 
+@pytest.mark.long
 def test_mongodb_copy_equals_what_migrations_make(
     mongodb_empty_database: MongoDatabase, mongodb_database: MongoDatabase
 ) -> None:

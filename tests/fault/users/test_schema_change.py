@@ -48,6 +48,7 @@ async def nobody_waits(database: MySQLDatabase) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.long
 async def test_readers_and_writers_give_up_in_time(users: Stubs, users_server: UsersServer) -> None:
     """Lists, point reads and creates are told to come back, and the server carries nothing on for them."""
     user = (await users.users.CreateUser(CreateUserRequest(email="before@example.com"))).user

@@ -143,6 +143,7 @@ async def test_no_rpc_leaves_a_transaction_open(server: UsersServer, holding: Ho
     await nothing_is_open(server, AT_ONCE)
 
 
+@pytest.mark.long
 async def test_a_statement_that_waits_for_a_lock_ends_soon_after_its_caller(server: UsersServer) -> None:
     """Its caller gone, it has the rest of the time that a statement waits for a lock; then all of it is undone."""
     with server.channel() as blocking:

@@ -134,6 +134,7 @@ async def _reconnecting(feed: object, token: str) -> list[str]:
             token = watch.token or token
 
 
+@pytest.mark.long
 async def test_expired_rows_are_told_as_deleted(mongod: LocalMongoDB, database: MongoDatabase) -> None:
     """When the sweeper of the database removes a row, its watchers hear of it."""
     async with watched(database) as to:

@@ -147,6 +147,7 @@ def test_no_backup_while_a_migration_runs(changed: MongoDatabase, tmp_path: Path
     assert "migrating" in one_line(notifications(changed, "backup", tmp_path / "x.backup"))
 
 
+@pytest.mark.long
 def test_a_server_that_goes_away_leaves_no_file(filled: MongoDatabase, tmp_path: Path) -> None:
     """A backup that loses its server in the middle is one line and no file."""
     server = urlsplit(filled.url)

@@ -12,6 +12,8 @@ import pytest
 from script import call
 from tests.harness.pair import Pair
 
+pytestmark = pytest.mark.xdist_group("client")
+
 Typed = Callable[..., tuple[int, str, str]]
 
 

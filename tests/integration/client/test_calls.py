@@ -15,6 +15,8 @@ from vibework.users.v1 import User, UserFilter
 
 from tests.harness.pair import Pair
 
+pytestmark = pytest.mark.xdist_group("client")
+
 # Seconds: less than any call takes, and none at all.
 HASTE, NO_TIME = 0.000_001, 0.0
 PASSWORD = "correct horse battery"

@@ -18,6 +18,8 @@ from vibework.testing.local.ports import free_port
 from tests.harness.pair import Pair
 from tests.harness.patience import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.xdist_group("client")
+
 PASSWORD = "correct horse battery"
 UNARY, STREAM = "/shop.Cart/Get", "/shop.Cart/List"
 

@@ -22,6 +22,8 @@ from vibework.testing.local.ports import free_port
 
 from tests.harness.pair import Pair
 
+pytestmark = pytest.mark.xdist_group("client")
+
 PASSWORD = "correct horse battery"
 
 

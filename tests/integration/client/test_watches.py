@@ -16,6 +16,8 @@ from tests.harness.pair import Pair
 from tests.harness.patience import PATIENCE_SECONDS, wait_for
 from tests.harness.proxy import Proxy, proxy_to
 
+pytestmark = pytest.mark.xdist_group("client")
+
 
 def content(title: str) -> NotificationContent:
     """Make what a notification says."""

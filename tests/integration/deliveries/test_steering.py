@@ -224,6 +224,7 @@ async def test_thousands_are_cancelled_and_queued_again(notifications: Notificat
     assert raw.deliveries.count_documents({"userId": user_id, "state": "pending", "rev": 3}) == MANY - 5
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("ends", ["time", "database", "process"])
 @pytest.mark.parametrize("by", ["ids", "filter"])
 async def test_whatever_ends_a_batch_early_it_says_what_was_done(

@@ -79,6 +79,7 @@ REVISIONS = (None, 0, -1, 3, Int64(2**40), 3.0, 2.5, True, "3", [3], Decimal128(
 CHANGED_AT = (None, READ_AT, datetime(1969, 1, 1, tzinfo=UTC), "x", 5, [READ_AT], DatetimeMS(2**60))
 
 
+@pytest.mark.long
 async def test_every_etag_that_is_answered_holds(pymongo_notifications: Notifications, raw: Any, user_id: str) -> None:
     """Whatever other systems wrote beside it, a row changes under the etag that was read, and then has another one."""
     feed, only_etag = pymongo_notifications.feed, FieldMask(paths=["etag"])

@@ -143,6 +143,7 @@ async def test_batches_reach_every_document_and_go_on_where_they_were_cut_off(
     assert filled.notifications.count_documents({"tries": 1}) == ROWS
 
 
+@pytest.mark.long
 async def test_an_index_is_built_while_others_write(filled: Any, mongodb_database: MongoDatabase) -> None:
     """While the server builds it, writes begin and end; none waits for its end."""
     with pymongo.MongoClient[dict[str, Any]](mongodb_database.url, w=1) as client:

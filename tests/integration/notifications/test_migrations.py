@@ -112,6 +112,7 @@ def test_up_down_and_up_again_end_at_the_declared_schema(mongodb_empty_database:
     assert schema_of(empty) == first
 
 
+@pytest.mark.long
 async def test_each_step_can_be_taken_back_by_itself(mongodb_empty_database: MongoDatabase, empty: Any) -> None:
     """Down a step and up again leads to the same schema, from the last step to the first."""
     async with runner(mongodb_empty_database) as steps_of:
@@ -129,6 +130,7 @@ async def test_each_step_can_be_taken_back_by_itself(mongodb_empty_database: Mon
         assert await steps_of.down() == 0
 
 
+@pytest.mark.long
 def test_status_says_what_is_applied_and_what_changed_since(mongodb_empty_database: MongoDatabase, empty: Any) -> None:
     """Each step is applied, missing, or not the file that was applied."""
     migrate(mongodb_empty_database, "up", "2")
@@ -154,6 +156,7 @@ def test_processes_that_migrate_at_once_do_not_collide(mongodb_empty_database: M
     assert empty.migration_lock.count_documents({}) == 0
 
 
+@pytest.mark.long
 async def test_the_lock_is_waited_for_and_a_dead_owner_does_not_keep_it(
     mongodb_empty_database: MongoDatabase, empty: Any
 ) -> None:

@@ -107,6 +107,7 @@ async def test_an_expired_row_is_not_found_by_its_id(
         assert reason(caught.value) == "NOTIFICATION_NOT_FOUND"
 
 
+@pytest.mark.long
 async def test_migrate_changes_the_retention_in_place(mongodb_database: MongoDatabase, user_id: str) -> None:
     """`migrate up` with another number of days changes the TTL index, and a server goes by it from its start on."""
     said: list[str] = []

@@ -168,6 +168,7 @@ IN_THE_WAY: list[Indexed] = [
 ]
 
 
+@pytest.mark.sampled(1)
 @DRIVERS
 @pytest.mark.parametrize("made", quickly(IN_THE_WAY, 2))
 def test_an_index_in_the_way_is_named_before_anything_is_changed(

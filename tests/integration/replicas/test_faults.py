@@ -133,6 +133,7 @@ async def test_a_primary_named_as_its_own_replica_is_not_one(serve: Serve, pair:
         assert running.reads.replicas[0].reads == 0
 
 
+@pytest.mark.long
 async def test_several_servers_behind_one_address_are_told_apart(
     serve: Serve, pair: Replication, tmp_path: Path
 ) -> None:

@@ -237,6 +237,7 @@ async def test_the_access_log_names_the_trace(collector: Collector, mysql_module
     assert line["trace_id"] == TRACE
 
 
+@pytest.mark.long
 async def test_a_dead_collector_slows_neither_calls_nor_the_stop(
     mysql_module_database: MySQLDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

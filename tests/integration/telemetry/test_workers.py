@@ -28,6 +28,7 @@ def up(port: int) -> list[float]:
     return [found.value("vibework_worker_up", worker=place) for place in ("0", "1")]
 
 
+@pytest.mark.long
 def test_the_parent_tells_the_metrics_of_every_worker(mysql_database: MySQLDatabase) -> None:
     """One scrape reaches all processes, tells them apart, and counts those that died."""
     port = free_port()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from typing import Any, Final
 from uuid import uuid4
 
@@ -113,19 +114,12 @@ async def test_whoever_has_one_signs_in_and_may_change_it(users: Stubs) -> None:
     assert await signs_in(users, imported.email, PASSWORD) == "OK"
 
 
-async def test_the_log_does_not_say_what_was_chosen(users: Stubs, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_the_log_does_not_say_what_was_chosen(users: Stubs, logged: StringIO) -> None:
     """People who are refused a password often have it elsewhere."""
     email = new_email()
     assert await outcome(users.sessions.SignUp(sessions_pb.SignUpRequest(email=email, password=COMMON))) == REFUSED
-    written = ""
-
-    def is_logged() -> bool:
-        nonlocal written
-        written += "".join(capfd.readouterr())
-        return REFUSED in written
-
-    await until(is_logged, "the call's line in the log")
-    assert COMMON.lower() not in written.lower()
+    await until(lambda: REFUSED in logged.getvalue(), "the call's line in the log")
+    assert COMMON.lower() not in logged.getvalue().lower()
 
 
 def test_a_setting_accepts_them_and_a_repeat_outlives_the_setting(test_run: TestRun, mysql_server: MySQLServer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -42,6 +43,7 @@ async def becomes(mysql: MySQLDatabase, wanted: int) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.long
 async def test_all_are_given_back_once_nobody_asks(mysql_database: MySQLDatabase) -> None:
     """After a crowd no connection of any pool is left, the metrics say so, and the next calls open new ones."""
     settings = settings_for(mysql_database, mysql_pool_idle_timeout_ms=IDLE_MS, mysql_pool_max_connections=14)

@@ -164,6 +164,7 @@ def test_a_backfill_goes_on_where_it_was_cut_off(
     assert migrate(filled, "down").output == f"{NEXT} undone\n"
 
 
+@pytest.mark.long
 def test_an_index_is_added_while_others_write(
     mysql_database: MySQLDatabase, mysql_server: MySQLServer, revision: Write, tmp_path: Path
 ) -> None:

@@ -77,6 +77,7 @@ def test_up_down_and_up_again_make_what_the_models_say(mysql_empty_database: MyS
     assert on(mysql_empty_database, differences) == []
 
 
+@pytest.mark.long
 def test_down_undoes_one_revision_at_a_time(mysql_empty_database: MySQLDatabase) -> None:
     """Without a revision only the last one goes; every revision can be undone and made again."""
     numbers = [number.split()[0] for number in run(mysql_empty_database, "up").splitlines()]

@@ -151,6 +151,7 @@ async def test_a_row_that_others_hold_stops_nothing(users: Stubs, users_server: 
     assert (code, said) == (0, "1 accounts re-encrypted under key new-key, 0 by others\n")
 
 
+@pytest.mark.long
 async def test_of_many_accounts_left_some_are_named(users: Stubs, users_server: UsersServer) -> None:
     """A lost key leaves millions: the first are named, and how many more there are."""
     users_server.rows("DELETE FROM accounts")

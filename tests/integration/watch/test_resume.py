@@ -95,6 +95,7 @@ async def test_a_resume_meets_writes_in_progress_without_gap_or_repeat(
     assert seen == list(range(2, 2 + changed))
 
 
+@pytest.mark.long
 async def test_a_long_history_is_told_in_whole(notifications: Notifications, user_id: str, rows: Any) -> None:
     """A history of several parts arrives in order, among the events of others."""
     async with watching(notifications.feed, user_id) as watch:
@@ -176,6 +177,7 @@ async def test_watches_end_when_the_collection_is_dropped(mongodb_database: Mong
             assert await anew.change() == ("created", made.id)
 
 
+@pytest.mark.long
 async def test_many_resume_at_once_each_from_its_own_place(notifications: Notifications, rows: Any) -> None:
     """A crowd that reconnects together, some twice and from different places, each gets what it missed."""
     feed = notifications.feed

@@ -45,6 +45,7 @@ def placed(running: Notifications) -> int:
     return running.server.in_flight.now["stream"]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("window", [0, 60])
 async def test_one_that_reads_nothing_is_ended_and_frees_its_place(
     mongodb_database: MongoDatabase, window: int
@@ -86,6 +87,7 @@ async def test_one_that_falls_behind_and_takes_nothing_is_ended_sooner(mongodb_d
             await until(lambda: placed(running) == 1)
 
 
+@pytest.mark.long
 async def test_one_that_takes_nothing_does_not_hold_up_the_end(mongodb_database: MongoDatabase) -> None:
     """A drain tells watchers to end, and who takes not even that is cut off long before the grace is over."""
     async with AsyncExitStack() as stack:

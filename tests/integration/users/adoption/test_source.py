@@ -15,6 +15,7 @@ TABLES = ("users", "sessions", "accounts", "verifications")
 NEWEST = ("utf8mb4_0900_ai_ci", "utf8mb4_unicode_520_ci")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("collation", ["utf8mb4_bin", "utf8mb4_general_ci", "utf8mb4_unicode_ci", "the newest"])
 def test_everybody_of_the_source_comes_along(mysql_empty_database: MySQLDatabase, collation: str) -> None:
     """Passwords from either table, sessions by their ids and provider tokens are good, in every collation."""
@@ -44,6 +45,7 @@ def test_what_clients_hold_is_no_longer_an_id(mysql_empty_database: MySQLDatabas
     assert all(id_.startswith("sess_") for id_ in ids)
 
 
+@pytest.mark.long
 def test_who_goes_back_finds_everything_as_it_was(mysql_empty_database: MySQLDatabase) -> None:
     """After `migrate down base` the tables have their names back, and can be adopted anew."""
     source(mysql_empty_database)

@@ -116,6 +116,7 @@ def test_an_import_that_ended_early_goes_on(users_server: UsersServer, tmp_path:
     assert users_server.rows("SELECT COUNT(*) FROM users WHERE id IN (%s, %s)", first, last) == [(2,)]
 
 
+@pytest.mark.long
 def test_an_import_without_a_database_says_so_in_one_line(users_server: UsersServer, tmp_path: Path) -> None:
     """And names the line that it has not reached."""
     path = written(tmp_path / "users.jsonl", [incoming()])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
+from io import StringIO
 from typing import Any
 
 import grpc
@@ -13,6 +14,7 @@ from vibework.users.v1 import session_service_pb2 as pb
 
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
+from tests.harness.patience import until
 from tests.harness.users import Stubs, UsersServer, reason, retry_seconds, users_service, violations
 
 PASSWORD = "correct horse battery"
@@ -125,9 +127,7 @@ async def test_wrong_fields_are_all_named(users: Stubs, fields: dict[str, Any], 
     assert sorted(violations(wrong.value)) == expected
 
 
-async def test_no_password_is_stored_or_logged(
-    users: Stubs, users_server: UsersServer, capfd: pytest.CaptureFixture[str]
-) -> None:
+async def test_no_password_is_stored_or_logged(users: Stubs, users_server: UsersServer, logged: StringIO) -> None:
     """Neither the tables nor the log hold a password or a token, also after refusals and repeats."""
     email, password = fresh_email(), f"secret {uuid.uuid4().hex}"
     request = request_for(email, password=password, request_id=str(uuid.uuid4()))
@@ -135,8 +135,9 @@ async def test_no_password_is_stored_or_logged(
     await users.sessions.SignUp(request)
     await outcome(users.sessions.SignUp(request_for(email, password=password)))
     await outcome(users.sessions.SignIn(pb.SignInRequest(email=email, password=password + "x")))
+    await until(lambda: logged.getvalue().count("/Sign") >= 4, "the lines of the calls in the log")
     tables = [row[0] for row in users_server.rows("SHOW TABLES")]
-    dump = repr([users_server.rows(f"SELECT * FROM `{table}`") for table in tables]) + "".join(capfd.readouterr())
+    dump = repr([users_server.rows(f"SELECT * FROM `{table}`") for table in tables]) + logged.getvalue()
     assert email in dump
     assert password not in dump
     assert token not in dump

@@ -357,6 +357,7 @@ async def test_a_full_pool_refuses_instead_of_queueing_for_ever(
     assert reason(caught.value) == "ETAG_MISMATCH"
 
 
+@pytest.mark.long
 async def test_a_storm_of_cancelled_writes_leaves_whole_users_and_a_whole_pool(
     users: Stubs, users_server: UsersServer
 ) -> None:

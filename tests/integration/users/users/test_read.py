@@ -105,6 +105,7 @@ async def test_concurrent_reads_never_mix_users_up(users: Stubs, some: list[User
     await asyncio.gather(*calls)
 
 
+@pytest.mark.long
 async def test_a_storm_of_cancelled_calls_gives_nobody_anothers_row(users: Stubs) -> None:
     """Calls given up in the middle of a query leave no answer behind that the next caller could get."""
     everybody = await create(users, 50)

@@ -71,6 +71,7 @@ async def test_a_token_holds_across_restarts(mysql_database: MySQLDatabase) -> N
                 assert await watch.told(1) == [("created", later.id, later.etag)]
 
 
+@pytest.mark.long
 async def test_a_long_history_is_told_whole(users: Stubs, users_server: UsersServer) -> None:
     """Longer than a part that is read at once, to many who ask at once, from different places."""
     async with watching_users(users.users) as watch:

@@ -102,6 +102,7 @@ def test_a_stalled_reader_stops_nothing(full_pipe: FullPipe) -> None:
     assert lines[-1]["event"] == "stopped"
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_the_end_does_not_wait_for_a_stalled_reader(full_pipe: FullPipe, form: str) -> None:
     """SIGTERM ends a server whose log nobody reads, in either form, with the exit code of a drain."""

@@ -95,6 +95,7 @@ async def test_a_hung_loop_ends_the_process() -> None:
     assert any("echo_server.py" in place for place in last["at"])
 
 
+@pytest.mark.long
 async def test_a_process_that_was_stopped_goes_on() -> None:
     """A pause (SIGSTOP, as of a container) longer than HEALTH_DEAF_MS costs nothing else: no drain, no end."""
     async with serving(HEALTH_DEAF_MS="1500", **SHORT) as served:

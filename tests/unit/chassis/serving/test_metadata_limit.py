@@ -57,6 +57,7 @@ async def test_metadata_of_any_call_is_limited(serve: Serve, path: bytes) -> Non
     assert await running.server.in_flight.wait_idle(PATIENCE_SECONDS)
 
 
+@pytest.mark.long
 async def test_metadata_beyond_the_limit_costs_little(log: Log, serve: Serve) -> None:
     """64,000 references in 64 KB take the event loop a moment, of processor time, and the log one line."""
     running = await serve()

@@ -52,6 +52,7 @@ async def test_a_connection_with_a_call_that_never_says_what_it_wants_ends(serve
         await asyncio.wait_for(connection.closed(), PATIENCE_SECONDS)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("said", [b"", http2.frame(Kind.HEADERS, 0, 1, b"\x83")])
 async def test_a_connection_that_answers_no_ping_ends(serve: Serve, said: bytes) -> None:
     """A peer that is gone is let go in the time of the settings, and one whose headers never end can answer no ping."""

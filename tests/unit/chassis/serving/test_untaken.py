@@ -34,6 +34,7 @@ async def _events(_: Any, __: Any) -> AsyncIterator[Any]:
         yield notifications_pb2.WatchNotificationsResponse(resume_token="x" * 1_000)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("path", REQUESTS)
 async def test_who_takes_nothing_does_not_hold_up_the_end(serve: Serve, path: bytes) -> None:
     """An answer, an endless stream, a watch of health: whoever leaves them untaken is cut off within the grace."""

@@ -257,6 +257,7 @@ async def test_a_burst_lets_readers_have_their_turn(script: Script, make: Any) -
     assert not watcher.behind
 
 
+@pytest.mark.long
 async def test_a_long_outage_ends_watches_and_refuses_new_ones_until_it_is_over(script: Script, make: Any) -> None:
     """A stream that stays away is not covered up with heartbeats: callers are told, and may try another process."""
     hub = make(replace(LIMITS, outage=0.2, start=0.1))

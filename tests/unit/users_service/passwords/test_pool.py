@@ -258,6 +258,7 @@ async def test_hashes_wait_for_memory_in_their_order() -> None:
     hashing.close()
 
 
+@pytest.mark.long
 async def test_two_dear_hashes_are_never_at_work_at_once() -> None:
     """At the limit of an import (256 MiB), two take turns where the memory is for one: their processes show it."""
     dear = b"$argon2id$v=19$m=262144,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$RdescudvJCsgt3ub+b+dWRWJTmaaJObG"

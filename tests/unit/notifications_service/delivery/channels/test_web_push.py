@@ -262,6 +262,7 @@ async def test_a_push_service_that_is_not_there_is_no_connection(sender: WebPush
     assert (outcome.reason, outcome.blames_provider) == (Reason.CONNECTION, True)
 
 
+@pytest.mark.long
 async def test_a_push_service_that_is_silent_has_its_time(service: PushService, sender: WebPushSender) -> None:
     """It may have taken the message, which the reason says; the worker goes on."""
 
