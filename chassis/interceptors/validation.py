@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from typing import Final
 
 from google.protobuf.message import Message
 
@@ -16,12 +16,21 @@ from chassis.interceptors.time_rules import TimeRules
 Check = Callable[[Message], None]
 
 
-@cache
+# Each is put together once for a process, which may have several servers.
+_CHECKS: Final[dict[type[Message], Check]] = {}
+
+
 def check_of(request_class: type[Message]) -> Check:
     """Return the check of this type, which raises ``InvalidFields`` with every violation of a request.
 
     Of a list that is too long it looks at no more items than may be, and one; the others are gone from the request.
     """
+    if request_class not in _CHECKS:
+        _CHECKS[request_class] = _compiled(request_class)
+    return _CHECKS[request_class]
+
+
+def _compiled(request_class: type[Message]) -> Check:
     collect = collector(request_class)
     accept = shortcut(request_class.DESCRIPTOR) or _nothing
     bounds = Bounds(request_class.DESCRIPTOR)

@@ -22,11 +22,13 @@ def read_once(kind: type[T], values: Mapping[str, Any]) -> T:
     """Return these settings, which nobody changes; raises what reading them raises."""
     environment = tuple(item for item in os.environ.items() if not item[0].startswith(_OF_PYTEST))
     try:
-        return _read(kind, tuple(values.items()), environment)
+        read: T = _read(kind, tuple(values.items()), environment)
     except TypeError:
+        # A value that is no key of a table, such as a list.
         return kind(**values)
+    return read
 
 
 @lru_cache(maxsize=256)
-def _read(kind: type[T], values: tuple[tuple[str, Any], ...], _environment: tuple[tuple[str, str], ...]) -> T:
+def _read(kind: type[Any], values: tuple[tuple[str, Any], ...], _environment: tuple[tuple[str, str], ...]) -> Any:
     return kind(**dict(values))
