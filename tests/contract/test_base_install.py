@@ -102,7 +102,7 @@ def client_wheel(tree: Path) -> Path:
     return build("wheel", tree / "client")
 
 
-@pytest.fixture(scope="module", params=["oldest", "newest"])
+@pytest.fixture(scope="module", params=[pytest.param("oldest", marks=pytest.mark.long), "newest"])
 def base_install(
     request: pytest.FixtureRequest, client_wheel: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> list[str]:

@@ -211,6 +211,7 @@ async def test_an_unknown_error_that_the_server_says_will_pass(running: Notifica
         assert (await refusal(CALLS["mark"](running, key)))[0] == "INTERNAL"
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("code", [code for code in (*RAISED, *OUT_OF_TIME) if code not in CLOSING])
 def test_the_server_knows_these_numbers(mongod: LocalMongoDB, code: int) -> None:
     """A number that no server answers would hide a mistake."""

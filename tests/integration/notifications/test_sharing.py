@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
+import pytest
 from bson import ObjectId
 from vibework.notifications.v1 import notification_service_pb2 as service
 
@@ -16,6 +17,7 @@ from tests.integration.notifications.building import create, row, struct
 from tests.integration.notifications.test_lists import all_filters, many
 
 
+@pytest.mark.long
 async def test_answers_at_once_are_those_one_by_one(notifications: Notifications, raw: Any, user_id: str) -> None:
     """Lists, counts and gets of several users, with equal and different filters, in one storm."""
     users = [f"{user_id}_{number}" for number in range(6)]

@@ -121,6 +121,7 @@ def test_reading_is_enough_for_a_backup_and_composes_account_for_a_drill(
     assert drill.exit_code == 0, drill.output
 
 
+@pytest.mark.long
 def test_a_time_series_takes_the_roles_that_the_documents_name(migrated: LocalMongoDB, tmp_path: Path) -> None:
     """Who may not read its buckets gets no backup that lacks them; with `backup` and `restore` it comes back."""
     with pymongo.MongoClient[dict[str, Any]](url(migrated, "vibework")) as client:

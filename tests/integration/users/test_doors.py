@@ -202,6 +202,7 @@ def behind(door: Door, doors: list[Door]) -> set[str]:
     return next((same for same in SAME if str(door) in same), {str(door)}) & set(map(str, doors))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("door", BY_ACCOUNT, ids=str)
 async def test_who_locks_one_door_of_an_account_shuts_no_other(users: Stubs, door: Door) -> None:
     """Requests and wrong tries at one door use up nothing of the same person's other doors."""
@@ -211,6 +212,7 @@ async def test_who_locks_one_door_of_an_account_shuts_no_other(users: Stubs, doo
     assert found == behind(door, BY_ACCOUNT)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("door", DOORS, ids=str)
 async def test_who_locks_one_door_of_an_address_shuts_no_other(narrow_server: UsersServer, door: Door) -> None:
     """What comes from one office at one door keeps nobody there from the others."""

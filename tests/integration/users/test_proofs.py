@@ -271,6 +271,7 @@ async def _raising(error: grpc.aio.AioRpcError) -> None:
     raise error
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("change", CHANGES)
 async def test_no_secret_outlives_a_change(
     users: Stubs, users_server: UsersServer, change: Callable[[Somebody], Awaitable[None]]
@@ -290,6 +291,7 @@ async def test_no_secret_outlives_a_change(
     assert not ids & left
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("change", CHANGES)
 async def test_no_change_of_address_that_was_asked_for_outlives_a_change(
     users: Stubs, users_server: UsersServer, change: Callable[[Somebody], Awaitable[None]]
@@ -305,6 +307,7 @@ async def test_no_change_of_address_that_was_asked_for_outlives_a_change(
     assert users_server.rows("SELECT id FROM verifications WHERE user_id = %s", some.user.id) == []
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("change", CHANGES)
 async def test_what_becomes_of_others_ends_nobodys_change_of_address(
     users: Stubs, change: Callable[[Somebody], Awaitable[None]]

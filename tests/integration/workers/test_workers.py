@@ -70,6 +70,7 @@ def test_a_killed_worker_is_replaced(mysql_database: MySQLDatabase) -> None:
         wait_for(lambda: all(serving(port) for _ in range(8)), "both workers")
 
 
+@pytest.mark.long
 def test_a_drain_loses_no_call(mysql_database: MySQLDatabase) -> None:
     """Calls that are in flight at SIGTERM are answered, and all processes end with exit code 0."""
     with workers(mysql_database, 2) as (process, port), ExitStack() as stack:

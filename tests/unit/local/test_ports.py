@@ -14,6 +14,7 @@ PROCESSES = 8
 ASKING = "from vibework.testing.local import ports; print(*(ports.free_port() for _ in range(20)))"
 
 
+@pytest.mark.long
 def test_no_two_processes_get_the_same_port() -> None:
     """Runs of tests that start at a time do not take each other's ports, nor does one process get a port twice."""
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

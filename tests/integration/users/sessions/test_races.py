@@ -209,6 +209,7 @@ async def test_a_repeat_that_overtakes_its_first_call_is_no_theft(users: Stubs, 
     assert (await users.sessions.ValidateSession(good)).session.id == made.session.id
 
 
+@pytest.mark.long
 async def test_a_storm_of_cancelled_validations_mixes_nobody_up(users: Stubs) -> None:
     """While two thirds of a thousand validations are cancelled at any moment, each other gets its own session."""
     made = [await new_session(users) for _ in range(20)]

@@ -161,6 +161,7 @@ REMOVED = "DELETE FROM accounts WHERE user_id = %(user)s"
 LEGACY_CHANGED = "UPDATE users SET password_hash = %(hash)s WHERE id = %(user)s"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("stored", "legacy", "change"),
     [

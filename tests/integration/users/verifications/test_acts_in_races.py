@@ -129,6 +129,7 @@ async def test_a_code_and_a_link_of_one_user_change_the_address_once(many: list[
     assert Counter(ends) == {"OK": 1, "VERIFICATION_INVALID": CALLS - 1}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", [CODE, TOKEN])
 @pytest.mark.parametrize("is_new", [False, True])
 async def test_of_64_sign_ins_with_one_secret_one_has_a_session(

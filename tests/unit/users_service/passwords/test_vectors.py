@@ -124,6 +124,7 @@ async def test_what_is_no_hash_is_refused_at_import(passwords: Passwords) -> Non
             await passwords.check_importable(stored)
 
 
+@pytest.mark.long
 async def test_every_published_hash_is_imported(passwords: Passwords) -> None:
     """This machine verifies every form that the contract promises."""
     for _, stored in ALL:
