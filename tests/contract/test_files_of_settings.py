@@ -70,7 +70,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 def start(package: str, pair: Pair, **changed: str) -> subprocess.CompletedProcess[str]:
     """Start a server that has all files, but for what is changed."""
     there = {"TLS_CERT_FILE": str(pair.certificate), "TLS_KEY_FILE": str(pair.key)}
-    environment = {**os.environ, **REQUIRED[package], "SECRET_KEYS": KEYS, "GRPC_PORT": "0", "METRICS_PORT": "0"}
+    own = {"SECRET_KEYS": KEYS, "GRPC_PORT": "0", "METRICS_PORT": "0", "GRPC_TRANSPORT": "grpcio"}  # which has TLS
+    environment = {**os.environ, **REQUIRED[package], **own}
     command = [sys.executable, "-m", package, "serve"]
     return subprocess.run(
         command,

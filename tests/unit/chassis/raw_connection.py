@@ -47,8 +47,15 @@ class RawConnection:
         own = [(b"te", b"trailers"), (b"content-type", b"application/grpc"), *more]
         stream = self.begin([*pseudo, *own], block)
         if message is not None:
-            self.send(http2.frame(Kind.DATA, http2.END_STREAM, stream, framed(message)))
+            self._send_message(stream, framed(message))
         return stream
+
+    def _send_message(self, stream: int, data: bytes) -> None:
+        # A larger frame than every server takes ends the connection at some.
+        starts = range(0, len(data), http2.MAX_FRAME_BYTES)
+        for start in starts:
+            flags = http2.END_STREAM if start == starts[-1] else 0
+            self.send(http2.frame(Kind.DATA, flags, stream, data[start : start + http2.MAX_FRAME_BYTES]))
 
     def begin(self, headers: Headers, block: bytes = b"", flags: int = 0) -> int:
         """Send headers as they are, whatever they lack; return the number of their stream; ``flags``: of the first."""
