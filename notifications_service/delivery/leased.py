@@ -43,7 +43,6 @@ class Leased:
         self._length = length
         self._lane = lane
         self._holds_until = 0.0
-        self._fewer = asyncio.Event()
 
     async def claim(self, limit: int, admit: Admit | None) -> bool:
         """Take up to so many rows, as far as they are admitted; say whether there were any."""
@@ -94,13 +93,6 @@ class Leased:
     def done(self, key: str) -> None:
         """Put a row out of hand."""
         self.in_hand.discard(key)
-        self._fewer.set()
-
-    async def at_most(self, number: int) -> None:
-        """Wait until so few are in hand."""
-        while len(self.in_hand) > number:
-            self._fewer.clear()
-            await self._fewer.wait()
 
     async def keep(self) -> NoReturn:
         """Renew the lease, for ever."""

@@ -52,6 +52,10 @@ class Outlet(Protocol):
         """Send a delivery to each of its targets that has not accepted it before."""
         ...
 
+    async def note(self, tries: Sequence[Try]) -> None:
+        """Keep what attempts tell of targets; the next ones go on meanwhile."""
+        ...
+
 
 class Subscriptions(Protocol):
     """Push subscriptions, as changed here."""
@@ -108,6 +112,9 @@ class EmailOutlet:
             outcome = await _guarded(self.breaker, lambda: self._sender.send(mail, seconds))
         return [Try(outcome, started, self._clock(), masked(address), self._hashes.of(address))]
 
+    async def note(self, _: Sequence[Try]) -> None:
+        """Keep nothing: an address that takes no mails is told by its outcome."""
+
 
 class PushOutlet:
     """Push: every subscription of the user, each at its own push service."""
@@ -135,11 +142,9 @@ class PushOutlet:
         message = _push_message(row, judged.notification, self._clock())
         done = row.get(ACCEPTED, ())
         targets = [each for each in facts.subscriptions[judged.user.id] if each.id not in done]
-        tries = await asyncio.gather(*(self._to(target, message, seconds) for target in targets))
-        await self._note(tries)
-        return tries
+        return await asyncio.gather(*(self._to(target, message, seconds) for target in targets))
 
-    async def _note(self, tries: Sequence[Try]) -> None:
+    async def note(self, tries: Sequence[Try]) -> None:
         """Remove subscriptions that are gone, and note those that took the message; the next message tells it anew."""
         gone = [each.subscription_id for each in tries if each.outcome and each.outcome.reason in _GONE]
         used = [self._used.get(each.subscription_id) for each in tries if each.is_accepted]

@@ -1,4 +1,4 @@
-"""Recording of outcomes: those that come together are settled in one transaction."""
+"""Recording of outcomes: those that come together are settled together."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class _Finished:
         self.change: Change | None = None
 
     def __call__(self, row: Document) -> Change | None:
-        """Decide, and keep what was decided last: a transaction may run twice."""
+        """Decide, and keep what was decided last: it may be decided again, on the row as it is then."""
         self.change = self.decide(row)
         return self.change
 
 
 class OutcomeRecorder:
-    """Settles rows; ``timeout``: seconds for one transaction."""
+    """Settles rows; ``timeout``: seconds for those that are settled together."""
 
     def __init__(self, outbox: OutboxRepository, numbers: Numbers, timeout: float) -> None:
         self._outbox = outbox
@@ -53,8 +53,8 @@ class OutcomeRecorder:
     async def record(self, batch: Leased, row: Document, decide: Decide) -> None:
         """Settle a row, as long as its lease holds; afterwards it is another worker's, or nobody's."""
         key = row["_id"]
+        finished = _Finished(batch.lease, key, decide, row.get("userId"))
         while batch.holds:
-            finished = _Finished(batch.lease, key, decide, row.get("userId"))
             try:
                 found = await self._gathered.get(finished)
             except ServiceError as error:
@@ -80,6 +80,10 @@ class OutcomeRecorder:
             mine = await self._outbox.complete(
                 lease, {each.key: each for each in finished}, {each.user_id for each in finished}
             )
+            # What an earlier attempt has changed, though it ended in an error, is not under the lease any more.
+            tried = [each.change for each in finished if each.key not in mine and each.change is not None]
+            if tried:
+                mine |= await self._outbox.seen(tried)
         except ServiceError:
             raise
         except Exception as error:  # noqa: BLE001 - it is told to whom it belongs, and logged there

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -24,6 +25,7 @@ from notifications_service.delivery.outlets import Outlet
 from notifications_service.delivery.recording import OutcomeRecorder
 from notifications_service.delivery.rules import DeliveryRules, End, Join, Wait
 from notifications_service.delivery.settling import Try
+from notifications_service.delivery.to_send import ToSend
 from notifications_service.mongodb.codec import Document
 from notifications_service.notification.delivery_states import DeliveryState
 from notifications_service.outbox import changes
@@ -33,6 +35,11 @@ from notifications_service.outbox.repository import Admit, Decide, OutboxReposit
 
 # Deliveries of one claim.
 BATCH: Final = 100
+# The next claim is made when so few are still to be sent, or twice what is sent at a time: by the time at which these
+# are on their way, the next ones are there.
+AHEAD: Final = BATCH // 2
+# Batches that are in hand at a time: of what was sent, not too much waits to be recorded.
+BATCHES: Final = 4
 
 log = logging.get(__name__)
 
@@ -70,6 +77,9 @@ class Worker:
         # They take turns, so that neither keeps the other waiting, however much of one is due.
         self._lanes = deque[Lane | None]([None, Lane.DIGEST] if outlet.has_digests else [None])
         self._slots = asyncio.Semaphore(outlet.concurrency)
+        self._to_send = ToSend()
+        # How many may still be to be sent when more are taken.
+        self.ahead = max(AHEAD, 2 * outlet.concurrency)
         self._batches: set[asyncio.Task[None]] = set()
         self._due = asyncio.Event()
         self._stopping = False
@@ -91,8 +101,11 @@ class Worker:
         """Take no more, give back what nothing was tried on, and let attempts end within so many seconds."""
         self._stopping = True
         self.wake()
-        if self._batches:
-            await asyncio.wait(self._batches, timeout=seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                # One that was being claimed, too.
+                while self._batches:
+                    await asyncio.wait(self._batches)
         # The outcome of what is cancelled here stays unknown; its lease runs out.
         await end(self._batches)
 
@@ -110,7 +123,7 @@ class Worker:
         self._due.clear()
 
     async def _round(self) -> bool:
-        """Take a batch and work on it; return whether there was one, once most of it is done."""
+        """Take a batch and work on it; return whether there was one, once it is time for the next."""
         # While nobody can say who they are for, nothing is claimed only to be put off.
         most = 0 if self._sources.users.is_away else self._outlet.most
         try:
@@ -124,11 +137,13 @@ class Worker:
         if batch is None:
             return False
         self._numbers.take(self._outlet.channel, batch.rows)
+        self._to_send.put(batch.lease, batch.in_hand)
         work = asyncio.create_task(self._work(batch))
         self._batches.add(work)
         work.add_done_callback(self._batches.discard)
-        # The next claim is on its way while the last of these are being sent.
-        await batch.at_most(self._outlet.concurrency // 2)
+        await self._to_send.at_most(self.ahead)
+        while len(self._batches) >= BATCHES:
+            await asyncio.wait(self._batches, return_when=asyncio.FIRST_COMPLETED)
         return True
 
     async def _claimed(self, most: int) -> Leased | None:
@@ -162,12 +177,12 @@ class Worker:
         finally:
             await end([keeping])
             await batch.give_back()
-            for key in list(batch.in_hand):
-                batch.done(key)
+            self._to_send.remove_all(batch.lease)
 
     async def _prepared(self, batch: Leased, facts: Facts, digesting: Digesting) -> None:
         """Put together the digests of a batch, and send all that is to be sent."""
         made = await digesting.prepare(batch, facts)
+        self._to_send.put(batch.lease, batch.in_hand)
         failed = (self._failed(batch, row) for row in made.rows if row["_id"] in made.failed)
         ones = (self._one(batch, row, made.facts) for row in made.rows if row["_id"] not in made.failed)
         await asyncio.gather(*failed, *ones)
@@ -199,6 +214,7 @@ class Worker:
     async def _one(self, batch: Leased, row: Document, facts: Facts | None) -> None:
         try:
             decide = await self._decide(batch, row, facts)
+            self._to_send.remove(batch.lease, row["_id"])
             if decide is not None:
                 await self._recorder.record(batch, row, decide)
         except Exception:
@@ -222,6 +238,7 @@ class Worker:
                     return None
                 batch.begin(row["_id"])
                 tries = await self._outlet.send(row, judged, facts, batch.seconds)
+            await self._outlet.note(tries)
         except Exception:
             # A row that is poisonous to this code is tried again, by this or another version, and given up in the end.
             log.exception("delivery failed", delivery=row["_id"])

@@ -26,14 +26,20 @@ def _delivery(values: Values) -> Document:
     return stored(new, values.clock()) | {"lease": "lease"}
 
 
+def _sent(row: Document, values: Values) -> Change:
+    at = values.clock()
+    return Change(row, changes.final(DeliveryState.SENT, None, at) | {"sentAt": at})
+
+
 def _settle(explainer: Explainer, values: Values) -> Awaitable[Any]:
-    row, at = _delivery(values), values.clock()
-    made = changes.final(DeliveryState.SENT, None, at) | {"sentAt": at}
-    return _outbox(explainer, values).settle_in(None, [Change(row, made)])  # type: ignore[arg-type]
+    return _outbox(explainer, values).settle_in(None, [_sent(_delivery(values), values)])  # type: ignore[arg-type]
 
 
 def _complete(explainer: Explainer, values: Values) -> Awaitable[Any]:
-    return _outbox(explainer, values).complete("lease", {"dlv_1": lambda _: None}, [values.user_id])
+    row = _delivery(values)
+    explainer.rows = [row]
+    decisions = {row["_id"]: lambda found: _sent(found, values)}
+    return _outbox(explainer, values).complete("lease", decisions, [values.user_id])
 
 
 def _digests(explainer: Explainer, values: Values) -> DigestRepository:
@@ -87,6 +93,7 @@ OUTBOX: Final = (
     Example("outbox.take", lambda e, v: _outbox(e, v).rate("email", 10.0).take(100)),
     Example("outbox.backlog", lambda e, v: _outbox(e, v).backlog("email")),
     Example("outbox.complete", _complete),
+    Example("outbox.seen", lambda e, v: _outbox(e, v).seen([_sent(_delivery(v), v)])),
     Example("outbox.settle_in", _settle),
     Example("outbox.settle_in", _settle_digest, "of a digest, whose items follow"),
     Example("outbox.gather", _gather),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from pymongo import UpdateOne
+from pymongo import UpdateMany
 
 from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.sharding import of_rows
@@ -49,13 +49,11 @@ class Change:
         """Whether items that the row carries are to follow it to another state."""
         return self.row["kind"] == Kind.DIGEST.value and told(self.state) is not told(DeliveryState(self.row["state"]))
 
-    @property
-    def _mine(self) -> Document:
-        # The row's, and its notification's; a direct one may be nobody's.
-        return of_rows([self.row])
+    def update(self, at: datetime) -> UpdateMany:
+        """Return the write of the row, which holds only if nobody has changed it since it was read.
 
-    def update(self, at: datetime) -> UpdateOne:
-        """Return the write of the row, which holds only if nobody has changed it since it was read."""
+        Of the one row; but what changes many is not repeated by the driver, and costs the server half as much.
+        """
         values = {**self.values, **direct.erased(self.row, self.values), "updatedAt": at, "rev": self.row["rev"] + 1}
         update: Document = {"$set": {name: value for name, value in values.items() if value is not None}}
         if gone := {name: "" for name, value in values.items() if value is None}:
@@ -63,18 +61,32 @@ class Change:
         if self.attempts:
             entries = [attempt.stored() for attempt in self.attempts]
             update["$push"] = {"log": {"$each": entries, "$slice": -KEPT_ATTEMPTS}}
-        return UpdateOne({"_id": self.row["_id"], "rev": self.row["rev"], **self._mine}, update, hint="_id_")
+        return UpdateMany({"_id": self.row["_id"], "rev": self.row["rev"], **of_rows([self.row])}, update, hint="_id_")
 
-    def sum(self) -> UpdateOne | None:
-        """Return the write by which the notification sums it up; None where it has none, or where that stays the same.
+    def is_seen_in(self, row: Mapping[str, Any]) -> bool:
+        """Say whether a row, as it is now, is as the end of an attempt left it: nobody else lets go of a lease so."""
+        return bool(row["rev"] == self.row["rev"] + 1) and "lease" not in row
 
-        Neither `rev` nor `updatedAt` of the notification moves: progress of a delivery outdates no etag.
-        """
-        key, state = self.row.get("notificationId"), told(self.state)
-        if key is None or state is told(DeliveryState(self.row["state"])):
-            return None
-        summed = _sum(self.row["channel"], state, self.row["rev"] + 1, self.values)
-        return UpdateOne({"_id": key, **self._mine}, summed, hint="_id_")
+    @property
+    def is_summed_up(self) -> bool:
+        """Whether a notification sums it up, and its part in that changes."""
+        return "notificationId" in self.row and told(self.state) is not told(DeliveryState(self.row["state"]))
+
+
+def sums(made: Sequence[Change]) -> list[UpdateMany]:
+    """Return the writes by which notifications sum up changes: one for all for which that is the same.
+
+    Neither `rev` nor `updatedAt` of a notification moves: progress of a delivery outdates no etag.
+    """
+    alike: dict[tuple[str, DeliveryState, int, datetime | None], list[Mapping[str, Any]]] = {}
+    for row, change in ((change.row, change) for change in made if change.is_summed_up):
+        alike.setdefault((row["channel"], told(change.state), row["rev"] + 1, change.values.get("sentAt")), []).append(
+            row
+        )
+    return [
+        UpdateMany({"_id": {"$in": [row["notificationId"] for row in rows]}, **of_rows(rows)}, _sum(*what), hint="_id_")
+        for what, rows in alike.items()
+    ]
 
 
 def final(state: DeliveryState, reason: Reason | None, at: datetime, detail: str = "") -> Document:
@@ -117,13 +129,13 @@ _SUMMED: Final = {
 }
 
 
-def _sum(channel: str, state: DeliveryState, rev: int, values: Mapping[str, Any]) -> list[Document]:
+def _sum(channel: str, state: DeliveryState, rev: int, sent: datetime | None) -> list[Document]:
     field = f"delivery.byChannel.{channel}"
     newer = {"$lt": [{"$ifNull": [f"${field}.rev", 0]}, rev]}
     stages: list[Document] = [
         {"$set": {field: {"$cond": [newer, {"state": state.value, "rev": rev}, f"${field}"]}}},
         {"$set": {"delivery.state": _SUMMED}},
     ]
-    if (sent := values.get("sentAt")) is not None:
+    if sent is not None:
         stages.append({"$set": {"sentAt": {"$ifNull": ["$sentAt", sent]}}})
     return stages

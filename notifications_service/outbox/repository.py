@@ -21,7 +21,7 @@ from notifications_service.mongodb.codec import Document
 from notifications_service.mongodb.database import BYTEWISE, Database, QueryResult
 from notifications_service.mongodb.deleting import delete_some
 from notifications_service.mongodb.drivers import ClientSession
-from notifications_service.mongodb.sharding import of_users
+from notifications_service.mongodb.sharding import of_rows, of_users
 from notifications_service.notification import schema as notifications
 from notifications_service.notification.delivery_states import DeliveryState
 from notifications_service.outbox import changes, following, schema
@@ -38,6 +38,9 @@ CLAIM_SECONDS: Final = 0.5
 MOST_COUNTED: Final = 100_000
 
 log = logging.get(__name__)
+
+# What of a row decides nothing about it, and may be large.
+_UNDECIDED: Final = {"content": 0, "log": 0}
 
 # Of how many there are, how many may be taken.
 Admit = Callable[[int], Awaitable[int]]
@@ -181,10 +184,37 @@ class OutboxRepository:
     async def complete(self, lease: str, decisions: Mapping[str, Decide], users: Collection[str | None]) -> set[str]:
         """Settle rows that a lease still has (``decisions``: id → what becomes of it); return the ids of those.
 
-        Rows and the sums of their notifications change in one transaction. A row that was purged, or that another
-        lease took over, is left out.
+        A row that was purged, or that another lease took over, is left out.
         """
+        query = {"_id": {"$in": list(decisions)}, "lease": lease, **of_users(users)}
+        found = await self._database.find(
+            schema.COLLECTION, query, limit=len(decisions), hint="_id_", projection=_UNDECIDED
+        )
+        made = {row["_id"]: decisions[row["_id"]](row) for row in found.rows}
+        settled = {key for key, change in made.items() if change is None}
+        settled |= await self._settle_alone([change for change in made.values() if change and not change.leads])
+        # Digests, whose items follow, and what somebody has changed meanwhile.
+        left = {key: decisions[key] for key in made.keys() - settled}
+        return settled | await self._complete_in_transaction(lease, left, users) if left else settled
 
+    async def _settle_alone(self, made: Sequence[Change]) -> set[str]:
+        """Carry out changes of rows by themselves, without a transaction; return the ids of those that held.
+
+        The sum comes first. A worker that dies before the row is written leaves a lease that runs out, and whoever
+        settles the row then has a newer `rev`, which corrects the sum.
+        """
+        if not made:
+            return set()
+        at = self._clock()
+        if sums := changes.sums(made):
+            await self._database.run(lambda: self._notifications.bulk_write(sums, ordered=False))
+        updates = [change.update(at) for change in made]
+        done = await self._database.run(lambda: self._rows.bulk_write(updates, ordered=False))
+        return {change.row["_id"] for change in made} if done.matched_count == len(made) else await self.seen(made)
+
+    async def _complete_in_transaction(
+        self, lease: str, decisions: Mapping[str, Decide], users: Collection[str | None]
+    ) -> set[str]:
         async def work(session: ClientSession) -> set[str]:
             query = {"_id": {"$in": list(decisions)}, "lease": lease, **of_users(users)}
             found = self._rows.find(query, hint="_id_", session=session)
@@ -194,6 +224,16 @@ class OutboxRepository:
             return {row["_id"] for row in rows}
 
         return await self._database.transaction(work)
+
+    @named
+    async def seen(self, made: Sequence[Change]) -> set[str]:
+        """Return the ids of those rows in which the changes of a completion are to be seen."""
+        changed = {change.row["_id"]: change for change in made}
+        query = {"_id": {"$in": list(changed)}, **of_rows([change.row for change in made])}
+        found = await self._database.find(
+            schema.COLLECTION, query, limit=len(changed), hint="_id_", projection={"rev": 1, "lease": 1}
+        )
+        return {row["_id"] for row in found.rows if changed[row["_id"]].is_seen_in(row)}
 
     @named
     async def settle_in(self, session: ClientSession, made: Sequence[Change]) -> None:
@@ -206,7 +246,7 @@ class OutboxRepository:
         at = self._clock()
         made = await following.with_items(self._rows, session, made, at)
         await self._rows.bulk_write([change.update(at) for change in made], ordered=False, session=session)
-        if sums := [update for change in made if (update := change.sum()) is not None]:
+        if sums := changes.sums(made):
             await self._notifications.bulk_write(sums, ordered=False, session=session)
 
     @named

@@ -39,7 +39,7 @@ STOPPED = "a worker that was told to stop begins nothing, and gives back at once
 
 MUTANTS = (
     Mutant(ENDED, Worker, "_wait", "asyncio.timeout(self._poll)", "asyncio.timeout(None)"),
-    Mutant(ENDED, Worker, "_work", "batch.done(key)", "pass"),
+    Mutant(ENDED, Worker, "_work", "self._to_send.remove_all(batch.lease)", "pass"),
     Mutant(ALONE, Leased, "may_begin", "monotonic() + self.seconds + margin < self._holds_until", "True"),
     Mutant(COUNTED, DeliveryRules, "_over", 'row["attempts"] >= self.attempts', "False"),
     Mutant(ONCE, settling, "settled", "not any(each.is_open for each in tries) or ", ""),
@@ -162,6 +162,14 @@ class Outbox:
 
         return await self.world.ask(settle, DatabaseUnavailable)
 
+    async def seen(self, made: Sequence[Change]) -> set[str]:
+        """Tell in which rows changes are to be seen."""
+
+        def look() -> set[str]:
+            return {change.row["_id"] for change in made if change.is_seen_in(self.deliveries.rows[change.row["_id"]])}
+
+        return await self.world.ask(look, DatabaseUnavailable)
+
 
 class Process:
     """The facts and the channel of one process, and its worker."""
@@ -180,6 +188,8 @@ class Process:
             part, outbox, part, DeliveryRules(_CHANNEL, _ATTEMPTS),
             poll=timedelta(seconds=15), lease=timedelta(seconds=lease), numbers=Numbers(),
         )  # fmt: skip
+        # There are not as many here as a worker takes at a time.
+        self.worker.ahead = self.world.random.choice((0, 10))
 
     async def of(self, _: str, rows: Sequence[Document]) -> Facts:
         """Read the facts of a batch."""
@@ -215,6 +225,9 @@ class Process:
         if far.attempts.get(self.name, 0.0) > world.loop.now:
             del far.attempts[self.name]
         return [Try(outcome, started, self.clock())]
+
+    async def note(self, _: Sequence[Try]) -> None:
+        """Keep nothing of an attempt."""
 
 
 async def workers(world: World) -> None:
