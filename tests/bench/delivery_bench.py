@@ -40,17 +40,16 @@ from notifications_service.delivery.channels.push_payload import payload
 from notifications_service.outbox import schema
 from notifications_service.push_subscriptions.keys import PushKeys
 from script.local.progress import step
-from tests.bench import claim_bench, mail_bench, push_bench
-from tests.bench.databases import SECRET_KEYS, Databases, databases
+from tests.bench import claim_bench, fleet_bench, mail_bench, push_bench
+from tests.bench.databases import Databases, databases
 from tests.bench.dataset import ROOT, folder_for
 from tests.bench.plan import Plan, user_id
 from tests.bench.requests import FEED
-from tests.bench.sizes import mongodb_server
 from tests.bench.stack import Launcher, Server, launcher
 from tests.bench.targets import IN_FLIGHT, Outcome
 from tests.bench.unary import GrpcCaller
 from tests.bench.usage import cpu_seconds
-from tests.harness.fleet import Survived, survive
+from tests.harness.fleet import Survived
 from tests.harness.push_service import Browser, certificate
 
 SCALE: Final = 0.01
@@ -63,8 +62,6 @@ CREATES: Final = 1_000
 MESSAGES: Final = 500
 CONNECTIONS: Final = 4
 PATIENCE_SECONDS: Final = 300.0
-FLEET: Final = 10_000
-FLEET_LEASE: Final = timedelta(seconds=5)
 TEXT: Final = "A line of text.\n" * 20
 KEY: Final = base64.urlsafe_b64encode(b"\x01" * 32).decode().rstrip("=")
 EMAIL, PUSH, IN_APP = (
@@ -285,19 +282,13 @@ def pushes(it: Stack) -> list[float]:
     return turns(lambda: by_worker(it, PUSH), lambda: uvloop.run(bare()))
 
 
-def fleet(number: int, logs: Path) -> Survived:
-    """Send so many mails with workers of which some go, on a database of its own."""
-    with tempfile.TemporaryDirectory() as folder, mongodb_server(Path(folder)) as url:
-        return survive(url, number, FLEET_LEASE, logs, SECRET_KEYS)
-
-
 def measure(logs: Path, scale: float) -> Result:
     """Measure everything; ``scale``: of the million that are pending and the ten thousand of the fleet."""
     pending = max(10_000, round(claim_bench.PENDING * scale))
     logs.mkdir(parents=True, exist_ok=True)
     with step("Creates, mails and pushes"), stack(logs) as it:
         ratios = creates(it), mails(it), pushes(it)
-    claims = claim_bench.measure(pending)
+    claims = claim_bench.measure(pending).ours
     with step("Workers that are killed and stopped"):
-        survived = fleet(max(500, round(FLEET * scale)), logs)
+        survived = fleet_bench.measure(max(500, round(fleet_bench.DELIVERIES * scale)), logs)
     return Result(*ratios, pending, [statistics.median(claims)], survived)
