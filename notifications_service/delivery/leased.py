@@ -44,11 +44,11 @@ class Leased:
         self._lane = lane
         self._holds_until = 0.0
 
-    async def claim(self, limit: int, admit: Admit | None) -> bool:
+    async def claim(self, limit: int, admit: Admit | None, *, newest: bool = False) -> bool:
         """Take up to so many rows, as far as they are admitted; say whether there were any."""
         self._hold()
         self.rows = await self._outbox.claim(
-            self._channel, self.lease, limit, self._length, admit=admit, lane=self._lane
+            self._channel, self.lease, limit, self._length, admit=admit, lane=self._lane, newest=newest
         )
         self.in_hand = {row["_id"] for row in self.rows}
         self._users = {row.get("userId") for row in self.rows}

@@ -76,6 +76,9 @@ class Worker:
         self._digesting = Digesting(sources, rules) if outlet.has_digests else None
         # They take turns, so that neither keeps the other waiting, however much of one is due.
         self._lanes = deque[Lane | None]([None, Lane.DIGEST] if outlet.has_digests else [None])
+        # Whether others were left when the longest due were taken. Then it is the turn of what came due last, which
+        # does not stand behind the others, however many they are.
+        self._is_behind = False
         self._slots = asyncio.Semaphore(outlet.concurrency)
         self._to_send = ToSend()
         # How many may still be to be sent when more are taken.
@@ -150,9 +153,13 @@ class Worker:
         """Take a batch of the lane whose turn it is, or else of the other; None: nothing is due."""
         for lane in tuple(self._lanes):
             batch = Leased(self._outbox, self._outlet.channel, self._lease, lane)
-            if await batch.claim(most, self._admit):
+            newest = lane is None and self._is_behind
+            if await batch.claim(most, self._admit, newest=newest):
                 self._lanes.remove(lane)
                 self._lanes.append(lane)
+                if lane is None:
+                    is_all = self._admit is None and len(batch.rows) < most
+                    self._is_behind = not newest and not is_all
                 return batch
         return None
 

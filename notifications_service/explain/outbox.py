@@ -87,6 +87,11 @@ OUTBOX: Final = (
         lambda e, v: _outbox(e, v).claim("email", "lease", 100, _SECOND, lane=Lane.DIGEST),
         "of what waits for digests",
     ),
+    Example(
+        "outbox.claim",
+        lambda e, v: _outbox(e, v).claim("email", "lease", 100, _SECOND, newest=True),
+        "of what came due last",
+    ),
     Example("outbox.of_lease", lambda e, v: _outbox(e, v).of_lease("lease", ["dlv_1"], [v.user_id])),
     Example("outbox.renew", lambda e, v: _outbox(e, v).renew("lease", ["dlv_1"], _SECOND, [v.user_id])),
     Example("outbox.release", lambda e, v: _outbox(e, v).release("lease", ["dlv_1"], [v.user_id])),

@@ -153,12 +153,15 @@ class New:
     critical: bool = False
 
 
-def of_notification(document: Mapping[str, Any]) -> list[Document]:
-    """Return the deliveries of a new notification, one for each channel by which it goes out."""
-    return [_of_channel(document, channel) for channel in documents.outgoing(document)]
+def of_notification(document: Mapping[str, Any], since: datetime | None = None) -> list[Document]:
+    """Return the deliveries of a new notification, one for each channel by which it goes out.
+
+    ``since``: the time for which it was scheduled; by that it has its place among those that wait for a worker.
+    """
+    return [_of_channel(document, channel, since) for channel in documents.outgoing(document)]
 
 
-def _of_channel(document: Mapping[str, Any], channel: str) -> Document:
+def _of_channel(document: Mapping[str, Any], channel: str, since: datetime | None) -> Document:
     at: datetime = document["createdAt"]
     delay = timedelta(milliseconds=document.get(channel, {}).get("delay", 0))
     return stored(
@@ -167,7 +170,8 @@ def _of_channel(document: Mapping[str, Any], channel: str) -> Document:
             document["userId"],
             channel,
             category=document.get("category", ""),
-            due_at=at + delay,
+            # A delay is the time in which its user may read it: it counts from when there is something to read.
+            due_at=at + delay if delay or since is None else min(at, since),
             deferral=Deferral.DELAY if delay else None,
             expires_at=document.get("expiresAt"),
             collapse_key=document.get("collapseKey", ""),

@@ -94,14 +94,16 @@ class OutboxRepository:
         *,
         admit: Admit | None = None,
         lane: Lane | None = None,
+        newest: bool = False,
     ) -> list[Document]:
         """Take up to ``limit`` rows of a channel's lane that are due, and return them as they are now.
 
+        The longest due first; ``newest``: those that came due last, if any came after the moment of the longest due.
         They are this lease's for ``length``: nobody else takes them before. A row that another lease has left is taken
         over; its attempt counts, with an unknown outcome. ``admit``: asked once, how many of those that are due may go.
         """
         now = self._clock()
-        found = await self._due(channel, lane, limit, now)
+        found = await self._due(channel, lane, limit, now, newest=newest)
         admitted = len(found.rows)
         if admitted and admit is not None:
             admitted = await admit(admitted)
@@ -117,7 +119,7 @@ class OutboxRepository:
             await self._claim_free(rows, due, update)
         return await self.of_lease(lease, ids, users)
 
-    async def _due(self, channel: str, lane: Lane | None, limit: int, now: datetime) -> QueryResult:
+    async def _due(self, channel: str, lane: Lane | None, limit: int, now: datetime, *, newest: bool) -> QueryResult:
         """Find what is due, the longest first; of digests nothing that became due after what waits in no lane.
 
         That may be about to join a digest of the same hour.
@@ -125,14 +127,19 @@ class OutboxRepository:
         before: Document = {"$lte": now}
         if lane is Lane.DIGEST and (oldest := await self._first(channel, None, 1, before, {"dueAt": 1})).rows:
             before = {"$lt": oldest.rows[0]["dueAt"]}
-        return await self._first(channel, lane, limit, before, {"_id": 1, "userId": 1})
+        shown = {"_id": 1, "userId": 1}
+        if newest and (oldest := await self._first(channel, lane, 1, before, {"dueAt": 1})).rows:
+            after = before | {"$gt": oldest.rows[0]["dueAt"]}
+            if (last := await self._first(channel, lane, limit, after, shown, order=-1)).rows:
+                return last
+        return await self._first(channel, lane, limit, before, shown)
 
     async def _first(
-        self, channel: str, lane: Lane | None, limit: int, due: Document, projection: Document
+        self, channel: str, lane: Lane | None, limit: int, due: Document, projection: Document, *, order: int = 1
     ) -> QueryResult:
         query: Document = {"channel": channel, "lane": lane, "dueAt": due}
         return await self._database.find(
-            schema.COLLECTION, query, limit=limit, hint=schema.CLAIM_INDEX, sort={"dueAt": 1}, projection=projection
+            schema.COLLECTION, query, limit=limit, hint=schema.CLAIM_INDEX, sort={"dueAt": order}, projection=projection
         )
 
     async def _claim_free(self, rows: Sequence[Document], due: Document, update: Any) -> None:

@@ -24,7 +24,10 @@ log = logging.get(__name__)
 
 
 class Mover:
-    """Moves what is due, a batch at a time, the longest waiting first."""
+    """Moves what is due, a batch at a time, the longest waiting first.
+
+    What came due after the moment of these has every other turn: it does not wait for all of one moment.
+    """
 
     def __init__(self, repository: ScheduledRepository, clock: MillisecondClock, *, poll: timedelta) -> None:
         """``poll``: how often to look."""
@@ -41,7 +44,9 @@ class Mover:
         try:
             # Looking first costs less than a transaction that finds nothing.
             while await self._repository.due(1):
-                await self._repository.move_due(BATCH)
+                moved = await self._repository.move_due(BATCH)
+                if len(moved) == BATCH:
+                    await self._repository.move_due(BATCH, moved[-1])
         except ConflictRetry:
             return
         except ServiceError:

@@ -138,20 +138,23 @@ class ScheduledRepository:
         return sum(row["n"] for row in found.rows)
 
     @named
-    async def move_due(self, limit: int) -> int:
-        """Move up to ``limit`` whose time has come into the feed, with their deliveries; return how many.
+    async def move_due(self, limit: int, beyond: datetime | None = None) -> list[datetime]:
+        """Move up to ``limit`` whose time has come into the feed, with their deliveries; return when each was due.
 
-        One transaction deletes them here and inserts them there, so each is in one place at every moment. A change or a
-        deletion at the same time comes before the move or after it. Raises ConflictRetry where another process moves
-        them.
+        The longest waiting first; ``beyond``: of those that came due after that moment. One transaction deletes them
+        here and inserts them there, so each is in one place at every moment. A change or a deletion at the same time
+        comes before the move or after it. Raises ConflictRetry where another process moves them.
         """
 
-        async def work(session: ClientSession) -> int:
-            query = {"dueAt": {"$lte": self._clock()}}
+        async def work(session: ClientSession) -> list[datetime]:
+            due: Document = {"$lte": self._clock()}
+            query = {"dueAt": due if beyond is None else due | {"$gt": beyond}}
             found = self._rows.find(
                 query, hint=DUE_INDEX, sort={"dueAt": 1}, limit=limit, session=session, collation=BYTEWISE
             )
-            return await self._move(session, [row async for row in found])
+            rows = [row async for row in found]
+            await self._move(session, rows)
+            return [row["dueAt"] for row in rows]
 
         moved = await self._database.transaction(work)
         if moved:
@@ -186,20 +189,23 @@ class ScheduledRepository:
         put_off = {"$set": {"dueAt": until}}
         await self._database.run(lambda: self._rows.update_many(query, put_off, hint="_id_", collation=BYTEWISE), query)
 
-    async def _move(self, session: ClientSession, rows: Sequence[Document]) -> int:
+    async def _move(self, session: ClientSession, rows: Sequence[Document]) -> None:
         if not rows:
-            return 0
+            return
         at = self._clock()
         visible = [documents.visible(row, at) for row in rows]
         outgoing = {row["_id"]: row for row in visible if documents.goes_out(row)}
-        deliveries = [delivery for row in outgoing.values() for delivery in model.of_notification(row)]
+        deliveries = [
+            delivery
+            for row in outgoing.values()
+            for delivery in model.of_notification(row, row["delivery"]["scheduledAt"])
+        ]
         model.collapse(deliveries, outgoing)
         gone = {"_id": {"$in": [row["_id"] for row in rows]}, **of_rows(rows)}
         await self._rows.delete_many(gone, hint="_id_", session=session, collation=BYTEWISE)
         await self._notifications.insert_many(visible, session=session)
         if deliveries:
             await self._outbox.insert_in(session, deliveries)
-        return len(rows)
 
 
 def _beyond(after: ScheduledKey) -> Document:

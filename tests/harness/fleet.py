@@ -6,6 +6,7 @@ For tests, and for the bench with more rows.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import re
 import signal
@@ -87,7 +88,7 @@ def queue(url: str, number: int, secret_keys: str) -> None:
     )
     with pymongo.MongoClient[dict[str, Any]](url) as client:
         stored = client.get_default_database().deliveries
-        while part := [row for row, _ in zip(rows, range(SLICE), strict=False)]:
+        while part := list(itertools.islice(rows, SLICE)):
             stored.insert_many(part)
 
 

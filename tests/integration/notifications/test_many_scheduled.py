@@ -16,7 +16,7 @@ from notifications_service.mongodb.database import Database
 from notifications_service.notification import documents
 from notifications_service.notification.documents import Draft, Type
 from notifications_service.outbox.repository import OutboxRepository
-from notifications_service.scheduled.mover import Mover
+from notifications_service.scheduled.mover import BATCH, Mover
 from notifications_service.scheduled.repository import ScheduledRepository
 from tests.harness.clocks import stored_now
 from tests.harness.databases import MongoDatabase
@@ -90,8 +90,8 @@ def is_in_order(times: list[datetime]) -> bool:
 
 @pytest.mark.parametrize("number", [FEW, pytest.param(MANY, marks=[pytest.mark.long, pytest.mark.timeout(1_800)])])
 async def test_all_of_one_moment_come_in_order_and_nobody_waits_for_them(database: Database, number: int) -> None:
-    """The first stored comes first, by whichever process; what is created meanwhile is there at once, and goes out."""
-    keys = await schedule(database, number, stored_now() - timedelta(seconds=1))
+    """The first stored comes first, by whichever process; what is due or created meanwhile is there before the rest."""
+    keys = await schedule(database, number, stored_now() - timedelta(minutes=1))
     outbox = Delivering(database)
     outbox.clock.now += timedelta(days=1)  # what is created is due by the worker's clock, whenever that was
     left, newcomers = list[int](), list[ObjectId]()
@@ -109,11 +109,23 @@ async def test_all_of_one_moment_come_in_order_and_nobody_waits_for_them(databas
     late = documents.new(draft("late", stored_now() + timedelta(milliseconds=1)), stored_now())
     await scheduled.insert_one(late)
     await asyncio.gather(move_all(database, [stored_now] * MOVERS), come())
-    times = await came(database, [*keys, late["_id"]])
+    *times, late_at = await came(database, [*keys, late["_id"]])
     assert is_in_order(times)
+    # With the first batch or two of each mover.
+    assert sum(time < late_at for time in times) <= MOVERS * 2 * BATCH
     assert left[0] > 0
     await outbox.worker().drain()
     assert len(outbox.far_end.sent()) == NEWCOMERS
+
+
+async def test_what_was_scheduled_has_its_place_in_the_outbox_by_its_time(database: Database) -> None:
+    """However late it was moved: so what is created meanwhile can be told from it, and does not wait for all of it."""
+    due = stored_now() - timedelta(minutes=1)
+    await schedule(database, 3, due, Type.EMAIL)
+    await move_all(database, [stored_now])
+    rows = await database.collection("deliveries").find({}).to_list(None)
+    assert [row["dueAt"] for row in rows] == [due] * 3
+    assert all(row["createdAt"] > due for row in rows)
 
 
 def ahead(by: timedelta) -> Callable[[], datetime]:

@@ -10,6 +10,7 @@ import pytest
 
 from notifications_service.delivery.channels.channel import Mail, Outcome
 from notifications_service.delivery.leased import Leased
+from notifications_service.delivery.worker import BATCH
 from notifications_service.outbox.model import Reason
 from notifications_service.users_client import Addressee
 from tests.harness.delivering import ATTEMPTS, CONNECTIONS, LEASE, Delivering, FarEnd
@@ -238,6 +239,21 @@ async def test_a_purge_in_the_middle_is_no_error(delivering: Delivering) -> None
     delivering.far_end.open.set()
     await working
     assert [row["state"] async for row in delivering.rows.find()] == ["sent"]
+
+
+@pytest.mark.parametrize("rate", [0, 1_000])
+async def test_what_has_just_come_does_not_wait_behind_a_backlog(delivering: Delivering, rate: float) -> None:
+    """However much is due for longer, every other claim is of what came due last, also where a rate is kept to."""
+    before = [f"user_{number}" for number in range(5 * BATCH)]
+    await delivering.create_many(before)
+    delivering.clock.advance(timedelta(minutes=1))
+    worker = delivering.worker(rate=rate)
+    await worker._round()
+    await delivering.create("eve")
+    await worker.drain()
+    sent = [mail.to.removesuffix("@example.com") for mail in delivering.far_end.mails]
+    assert sorted(sent) == sorted([*before, "eve"])
+    assert sent.index("eve") <= 2 * BATCH
 
 
 async def test_two_workers_share_what_is_due(delivering: Delivering) -> None:
