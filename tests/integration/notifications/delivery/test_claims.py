@@ -54,21 +54,27 @@ def fill(raw: Any, number: int, delivering: Delivering) -> None:
         rows.insert_many(batch, ordered=False)
 
 
-async def claim(raw: Any, number: int, database: MongoDatabase, lane: Lane | None = None) -> None:
+async def claim(
+    raw: Any, number: int, database: MongoDatabase, lane: Lane | None = None, *, newest: bool = False
+) -> None:
     """Claim batches among so many, and see how that is carried out."""
     delivering = Delivering(Database(settings_for(database)))
     fill(raw, number, delivering)
     if lane is not None:
         raw.get_collection("deliveries").update_many({"dueAt": {"$exists": True}}, {"$set": {"lane": lane.value}})
+    if newest:
+        oldest = delivering.now() - timedelta(days=1)
+        raw.get_collection("deliveries").update_one({"dueAt": {"$lte": delivering.now()}}, {"$set": {"dueAt": oldest}})
     raw.command("profile", 2)
     for attempt in range(CLAIMS):
-        rows = await delivering.outbox.claim("email", f"lease {attempt}", LIMIT, LEASE, lane=lane)
+        rows = await delivering.outbox.claim("email", f"lease {attempt}", LIMIT, LEASE, lane=lane, newest=newest)
         assert len(rows) == LIMIT
     raw.command("profile", 0)
     await delivering.database.close()
     plans = list(raw["system.profile"].find({"ns": f"{raw.name}.deliveries", "op": {"$in": ["query", "update"]}}))
-    # Of digests it asks once more: whether anything that waits in no lane was due before.
-    assert len(plans) == (3 if lane is None else 4) * CLAIMS
+    # Of digests it asks once more: whether anything that waits in no lane was due before. Of what came due last, too:
+    # what is due for longest.
+    assert len(plans) == (4 if lane or newest else 3) * CLAIMS
     for plan in plans:
         # Ids in a list are found by seeking, which examines a key more at times.
         assert plan["keysExamined"] <= 2 * LIMIT + 1, plan
@@ -77,12 +83,12 @@ async def claim(raw: Any, number: int, database: MongoDatabase, lane: Lane | Non
         assert not plan.get("hasSortStage")
 
 
-@pytest.mark.parametrize("lane", [None, Lane.DIGEST])
+@pytest.mark.parametrize(("lane", "newest"), [(None, False), (None, True), (Lane.DIGEST, False)])
 async def test_a_claim_reads_no_more_than_it_takes(
-    profiled: Any, mongodb_database: MongoDatabase, lane: Lane | None
+    profiled: Any, mongodb_database: MongoDatabase, lane: Lane | None, newest: bool
 ) -> None:
-    """Among some thousand, of what goes by itself and of what waits for digests."""
-    await claim(profiled, FEW, mongodb_database, lane)
+    """Among some thousand, of what goes by itself, the longest due or the last, and of what waits for digests."""
+    await claim(profiled, FEW, mongodb_database, lane, newest=newest)
 
 
 @pytest.mark.long
