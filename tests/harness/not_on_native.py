@@ -29,6 +29,8 @@ REASONS: Final[dict[str, str]] = {
     f"{_HALF_OPEN}_a_drain_lets_a_late_message_come": _HALF,
     f"{_HALF_OPEN}_a_connection_takes_so_many_calls": _HALF,
     f"{_HALF_OPEN}_thousands_of_calls_without_a_message_change_little": _HALF,
+    "tests/unit/chassis/interceptors/test_gates.py::test_a_call_is_refused_before_its_message_has_come": _HALF,
+    "tests/unit/chassis/logs/test_foreign_logs.py::test_headers_that_are_no_text_reach_no_log": "it has no gRPC core",
     f"{_DEATHS}_a_path_that_is_no_utf8_is_an_unknown_method": _PATHS,
     f"{_DEATHS}_a_flood_that_kills_listeners_leaves_the_port_open": _LISTENERS,
     f"{_DEATHS}_a_listener_that_dies_is_replaced": _LISTENERS,
