@@ -10,6 +10,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import asyncmy
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.harness.databases import MySQLDatabase, in_own_thread
 
@@ -23,6 +25,12 @@ async def query(database: MySQLDatabase, statement: str, arguments: tuple[Any, .
     async with connected(database, autocommit=True) as connection, connection.cursor() as cursor:
         await cursor.execute(statement, arguments or None)
         return list(await cursor.fetchall()) if cursor.description else []
+
+
+def number_of(connection: AsyncConnection | Connection) -> int:
+    """Return the number by which a connection can be killed: not that of CONNECTION_ID(), which a vtgate passes on."""
+    lent: Any = connection.sync_connection if isinstance(connection, AsyncConnection) else connection
+    return int(lent.connection.driver_connection.thread_id())
 
 
 class ServerConnection(NamedTuple):

@@ -1,7 +1,8 @@
 """Keyspaces of four shards, made once for a run and lent to one test at a time, empty.
 
 A keyspace takes seconds to make, and its tables reach vtgate's plans a moment after the shards. So each has the schema
-of deploy/vitess from the beginning, and is emptied, past vtgate, before it is lent again.
+of deploy/vitess from the beginning, and is emptied, past vtgate, before it is lent again; tables that a test altered
+are made anew.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import asyncmy.errors
 
 from tests.harness.database_servers import ROOT, MySQLServer
 from tests.harness.databases import run_mysql
+from tests.harness.patience import wait_for
 
 SHARDS: Final = ("-40", "40-80", "80-c0", "c0-")
 # The keyspace in the files of deploy/vitess.
@@ -28,6 +34,26 @@ EVENTS: Final = "_events"
 WHOLE: Final = "0"
 # Seconds between looks for one that was given back.
 INTERVAL: Final = 0.1
+# Seconds until tablets are made to tell vtgate once more: what they tell while it looks at them first may be lost.
+TOLD_SECONDS: Final = 10.0
+# Databases of no keyspace: what the tables of a shard, and of the one of events, are like while no test alters them.
+TEMPLATE: Final = "vt_template"
+EVENTS_TEMPLATE: Final = f"{TEMPLATE}{EVENTS}"
+_COLUMNS: Final = (
+    "SELECT table_schema, table_name, column_name, column_type, is_nullable, column_default, extra "
+    "FROM information_schema.columns WHERE table_schema IN ({}) ORDER BY table_name, ordinal_position"
+)
+_KEYS: Final = (
+    "SELECT table_schema, table_name, index_name, seq_in_index, column_name, non_unique "
+    "FROM information_schema.statistics WHERE table_schema IN ({}) ORDER BY table_name, index_name, seq_in_index"
+)
+_REFERENCES: Final = (
+    "SELECT constraint_schema, table_name, constraint_name FROM information_schema.referential_constraints "
+    "WHERE constraint_schema IN ({}) ORDER BY table_name, constraint_name"
+)
+# A change that changes nothing, after which tablets tell vtgate of what is new, and a statement that needs to be told.
+_TOUCH: Final = "ALTER TABLE `{}` COMMENT = ''"
+_NEEDING: Final = "DELETE FROM attempt_counters ORDER BY window_ends_at LIMIT 1"
 
 
 def names(number: int) -> tuple[str, ...]:
@@ -71,19 +97,54 @@ def database_of(keyspace: str, shard: str) -> str:
 
 def make_tables(behind: MySQLServer, keyspaces: tuple[str, ...]) -> None:
     """Make the tables of all shards, before vtcombo starts; the one row of versions is on the first shard."""
-    everything = statements()
+    _make(behind, TEMPLATE, _of_a_shard(SHARDS[0]))
+    _make(behind, EVENTS_TEMPLATE, _of_the_events())
     for keyspace in keyspaces:
         for shard in SHARDS:
-            database = database_of(keyspace, shard)
-            run_mysql(behind, [f"CREATE DATABASE `{database}` CHARACTER SET utf8mb4"])
-            wanted = [each for each in everything if shard == SHARDS[0] or each.startswith("CREATE")]
-            run_mysql(behind, wanted, database=database)
-        database = database_of(f"{keyspace}{EVENTS}", WHOLE)
-        run_mysql(behind, [f"CREATE DATABASE `{database}` CHARACTER SET utf8mb4"])
-        wanted = [
-            each for each in everything if each.startswith(tuple(f"CREATE TABLE {name} " for name in of_events()))
-        ]
-        run_mysql(behind, wanted, database=database)
+            _make(behind, database_of(keyspace, shard), _of_a_shard(shard))
+        _make(behind, database_of(f"{keyspace}{EVENTS}", WHOLE), _of_the_events())
+
+
+def _make(behind: MySQLServer, database: str, wanted: list[str]) -> None:
+    run_mysql(behind, [f"CREATE DATABASE `{database}` CHARACTER SET utf8mb4"])
+    run_mysql(behind, wanted, database=database)
+
+
+def _of_a_shard(shard: str) -> list[str]:
+    return [each for each in statements() if shard == SHARDS[0] or each.startswith("CREATE")]
+
+
+def _of_the_events() -> list[str]:
+    return [each for each in statements() if each.startswith(tuple(f"CREATE TABLE {name} " for name in of_events()))]
+
+
+def make_known(vtgate: MySQLServer, keyspaces: tuple[str, ...]) -> None:
+    """Let vtgate know the tables that were made past it, and wait until it does.
+
+    Tablets tell of them after a change of the schema through vtgate, by which tables are made outside of tests.
+    """
+    for keyspace in keyspaces:
+        _touch(vtgate, keyspace, [VERSIONS], of_events()[:1])
+    for keyspace in keyspaces:
+        known = partial(_is_known, vtgate, keyspace)
+        try:
+            wait_for(known, "vtgate to know tables", TOLD_SECONDS)
+        except AssertionError:
+            _touch(vtgate, keyspace, [VERSIONS, *tables()], of_events())
+            wait_for(known, f"vtgate to know the tables of {keyspace}")
+
+
+def _touch(vtgate: MySQLServer, keyspace: str, own: list[str], of_its_events: list[str]) -> None:
+    run_mysql(vtgate, [_TOUCH.format(table) for table in own], database=keyspace)
+    run_mysql(vtgate, [_TOUCH.format(table) for table in of_its_events], database=f"{keyspace}{EVENTS}")
+
+
+def _is_known(vtgate: MySQLServer, keyspace: str) -> bool:
+    try:
+        run_mysql(vtgate, [_NEEDING], database=keyspace)
+    except asyncmy.errors.MySQLError:
+        return False
+    return True
 
 
 @contextmanager
@@ -96,14 +157,42 @@ def borrowed(server: MySQLServer) -> Iterator[str]:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     continue
+                restore(server, keyspace)
                 empty(server, keyspace)
                 yield keyspace
                 return
         time.sleep(INTERVAL)
 
 
+def restore(server: MySQLServer, keyspace: str) -> None:
+    """Make the tables anew, where a test has altered them."""
+    behind, altered = server.behind(), False
+    databases = {database_of(keyspace, shard): (TEMPLATE, _of_a_shard(shard)) for shard in SHARDS}
+    databases[database_of(f"{keyspace}{EVENTS}", WHOLE)] = (EVENTS_TEMPLATE, _of_the_events())
+    found = _definitions(behind, (*databases, TEMPLATE, EVENTS_TEMPLATE))
+    for database, (template, wanted) in databases.items():
+        if found[database] != found[template]:
+            there = [str(name) for (name,) in run_mysql(behind, ["SHOW TABLES"], database=database)]
+            dropped = [f"DROP TABLE `{table}`" for table in there]
+            # Not the database, which the tablet's connections are in.
+            run_mysql(behind, ["SET FOREIGN_KEY_CHECKS = 0", *dropped, *wanted], database=database)
+            altered = True
+    if altered:
+        make_known(replace(server, keyspaces=()), (keyspace,))
+
+
+def _definitions(behind: MySQLServer, databases: tuple[str, ...]) -> dict[str, list[tuple[Any, ...]]]:
+    """Return what the tables of databases are like, by database."""
+    found: dict[str, list[tuple[Any, ...]]] = {database: [] for database in databases}
+    among = ", ".join(f"'{database}'" for database in databases)
+    for statement in (_COLUMNS, _KEYS, _REFERENCES):
+        for database, *definition in run_mysql(behind, [statement.format(among)]):
+            found[str(database)].append(tuple(definition))
+    return found
+
+
 def empty(server: MySQLServer, keyspace: str) -> None:
-    """Delete all rows of a keyspace, but for the number of its revision."""
+    """Delete all rows of a keyspace; the number of its revision becomes that of its tables again."""
     databases = {database_of(keyspace, shard): tables() for shard in SHARDS}
     databases[database_of(f"{keyspace}{EVENTS}", WHOLE)] = of_events()
     for database, there in databases.items():
@@ -112,3 +201,6 @@ def empty(server: MySQLServer, keyspace: str) -> None:
         deletions = [f"DELETE FROM `{table}`" for table in full]
         if deletions:
             run_mysql(server.behind(), ["SET FOREIGN_KEY_CHECKS = 0", *deletions], database=database)
+    first = database_of(keyspace, SHARDS[0])
+    versions = [each for each in _of_a_shard(SHARDS[0]) if each.startswith("INSERT")]
+    run_mysql(server.behind(), [f"DELETE FROM {VERSIONS}", *versions], database=first)

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -104,6 +105,7 @@ class Vtcombo:
         yield f"--mysql-server-port={self.port}"
         yield f"--mysql-server-bind-address={ports.LOOPBACK}"
         yield "--mysql-server-version=8.4.0-Vitess"
+        # vtcombo has no other one.
         yield "--mysql-auth-server-impl=none"
         yield f"--port={ports.free_port()}"
         yield f"--bind-address={ports.LOOPBACK}"
@@ -111,6 +113,7 @@ class Vtcombo:
         yield "--foreign-key-mode=allow"
         yield "--dbddl-plugin=vttest"
         yield "--normalize-queries"
+        yield "--allow-kill-statement"
 
 
 @contextmanager
@@ -137,7 +140,10 @@ def stack(
     folder = Path(tempfile.mkdtemp(prefix="vitess-"))  # a path that is short enough for a socket's
     socket = folder / "mysql.sock"
     # Each tablet has connections of its own.
-    usual = (f"--socket={socket}", "--max-connections=4000", "--secure-file-priv=NULL")
+    usual = [f"--socket={socket}", "--max-connections=4000", "--secure-file-priv=NULL"]
+    if not durable:
+        # Of 500 tables each would be forced to disk, several times.
+        usual.append("--innodb-flush-method=nosync")
     account = MySQLAccount("harness", secrets.token_hex(16))
     behind = GenuineMySQL(directory, account, durable=durable, options=(*usual, *options))
     vtcombo = Vtcombo(folder, socket, names)
@@ -148,6 +154,7 @@ def stack(
         run_mysql(server, [f"CREATE USER {user}", f"GRANT ALL ON *.* TO {user} WITH GRANT OPTION"])
         keyspaces.make_tables(server, names)
         vtcombo.start()
+        keyspaces.make_known(replace(server, port=vtcombo.port), names)
         yield behind, vtcombo
     finally:
         vtcombo.kill()

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.harness.databases import MySQLDatabase
-from tests.harness.statements import connections
+from tests.harness.statements import connections, number_of
 from tests.harness.users import settings_for
 from users_service.mysql.database import POINT_CONNECTIONS, Database
 
@@ -21,8 +21,8 @@ EACH = 3
 
 async def work(connection: AsyncConnection) -> int:
     """Hold a connection for a moment, and name it."""
-    found: int = (await connection.execute(text("SELECT CONNECTION_ID(), SLEEP(0.2)"))).scalar_one()
-    return found
+    await connection.execute(text("SELECT SLEEP(0.2)"))
+    return number_of(connection)
 
 
 async def crowd(database: Database) -> None:

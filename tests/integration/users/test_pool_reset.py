@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.harness.databases import MySQLDatabase
-from tests.harness.statements import query
+from tests.harness.statements import number_of, query
 from tests.harness.users import settings_for
 from users_service.mysql.database import Database
 
@@ -19,9 +19,8 @@ async def test_a_transaction_takes_no_round_trip_for_a_rollback_of_nothing(mysql
 
     async def write(connection: AsyncConnection) -> tuple[int, int]:
         await connection.execute(text(f"{INSERT} ON DUPLICATE KEY UPDATE attempts = attempts + 1"))
-        number = (await connection.execute(text("SELECT CONNECTION_ID()"))).scalar_one()
         _, rollbacks = (await connection.execute(text("SHOW SESSION STATUS LIKE 'Com_rollback'"))).one()
-        return number, int(rollbacks)
+        return number_of(connection), int(rollbacks)
 
     async with Database(settings_for(mysql_database)) as database:
         # SQLAlchemy itself rolls back once, when it makes its first connection's acquaintance.

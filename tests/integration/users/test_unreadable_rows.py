@@ -35,6 +35,7 @@ from vibework.users.v1.verification_service_pb2 import VERIFICATION_PURPOSE_SIGN
 
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import run_mysql
+from tests.harness.statements import number_of
 from tests.harness.users import Stubs, UsersServer, reason, settings_for
 from tests.integration.users.ways_to_sign_in import consume_request, secret_of, verification
 from users_service.errors import RecordUnreadable
@@ -251,7 +252,8 @@ async def test_a_result_that_cannot_be_decoded_stays_on_no_connection(database: 
         await connection.execute(text(f"SELECT {NO_TEXT} UNION ALL SELECT REPEAT('x', 100000)"))
 
     async def number(connection: Any) -> int:
-        return int((await connection.execute(text("SELECT CONNECTION_ID()"))).scalar_one())
+        await connection.execute(text("SELECT 1"))
+        return number_of(connection)
 
     ways: list[Callable[[Any], Awaitable[Any]]] = [database.transaction, on_a_connection(database)]
     for way in ways:

@@ -240,7 +240,7 @@ def users_server(request: pytest.FixtureRequest, test_run: TestRun, mysql_server
     """A server on tables as they are migrated, and on tables whose text compares as in databases made elsewhere."""
     with migrated_mysql(test_run, mysql_server) as database:
         creates = [run_mysql(mysql_server, [f"SHOW CREATE TABLE {name}"], database=database.name) for name in TABLES]
-        statements = [f"DROP TABLE {', '.join(TABLES)}"]
+        statements = [f"DROP TABLE {name}" for name in TABLES]
         statements += [str(rows[0][1]).replace("utf8mb4_bin", request.param) for rows in creates]
         run_mysql(mysql_server, ["SET FOREIGN_KEY_CHECKS = 0", *statements], database=database.name)
         unlimited: dict[str, Any] = {"attempts_per_account": 1_000_000, "attempts_per_address": 1_000_000}

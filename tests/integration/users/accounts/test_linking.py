@@ -133,11 +133,9 @@ async def test_unlinking_the_password_removes_its_older_copy_too(users: Stubs, u
     """A hash that the source's system left in users must not open the door that was just closed."""
     user = await new_user(users, password=PASSWORD)
     await link(users, user.id)
-    users_server.rows(
-        "UPDATE users JOIN accounts ON accounts.user_id = users.id SET users.password_hash = accounts.password "
-        "WHERE users.id = %s AND provider = 'credential'",
-        user.id,
-    )
+    stored = "SELECT password FROM accounts WHERE user_id = %s AND provider = 'credential'"
+    ((hashed,),) = users_server.rows(stored, user.id)
+    users_server.rows("UPDATE users SET password_hash = %s WHERE id = %s", hashed, user.id)
     password = next(item for item in await accounts_of(users, user.id) if item.provider == "credential")
     assert await outcome(users.accounts.UnlinkAccount(unlink_request(password))) == "OK"
     assert await signs_in(users, user.email, PASSWORD) == "CREDENTIALS_INVALID"

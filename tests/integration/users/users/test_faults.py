@@ -25,7 +25,7 @@ from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import MySQLDatabase, in_own_thread
 from tests.harness.patience import PATIENCE_SECONDS, until
 from tests.harness.proxy import Proxy, proxy_to
-from tests.harness.statements import query
+from tests.harness.statements import number_of, query
 from tests.harness.users import Stubs, UsersServer, reason, retry_seconds, users_service
 from tests.integration.users.ways_to_sign_in import new_session, session_is_valid, verification
 from users_service.migrations import runner
@@ -102,22 +102,17 @@ class Killer:
     before: str = ""
     times: int = 0
 
-    def __call__(self, _connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+    def __call__(self, connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         """Kill the connection if the statement is the one."""
         if self.times and self.before in statement:
             self.times -= 1
-            cursor.execute("SELECT CONNECTION_ID()")
-            ((id_,),) = cursor.fetchall()
-            in_own_thread(partial(query, self.database, f"KILL {id_}"))
+            in_own_thread(partial(query, self.database, f"KILL {number_of(connection)}"))
 
     async def before_compiled(self, target: Any, statement: str) -> None:
         """Do the same for a statement that goes to the driver past SQLAlchemy."""
         if self.times and self.before in statement:
             self.times -= 1
-            cursor = target.connection.driver_connection.cursor()
-            await cursor.execute("SELECT CONNECTION_ID()")
-            ((id_,),) = await cursor.fetchall()
-            in_own_thread(partial(query, self.database, f"KILL {id_}"))
+            in_own_thread(partial(query, self.database, f"KILL {number_of(target)}"))
 
 
 @pytest.fixture
@@ -400,9 +395,8 @@ async def test_a_rollback_that_nobody_waits_for_is_not_interrupted(users_server:
     frozen = asyncio.Event()
 
     async def work(connection: AsyncConnection) -> None:
-        used.append(
-            (await CompiledStatement(text("SELECT CONNECTION_ID(), COUNT(*) FROM users")).on(connection, {})).rows[0][0]
-        )
+        await CompiledStatement(text("SELECT COUNT(*) FROM users")).on(connection, {})
+        used.append(number_of(connection))
         if len(used) == 1:
             proxy.freeze()
             frozen.set()
