@@ -7,12 +7,14 @@ the driver never sees that a caller leaves (``chassis.pooling.detached``).
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import Any, Self, TypeVar
 
 import asyncmy.errors
@@ -51,8 +53,13 @@ Reading = Callable[[AsyncConnection], AbstractContextManager[Any]]
 
 # Connections kept for point reads: each kind has one query in flight (docs/performance.md).
 POINT_CONNECTIONS = 2
-# How often a transaction that lost a deadlock, or found its connection gone, is carried out again.
+# How often a transaction is carried out at most: where its connection is found gone, and where it loses a deadlock.
 RETRIES = 3
+DEADLOCK_RETRIES = 10
+# Seconds at most before one that lost a deadlock begins again: at first, doubling, and in the end. Over shards all who
+# want one address or account lose but one, and would do so again if they began at once (docs/scaling.md).
+FIRST_PAUSE = 0.02
+LONGEST_PAUSE = 0.4
 # Seconds for a rollback, however little time its transaction has left; then its connection is closed.
 ROLLBACK_SECONDS = 2.0
 
@@ -212,13 +219,15 @@ class Database:
     async def _transaction(self, work: Work[T]) -> T:
         with translated():
             until = self._limit()
-            for attempt in range(RETRIES):
+            for attempt in count(1):
                 try:
                     return await self._attempt(work, until)
                 except exc.DBAPIError as error:
-                    if attempt + 1 == RETRIES or not _repeatable(error):
+                    pause = random.uniform(0, _longest_pause(attempt)) if _lost(error) else 0.0  # noqa: S311 - spread
+                    if not _repeatable(error, attempt) or asyncio.get_running_loop().time() + pause >= until:
                         raise
-                    log.info("transaction repeated", number=error_number(error), attempt=attempt + 1)
+                    log.info("transaction repeated", number=error_number(error), attempt=attempt)
+                await asyncio.sleep(pause)
             raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(self, work: Work[T], until: float) -> T:
@@ -303,5 +312,16 @@ def _with_waiters(use: PoolUse, gate: PoolGate) -> PoolUse:
     return replace(use, waiting=use.waiting + gate.waiting, timeouts=use.timeouts + gate.timeouts)
 
 
-def _repeatable(error: exc.DBAPIError) -> bool:
-    return error.connection_invalidated or error_number(error) == DEADLOCK
+def _lost(error: exc.DBAPIError) -> bool:
+    """Whether the transaction lost a deadlock."""
+    return error_number(error) == DEADLOCK
+
+
+def _repeatable(error: exc.DBAPIError, attempts: int) -> bool:
+    """Whether a transaction that failed so, after so many attempts, is carried out once more."""
+    return attempts < DEADLOCK_RETRIES if _lost(error) else error.connection_invalidated and attempts < RETRIES
+
+
+def _longest_pause(attempts: int) -> float:
+    longest: float = FIRST_PAUSE * 2 ** (attempts - 1)
+    return min(LONGEST_PAUSE, longest)

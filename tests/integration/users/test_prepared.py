@@ -9,29 +9,31 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import asyncmy.errors
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
 from chassis.clock import utc_now
 from chassis.context.statements import named
-from chassis.errors import DatabaseUnavailable
+from chassis.errors import ConflictRetry, DatabaseUnavailable
 from tests.harness.databases import MySQLDatabase
 from tests.harness.patience import until
-from tests.harness.statements import query
+from tests.harness.statements import number_of, query
 from tests.harness.users import settings_for
 from users_service.attempts import repository as attempts
 from users_service.attempts.repository import Counter
+from users_service.mysql import database as users_database
 from users_service.mysql.compiled import CompiledStatement
-from users_service.mysql.database import RETRIES, Database
+from users_service.mysql.database import DEADLOCK_RETRIES, RETRIES, Database
+from users_service.mysql.driver_errors import DEADLOCK
 
 INSERT = CompiledStatement(
     text("INSERT INTO attempt_counters (scope, subject, attempts, window_ends_at) VALUES ('s', :key, 1, '2030-01-01')")
 )
 COUNT = CompiledStatement(text("SELECT COUNT(*) FROM attempt_counters"))
-OWN_ID = CompiledStatement(text("SELECT CONNECTION_ID() + :nothing"))
 SLEEP = CompiledStatement(text("SELECT SLEEP(:seconds)"))
 ROWS = "SELECT LEFT(subject, 1) FROM attempt_counters ORDER BY 1"
 SIZE = 6
@@ -42,11 +44,6 @@ async def database(mysql_database: MySQLDatabase) -> AsyncIterator[Database]:
     """A database of the test's own, with a few connections for transactions."""
     async with Database(settings_for(mysql_database, slow_query_ms=40)) as opened:
         yield opened
-
-
-async def own_id(connection: AsyncConnection) -> int:
-    """Return the number of the connection at the server."""
-    return int((await OWN_ID.on(connection, {"nothing": 0})).rows[0][0])
 
 
 async def test_a_transaction_of_prepared_statements_is_committed_once(
@@ -116,7 +113,7 @@ async def test_a_transaction_whose_connection_is_killed_is_done_again(
 
     async def work(connection: AsyncConnection) -> None:
         await INSERT.on(connection, {"key": b"a"})
-        used.append(await own_id(connection))
+        used.append(number_of(connection))
         if len(used) <= kills:
             await query(mysql_database, f"KILL {used[-1]}")
         await INSERT.on(connection, {"key": b"b"})
@@ -133,6 +130,30 @@ async def test_a_transaction_whose_connection_is_killed_is_done_again(
     assert await query(mysql_database, ROWS) == []
 
 
+async def test_who_loses_deadlocks_tries_again_and_again(
+    database: Database, mysql_database: MySQLDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over shards those who race for one value end each other: all but the last attempt may be lost, and no more."""
+    monkeypatch.setattr(users_database, "LONGEST_PAUSE", 0.01)
+    runs, lost = 0, DEADLOCK_RETRIES - 1
+
+    async def work(connection: AsyncConnection) -> None:
+        nonlocal runs
+        runs += 1
+        await INSERT.on(connection, {"key": b"a"})
+        if runs <= lost:
+            raise OperationalError("", {}, asyncmy.errors.OperationalError(DEADLOCK, "Deadlock found"))
+
+    await database.transaction(work)
+    assert runs == DEADLOCK_RETRIES
+    assert await query(mysql_database, ROWS) == [(b"a",)]
+    await query(mysql_database, "DELETE FROM attempt_counters")
+    runs, lost = 0, DEADLOCK_RETRIES
+    with pytest.raises(ConflictRetry):
+        await database.transaction(work)
+    assert runs == DEADLOCK_RETRIES
+
+
 async def test_a_commit_that_is_not_answered_is_not_repeated(database: Database, mysql_database: MySQLDatabase) -> None:
     """Whether it took effect is not known, so the work runs once and the caller is told to look."""
     runs = 0
@@ -140,7 +161,7 @@ async def test_a_commit_that_is_not_answered_is_not_repeated(database: Database,
     async def work(connection: AsyncConnection) -> None:
         nonlocal runs
         runs += 1
-        await query(mysql_database, f"KILL {await own_id(connection)}")
+        await query(mysql_database, f"KILL {number_of(connection)}")
 
     with pytest.raises(DatabaseUnavailable):
         await database.transaction(work)
@@ -200,7 +221,7 @@ async def test_an_error_that_is_no_databases_passes_as_it_is(database: Database)
     used: list[int] = []
 
     async def work(connection: AsyncConnection) -> None:
-        used.append(await own_id(connection))
+        used.append(number_of(connection))
         await INSERT.on(connection, {"key": "\ud800"})
 
     for _ in range(2):
@@ -213,7 +234,7 @@ async def test_a_commit_that_fails_is_timed_by_itself(database: Database, mysql_
     """What was slow before it is not told of as if it were the commit."""
 
     async def work(connection: AsyncConnection) -> None:
-        number = await own_id(connection)
+        number = number_of(connection)
         await asyncio.sleep(0.1)
         await query(mysql_database, f"KILL {number}")
 
