@@ -12,6 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 
 from users_service import tables
+from users_service.mysql.session_state import is_vitess, server_version
 
 _ADDITIONS: Final = (
     ops.CreateTableOp,
@@ -20,6 +21,8 @@ _ADDITIONS: Final = (
     ops.CreateUniqueConstraintOp,
     ops.CreateForeignKeyOp,
 )
+# Unique on one MySQL only: over shards a lookup says more (deploy/vitess/schema.sql).
+_PLAIN_ON_VITESS: Final = frozenset({"idx_email"})
 
 
 class CannotRestore(Exception):
@@ -43,11 +46,25 @@ def additions(connection: Connection) -> list[Addition]:
         connection, opts={"include_name": lambda name, kind, _: kind != "table" or name in tables.metadata.tables}
     )
     operations = Operations(context)
+    wanted = list(_flat(produce_migrations(context, tables.metadata).upgrade_ops))
+    if is_vitess(server_version(connection)):
+        wanted = list(_on_vitess(wanted))
     return [
         Addition(_title(operation), lambda operation=operation: operations.invoke(operation))  # type: ignore[misc]
-        for operation in _flat(produce_migrations(context, tables.metadata).upgrade_ops)
+        for operation in wanted
         if isinstance(operation, _ADDITIONS)
     ]
+
+
+def _on_vitess(wanted: list[Any]) -> Iterator[Any]:
+    """Leave an index alone that is to be plain, and put it back as such where it is missing."""
+    there = {operation.index_name for operation in wanted if isinstance(operation, ops.DropIndexOp)}
+    for operation in wanted:
+        if isinstance(operation, ops.CreateIndexOp) and operation.index_name in _PLAIN_ON_VITESS:
+            if operation.index_name in there:
+                continue
+            operation.unique = False
+        yield operation
 
 
 def _flat(container: Any) -> Iterator[Any]:

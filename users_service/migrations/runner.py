@@ -33,7 +33,7 @@ from users_service.migrations.adoption import preparing
 from users_service.migrations.adoption.checks import CannotAdopt
 from users_service.migrations.table_definitions import ForeignTable
 from users_service.mysql import locks, revisions, schema
-from users_service.mysql.driver_errors import distrust, error_number
+from users_service.mysql.driver_errors import distrust, error_number, words
 from users_service.mysql.engines import command_engine
 from users_service.mysql.session_state import is_vitess, server_version
 from users_service.settings import DatabaseSettings
@@ -296,8 +296,8 @@ def _reason(error: Exception) -> str:
     number = error_number(error)
     if not number:
         return summary(origin)
-    words = f" ({origin.args[1]})" if number in _TELLING and len(origin.args) > 1 else ""
-    return f"error {number}{words}"
+    said = words(error) if number in _TELLING else ""
+    return f"error {number} ({said})" if said else f"error {number}"
 
 
 @asynccontextmanager

@@ -64,6 +64,8 @@ PRIMARY = "PRIMARY"
 _LAST_WORD = re.compile(r"'([^']*)'\Z")
 # In those of Vitess, which goes on behind MySQL's with the statement and its values.
 _PASSED_ON = re.compile(rf"for key '([^']*)' \(errno {DUPLICATE_KEY}\) \(sqlstate 23000\)")
+_BEHIND_VITESS = re.compile(r" desc = (.*?) \(errno \d+\) \(sqlstate \w+\)", re.DOTALL)
+_OF_VITESS = ("vttablet:", "BindVars:")
 
 # asyncmy's text where the server resets a connection before it is set up.
 RESET_WHILE_CONNECTING = "Transport does not expose socket instance"
@@ -129,6 +131,16 @@ def ends_all_connections(error: BaseException | None) -> bool:
     """Whether the error concerns the server itself, and with it every connection opened until now."""
     number = error_number(error)
     return ends_connection(error) and number in _ENDING_ALL
+
+
+def words(error: BaseException | None) -> str:
+    """Return the server's own words; of what Vitess passes on, MySQL's, without the statement and its values."""
+    origin = error.orig if isinstance(error, exc.DBAPIError) else error
+    said = str(origin.args[1]) if origin is not None and len(origin.args) > 1 else ""
+    if not any(mark in said for mark in _OF_VITESS):
+        return said
+    found = _BEHIND_VITESS.search(said)
+    return found[1] if found else ""
 
 
 def duplicate_key(error: exc.IntegrityError) -> str:

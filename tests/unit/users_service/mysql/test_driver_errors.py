@@ -18,6 +18,7 @@ from users_service.mysql.driver_errors import (
     ends_all_connections,
     ends_connection,
     translated,
+    words,
 )
 
 
@@ -100,7 +101,7 @@ OF_VITESS = (
 
 
 @pytest.mark.parametrize(
-    ("words", "key"),
+    ("said", "key"),
     [
         ("Duplicate entry 'ann@example.com' for key 'uniq_email_normalized'", "uniq_email_normalized"),
         ("Duplicate entry 'ann@example.com' for key 'users.uniq_email_normalized'", "uniq_email_normalized"),
@@ -115,7 +116,23 @@ OF_VITESS = (
         ),
     ],
 )
-def test_the_key_that_is_taken_is_named_whoever_says_so(words: str, key: str) -> None:
+def test_the_key_that_is_taken_is_named_whoever_says_so(said: str, key: str) -> None:
     """MariaDB, MySQL and Vitess each say it in their own words; a taken address is told by the name of its key."""
-    error = asyncmy.errors.IntegrityError(1062, words)
+    error = asyncmy.errors.IntegrityError(1062, said)
     assert duplicate_key(exc.IntegrityError("INSERT", (), error)) == key
+
+
+@pytest.mark.parametrize(
+    ("said", "passed_on"),
+    [
+        ("Duplicate key name 'idx_email'", "Duplicate key name 'idx_email'"),
+        (
+            "vttablet: rpc error: code = Unknown desc = Duplicate key name 'idx_email' (errno 1061) (sqlstate 42000): Sql: x",
+            "Duplicate key name 'idx_email'",
+        ),
+        ('vttablet: rpc error: code = Unknown desc = no such thing: Sql: "…", BindVars: {a: "hunter2"}', ""),
+    ],
+)
+def test_of_what_vitess_passes_on_mysqls_words_are_left(said: str, passed_on: str) -> None:
+    """Behind them it says the statement and its values, which nobody is to read."""
+    assert words(exc.OperationalError("", {}, asyncmy.errors.OperationalError(1061, said))) == passed_on
