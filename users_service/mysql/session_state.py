@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 # The driver sends the character set in its handshake, which servers may ignore. The collation is that of the tables:
 # so texts that are compared with no column are compared byte by byte, too.
@@ -53,6 +54,11 @@ def server_version(connection: Connection) -> str:
 def is_vitess(server_version: str) -> bool:
     """Whether a server's version is that of Vitess, as it says by default (``--mysql-server-version``)."""
     return "vitess" in server_version.lower()
+
+
+async def leads_to_vitess(connection: object) -> bool:
+    """Whether a connection leads to Vitess; without asking. What stands in for a connection leads nowhere."""
+    return isinstance(connection, AsyncConnection) and is_vitess(await connection.run_sync(server_version))
 
 
 def init_command(limit_ms: int = 0) -> str:
