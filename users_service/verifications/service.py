@@ -152,7 +152,7 @@ class VerificationService:
             hashed = await self.passwords.hash(password)
 
         async def reset(connection: AsyncConnection, consumed: Consumed, now: datetime) -> PasswordReset:
-            user, ended = await prove(connection, known(consumed.user), now)
+            user, ended = await prove(connection, known(consumed.user), now, replacing_password=True)
             revoked = await password_changes.reset(connection, user, hashed, now)
             await repository.void(connection, user.id, user.email)
             await self.notices.password_changed(connection, user.id, now)
