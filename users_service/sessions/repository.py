@@ -241,7 +241,8 @@ async def revoke_next(
     keys = (sessions.c.created_at, sessions.c.id)
     found = list(await connection.execute(newest_first(keys, user_id, after).where(is_live(now)).limit(limit)))
     ids = [row.id for row in found if row.id != except_session_id]
-    ended = await _revoke(connection, sessions.c.id.in_(ids), now, reason) if ids else 0
+    mine = and_(sessions.c.user_id == user_id, sessions.c.id.in_(ids))
+    ended = await _revoke(connection, mine, now, reason) if ids else 0
     is_last = len(found) < limit or not ended
     return Batch(ended, is_last), None if is_last else key_of(found[-1], descending=True)
 

@@ -34,6 +34,7 @@ from users_service.keys import among
 from users_service.mysql.compiled import CompiledStatement
 from users_service.mysql.driver_errors import duplicate_key
 from users_service.mysql.rows import UNFIT, as_integer, as_text, unreadable
+from users_service.mysql.session_state import leads_to_vitess
 from users_service.tables import users
 from users_service.users.email import normalize
 from users_service.users.model import User, UserChanges, UserFilter, UserOrder
@@ -210,11 +211,26 @@ async def change_user(
     conditions = [users.c.id == id_]
     if revision is not None:
         conditions.append(users.c.revision == revision)
+    if changes.email is not None and await leads_to_vitess(connection):
+        await _refuse_taken(connection, id_, normalize(changes.email), conditions)
     statement = update(users).where(*conditions).ordered_values(*_assignments(changes, now))
     try:
         return (await connection.execute(statement)).rowcount == 1
     except IntegrityError as error:
         raise _email_taken(error) from None
+
+
+async def _refuse_taken(
+    connection: AsyncConnection, id_: str, normalized: str, conditions: list[ColumnElement[bool]]
+) -> None:
+    """Raise EmailTaken before the change of a row that is there, where it can be seen.
+
+    Two who want each other's address would wait in their lookups, where MySQL sees no deadlock: each is of another
+    transaction, and on another shard, than the one that it belongs to.
+    """
+    holder = (await connection.execute(select(users.c.id).where(users.c.email_normalized == normalized))).scalar()
+    if holder not in (None, id_) and (await connection.execute(select(users.c.id).where(*conditions))).first():
+        raise EmailTaken
 
 
 @named
