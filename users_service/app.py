@@ -19,6 +19,7 @@ from chassis.telemetry.start import Telemetry
 from chassis.telemetry.start import start as start_telemetry
 from users_service import unbuilt
 from users_service.accounts import assembly as accounts
+from users_service.accounts.halves import is_lost
 from users_service.attempts.limiter import Attempts
 from users_service.credentials import repository as credentials
 from users_service.exports import assembly as exports
@@ -95,7 +96,7 @@ async def _parts(
         proved_addresses=ProvedAddresses(reachable=settings.sends_notifications),
         query=await open_reads(settings, database, scope, telemetry.registry),
         keyring=keyring,
-        idempotency=Idempotency(database, keyring, clock),
+        idempotency=Idempotency(database, keyring, clock, is_lost),
         pages=by_time_and_id(PageTokens(keyring)),
         clock=clock,
         database_clock=database_clock,

@@ -7,7 +7,8 @@ session token; fingerprints are keyed, since requests may hold a password.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
 from sqlalchemy import ColumnElement, delete, insert, select, update
@@ -27,10 +28,32 @@ from users_service.tables import idempotency_keys as keys
 R = TypeVar("R", bound=Message)
 
 
+class IsLost(Protocol):
+    """Tells of an answer that was kept whether a crash has taken what it tells of (``accounts.halves``)."""
+
+    async def __call__(self, connection: AsyncConnection, answer: Message, *, lock: bool) -> bool:
+        """Return it; ``lock``: certain, for as long as the transaction lasts."""
+        ...
+
+
+class _SeemsLost(Exception):
+    """The work that an answer tells of may be lost; raised so that nothing stays locked."""
+
+    def __init__(self, kept: Any) -> None:
+        super().__init__()
+        self.kept = kept
+
+
+async def _never(connection: AsyncConnection, answer: Message, *, lock: bool) -> bool:  # noqa: ARG001
+    return False
+
+
 class Idempotency:
     """Runs the work of a request that has a field ``request_id`` once."""
 
-    def __init__(self, database: Database, keyring: Keyring, clock: Clock) -> None:
+    def __init__(self, database: Database, keyring: Keyring, clock: Clock, is_lost: IsLost = _never) -> None:
+        """``is_lost``: tells which answers are as if they had not been kept."""
+        self._is_lost = is_lost
         self._database = database
         self._cipher = keyring.cipher("idempotent-answers")
         self._mac = keyring.mac("idempotent-requests")
@@ -44,27 +67,59 @@ class Idempotency:
         being carried out. An error that ``work`` returns is raised after the commit of what it wrote, and, like one
         that it raises, not remembered.
         """
-
-        async def once(connection: AsyncConnection) -> R | ServiceError:
-            if not await self._claim(connection, request):
-                return await self._read(connection, request, answer)
-            done = await work(connection)
-            if isinstance(done, ServiceError):
-                await self._release(connection, request)
-            else:
-                await self._keep(connection, request, done)
-            return done
-
-        result = await self._database.transaction(once if _request_id(request) else work)
+        if not _request_id(request):
+            result = await self._database.transaction(work)
+        else:
+            result = await self._once(request, answer, work)
         if isinstance(result, ServiceError):
             raise result
         return result
+
+    async def _once(self, request: Message, answer: type[R], work: Work[R | ServiceError]) -> R | ServiceError:
+        try:
+            return await self._database.transaction(partial(self._carry_out, request, answer, work))
+        except _SeemsLost as found:
+            kept: R = found.kept
+        # In a transaction of its own: over shards, whoever locks a lookup's row cannot write it.
+        if not await self._database.transaction(lambda connection: self._is_lost(connection, kept, lock=True)):
+            return kept
+        return await self._database.transaction(partial(self._carry_out, request, answer, work, take_over=True))
+
+    async def _carry_out(
+        self,
+        request: Message,
+        answer: type[R],
+        work: Work[R | ServiceError],
+        connection: AsyncConnection,
+        *,
+        take_over: bool = False,
+    ) -> R | ServiceError:
+        if not await self._claim(connection, request):
+            if take_over:
+                # Of several who do, all hold the key already, for reading: one of them goes on.
+                await self._lock(connection, request)
+            kept = await self._read(connection, request, answer)
+            if not await self._is_lost(connection, kept, lock=False):
+                return kept
+            if not take_over:
+                raise _SeemsLost(kept)
+        done = await work(connection)
+        if isinstance(done, ServiceError):
+            await self._release(connection, request)
+        else:
+            await self._keep(connection, request, done)
+        return done
 
     async def remembered(self, request: Message, answer: type[R]) -> R | None:
         """Return the answer kept for the request, or None; to be called before expensive work is repeated."""
         if not _request_id(request):
             return None
-        return await self._database.query(lambda connection: self._find(connection, request, answer))
+
+        async def look(connection: AsyncConnection) -> R | None:
+            kept = await self._find(connection, request, answer)
+            return None if kept is None or await self._is_lost(connection, kept, lock=False) else kept
+
+        return await self._database.query(look)
 
     @named
     async def _claim(self, connection: AsyncConnection, request: Message) -> bool:
@@ -85,6 +140,10 @@ class Idempotency:
                 raise RequestInFlight from None
             raise
         return True
+
+    @named
+    async def _lock(self, connection: AsyncConnection, request: Message) -> None:
+        await connection.execute(select(keys.c.method).where(*_key(request)).with_for_update())
 
     async def _read(self, connection: AsyncConnection, request: Message, answer: type[R]) -> R:
         found = await self._find(connection, request, answer)

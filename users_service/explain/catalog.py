@@ -30,6 +30,8 @@ TOGETHER: Final = {
 }
 
 WITHOUT_PLAN: Final = {
+    "accounts.is_lost": "asks lookups, which Vitess alone has",
+    "idempotency.lock": "is sent where Vitess has lost something",
     "accounts.estimate": "asks the server's own books",
     "sessions.estimate": "asks the server's own books",
     "mysql.meet": "asks what kind of server it is",
