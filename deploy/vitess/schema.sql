@@ -1,6 +1,6 @@
 -- The users service's tables on a sharded Vitess, and those of its lookup vindexes. Send it once through vtgate:
 --   mysql --host VTGATE --port 3306 --database vibework < deploy/vitess/schema.sql
--- and user_events and event_sequence once more, to the keyspace of events (docs/scaling.md).
+-- and user_events and event_sequence once more, to the keyspace of events, before the routing rules (docs/scaling.md).
 -- It is what `users-service migrate up` makes on one MySQL, but for what is remarked; later revisions come by `migrate up`.
 
 -- idx_email is unique on one MySQL. Here that would hold within a shard only, and email_lookup says more: who has an address

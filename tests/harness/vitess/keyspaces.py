@@ -95,14 +95,24 @@ def database_of(keyspace: str, shard: str) -> str:
     return f"vt_{keyspace}_{shard}"
 
 
+def make_databases(behind: MySQLServer, keyspaces: tuple[str, ...]) -> None:
+    """Make the databases of all shards without tables, before vtcombo starts."""
+    for keyspace in keyspaces:
+        for database in (
+            *(database_of(keyspace, shard) for shard in SHARDS),
+            database_of(f"{keyspace}{EVENTS}", WHOLE),
+        ):
+            _make(behind, database, [])
+
+
 def make_tables(behind: MySQLServer, keyspaces: tuple[str, ...]) -> None:
     """Make the tables of all shards, before vtcombo starts; the one row of versions is on the first shard."""
     _make(behind, TEMPLATE, _of_a_shard(SHARDS[0]))
-    _make(behind, EVENTS_TEMPLATE, _of_the_events())
+    _make(behind, EVENTS_TEMPLATE, of_the_events())
     for keyspace in keyspaces:
         for shard in SHARDS:
             _make(behind, database_of(keyspace, shard), _of_a_shard(shard))
-        _make(behind, database_of(f"{keyspace}{EVENTS}", WHOLE), _of_the_events())
+        _make(behind, database_of(f"{keyspace}{EVENTS}", WHOLE), of_the_events())
 
 
 def _make(behind: MySQLServer, database: str, wanted: list[str]) -> None:
@@ -114,7 +124,8 @@ def _of_a_shard(shard: str) -> list[str]:
     return [each for each in statements() if shard == SHARDS[0] or each.startswith("CREATE")]
 
 
-def _of_the_events() -> list[str]:
+def of_the_events() -> list[str]:
+    """Return the statements for the keyspace of events."""
     return [each for each in statements() if each.startswith(tuple(f"CREATE TABLE {name} " for name in of_events()))]
 
 
@@ -168,7 +179,7 @@ def restore(server: MySQLServer, keyspace: str) -> None:
     """Make the tables anew, where a test has altered them."""
     behind, altered = server.behind(), False
     databases = {database_of(keyspace, shard): (TEMPLATE, _of_a_shard(shard)) for shard in SHARDS}
-    databases[database_of(f"{keyspace}{EVENTS}", WHOLE)] = (EVENTS_TEMPLATE, _of_the_events())
+    databases[database_of(f"{keyspace}{EVENTS}", WHOLE)] = (EVENTS_TEMPLATE, of_the_events())
     found = _definitions(behind, (*databases, TEMPLATE, EVENTS_TEMPLATE))
     for database, (template, wanted) in databases.items():
         if found[database] != found[template]:

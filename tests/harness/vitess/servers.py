@@ -57,6 +57,8 @@ class Vtcombo:
         self.socket = socket
         self.port = port or ports.free_port()
         self.process: Process | None = None
+        # Whether the routing rules are there from the next start on.
+        self.is_routed = True
         self._names = tuple(names)
 
     def start(self) -> None:
@@ -97,6 +99,7 @@ class Vtcombo:
             f'rules:{{from_table:"{given}" to_tables:"{to}"}}'
             for name in self._names
             for given, to in keyspaces.rules(name)
+            if self.is_routed
         ]
         yield f'--proto-topo={" ".join(each)} cells:"test" routing_rules:{{{" ".join(rules)}}}'
         yield f"--schema-dir={self.folder / 'schema'}"
@@ -134,9 +137,14 @@ def sharded(directory: Path, options: Sequence[str] = (), *, number: int = KEYSP
 
 @contextmanager
 def stack(
-    directory: Path, names: tuple[str, ...], options: Sequence[str] = (), *, durable: bool = False
+    directory: Path,
+    names: tuple[str, ...],
+    options: Sequence[str] = (),
+    *,
+    durable: bool = False,
+    with_tables: bool = True,
 ) -> Iterator[tuple[GenuineMySQL, Vtcombo]]:
-    """Run MySQL with the tables of the keyspaces, and vtcombo over it."""
+    """Run MySQL with the tables of the keyspaces, and vtcombo over it; without: no rules either."""
     folder = Path(tempfile.mkdtemp(prefix="vitess-"))  # a path that is short enough for a socket's
     socket = folder / "mysql.sock"
     # Each tablet has connections of its own.
@@ -152,9 +160,11 @@ def stack(
         server = MySQLServer(ports.LOOPBACK, behind.port, account.user, account.password)
         user = f"'{USER}'@'localhost'"
         run_mysql(server, [f"CREATE USER {user}", f"GRANT ALL ON *.* TO {user} WITH GRANT OPTION"])
-        keyspaces.make_tables(server, names)
+        vtcombo.is_routed = with_tables
+        (keyspaces.make_tables if with_tables else keyspaces.make_databases)(server, names)
         vtcombo.start()
-        keyspaces.make_known(replace(server, port=vtcombo.port), names)
+        if with_tables:
+            keyspaces.make_known(replace(server, port=vtcombo.port), names)
         yield behind, vtcombo
     finally:
         vtcombo.kill()

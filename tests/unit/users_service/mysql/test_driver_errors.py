@@ -127,7 +127,7 @@ def test_the_key_that_is_taken_is_named_whoever_says_so(said: str, key: str) -> 
     [
         ("Duplicate key name 'idx_email'", "Duplicate key name 'idx_email'"),
         (
-            "vttablet: rpc error: code = Unknown desc = Duplicate key name 'idx_email' (errno 1061) (sqlstate 42000): Sql: x",
+            "vttablet: rpc error: desc = Duplicate key name 'idx_email' (errno 1061) (sqlstate 42000): BindVars: x",
             "Duplicate key name 'idx_email'",
         ),
         ('vttablet: rpc error: code = Unknown desc = no such thing: Sql: "…", BindVars: {a: "hunter2"}', ""),
