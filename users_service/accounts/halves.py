@@ -17,7 +17,7 @@ from users_service.mysql.session_state import leads_to_vitess
 from users_service.sessions import tokens
 from users_service.users.email import folded
 
-Values = dict[str, Any]
+LookedFor = dict[str, Any]
 # A lookup's row, and what it stands for: whoever removes the second removes the first in the same transaction.
 _TOKEN: Final = (
     text("SELECT 1 FROM token_lookup WHERE token_hash = :token_hash"),
@@ -55,7 +55,7 @@ async def is_lost(connection: AsyncConnection, answer: Message, *, lock: bool) -
     return False
 
 
-def _asked(answer: Message) -> tuple[tuple[TextClause, tuple[TextClause, ...]], Values] | None:
+def _asked(answer: Message) -> tuple[tuple[TextClause, tuple[TextClause, ...]], LookedFor] | None:
     """Return the lookup, and the rows, by which to judge an answer; None where there is none."""
     has = answer.DESCRIPTOR.fields_by_name
     given: Any = answer
@@ -72,7 +72,7 @@ def _locking(statement: TextClause) -> TextClause:
     return text(f"{statement.text} FOR UPDATE")
 
 
-async def _is_there(connection: AsyncConnection, statement: TextClause, values: Values) -> bool:
+async def _is_there(connection: AsyncConnection, statement: TextClause, values: LookedFor) -> bool:
     # Each statement takes those of the values that it names.
     mine = {name: value for name, value in values.items() if f":{name}" in statement.text}
     return (await connection.execute(statement, mine)).first() is not None
