@@ -14,6 +14,7 @@ from chassis.schema import SchemaLacking
 from users_service.mysql.session_state import is_vitess
 
 _ASKED: Final = text("SELECT @@version, @@version_comment")
+_ISOLATION: Final = text("SELECT @@global.transaction_isolation")
 _SHARDS: Final = text("SHOW VITESS_SHARDS")
 _VINDEXES: Final = text("SHOW VSCHEMA VINDEXES")
 # By table: what must be unique over all shards (deploy/vitess/vschema.json).
@@ -22,6 +23,9 @@ UNIQUE: Final = {
     "sessions": frozenset({"token_hash"}),
     "accounts": frozenset({"account_id", "provider"}),
 }
+# The service asks for it on each connection, and vtgate does not keep it on all of those behind (docs/scaling.md).
+WANTED_ISOLATION: Final = "READ-COMMITTED"
+ISOLATION: Final = f"the MySQL servers behind Vitess begin transactions as {{}}, not as {WANTED_ISOLATION}: set transaction_isolation there"
 TIDB: Final = (
     "the server is TiDB, which takes no lock where SKIP LOCKED is asked for (pingcap/tidb#69720): use MySQL, MariaDB "
     "or Vitess"
@@ -39,6 +43,8 @@ async def refuse_unsafe(connection: AsyncConnection) -> None:
         raise ServerRefused(TIDB)
     # vtgate may be told to give the version of a MySQL; its comment is of its own build.
     if is_vitess(version) or (comment.startswith("Version: ") and "Git revision" in comment):
+        if (isolation := str(await connection.scalar(_ISOLATION))) != WANTED_ISOLATION:
+            raise ServerRefused(ISOLATION.format(isolation))
         await _refuse_without_lookups(connection)
 
 

@@ -11,6 +11,7 @@ _CONNECTIONS: Final = "it looks for the service's connections at MySQL, where a 
 _COUNTERS: Final = "it reads what one MySQL has counted for a connection, and each statement is of several"
 _ONE_SET_OF_TABLES: Final = "a keyspace has the tables that its vschema names, and nobody else's"
 _ACCOUNTS: Final = "vtcombo lets everybody in, and has no accounts"
+_OWN_SERVER: Final = "it starts a MySQL of its own, with other settings, and has nothing to do with vtgate"
 _FILLED: Final = "it has the server make rows by an INSERT … SELECT that Vitess does not plan"
 _USERS: Final = "tests/integration/users"
 # By the beginning of the test's id.
@@ -22,6 +23,7 @@ EXCEPTIONS: Final = {
         _CONNECTIONS
     ),
     f"{_USERS}/test_pool_reset.py::test_a_transaction_takes_no_round_trip_for_a_rollback_of_nothing": _COUNTERS,
+    f"{_USERS}/test_prepared.py::test_a_transaction_of_prepared_statements_is_committed_once": _COUNTERS,
     f"{_USERS}/sessions/test_ended_sessions.py::test_a_page_reads_its_own_rows_only": _COUNTERS,
     f"{_USERS}/users/test_following.py::test_a_page_by_change_reads_its_own_rows_only": _COUNTERS,
     f"{_USERS}/users/test_list.py::test_a_page_reads_its_own_rows_only": _COUNTERS,
@@ -47,6 +49,12 @@ EXCEPTIONS: Final = {
     f"{_USERS}/test_taking_over.py::test_no_command_ends_in_a_traceback[wrong password]": _ACCOUNTS,
     f"{_USERS}/test_taking_over.py::test_an_account_without_rights_is_told_so": _ACCOUNTS,
     f"{_USERS}/test_locking_migrations.py": _FILLED,
+    f"{_USERS}/test_session_state.py::test_every_way_has_the_same_session": _OWN_SERVER,
+    f"{_USERS}/test_session_state.py::test_text_comes_back_as_it_was_given": _OWN_SERVER,
+    f"{_USERS}/test_tls_to_mysql.py::test_only_a_server_with_a_name_that_the_authority_vouches_for_is_trusted": (
+        _OWN_SERVER
+    ),
+    f"{_USERS}/test_tls_to_mysql.py::test_every_command_names_the_setting_where_the_server_is_not_trusted": _OWN_SERVER,
 }
 # By a fixture that the test asks for.
 WITHOUT: Final = {

@@ -41,10 +41,12 @@ def vitess(
     lookups: dict[str, str],
     version: str = "8.4.6-Vitess",
     kind: str = "consistent_lookup_unique",
+    isolation: str = "READ-COMMITTED",
 ) -> dict[str, Any]:
     """Return the answers of a vtgate."""
     return {
         "@@version, @@version_comment": [(version, COMMENT)],
+        "@@global.transaction_isolation": [(isolation,)],
         "SHOW VITESS_SHARDS": shards,
         "SHOW VSCHEMA VINDEXES": vindexes(lookups, kind),
         "SELECT DATABASE()": [("vibework",)],
@@ -82,10 +84,11 @@ def without(table: str) -> dict[str, str]:
         # A lookup of one half of what has to be unique, and one that keeps nothing unique.
         ("8.4.6-Vitess", vitess(SHARDED, {**LOOKUPS, "accounts": "from=account_id"}), "keeps accounts unique"),
         ("8.4.6-Vitess", vitess(SHARDED, LOOKUPS, kind="consistent_lookup"), "keeps users, sessions unique"),
+        ("8.4.6-Vitess", vitess(SHARDED, LOOKUPS, isolation="REPEATABLE-READ"), "set transaction_isolation there"),
         # vtgate was told which version to give.
         ("8.4.6", vitess(SHARDED, {}, "8.4.6"), "keeps users, sessions, accounts unique"),
     ],
-    ids=["TiDB", "no address", "no account", "half an account", "not unique", "hidden"],
+    ids=["TiDB", "no address", "no account", "half an account", "not unique", "snapshots", "hidden"],
 )
 def test_what_is_unsafe_is_refused(version: str, known: dict[str, Any], told: str) -> None:
     """The line says what is wrong, and what to do."""
