@@ -25,7 +25,10 @@ UNIQUE: Final = {
 }
 # The service asks for it on each connection, and vtgate does not keep it on all of those behind (docs/scaling.md).
 WANTED_ISOLATION: Final = "READ-COMMITTED"
-ISOLATION: Final = f"the MySQL servers behind Vitess begin transactions as {{}}, not as {WANTED_ISOLATION}: set transaction_isolation there"
+ISOLATION: Final = (
+    "the MySQL servers behind Vitess begin transactions as {}, and must do so as READ-COMMITTED: "
+    "set transaction_isolation there"
+)
 TIDB: Final = (
     "the server is TiDB, which takes no lock where SKIP LOCKED is asked for (pingcap/tidb#69720): use MySQL, MariaDB "
     "or Vitess"
