@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chassis.clock import utc
 from chassis.context.statements import named
 from users_service.mysql.compiled import CompiledStatement
+from users_service.mysql.session_state import leads_to_vitess
 from users_service.tables import attempt_counters as table
 
 # The ends of scopes. The table's key has them in this order, and so rows are locked: whoever floods an account from one
@@ -40,13 +41,16 @@ class Counter:
 async def increment(
     connection: AsyncConnection, counters: Sequence[Counter], now: datetime, window_ends: datetime
 ) -> bool:
-    """Count one attempt on each counter, in one statement; a counter whose window is over begins a new one.
+    """Count one attempt on each counter, in one statement on MySQL; a counter whose window is over begins a new one.
 
     Returns whether all are within their limits; if not, the transaction must not be committed. The rows stay locked
     until it ends, so attempts on one subject are counted one after the other.
     """
-    values = _values(counters) | _limits(counters) | {"now": now, "window_ends": window_ends}
-    return (await _increment(len(counters)).on(connection, values)).last_id == 0
+    within = True
+    for some in await _at_once(connection, counters):
+        values = _values(some) | _limits(some) | {"now": now, "window_ends": window_ends}
+        within &= (await _increment(len(some)).on(connection, values)).last_id == 0
+    return within
 
 
 @named
@@ -61,8 +65,19 @@ async def exceeded(connection: AsyncConnection, counters: Sequence[Counter]) -> 
 @named
 async def settle(connection: AsyncConnection, counters: Sequence[Counter], kept: Collection[Counter]) -> None:
     """Take the last attempt back on the counters that are ``kept``, and all attempts on the others."""
-    keeps = {f"keeps{i}": counter in kept for i, counter in enumerate(counters)}
-    await _settle(len(counters)).on(connection, _values(counters) | keeps)
+    for some in await _at_once(connection, counters):
+        keeps = {f"keeps{i}": counter in kept for i, counter in enumerate(some)}
+        await _settle(len(some)).on(connection, _values(some) | keeps)
+
+
+async def _at_once(connection: AsyncConnection, counters: Sequence[Counter]) -> list[Sequence[Counter]]:
+    """Divide counters into those of one statement: all of them, but over shards one, in one order for everybody.
+
+    A statement locks the rows of several shards in no order, and no shard sees a deadlock with another one.
+    """
+    if not await leads_to_vitess(connection):
+        return [counters]
+    return [[counter] for counter in sorted(counters, key=lambda each: (each.scope, each.subject))]
 
 
 def _values(counters: Sequence[Counter]) -> dict[str, object]:

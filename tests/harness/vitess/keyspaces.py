@@ -22,7 +22,7 @@ import asyncmy.errors
 
 from tests.harness.database_servers import ROOT, MySQLServer
 from tests.harness.databases import run_mysql
-from tests.harness.patience import wait_for
+from tests.harness.patience import PATIENCE_SECONDS, wait_for
 
 SHARDS: Final = ("-40", "40-80", "80-c0", "c0-")
 # The keyspace in the files of deploy/vitess.
@@ -211,7 +211,9 @@ def empty(server: MySQLServer, keyspace: str) -> None:
         full = [str(name) for (name,) in run_mysql(server.behind(), [asked], database=database)]
         deletions = [f"DELETE FROM `{table}`" for table in full]
         if deletions:
-            run_mysql(server.behind(), ["SET FOREIGN_KEY_CHECKS = 0", *deletions], database=database)
+            # Patiently: a transaction whose caller has gone may still be about to be rolled back.
+            patient = f"SET FOREIGN_KEY_CHECKS = 0, innodb_lock_wait_timeout = {PATIENCE_SECONDS:.0f}"
+            run_mysql(server.behind(), [patient, *deletions], database=database)
     first = database_of(keyspace, SHARDS[0])
     versions = [each for each in _of_a_shard(SHARDS[0]) if each.startswith("INSERT")]
     run_mysql(server.behind(), [f"DELETE FROM {VERSIONS}", *versions], database=first)
