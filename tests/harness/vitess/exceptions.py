@@ -51,10 +51,7 @@ EXCEPTIONS: Final = {
     f"{_USERS}/test_locking_migrations.py": _FILLED,
     f"{_USERS}/test_session_state.py::test_every_way_has_the_same_session": _OWN_SERVER,
     f"{_USERS}/test_session_state.py::test_text_comes_back_as_it_was_given": _OWN_SERVER,
-    f"{_USERS}/test_tls_to_mysql.py::test_only_a_server_with_a_name_that_the_authority_vouches_for_is_trusted": (
-        _OWN_SERVER
-    ),
-    f"{_USERS}/test_tls_to_mysql.py::test_every_command_names_the_setting_where_the_server_is_not_trusted": _OWN_SERVER,
+    f"{_USERS}/test_tls_to_mysql.py": _OWN_SERVER,
 }
 # By a fixture that the test asks for.
 WITHOUT: Final = {
