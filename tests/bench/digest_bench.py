@@ -60,12 +60,9 @@ def store(database: Any, user: str, hour: datetime) -> None:
 
 def drain(it: Stack, database: Any, number: int) -> dict[str, Any]:
     """Let a worker send the digests, create mails meanwhile, and look at what became of all."""
-    content, made, began = (
-        feed_pb.CreateNotificationRequest.FromString(requests(it.plan, EMAIL)[0]),
-        0,
-        time.monotonic(),
-    )
+    content = feed_pb.CreateNotificationRequest.FromString(requests(it.plan, EMAIL)[0])
     content.content.title = CREATED
+    made, began = 0, time.monotonic()
     it.start.worker("digest-worker", {**it.settings, "DELIVERY_POLL_MS": "1000"})
     open_items = {
         "lane": {"$in": [Lane.DIGEST.value, Lane.CARRIED.value]},

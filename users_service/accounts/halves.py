@@ -74,5 +74,4 @@ def _locking(statement: TextClause) -> TextClause:
 
 async def _is_there(connection: AsyncConnection, statement: TextClause, values: LookedFor) -> bool:
     # Each statement takes those of the values that it names.
-    mine = {name: value for name, value in values.items() if f":{name}" in statement.text}
-    return (await connection.execute(statement, mine)).first() is not None
+    return (await connection.execute(statement, values)).first() is not None

@@ -13,7 +13,7 @@ from asyncmy.cursors import Cursor, SSCursor
 
 from chassis.commands.cli import CommandFailed
 from users_service.mysql.compiled import Row
-from users_service.mysql.driver_errors import distrust, error_number, words
+from users_service.mysql.driver_errors import distrust, error_number, numbered
 from users_service.mysql.engines import connect_arguments
 from users_service.settings import DatabaseSettings
 
@@ -36,9 +36,7 @@ class MySQLFailed(CommandFailed):
 
     def __init__(self, where: str, error: Exception) -> None:
         self.number = error_number(error)
-        said = words(error) if self.number in _TELLING else ""
-        number = f"error {self.number} ({said})" if said else f"error {self.number}"
-        what = number if self.number else type(error).__name__
+        what = numbered(error, _TELLING) if self.number else type(error).__name__
         super().__init__(f"MySQL at {where} failed: {distrust(error) or what}")
 
 

@@ -33,7 +33,7 @@ from users_service.migrations.adoption import preparing
 from users_service.migrations.adoption.checks import CannotAdopt
 from users_service.migrations.table_definitions import ForeignTable
 from users_service.mysql import locks, revisions, schema
-from users_service.mysql.driver_errors import distrust, error_number, words
+from users_service.mysql.driver_errors import distrust, error_number, numbered
 from users_service.mysql.engines import command_engine
 from users_service.mysql.session_state import is_vitess, server_version
 from users_service.settings import DatabaseSettings
@@ -293,11 +293,7 @@ def _reason(error: Exception) -> str:
     if problem := distrust(error):
         return problem
     origin = getattr(error, "orig", None) or error
-    number = error_number(error)
-    if not number:
-        return summary(origin)
-    said = words(error) if number in _TELLING else ""
-    return f"error {number} ({said})" if said else f"error {number}"
+    return numbered(error, _TELLING) if error_number(error) else summary(origin)
 
 
 @asynccontextmanager

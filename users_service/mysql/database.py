@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
-from itertools import count
 from typing import Any, Self, TypeVar
 
 import asyncmy.errors
@@ -219,7 +218,9 @@ class Database:
     async def _transaction(self, work: Work[T]) -> T:
         with translated():
             until = self._limit()
-            for attempt in count(1):
+            attempt = 0
+            while True:
+                attempt += 1
                 try:
                     return await self._attempt(work, until)
                 except exc.DBAPIError as error:
@@ -228,7 +229,6 @@ class Database:
                         raise
                     log.info("transaction repeated", number=error_number(error), attempt=attempt)
                 await asyncio.sleep(pause)
-            raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(self, work: Work[T], until: float) -> T:
         proceed()

@@ -6,7 +6,7 @@ The log gets the server's error number, never a statement or its values.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import asyncmy.errors
@@ -141,6 +141,13 @@ def words(error: BaseException | None) -> str:
         return said
     found = _BEHIND_VITESS.search(said)
     return found[1] if found else ""
+
+
+def numbered(error: BaseException, telling: Collection[int]) -> str:
+    """Return "error" with the number, and the server's own words where the number is one of those ``telling``."""
+    number = error_number(error)
+    said = words(error) if number in telling else ""
+    return f"error {number} ({said})" if said else f"error {number}"
 
 
 def duplicate_key(error: exc.IntegrityError) -> str:

@@ -26,7 +26,7 @@ UNIQUE: Final = {
 # The service asks for it on each connection, and vtgate does not keep it on all of those behind (docs/scaling.md).
 WANTED_ISOLATION: Final = "READ-COMMITTED"
 ISOLATION: Final = (
-    "the MySQL servers behind Vitess begin transactions as {}, and must do so as READ-COMMITTED: "
+    f"the MySQL servers behind Vitess begin transactions as {{}}, and must do so as {WANTED_ISOLATION}: "
     "set transaction_isolation there"
 )
 TIDB: Final = (
