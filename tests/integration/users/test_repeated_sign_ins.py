@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from io import StringIO
 from typing import Any, Final
 
 import bcrypt
@@ -15,6 +16,7 @@ from vibework.users.v1 import account_service_pb2 as accounts_pb
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1.user_pb2 import ClientContext
 
+from tests.harness.patience import until
 from tests.harness.users import Stubs, UsersServer, reason
 from tests.integration.users.lock_waits import uncommitted, wait_for_lock
 from tests.integration.users.ways_to_sign_in import (
@@ -208,16 +210,15 @@ async def test_a_hash_that_changes_meanwhile_is_verified_anew(users: Stubs, user
 
 
 @EVERY_WAY
-async def test_what_is_kept_is_sealed(
-    users: Stubs, users_server: UsersServer, make: Make, capfd: pytest.CaptureFixture[str]
-) -> None:
+async def test_what_is_kept_is_sealed(users: Stubs, users_server: UsersServer, make: Make, logged: StringIO) -> None:
     """Neither the row nor the log has the token, the password or the provider's tokens, nor a bare hash of them."""
     request = await make(users)
     answer = await signed_in(users, request)
     await signed_in(users, request)
     rows = users_server.rows("SELECT * FROM idempotency_keys WHERE request_id = %s", request.request_id)
     assert len(rows) == 1
-    kept = repr(rows) + "".join(capfd.readouterr())
+    await until(lambda: logged.getvalue().count("/SignIn") >= 2, "the lines of the calls in the log")
+    kept = repr(rows) + logged.getvalue()
     secrets = [answer.session_token, PASSWORD]
     if isinstance(request, accounts_pb.SignInWithAccountRequest):
         secrets += [value for _, value in request.account.tokens.ListFields() if isinstance(value, str)]
