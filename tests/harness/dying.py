@@ -63,6 +63,8 @@ def deliver_and_die(database: MongoDatabase, now: datetime, events: int, notes: 
 
 
 def _end_sessions(database: MongoDatabase, sessions: Sequence[str]) -> None:
+    if not sessions:
+        return  # of an empty list the server would end everybody's
     with MongoClient[dict[str, Any]](database.url) as client:
         ended = [{"id": Binary(bytes.fromhex(each), 4)} for each in dict.fromkeys(sessions)]
         client.admin.command("killSessions", ended)
