@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from bson import ObjectId
 from pymongo import UpdateMany
 
 from notifications_service.mongodb.codec import Document
@@ -74,19 +75,24 @@ class Change:
 
 
 def sums(made: Sequence[Change]) -> list[UpdateMany]:
-    """Return the writes by which notifications sum up changes: one for all for which that is the same.
+    """Return the writes by which notifications sum up changes: one for all for which that is the same but for its time.
 
     Neither `rev` nor `updatedAt` of a notification moves: progress of a delivery outdates no etag.
     """
-    alike: dict[tuple[str, DeliveryState, int, datetime | None], list[Mapping[str, Any]]] = {}
-    for row, change in ((change.row, change) for change in made if change.is_summed_up):
-        alike.setdefault((row["channel"], told(change.state), row["rev"] + 1, change.values.get("sentAt")), []).append(
-            row
-        )
-    return [
-        UpdateMany({"_id": {"$in": [row["notificationId"] for row in rows]}, **of_rows(rows)}, _sum(*what), hint="_id_")
-        for what, rows in alike.items()
-    ]
+    alike: dict[tuple[str, DeliveryState, int, bool], list[Change]] = {}
+    for change in made:
+        if change.is_summed_up:
+            is_sent = change.values.get("sentAt") is not None
+            what = change.row["channel"], told(change.state), change.row["rev"] + 1, is_sent
+            alike.setdefault(what, []).append(change)
+    found = []
+    for (channel, state, rev, is_sent), changes in alike.items():
+        rows = [change.row for change in changes]
+        sent = [change.values["sentAt"] for change in changes] if is_sent else []
+        ids = [row["notificationId"] for row in rows]
+        update = [*_sum(channel, state, rev), *_first_sent(ids, sent)]
+        found.append(UpdateMany({"_id": {"$in": ids}, **of_rows(rows)}, update, hint="_id_"))
+    return found
 
 
 def final(state: DeliveryState, reason: Reason | None, at: datetime, detail: str = "") -> Document:
@@ -129,13 +135,18 @@ _SUMMED: Final = {
 }
 
 
-def _sum(channel: str, state: DeliveryState, rev: int, sent: datetime | None) -> list[Document]:
+def _sum(channel: str, state: DeliveryState, rev: int) -> list[Document]:
     field = f"delivery.byChannel.{channel}"
     newer = {"$lt": [{"$ifNull": [f"${field}.rev", 0]}, rev]}
-    stages: list[Document] = [
+    return [
         {"$set": {field: {"$cond": [newer, {"state": state.value, "rev": rev}, f"${field}"]}}},
         {"$set": {"delivery.state": _SUMMED}},
     ]
-    if sent is not None:
-        stages.append({"$set": {"sentAt": {"$ifNull": ["$sentAt", sent]}}})
-    return stages
+
+
+def _first_sent(ids: Sequence[ObjectId], times: Sequence[datetime]) -> list[Document]:
+    """Return the stage that notes when each of the notifications was sent first; without times, none."""
+    if not times:
+        return []
+    number = {"$indexOfArray": [{"$literal": ids}, "$_id"]}
+    return [{"$set": {"sentAt": {"$ifNull": ["$sentAt", {"$arrayElemAt": [{"$literal": times}, number]}]}}}]

@@ -18,7 +18,7 @@ from chassis.logs import logging
 from notifications_service.clock import MillisecondClock
 from notifications_service.mongodb.assigning import assigned
 from notifications_service.mongodb.codec import Document
-from notifications_service.mongodb.database import BYTEWISE, Database, QueryResult
+from notifications_service.mongodb.database import BYTEWISE, Database
 from notifications_service.mongodb.deleting import delete_some
 from notifications_service.mongodb.drivers import ClientSession
 from notifications_service.mongodb.sharding import of_rows, of_users
@@ -26,6 +26,7 @@ from notifications_service.notification import schema as notifications
 from notifications_service.notification.delivery_states import DeliveryState
 from notifications_service.outbox import changes, following, schema
 from notifications_service.outbox.changes import Change
+from notifications_service.outbox.due import DueRows
 from notifications_service.outbox.model import KEPT_ATTEMPTS, Lane, Reason
 from notifications_service.outbox.rates import ChannelRate
 
@@ -47,9 +48,8 @@ Admit = Callable[[int], Awaitable[int]]
 # Of a row as it is now, what it becomes; None: it is left as it is.
 Decide = Callable[[Document], Change | None]
 
-_TAKEN_OVER: Final = {"$eq": ["$state", DeliveryState.SENDING.value]}
+# An attempt of which nobody knows how it ended.
 _LOST: Final = {"startedAt": "$leasedAt", "reason": Reason.OUTCOME_UNKNOWN.value}
-_LOG_WITH_LOST: Final = {"$slice": [{"$concatArrays": [{"$ifNull": ["$log", []]}, [_LOST]]}, -KEPT_ATTEMPTS]}
 
 
 class OutboxRepository:
@@ -61,6 +61,7 @@ class OutboxRepository:
         # Called once rows were stored that may be due; the workers of this process hear by it.
         self.stored: Callable[[], None] = lambda: None
         self._rows = database.collection(schema.COLLECTION)
+        self._due = DueRows(database)
         self._notifications = database.collection(notifications.COLLECTION)
 
     def rate(self, channel: str, per_second: float) -> ChannelRate:
@@ -103,46 +104,33 @@ class OutboxRepository:
         over; its attempt counts, with an unknown outcome. ``admit``: asked once, how many of those that are due may go.
         """
         now = self._clock()
-        found = await self._due(channel, lane, limit, now, newest=newest)
-        admitted = len(found.rows)
+        found = await self._due.find(channel, lane, limit, now, newest=newest)
+        admitted = len(found)
         if admitted and admit is not None:
             admitted = await admit(admitted)
         if not admitted:
             return []
-        rows = found.rows[:admitted]
-        ids, users = [row["_id"] for row in rows], {row.get("userId") for row in rows}
+        rows = found[:admitted]
+        claimed = _claimed(lease, now, now + length)
+        pending = DeliveryState.PENDING.value
+        waited = [row for row in rows if row.get("state") == pending]
+        left = [row for row in rows if row.get("state") != pending]
         # Of two that found a row one changes it; the other's condition no longer holds.
-        due, update = {"dueAt": {"$lte": now}, "lane": lane}, [{"$set": _claimed(lease, now, now + length)}]
+        due = {"dueAt": {"$lte": now}, "lane": lane}
+        if waited:
+            await self._take(waited, {**due, "state": pending}, _given(claimed))
+        if left:
+            await self._take(left, {**due, "state": {"$ne": pending}}, _taken_over(claimed))
+        return await self.of_lease(lease, [row["_id"] for row in rows], {row.get("userId") for row in rows})
+
+    async def _take(self, rows: Sequence[Document], conditions: Document, update: Any) -> None:
+        ids, users = [row["_id"] for row in rows], {row.get("userId") for row in rows}
         try:
-            await self._soon({"_id": {"$in": ids}, **of_users(users), **due}, update)
+            await self._soon({"_id": {"$in": ids}, **of_users(users), **conditions}, update)
         except (CallDeadlineExceeded, DatabaseUnavailable):
-            await self._claim_free(rows, due, update)
-        return await self.of_lease(lease, ids, users)
+            await self._take_free(rows, conditions, update)
 
-    async def _due(self, channel: str, lane: Lane | None, limit: int, now: datetime, *, newest: bool) -> QueryResult:
-        """Find what is due, the longest first; of digests nothing that became due after what waits in no lane.
-
-        That may be about to join a digest of the same hour.
-        """
-        before: Document = {"$lte": now}
-        if lane is Lane.DIGEST and (oldest := await self._first(channel, None, 1, before, {"dueAt": 1})).rows:
-            before = {"$lt": oldest.rows[0]["dueAt"]}
-        shown = {"_id": 1, "userId": 1}
-        if newest and (oldest := await self._first(channel, lane, 1, before, {"dueAt": 1})).rows:
-            after = before | {"$gt": oldest.rows[0]["dueAt"]}
-            if (last := await self._first(channel, lane, limit, after, shown, order=-1)).rows:
-                return last
-        return await self._first(channel, lane, limit, before, shown)
-
-    async def _first(
-        self, channel: str, lane: Lane | None, limit: int, due: Document, projection: Document, *, order: int = 1
-    ) -> QueryResult:
-        query: Document = {"channel": channel, "lane": lane, "dueAt": due}
-        return await self._database.find(
-            schema.COLLECTION, query, limit=limit, hint=schema.CLAIM_INDEX, sort={"dueAt": order}, projection=projection
-        )
-
-    async def _claim_free(self, rows: Sequence[Document], due: Document, update: Any) -> None:
+    async def _take_free(self, rows: Sequence[Document], conditions: Document, update: Any) -> None:
         """Claim rows one by one, where one of them kept the others waiting.
 
         A process that was killed within a transaction leaves its rows locked until MongoDB gives the transaction up, a
@@ -151,7 +139,7 @@ class OutboxRepository:
         locked = 0
         for row in rows:
             try:
-                await self._soon({"_id": row["_id"], **of_users([row.get("userId")]), **due}, update)
+                await self._soon({"_id": row["_id"], **of_users([row.get("userId")]), **conditions}, update)
             except (CallDeadlineExceeded, DatabaseUnavailable):
                 locked += 1
         log.warning("rows are locked: they are left for later", rows=locked, of=len(rows))
@@ -330,19 +318,30 @@ class OutboxRepository:
 
 
 def _claimed(lease: str, now: datetime, until: datetime) -> Document:
-    """Return the values that a claim sets, as expressions on the row as it was."""
     return {
         "state": DeliveryState.SENDING.value,
-        "attempts": {"$add": ["$attempts", {"$cond": [_TAKEN_OVER, 1, 0]}]},
-        "log": {"$cond": [_TAKEN_OVER, _LOG_WITH_LOST, "$log"]},
-        "reason": {"$cond": [_TAKEN_OVER, Reason.OUTCOME_UNKNOWN.value, "$reason"]},
-        "takenOver": {"$cond": [_TAKEN_OVER, True, "$$REMOVE"]},
         "lease": lease,
         "leasedAt": now,
         "dueAt": until,
         "updatedAt": now,
+    }
+
+
+def _given(claimed: Document) -> Document:
+    """Return the update of a claimed row that nobody was sending; as a pipeline it would take longer."""
+    return {"$set": claimed, "$unset": {"takenOver": ""}, "$inc": {"rev": 1}}
+
+
+def _taken_over(claimed: Document) -> list[Document]:
+    """Return the update of a claimed row that another lease has left, with an attempt whose outcome nobody knows."""
+    counted = {
+        "attempts": {"$add": ["$attempts", 1]},
+        "log": {"$slice": [{"$concatArrays": [{"$ifNull": ["$log", []]}, [_LOST]]}, -KEPT_ATTEMPTS]},
+        "reason": Reason.OUTCOME_UNKNOWN.value,
+        "takenOver": True,
         "rev": {"$add": ["$rev", 1]},
     }
+    return [{"$set": {**claimed, **counted}}]
 
 
 def _superseded(row: Document, at: datetime) -> Change:

@@ -60,6 +60,8 @@ def fill(url: str, number: int) -> None:
         collection = client.get_default_database()[schema.COLLECTION]
         for part in rows(number, NOW()):
             collection.insert_many(part, ordered=False)
+        # Rows that have just been stored are still being written to files.
+        client.admin.command("fsync")
 
 
 def bare(rows: Any, lease: str) -> int:

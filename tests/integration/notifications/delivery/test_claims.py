@@ -7,10 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from bson import ObjectId
+from bson import MinKey, ObjectId
 
 from notifications_service.mongodb.database import Database
 from notifications_service.outbox import repository
+from notifications_service.outbox.due import WHOLE_EVERY_SECONDS, DueRows
 from notifications_service.outbox.model import Lane, New, stored
 from tests.harness.databases import MongoDatabase
 from tests.harness.delivering import LEASE, Delivering
@@ -114,3 +115,40 @@ async def test_a_claim_of_one_lane_reads_nothing_of_the_other(profiled: Any, mon
     await delivering.database.close()
     query = {"ns": f"{profiled.name}.deliveries", "op": {"$in": ["query", "update"]}}
     assert max(plan["keysExamined"] for plan in profiled["system.profile"].find(query)) <= 2 * 2 + 1
+
+
+async def test_a_search_begins_where_the_queue_began_last_time(profiled: Any, mongodb_database: MongoDatabase) -> None:
+    """It does not read over the keys of all that was claimed; for what came before, it looks anew after a while."""
+    delivering = Delivering(Database(settings_for(mongodb_database)))
+    fill(profiled, FEW, delivering)
+    now = delivering.now()
+    passed = [0.0]
+    due = DueRows(delivering.database, lambda: passed[0])
+    profiled.command("profile", 2)
+    (first, *_), (second, *_) = [await due.find("email", None, LIMIT, now) for _ in range(2)]
+    profiled.command("profile", 0)
+    assert first == second
+    asked = profiled["system.profile"].find({"ns": f"{profiled.name}.deliveries"}).sort("ts", 1)
+    assert [plan["command"]["min"]["dueAt"] for plan in asked] == [MinKey(), first["dueAt"]]
+
+    sooner = stored(New(ObjectId(), "ann", "email"), now - timedelta(days=1))
+    profiled.get_collection("deliveries").insert_one(sooner)
+    passed[0] += WHOLE_EVERY_SECONDS / 2
+    assert (await due.find("email", None, LIMIT, now))[0] == first
+    assert len(await due.find("email", None, FEW, now)) == FEW // 2 + 1, "all of a queue that is no longer than a search"
+    passed[0] += WHOLE_EVERY_SECONDS
+    assert (await due.find("email", None, LIMIT, now))[0]["_id"] == sooner["_id"]
+    await delivering.database.close()
+
+
+async def test_what_is_in_no_known_state_holds_nobody_up(profiled: Any, mongodb_database: MongoDatabase) -> None:
+    """A row that somebody has spoilt is claimed with the others, and its attempts are counted."""
+    delivering = Delivering(Database(settings_for(mongodb_database)))
+    rows = profiled.get_collection("deliveries")
+    at = delivering.now() - timedelta(seconds=1)
+    good, spoilt = (stored(New(ObjectId(), "ann", "email"), at) for _ in range(2))
+    rows.insert_many([good, spoilt | {"state": "unknown"}], bypass_document_validation=True)
+    claimed = {row["_id"]: row for row in await delivering.outbox.claim("email", "lease", LIMIT, LEASE)}
+    assert {key: row["state"] for key, row in claimed.items()} == {good["_id"]: "sending", spoilt["_id"]: "sending"}
+    assert {key: row["attempts"] for key, row in claimed.items()} == {good["_id"]: 0, spoilt["_id"]: 1}
+    await delivering.database.close()
