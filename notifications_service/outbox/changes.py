@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from bson import ObjectId
 from pymongo import UpdateMany
 
 from notifications_service.mongodb.codec import Document
@@ -50,19 +49,14 @@ class Change:
         """Whether items that the row carries are to follow it to another state."""
         return self.row["kind"] == Kind.DIGEST.value and told(self.state) is not told(DeliveryState(self.row["state"]))
 
-    def update(self, at: datetime) -> UpdateMany:
-        """Return the write of the row, which holds only if nobody has changed it since it was read.
+    def values_at(self, at: datetime) -> Document:
+        """Return the values by stored field as they are written at a time; None: the field is removed."""
+        return {**self.values, **direct.erased(self.row, self.values), "updatedAt": at, "rev": self.row["rev"] + 1}
 
-        Of the one row; but what changes many is not repeated by the driver, and costs the server half as much.
-        """
-        values = {**self.values, **direct.erased(self.row, self.values), "updatedAt": at, "rev": self.row["rev"] + 1}
-        update: Document = {"$set": {name: value for name, value in values.items() if value is not None}}
-        if gone := {name: "" for name, value in values.items() if value is None}:
-            update["$unset"] = gone
-        if self.attempts:
-            entries = [attempt.stored() for attempt in self.attempts]
-            update["$push"] = {"log": {"$each": entries, "$slice": -KEPT_ATTEMPTS}}
-        return UpdateMany({"_id": self.row["_id"], "rev": self.row["rev"], **of_rows([self.row])}, update, hint="_id_")
+    @property
+    def entries(self) -> list[Document]:
+        """The attempts, as the log of the row has them."""
+        return [attempt.stored() for attempt in self.attempts]
 
     def is_seen_in(self, row: Mapping[str, Any]) -> bool:
         """Say whether a row, as it is now, is as the end of an attempt left it: nobody else lets go of a lease so."""
@@ -72,6 +66,43 @@ class Change:
     def is_summed_up(self) -> bool:
         """Whether a notification sums it up, and its part in that changes."""
         return "notificationId" in self.row and told(self.state) is not told(DeliveryState(self.row["state"]))
+
+
+def updates(made: Sequence[Change], at: datetime) -> list[UpdateMany]:
+    """Return the writes of the rows: of those in which the same fields change, one.
+
+    Each holds only for rows that nobody has changed since they were read. None is repeated by the driver, which notes
+    what it may repeat for each row, and so costs the server twice as much.
+    """
+    alike: dict[tuple[int, frozenset[str], frozenset[str], bool], list[tuple[Change, Document]]] = {}
+    for change in made:
+        values = change.values_at(at)
+        new = {name: value for name, value in values.items() if value is not None}
+        what = change.row["rev"], frozenset(new), frozenset(values.keys() - new.keys()), bool(change.attempts)
+        alike.setdefault(what, []).append((change, new))
+    found = []
+    for (rev, _, gone, _), each in alike.items():
+        rows = [change.row for change, _ in each]
+        query = {"_id": {"$in": [row["_id"] for row in rows]}, "rev": rev, **of_rows(rows)}
+        found.append(UpdateMany(query, _written(each, sorted(gone)), hint="_id_"))
+    return found
+
+
+def _written(made: Sequence[tuple[Change, Document]], gone: Sequence[str]) -> list[Document]:
+    """Return the update of rows that get new values, each its own, and lose the same fields."""
+    ids = [change.row["_id"] for change, _ in made]
+    stages: list[Document] = [{"$replaceWith": {"$mergeObjects": ["$$ROOT", _of_each(ids, [new for _, new in made])]}}]
+    if made[0][0].attempts:
+        log = {"$concatArrays": [{"$ifNull": ["$log", []]}, _of_each(ids, [change.entries for change, _ in made])]}
+        stages.append({"$set": {"log": {"$slice": [log, -KEPT_ATTEMPTS]}}})
+    if gone:
+        stages.append({"$unset": list(gone)})
+    return stages
+
+
+def _of_each(ids: Sequence[Any], values: Sequence[Any]) -> Document:
+    """Return the expression that is, in the row of each id, the value at the same place."""
+    return {"$arrayElemAt": [{"$literal": values}, {"$indexOfArray": [{"$literal": ids}, "$_id"]}]}
 
 
 def sums(made: Sequence[Change]) -> list[UpdateMany]:
@@ -88,9 +119,11 @@ def sums(made: Sequence[Change]) -> list[UpdateMany]:
     found = []
     for (channel, state, rev, is_sent), changes in alike.items():
         rows = [change.row for change in changes]
-        sent = [change.values["sentAt"] for change in changes] if is_sent else []
         ids = [row["notificationId"] for row in rows]
-        update = [*_sum(channel, state, rev), *_first_sent(ids, sent)]
+        update = _sum(channel, state, rev)
+        if is_sent:
+            sent = _of_each(ids, [change.values["sentAt"] for change in changes])
+            update.append({"$set": {"sentAt": {"$ifNull": ["$sentAt", sent]}}})
         found.append(UpdateMany({"_id": {"$in": ids}, **of_rows(rows)}, update, hint="_id_"))
     return found
 
@@ -142,11 +175,3 @@ def _sum(channel: str, state: DeliveryState, rev: int) -> list[Document]:
         {"$set": {field: {"$cond": [newer, {"state": state.value, "rev": rev}, f"${field}"]}}},
         {"$set": {"delivery.state": _SUMMED}},
     ]
-
-
-def _first_sent(ids: Sequence[ObjectId], times: Sequence[datetime]) -> list[Document]:
-    """Return the stage that notes when each of the notifications was sent first; without times, none."""
-    if not times:
-        return []
-    number = {"$indexOfArray": [{"$literal": ids}, "$_id"]}
-    return [{"$set": {"sentAt": {"$ifNull": ["$sentAt", {"$arrayElemAt": [{"$literal": times}, number]}]}}}]

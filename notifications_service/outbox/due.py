@@ -1,4 +1,4 @@
-"""What is due of the collection `deliveries`, lane by lane, and where in the index it is looked for.
+"""The search for due deliveries, lane by lane: where in the index of `deliveries` it begins.
 
 MongoDB keeps the keys of changed rows for minutes (minSnapshotHistoryWindowInSeconds), and whoever reads the index from
 its beginning reads over those of all that was claimed meanwhile. So a search of a long queue goes on where the queue

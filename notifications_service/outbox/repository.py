@@ -203,7 +203,7 @@ class OutboxRepository:
         at = self._clock()
         if sums := changes.sums(made):
             await self._database.run(lambda: self._notifications.bulk_write(sums, ordered=False))
-        updates = [change.update(at) for change in made]
+        updates = changes.updates(made, at)
         done = await self._database.run(lambda: self._rows.bulk_write(updates, ordered=False))
         return {change.row["_id"] for change in made} if done.matched_count == len(made) else await self.seen(made)
 
@@ -240,7 +240,7 @@ class OutboxRepository:
             return
         at = self._clock()
         made = await following.with_items(self._rows, session, made, at)
-        await self._rows.bulk_write([change.update(at) for change in made], ordered=False, session=session)
+        await self._rows.bulk_write(changes.updates(made, at), ordered=False, session=session)
         if sums := changes.sums(made):
             await self._notifications.bulk_write(sums, ordered=False, session=session)
 

@@ -135,7 +135,9 @@ async def test_a_search_begins_where_the_queue_began_last_time(profiled: Any, mo
     profiled.get_collection("deliveries").insert_one(sooner)
     passed[0] += WHOLE_EVERY_SECONDS / 2
     assert (await due.find("email", None, LIMIT, now))[0] == first
-    assert len(await due.find("email", None, FEW, now)) == FEW // 2 + 1, "all of a queue that is no longer than a search"
+    assert len(await due.find("email", None, FEW, now)) == FEW // 2 + 1, (
+        "all of a queue that is no longer than a search"
+    )
     passed[0] += WHOLE_EVERY_SECONDS
     assert (await due.find("email", None, LIMIT, now))[0]["_id"] == sooner["_id"]
     await delivering.database.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pymongo
@@ -100,3 +101,37 @@ async def test_outcomes_of_workers_that_both_think_they_have_it(delivering: Deli
     found = await asyncio.gather(*(complete(lease) for lease in outcomes))
     assert [len(each) for each in found] == [0, 16]
     assert {await delivering.summed(key) for key in keys} == {"failed"}
+
+
+async def test_what_is_settled_by_one_write_gets_each_its_own(delivering: Delivering) -> None:
+    """Times, ids of providers and logs stay with their rows, text that looks like a field stays text."""
+    keys = [await delivering.create(f"user_{number}") for number in range(6)]
+    rows = await delivering.outbox.claim("email", "mine", 10, LEASE)
+    at = {row["_id"]: delivering.now() + timedelta(seconds=number) for number, row in enumerate(rows)}
+    # Every third is tried again, with an attempt in its log that stays there.
+    later = {row["_id"] for row in rows[::3]}
+
+    def decide(row: Document) -> Change:
+        now, outcome = at[row["_id"]], Outcome(provider_message_id=f"$_id of {row['_id']}")
+        return settling.settled(row, [Try(LATER if row["_id"] in later else outcome, now, now)], ATTEMPTS, now)
+
+    decisions = {row["_id"]: decide for row in rows}
+    users = {row["userId"] for row in rows}
+    assert await delivering.outbox.complete("mine", decisions, users) == set(decisions)
+    delivering.clock.advance(timedelta(days=1))
+    again = await delivering.outbox.claim("email", "mine", 10, LEASE)
+    assert {row["_id"] for row in again} == later
+    later.clear()
+    assert len(await delivering.outbox.complete("mine", {row["_id"]: decide for row in again}, users)) == len(again)
+
+    for key in keys:
+        row = await delivering.delivery(key)
+        (notification,) = await delivering.notifications.find({"_id": key}).to_list(None)
+        mine = at[row["_id"]]
+        assert (row["state"], row["sentAt"], row["finishedAt"]) == ("sent", mine, mine)
+        assert (notification["sentAt"], notification["delivery"]["state"]) == (mine, "sent")
+        assert not {"lease", "leasedAt", "dueAt", "reason", "deferral"} & row.keys()
+        *before, last = row["log"]
+        assert last == {"startedAt": mine, "finishedAt": mine, "providerMessageId": f"$_id of {row['_id']}"}
+        assert [each["reason"] for each in before] == ["rejected_temporary"] * (row["attempts"] - 1)
+    assert sorted([(await delivering.delivery(key))["attempts"] for key in keys]) == [1, 1, 1, 1, 2, 2]

@@ -10,6 +10,7 @@ import pytest
 from notifications_service.delivery import rules
 from notifications_service.delivery.channels.channel import Outcome
 from notifications_service.delivery.settling import Try, settled
+from notifications_service.outbox.changes import updates
 from notifications_service.outbox.model import KEPT_ATTEMPTS, Reason
 from tests.harness.clocks import stored_now
 
@@ -99,5 +100,6 @@ def test_pauses_grow_and_are_drawn_at_random() -> None:
 
 def test_a_row_keeps_the_last_attempts_alone() -> None:
     """A far end that is away for days does not make it grow."""
-    written: Any = settled(row(), [Try(LATER, NOW)], MOST, NOW).update(NOW)._doc
-    assert written["$push"]["log"]["$slice"] == -KEPT_ATTEMPTS
+    (write,) = updates([settled(row(), [Try(LATER, NOW)], MOST, NOW)], NOW)
+    written: Any = write._doc
+    assert written[1]["$set"]["log"]["$slice"][1] == -KEPT_ATTEMPTS
