@@ -26,6 +26,7 @@ EXCEPTIONS: Final = {
     f"{_USERS}/test_prepared.py::test_a_transaction_of_prepared_statements_is_committed_once": _COUNTERS,
     f"{_USERS}/sessions/test_ended_sessions.py::test_a_page_reads_its_own_rows_only": _COUNTERS,
     f"{_USERS}/users/test_following.py::test_a_page_by_change_reads_its_own_rows_only": _COUNTERS,
+    f"{_USERS}/users/test_following.py::test_ids_are_read_by_the_primary_key": _COUNTERS,
     f"{_USERS}/users/test_list.py::test_a_page_reads_its_own_rows_only": _COUNTERS,
     f"{_USERS}/users/test_list_by_state.py::test_a_page_of_a_state_reads_its_own_rows_only": _COUNTERS,
     f"{_USERS}/watch/test_cost.py::test_statements_read_what_they_return": _COUNTERS,
