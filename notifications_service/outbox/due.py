@@ -54,7 +54,8 @@ class DueRows:
         moment of the longest due.
         """
         end = now + _TICK
-        if lane is Lane.DIGEST and (first := await self._longest(channel, None, end, 1)):
+        # From the beginning, always: what was scheduled may come with an earlier due time than all that waits.
+        if lane is Lane.DIGEST and (first := await self._between(channel, None, None, end, 1)):
             end = first[0]["dueAt"]
         if newest and (first := await self._longest(channel, lane, end, 1)):
             after = first[0]["dueAt"] + _TICK
