@@ -93,11 +93,15 @@ def _written(made: Sequence[tuple[Change, Document]], gone: Sequence[str]) -> li
     ids = [change.row["_id"] for change, _ in made]
     stages: list[Document] = [{"$replaceWith": {"$mergeObjects": ["$$ROOT", _of_each(ids, [new for _, new in made])]}}]
     if made[0][0].attempts:
-        log = {"$concatArrays": [{"$ifNull": ["$log", []]}, _of_each(ids, [change.entries for change, _ in made])]}
-        stages.append({"$set": {"log": {"$slice": [log, -KEPT_ATTEMPTS]}}})
+        stages.append({"$set": {"log": log_with(_of_each(ids, [change.entries for change, _ in made]))}})
     if gone:
         stages.append({"$unset": list(gone)})
     return stages
+
+
+def log_with(entries: Any) -> Document:
+    """Return the expression of a row's log with further entries, of which the last ones are kept."""
+    return {"$slice": [{"$concatArrays": [{"$ifNull": ["$log", []]}, entries]}, -KEPT_ATTEMPTS]}
 
 
 def _of_each(ids: Sequence[Any], values: Sequence[Any]) -> Document:

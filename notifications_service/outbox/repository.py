@@ -27,7 +27,7 @@ from notifications_service.notification.delivery_states import DeliveryState
 from notifications_service.outbox import changes, following, schema
 from notifications_service.outbox.changes import Change
 from notifications_service.outbox.due import DueRows
-from notifications_service.outbox.model import KEPT_ATTEMPTS, Lane, Reason
+from notifications_service.outbox.model import Lane, Reason
 from notifications_service.outbox.rates import ChannelRate
 
 # Rows that one transaction cancels.
@@ -336,7 +336,7 @@ def _taken_over(claimed: Document) -> list[Document]:
     """Return the update of a claimed row that another lease has left, with an attempt whose outcome nobody knows."""
     counted = {
         "attempts": {"$add": ["$attempts", 1]},
-        "log": {"$slice": [{"$concatArrays": [{"$ifNull": ["$log", []]}, [_LOST]]}, -KEPT_ATTEMPTS]},
+        "log": changes.log_with([_LOST]),
         "reason": Reason.OUTCOME_UNKNOWN.value,
         "takenOver": True,
         "rev": {"$add": ["$rev", 1]},
