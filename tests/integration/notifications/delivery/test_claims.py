@@ -143,6 +143,23 @@ async def test_a_search_begins_where_the_queue_began_last_time(profiled: Any, mo
     await delivering.database.close()
 
 
+async def test_a_digest_waits_for_what_came_late(profiled: Any, mongodb_database: MongoDatabase) -> None:
+    """What waits in no lane and was due before a digest holds it back, though the queue was thought to begin later."""
+    delivering = Delivering(Database(settings_for(mongodb_database)))
+    rows = profiled.get_collection("deliveries")
+    now = delivering.now()
+    waiting, digest, late = (
+        stored(New(ObjectId(), "ann", "email"), now - timedelta(seconds=seconds)) for seconds in (1, 2, 3)
+    )
+    rows.insert_many([waiting, digest | {"lane": "digest"}])
+    due = DueRows(delivering.database)
+    assert [row["_id"] for row in await due.find("email", None, 1, now)] == [waiting["_id"]]
+    assert [row["_id"] for row in await due.find("email", Lane.DIGEST, LIMIT, now)] == [digest["_id"]]
+    rows.insert_one(late)
+    assert await due.find("email", Lane.DIGEST, LIMIT, now) == []
+    await delivering.database.close()
+
+
 async def test_what_is_in_no_known_state_holds_nobody_up(profiled: Any, mongodb_database: MongoDatabase) -> None:
     """A row that somebody has spoilt is claimed with the others, and its attempts are counted."""
     delivering = Delivering(Database(settings_for(mongodb_database)))
