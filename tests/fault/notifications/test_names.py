@@ -31,6 +31,7 @@ def names(mongod: LocalMongoDB, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nam
         yield running
 
 
+@pytest.mark.asyncio_loop  # uvloop looks names up by itself
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 async def test_a_name_server_that_comes_back(names: NameServer, database: MongoDatabase, driver: str) -> None:
     """Until then calls are UNAVAILABLE and health says so; then all is well, with no restart."""

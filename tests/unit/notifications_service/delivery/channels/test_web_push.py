@@ -169,14 +169,17 @@ def _info(address: str, port: int) -> tuple[Any, ...]:
 
 def _names(monkeypatch: pytest.MonkeyPatch, *answers: list[tuple[str, int]]) -> list[str]:
     """Let every name stand for these addresses, and then for the next ones; return the names asked for."""
-    asked, left = [], list(answers)
+    asked, left, loop = [], list(answers), asyncio.get_running_loop()
+    with_addresses = loop.getaddrinfo  # which uvloop asks for what it connects to
 
-    def look_up(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+    async def look_up(host: str, port: int, *rest: Any, **how: Any) -> list[Any]:
+        if host[0].isdigit():
+            return await with_addresses(host, port, *rest, **how)
         asked.append(host)
         found = left.pop(0) if len(left) > 1 else left[0]
         return [_info(address, at) for address, at in found]
 
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(loop, "getaddrinfo", look_up)
     return asked
 
 
@@ -199,9 +202,10 @@ async def test_a_name_with_an_address_that_is_not_public_is_refused(
     """One such address is enough, in whatever order: nothing is connected to."""
     _names(monkeypatch, [(address, 443) for address in addresses])
     opened: list[Any] = []
-    monkeypatch.setattr(socket, "socket", lambda **info: opened.append(info))
     async with sending(trusted.client, allow_loopback=False) as strict:
-        outcome = await _send(strict, Browser("https://push.example.com/a").target)
+        with monkeypatch.context() as patch:  # which the loop needs as it was
+            patch.setattr(socket, "socket", lambda **info: opened.append(info))
+            outcome = await _send(strict, Browser("https://push.example.com/a").target)
     assert (outcome.reason, outcome.final, opened) == (Reason.ENDPOINT_REFUSED, True, [])
 
 
@@ -229,10 +233,10 @@ async def test_the_last_gate_is_the_socket(trusted: Certificate) -> None:
 async def test_a_name_that_nobody_knows_is_no_connection(trusted: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be there again later, like the name server."""
 
-    def fail(*_: Any, **__: Any) -> Any:
+    async def fail(*_: Any, **__: Any) -> Any:
         raise socket.gaierror(socket.EAI_NONAME, "nobody")
 
-    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", fail)
     async with sending(trusted.client, allow_loopback=False) as strict:
         outcome = await _send(strict, Browser("https://push.example.com/a").target)
     assert (outcome.reason, outcome.final, outcome.blames_provider) == (Reason.CONNECTION, False, True)
