@@ -6,6 +6,7 @@ use by a keeper (tests/harness/keeper.py) that ends with the run, whatever ends 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -23,6 +24,11 @@ from typing import Literal
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_SECONDS = 300.0
 DIRECTORY_PREFIX = f"vibework-tests-{os.getuid()}-"
+
+# Files in memory, and how much of them there has to be: a run keeps up to 2 GiB there. What is thrown away needs no
+# disk, for which each of ten thousand tables would wait when it is made, and when it is dropped.
+MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - the run's folder in it is its own
+MEMORY_BYTES = 8 << 30
 
 Kind = Literal["mysql", "mongodb"]
 Source = Literal["local", "containers", "vitess"]
@@ -83,7 +89,7 @@ class TestRun:
         """`owner` is the process whose end is the run's; `source` None: the environment's, else local."""
         self.owner = owner
         self.source = source
-        self.directory = Path(tempfile.gettempdir()) / f"{DIRECTORY_PREFIX}{owner}"
+        self.directory = _folder_of_runs() / f"{DIRECTORY_PREFIX}{owner}"
 
     def clear(self) -> None:
         """Remove what earlier runs left: ones that were killed, or had this process's id."""
@@ -145,6 +151,15 @@ class TestRun:
                 raise ServerUnavailable(failure.read_text())
             time.sleep(0.02)
         keeper.returncode = 0  # it outlives this process by design: no warning that it still runs
+
+
+def _folder_of_runs() -> Path:
+    """Return the same for all processes of a run, however full it has become."""
+    with contextlib.suppress(OSError):
+        memory = os.statvfs(MEMORY_FOLDER)
+        if memory.f_frsize * memory.f_blocks >= MEMORY_BYTES and os.access(MEMORY_FOLDER, os.W_OK):
+            return MEMORY_FOLDER
+    return Path(tempfile.gettempdir())
 
 
 def _is_running(process: int) -> bool:
