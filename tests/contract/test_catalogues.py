@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from string import Formatter
 from typing import Any, Final
@@ -88,6 +89,7 @@ def of_type(kind: str, rules: Any) -> Iterator[str]:
     yield from (f"{kind}_{name.upper()}_EMPTY" for name in names if f"{kind}_{name.upper()}" in FORMATS)
 
 
+@cache
 def rules_of_code() -> set[str]:
     """Return the rules that the code checks by itself, and those of several fields, which the contract names."""
     found = set(re.findall(r"`([A-Z0-9]+(?:_[A-Z0-9]+)+)`", PROTO[: PROTO.index("ERROR_REASON_FIELD_MASK_INVALID")]))

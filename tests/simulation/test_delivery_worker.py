@@ -305,6 +305,7 @@ def test_each_delivery_ends_and_is_sent_by_one_worker_at_a_time() -> None:
     explore(workers, schedules=500)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
 def test_a_missing_guard_is_found(mutant: Mutant) -> None:
     """The simulation sees what each guard of the worker is for."""

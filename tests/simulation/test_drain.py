@@ -282,6 +282,7 @@ def test_a_drain_answers_all_and_cuts_off_nobody() -> None:
     explore(drains)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
 def test_a_missing_guard_is_found(mutant: Mutant) -> None:
     """The simulation sees what each guard of the drain is for."""

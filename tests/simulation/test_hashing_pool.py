@@ -263,6 +263,7 @@ def test_callers_are_served_whatever_becomes_of_the_processes() -> None:
     explore(hashing)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
 def test_a_missing_guard_is_found(mutant: Mutant) -> None:
     """The simulation sees what each guard of the pool is for."""

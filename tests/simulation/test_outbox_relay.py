@@ -228,6 +228,7 @@ def test_each_call_is_made_by_one_relay_at_a_time() -> None:
     explore(relays)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
 def test_a_missing_guard_is_found(mutant: Mutant) -> None:
     """The simulation sees what each guard of the relay is for."""

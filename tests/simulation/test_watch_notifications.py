@@ -234,6 +234,7 @@ def test_watches_tell_each_change_once_and_in_order() -> None:
     explore(watches)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
 def test_a_missing_guard_is_found(mutant: Mutant) -> None:
     """The simulation sees what each guard of the watches is for."""

@@ -202,6 +202,7 @@ def test_watches_tell_each_event_once_and_in_order() -> None:
     explore(watches, schedules=500)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
 def test_a_missing_guard_is_found(mutant: Mutant) -> None:
     """The simulation sees what each guard of the watches is for."""

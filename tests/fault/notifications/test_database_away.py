@@ -63,6 +63,7 @@ async def health_becomes(running: Notifications, wanted: int) -> None:
                 return
 
 
+@pytest.mark.long
 @DRIVERS
 async def test_the_feed_comes_back_with_its_database(
     mongod: LocalMongoDB, database: MongoDatabase, driver: str
@@ -220,6 +221,7 @@ async def test_writes_that_the_server_refuses(
         await running.feed.CreateNotification(create("user_refused"))
 
 
+@pytest.mark.long
 async def test_writes_while_the_server_is_locked(mongod: LocalMongoDB, database: MongoDatabase) -> None:
     """A locked server lets writes wait and reads pass: waiting ends in time, and with the lock's end writes succeed."""
     async with running_notifications(database, mongodb_query_timeout_ms=500) as running:

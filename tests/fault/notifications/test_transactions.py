@@ -98,6 +98,7 @@ async def cancelled(channel: Any, rpc: Rpc, request: bytes) -> str:
     return "CANCELLED"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 async def test_no_rpc_leaves_a_transaction_open(
     mongod: LocalMongoDB, database: MongoDatabase, holding: Holding, driver: str

@@ -51,7 +51,7 @@ async def hang(mongod: LocalMongoDB, _: Watched) -> None:
         os.kill(mongod.process.pid, signal.SIGCONT)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.long
 @pytest.mark.parametrize("fault", [kill_and_restart, step_down, hang])
 async def test_watches_outlive_faults(mongod: LocalMongoDB, database: MongoDatabase, fault: Fault) -> None:
     """Open watches go on by themselves after the fault; each notification is told once, in order."""

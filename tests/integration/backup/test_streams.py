@@ -89,7 +89,7 @@ def test_a_stream_is_a_file_and_a_file_is_a_stream(source: Database, target: Dat
     assert content(target) == content(source)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.long
 def test_one_process_feeds_the_other(service: str, source: Database, target: Database) -> None:
     """Between processes, with pipes that have ends, one database becomes the other."""
     backing_up = started(service, ["backup", "-"], source.environment())

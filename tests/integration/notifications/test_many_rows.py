@@ -154,9 +154,8 @@ async def test_without_as_of_there_is_no_bound(notifications: Notifications, raw
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("driver", ["pymongo", "motor"])
 async def test_200_000_are_marked_and_deleted_call_by_call(
-    mongodb_database: MongoDatabase, raw_of_own: Any, monkeypatch: pytest.MonkeyPatch, driver: str
+    mongodb_database: MongoDatabase, raw_of_own: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many as one statement cannot mark within the query timeout: no call fails, and the numbers add up.
 
@@ -179,7 +178,7 @@ async def test_200_000_are_marked_and_deleted_call_by_call(
         raw_of_own.notifications.insert_many(made, ordered=False)
     as_of = Timestamp()
     as_of.FromDatetime(at.replace(tzinfo=UTC))
-    async with running_notifications(mongodb_database, mongodb_driver=driver) as running:
+    async with running_notifications(mongodb_database) as running:
         calls: list[tuple[Any, Any]] = [
             (running.feed.MarkAllNotifications, mark_all("user", as_of_time=as_of)),
             (running.feed.DeleteUserNotifications, delete_all("user")),

@@ -100,6 +100,7 @@ def assert_as_declared(database: Any) -> None:
         assert found[name][1][ttl]["expireAfterSeconds"] == 30 * 86_400
 
 
+@pytest.mark.long
 def test_up_down_and_up_again_end_at_the_declared_schema(mongodb_empty_database: MongoDatabase, empty: Any) -> None:
     """All steps can be taken back at once, and the second way up ends where the first did."""
     assert migrate(mongodb_empty_database, "up").returncode == 0

@@ -62,6 +62,7 @@ async def test_the_largest_that_may_be_created_is_listed_in_pages_that_fit(
     assert sizes[0] == (MESSAGE - answers.ENVELOPE_BYTES) // (created[0].ByteSize() + 4)
 
 
+@pytest.mark.long
 async def test_the_largest_contents_fit_into_answers(notifications: Notifications, user_id: str) -> None:
     """Alone in a creation, a get and an update; a list shows them where they are asked for, as many as fit."""
     mail = pb.EmailContent(subject="\U0001f389" * 255, text="t" * 32_768, html="h" * 102_400)

@@ -86,6 +86,7 @@ async def _disturbed(running: Replicated, disturb: Callable[[], None], repair: C
     return failed
 
 
+@pytest.mark.long
 async def test_a_replica_killed_under_load_fails_no_call(replicated: Replicated) -> None:
     """What it was asked is repeated on the primary, and it serves again once it is back."""
     pair = replicated.pair
@@ -93,6 +94,7 @@ async def test_a_replica_killed_under_load_fails_no_call(replicated: Replicated)
     assert replicated.reads.fallbacks["failed"] > 0
 
 
+@pytest.mark.long
 async def test_a_replica_that_hangs_costs_each_caller_one_bounded_wait(replicated: Replicated) -> None:
     """Reads that hang are cut and repeated on the primary; later ones do not even try."""
     pair = replicated.pair

@@ -23,7 +23,7 @@ from tests.harness.mongodb_members import Members, members
 from tests.harness.notifications import Notifications, running_notifications
 from tests.integration.notifications.building import create
 
-pytestmark = pytest.mark.xdist_group("secondaries")
+pytestmark = [pytest.mark.xdist_group("secondaries"), pytest.mark.long]
 
 _numbers = itertools.count(1)
 ROUNDS, CALLERS = 8, 8
@@ -185,7 +185,6 @@ async def test_only_the_reads_named_go_to_secondaries(database: MongoDatabase, p
         assert await seen(served, user_id, projected=False) == (1, 1, 1)
 
 
-@pytest.mark.long
 async def test_a_secondary_killed_under_load_fails_no_call(served: Notifications, pair: Members, user_id: str) -> None:
     """What it was asked is answered by the primary, and it is asked again once it is back."""
     ended, reads = asyncio.Event(), 0

@@ -21,7 +21,7 @@ from script.local.mongodb import LocalMongoDB
 from tests.harness.database_servers import ROOT
 from tests.integration.backup.commands import one_line
 
-pytestmark = pytest.mark.xdist_group("mongodb-rights")
+pytestmark = [pytest.mark.xdist_group("mongodb-rights"), pytest.mark.long]
 
 PASSWORD = "only-on-loopback-for-this-test"
 SECONDS = 60.0
@@ -121,7 +121,6 @@ def test_reading_is_enough_for_a_backup_and_composes_account_for_a_drill(
     assert drill.exit_code == 0, drill.output
 
 
-@pytest.mark.long
 def test_a_time_series_takes_the_roles_that_the_documents_name(migrated: LocalMongoDB, tmp_path: Path) -> None:
     """Who may not read its buckets gets no backup that lacks them; with `backup` and `restore` it comes back."""
     with pymongo.MongoClient[dict[str, Any]](url(migrated, "vibework")) as client:

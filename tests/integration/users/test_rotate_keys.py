@@ -81,6 +81,7 @@ async def test_every_token_comes_under_the_newest_key(users: Stubs, users_server
     assert await rotate_here(users_server, f"{NEW_KEY},{SECRET_KEYS}") == Rotated()
 
 
+@pytest.mark.long
 async def test_tokens_whose_key_is_missing_are_counted_and_left(users: Stubs, users_server: UsersServer) -> None:
     """What cannot be read is not destroyed, and the exit code says that the work is not done."""
     users_server.rows("DELETE FROM accounts")
@@ -105,6 +106,7 @@ TROUBLES = {
 }
 
 
+@pytest.mark.long
 async def test_a_row_that_does_not_fit_stops_nothing(users: Stubs, users_server: UsersServer) -> None:
     """Whatever is wrong with a row, the rotation goes on past it, counts it, names its id, and quotes nothing of it."""
     users_server.rows("DELETE FROM accounts")

@@ -211,6 +211,7 @@ def test_each_place_that_connects_is_looked_at_here() -> None:
     assert {str(path.relative_to(ROOT)) for path in modules if connects(path)} == set(WAYS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", [way for ways in WAYS.values() for way in ways], ids=lambda way: str(way.__name__))
 def test_every_way_has_the_same_session(way: Way, database: MySQLDatabase) -> None:
     """Nothing that a statement means depends on what the server gives to new sessions."""

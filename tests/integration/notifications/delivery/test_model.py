@@ -595,4 +595,4 @@ def test_some_orders_end_as_the_rules_say(mongodb_database: MongoDatabase, monke
 @pytest.mark.long
 def test_any_order_ends_as_the_rules_say(mongodb_database: MongoDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same, for many more orders."""
-    check(mongodb_database, monkeypatch, examples=40, steps=40)
+    check(mongodb_database, monkeypatch, examples=20, steps=40)

@@ -47,7 +47,7 @@ def cut(statements: int = 10_000, before: str = "no statement has this") -> Iter
         event.remove(Engine, "before_cursor_execute", look)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.long
 @pytest.mark.parametrize("make", [better_auth, source])
 def test_an_adoption_goes_on_wherever_it_was_cut_off(
     mysql_empty_database: MySQLDatabase, monkeypatch: pytest.MonkeyPatch, make: Make

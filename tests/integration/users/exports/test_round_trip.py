@@ -85,6 +85,7 @@ async def populate(users: Stubs, users_server: UsersServer) -> dict[str, str]:
     return {"live": live, "revoked": revoked, "old": "old token", "plain email": plain.email}
 
 
+@pytest.mark.long
 async def test_what_is_exported_comes_in_as_it_was(
     users: Stubs, users_server: UsersServer, empty: MySQLDatabase, tmp_path: Path
 ) -> None:

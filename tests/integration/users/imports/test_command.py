@@ -16,6 +16,7 @@ from tests.integration.users.imports.commands import command, environment, line,
 from tests.integration.users.ways_to_sign_in import new_user, session_is_valid, signs_in
 
 
+@pytest.mark.long
 async def test_users_of_a_file_come_in_with_their_past(users: Stubs, users_server: UsersServer, tmp_path: Path) -> None:
     """What the RPC does for a thousand the command does for a file; a second run changes nothing."""
     message = incoming(password_hash=HASH, accounts=[account(access_token="t")], sessions=[session("of a file")])

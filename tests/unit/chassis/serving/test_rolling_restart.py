@@ -95,7 +95,8 @@ async def _taking_turns(times: int, load: Load, ports: tuple[int, int]) -> None:
 Restart = Callable[[int, Load, Any], Any]
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(6, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("times", [1, 6])
 async def test_a_restart_with_an_overlap_fails_no_call(times: int) -> None:
     """Two processes share the port for a while; calls go from one to the other."""
     port = free_port()
