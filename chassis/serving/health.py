@@ -132,6 +132,8 @@ async def watch_probe(health: Health, probe: Probe, interval: float, limit: floa
     log = logging.get("chassis.serving.health")
     # The reason that was logged last: each new reason is logged once, also at the start of a server.
     told = None if health.serving else ""
+    if health.serving:
+        await asyncio.sleep(interval)  # the start has just probed
     while True:
         problem = await run_probe(probe, limit)
         if problem != told:

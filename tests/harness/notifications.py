@@ -53,7 +53,6 @@ def settings_for(database: MongoDatabase, **settings: Any) -> Settings:
         "grpc_port": 0,
         "grpc_drain_ms": 0,
         "grpc_grace_ms": 1_000,
-        "health_interval_ms": 100,
         "mongodb_url": database.url,
         "mongodb_query_timeout_ms": 20_000,
         "mongodb_server_selection_timeout_ms": 20_000,

@@ -123,7 +123,7 @@ DEFAULT_HASHES: Final = {name: Settings.model_fields[name].default for name in (
 
 
 def settings_for(database: MySQLDatabase, **changed: Any) -> Settings:
-    """Return settings for a server on this database: a free port, quick health probes, quick drains.
+    """Return settings for a server on this database: a free port, and quick drains.
 
     Patience with the database is long, for machines that do much else meanwhile; tests of timeouts shorten it.
     """
@@ -132,7 +132,6 @@ def settings_for(database: MySQLDatabase, **changed: Any) -> Settings:
         "secret_keys": SECRET_KEYS,
         "grpc_port": 0,
         "grpc_drain_ms": 0,
-        "health_interval_ms": 100,
         "purge_interval_ms": 0,
         "mysql_pool_acquire_timeout_ms": 10_000,
         "mysql_query_timeout_ms": 20_000,

@@ -28,7 +28,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 DRIVERS = pytest.mark.parametrize("driver", ["pymongo", "motor"])
 CURE = "run `notifications-service migrate up`"
 # Reasons are compared: none of them may be that a busy machine took long over a probe.
-PATIENT: dict[str, Any] = {"health_timeout_ms": round(PATIENCE_SECONDS * 1_000)}
+PATIENT: dict[str, Any] = {"health_timeout_ms": round(PATIENCE_SECONDS * 1_000), "health_interval_ms": 100}
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from users_service.mysql import revisions
 
 CURE = "run `users-service migrate up`"
 # Reasons are compared: none of them may be that a busy machine took long over a probe.
-PATIENT: dict[str, Any] = {"health_timeout_ms": round(PATIENCE_SECONDS * 1_000)}
+PATIENT: dict[str, Any] = {"health_timeout_ms": round(PATIENCE_SECONDS * 1_000), "health_interval_ms": 100}
 
 
 @pytest.fixture
