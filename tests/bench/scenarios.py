@@ -13,7 +13,7 @@ from tests.bench.calls import Caller, HashCaller, PoolCaller
 from tests.bench.plan import user_id
 from tests.bench.requests import PAGE_SIZE, Rpc
 from tests.bench.stack import Launcher, Pair, Server, response_size
-from tests.bench.targets import IN_FLIGHT, NATIVE
+from tests.bench.targets import IN_FLIGHT, NATIVE, OF_GO
 from tests.bench.unary import GrpcCaller
 from tests.bench.usage import children
 
@@ -68,15 +68,16 @@ def groups(launcher: Launcher, big: Pair, small: Pair, native: Pair) -> list[Gro
             subjects.append(_service(key, "few", fewer[key], big))
         if key in {name for name, _, _ in NATIVE}:
             subjects += [native_echoes[key], _service(key, "native", rpc, native)]
-        if key == "validate" and go is not None:
-            subjects.append(_subject(f"{key}/go", go, rpc.method, rpc.requests))
+        if go is not None and key in {name for name, _, _ in OF_GO}:
+            # The one read that there is in Go, beside each.
+            subjects.append(_subject(f"{key}/go", go, rpcs["validate"].method, rpcs["validate"].requests))
         if key in {"validate", "get_user"}:
             subjects.append(_subject(f"{key}/orm", orm, rpc.method, rpc.requests))
         subjects.append(Subject(f"{key}/driver", drivers[key], generators=1))
         found.append(Group(key, subjects))
     found += [_sign_in(sign_in, big), _workers(launcher, rpcs["validate"], big), _deep(big)]
     alone = {group.key: group for group in found if group.key in rpcs}
-    alone["create"] = _creates(echoes["create"], met, unmet, drivers["create"], big)
+    alone["create"] = _creates(alone["create"], met, unmet, big, native)
     return found + [_alone(group, throughs[key]) for key, group in alone.items()]
 
 
@@ -120,10 +121,13 @@ def _many_connections(key: str, address: str, rpc: Rpc, pids: Sequence[int]) -> 
     return Subject(key, GrpcCaller(address, rpc.method, rpc.requests, WORKERS_CONNECTIONS), pids, 4 * IN_FLIGHT)
 
 
-def _creates(echo: Subject, met: Rpc, unmet: Rpc, driver: Caller, pair: Pair) -> Group:
+def _creates(group: Group, met: Rpc, unmet: Rpc, pair: Pair, native: Pair) -> Group:
     """Compare creates for recipients that the service knows to exist with those for which it has to ask first."""
-    services = [_service("create", "service", met, pair), _service("create", "unmet", unmet, pair)]
-    return Group("create", [echo, *services, Subject("create/driver", driver, generators=1)])
+    asked = {
+        "create/service": [_service("create", "service", met, pair), _service("create", "unmet", unmet, pair)],
+        "create/native": [_service("create", "native", met, native)],
+    }
+    return replace(group, subjects=[new for old in group.subjects for new in asked.get(old.key, [old])])
 
 
 def _deep(pair: Pair) -> Group:
