@@ -50,7 +50,7 @@ def outcomes(results: Results, footprint: Footprint | None) -> list[Outcome]:
     found += [
         Outcome(excess.title, "ms", excess.values(p50), excess.at_most, rising=False)
         for excess in EXCESSES
-        if {excess.subject, *excess.parts} <= p50.keys()
+        if excess.subjects <= p50.keys()
     ]
     if footprint is not None:
         for name, memory in footprint.memory.items():

@@ -47,6 +47,17 @@ def test_latency_beyond_the_echo_and_the_database() -> None:
     assert found.met is True
 
 
+def test_latency_beyond_a_database_that_rests() -> None:
+    """What a database that rests takes is what an echo that asks it takes beyond an echo."""
+    keys = ("get@1/native", "get@1/echo", "get@1/through")
+    p50 = dict(zip(keys, (1.4, 0.3, 1.2), strict=True))
+    results = Results(1, {key: [Measurement(1.0, {"50": value}, 1.0)] for key, value in p50.items()})
+    (found,) = outcomes(results, None)
+    assert found.title == "GetNotification, native, 1 in flight: p50 beyond the database that rests between calls"
+    assert found.value == pytest.approx(0.5)
+    assert found.met is None
+
+
 def test_the_picture_is_well_formed_and_names_each_ratio() -> None:
     """Every ratio has its bar."""
     rates = {"validate__service": [7.0], "validate__echo": [10.0], "deep__last": [1.0], "deep__first": [1.0]}
