@@ -1,9 +1,10 @@
 """What the default run takes of tests that have many cases, so that it stays short; `--all` takes every case.
 
-Two rules, each of which marks as `long` what the default leaves out:
+Three rules, each of which marks as `long` what the default leaves out:
 
 - Of MongoDB's two drivers, and of both transports, a test takes one: each has about half of the tests.
 - Of a test marked `sampled(n)`, n cases are taken; with `sampled(n, each="rpc")`, n for each value of its `rpc`.
+- Of another test on databases two cases are taken.
 
 Those that are taken are evenly spread, and begin where the test's name says: they are the same in every run, and others
 from test to test. Of hypothesis's examples and simulated schedules (tests/harness/simulation/schedules.py) there are
@@ -25,6 +26,9 @@ from hypothesis import settings
 ALIKE: Final = ({"pymongo", "motor"}, {"grpcio", "native"})
 # Examples of a test that does not say how many.
 EXAMPLES: Final = 25
+# Cases of a test in these folders that does not say how many.
+ON_DATABASES: Final = ("tests/integration/", "tests/fault/")
+CASES: Final = 2
 
 
 class Run:
@@ -51,8 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             _keep(1, name, each)
     for name, each in _grouped(cases, _but_for_the_sample).items():
         mark = each[0].get_closest_marker("sampled")
-        assert mark is not None
-        _keep(mark.args[0], name, each)
+        _keep(CASES if mark is None else mark.args[0], name, each)
 
 
 def spread(count: int, size: int, start: int) -> set[int]:
@@ -70,7 +73,7 @@ def _but_for_the_way(ways: set[str], case: pytest.Function) -> str | None:
 def _but_for_the_sample(case: pytest.Function) -> str | None:
     mark = case.get_closest_marker("sampled")
     if mark is None:
-        return None
+        return str(case.originalname) if case.nodeid.startswith(ON_DATABASES) else None
     return f"{case.originalname}-{case.callspec.params.get(mark.kwargs.get('each', ''))}"
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from _pytest.nodeid import NodeId
 
 from tests.harness.samples import pytest_collection_modifyitems, spread
 
@@ -60,6 +61,15 @@ def test_of_a_sampled_test_some_cases_are_taken(module: pytest.Module) -> None:
     items[4].add_marker(pytest.mark.long)
     chosen = taken([*items, *cases(module, "test_all", *numbers)])
     assert [name.partition("[")[0] for name in chosen] == ["test_many"] * 3 + ["test_all"] * 9
+
+
+def test_of_a_test_on_databases_two_cases_are_taken(module: pytest.Module) -> None:
+    """Where it says nothing itself, and after one of the drivers."""
+    both = [{"driver": driver, "number": number} for number in range(9) for driver in DRIVERS]
+    items: list[Any] = [*cases(module, "test_many", *both)]
+    for item in items:
+        item._id = NodeId.parse(f"tests/integration/users/test_it.py::{item.name}")
+    assert len(taken(items)) == 2
 
 
 def test_a_sample_may_be_taken_of_each_value(module: pytest.Module) -> None:
