@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -49,8 +50,12 @@ def install(folder: Path, *requirements: str, python: str = sys.executable) -> P
         _run(uv, "venv", "--quiet", "--python", python, str(folder))
         command = [uv, "pip", "install", "--quiet", "--python", str(own)]
     else:
-        _run(python, "-m", "venv", str(folder))
-        command = [str(own), "-m", "pip", "install", "--quiet"]
+        # The pip of the tests, where they have one: another in each environment takes seconds, and so would modules
+        # that are compiled in advance, of which few are used.
+        has_pip = find_spec("pip") is not None
+        _run(python, "-m", "venv", *["--without-pip"] * has_pip, str(folder))
+        pip = [sys.executable, "-m", "pip", "--python", str(own)] if has_pip else [str(own), "-m", "pip"]
+        command = [*pip, "install", "--quiet", "--no-compile"]
     _run(*command, "--constraint", str(constraints), *requirements)
     return own
 

@@ -73,7 +73,6 @@ async def nothing_is_left(server: Stormy, database: MongoDatabase, driver: str) 
     await asyncio.to_thread(no_transaction_is_open, database)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 async def test_after_a_storm_of_callers_who_left_the_service_is_as_before(
     mongodb_database: MongoDatabase, driver: str

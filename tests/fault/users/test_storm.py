@@ -69,7 +69,6 @@ async def nothing_is_left(stormy: Stormy) -> None:
             await asyncio.sleep(LOOK_SECONDS)
 
 
-@pytest.mark.long
 async def test_after_a_storm_of_callers_who_left_the_service_is_as_before(stormy: Stormy) -> None:
     """Every RPC, 32 calls at once, half of them left by their callers: the others are answered, and nothing stays."""
     async with stormy.server.aio_channel() as channel:
