@@ -160,3 +160,19 @@ async def test_the_log_says_why_it_is_not_serving_once_for_each_reason() -> None
         await background.end([watching])
     told = [entry.get("probe") for entry in logs if entry["event"] in ("serving", "not serving")]
     assert told == ["without 0002", "OSError", None]
+
+
+@pytest.mark.parametrize("serving", [True, False])
+async def test_a_probe_that_has_just_succeeded_is_not_made_again(serving: bool) -> None:
+    """A server that starts has probed; where that failed it looks again at once."""
+    health, probed = Health(()), asyncio.Event()
+    health.set_serving(serving)
+
+    async def probe() -> None:
+        probed.set()
+
+    watching = asyncio.create_task(watch_probe(health, probe, 3_600, PATIENCE_SECONDS))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert probed.is_set() != serving
+    await background.end([watching])
