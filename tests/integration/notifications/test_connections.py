@@ -23,6 +23,8 @@ from tests.integration.notifications.building import content, create, items
 from tests.integration.telemetry.scraping import metrics_port, scrape
 
 ROUNDS = 3
+# On a busy machine a crowd's calls come one after another, and need fewer connections than they may have.
+MOST_ROUNDS = 60
 AT_ONCE = 8
 
 
@@ -105,7 +107,9 @@ async def test_no_more_connections_than_it_says(
         first = await stack.enter_async_context(watching(running.feed, "user_0"))
         await running.feed.CreateNotification(create("user_0"))
         token = (await first.content()).resume_token
-        for _ in range(ROUNDS):
+        for done in range(MOST_ROUNDS):
+            if done >= ROUNDS and observed.most >= size - 2:
+                break
             calls = [call for number in range(AT_ONCE) for call in crowd(running, number)]
             resumed = await stack.enter_async_context(watching(running.feed, "user_0", resume_token=token))
             assert set(await asyncio.gather(*calls)) == {"OK"}
