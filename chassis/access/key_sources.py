@@ -175,7 +175,8 @@ class UrlSource:
 async def _bounded(body: aiohttp.StreamReader) -> bytes:
     """Read no more of an answer than a key set may have."""
     content = bytearray()
-    async for chunk in body.iter_any():
+    # What has come at once may be more: as much as the loop takes from a connection.
+    async for chunk in body.iter_chunked(MOST_BYTES):
         content += chunk
         if len(content) > MOST_BYTES:
             break
