@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_SECONDS = 300.0
 DIRECTORY_PREFIX = f"vibework-tests-{os.getuid()}-"
 
-# Files in memory, and how much of them there has to be: a run keeps up to 2 GiB there. What is thrown away needs no
+# Files in memory, and how much of them there has to be: a run keeps about 1 GiB there. What is thrown away needs no
 # disk, for which each of ten thousand tables would wait when it is made, and when it is dropped.
 MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - the run's folder in it is its own
 MEMORY_BYTES = 8 << 30
