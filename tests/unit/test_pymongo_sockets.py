@@ -17,6 +17,16 @@ from tests.harness.patience import PATIENCE_SECONDS
 
 async def test_a_client_that_is_closed_while_it_connects_leaves_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is left fails whatever test runs when it is collected."""
+    assert await _left_by_a_client_closed_while_it_connects(monkeypatch) == []
+
+
+@pytest.mark.asyncio_loop
+async def test_nor_does_it_on_the_loop_of_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On which run those that a test starts in a thread."""
+    assert await _left_by_a_client_closed_while_it_connects(monkeypatch) == []
+
+
+async def _left_by_a_client_closed_while_it_connects(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     connecting = asyncio.Event()
     loop = asyncio.get_running_loop()
     connect = loop.sock_connect
@@ -46,4 +56,4 @@ async def test_a_client_that_is_closed_while_it_connects_leaves_no_socket(monkey
         del client
         await asyncio.sleep(0)
         gc.collect()
-    assert [str(each.message) for each in left if "unclosed" in str(each.message)] == []
+    return [str(each.message) for each in left if "unclosed" in str(each.message)]
