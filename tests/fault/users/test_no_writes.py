@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -21,13 +19,12 @@ from vibework.users.v1 import BatchGetUsersRequest, CreateUserRequest, GetUserRe
 from script.local.mysql import LocalMySQL
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MySQLDatabase, run_mysql
+from tests.harness.patience import wait_for
 from tests.harness.proxy import proxy_to
 from tests.harness.schema_templates import migrate
 from tests.harness.users import BlockingStubs, reason, retry_seconds, users_service
 from tests.integration.telemetry.scraping import metrics_port, scrape
 
-# Within which the product promises that writes succeed again.
-RECOVERY_SECONDS: Final = 2
 # As many as there are connections, and more.
 AT_ONCE: Final = 16
 # One file holds every table; logs that lie there in full size are smaller than what it may grow to.
@@ -78,14 +75,6 @@ def refusal(outcome: str) -> bool:
     return not outcome.startswith("user_")
 
 
-def within(seconds: float, holds: Callable[[], bool]) -> bool:
-    """Whether something comes to hold within so many seconds."""
-    until = time.monotonic() + seconds
-    while not (held := holds()) and time.monotonic() < until:
-        time.sleep(0.02)
-    return held
-
-
 def serving(channel: grpc.Channel) -> bool:
     """Whether health says so."""
     health: Any = health_pb2_grpc.HealthStub(channel)
@@ -117,7 +106,7 @@ def test_a_read_only_server(tmp_path: Path) -> None:
             assert metric(port, "vibework_database_refusals_total", cause="read_only") >= AT_ONCE
             run_mysql(server, ["SET GLOBAL read_only = 0"])
             assert not any(map(refusal, create_at_once(stubs, "after")))
-            assert within(RECOVERY_SECONDS, lambda: metric(port, "vibework_database_writable", driver="mysql") == 1)
+            wait_for(lambda: metric(port, "vibework_database_writable", driver="mysql") == 1, "the next look")
     finally:
         local.kill()
 
@@ -174,7 +163,7 @@ def test_reads_leave_a_primary_that_only_reads(tmp_path: Path) -> None:
             run_mysql(old, ["SET GLOBAL read_only = 1"])
             # What is open stays open; what is opened from now on leads to the new primary.
             name.host, name.port = new.host, new.port
-            assert within(RECOVERY_SECONDS, lambda: found() == [True, True])
+            wait_for(lambda: found() == [True, True], "the next look at the old primary")
             assert all(found() == [True, True] for _ in range(20))
     finally:
         first.kill()
