@@ -26,8 +26,10 @@ from vibework.users.v1.user_service_pb2_grpc import UserServiceStub
 
 from chassis.contract.localization import LOCALES, catalogue
 from tests.harness.patience import PATIENCE_SECONDS
+from tests.harness.sources import reads_sources, tree_of
 from tests.harness.users import UsersServer
 
+pytestmark = reads_sources
 ROOT: Final = Path(__file__).resolve().parents[2]
 PROTO: Final = (ROOT / "protos/vibework/errors/v1/error_reason.proto").read_text()
 REASONS: Final = {name.removeprefix("ERROR_REASON_") for name, number in ErrorReason.items() if number}
@@ -95,7 +97,7 @@ def rules_of_code() -> set[str]:
     found = set(re.findall(r"`([A-Z0-9]+(?:_[A-Z0-9]+)+)`", PROTO[: PROTO.index("ERROR_REASON_FIELD_MASK_INVALID")]))
     for package in ("chassis", "users_service", "notifications_service"):
         for path in (ROOT / package).rglob("*.py"):
-            found.update(_violations(ast.parse(path.read_text())))
+            found.update(_violations(tree_of(path)))
     # The comment names a reason as an example.
     return found - {"EMAIL_TAKEN"} | {"MASK_PATH"}
 

@@ -9,6 +9,9 @@ from typing import Final
 
 import pytest
 
+from tests.harness.sources import reads_sources, tree_of
+
+pytestmark = reads_sources
 ROOT: Final = Path(__file__).parents[2]
 SERVICES: Final = ("users_service", "notifications_service")
 # They ask the machine.
@@ -29,9 +32,8 @@ REAL_CLOCK: Final = "chassis.clock.utc_now"
 HANDING_ON: Final = ("*/app.py", "*/commands/*.py")
 
 
-def asked(source: str) -> Iterator[tuple[int, str]]:
+def asked(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Yield the line and the full name of whatever a module names that tells the time, under any alias."""
-    tree = ast.parse(source)
     origins = dict(_imported(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.Name | ast.Attribute):
@@ -60,7 +62,7 @@ def test_a_service_is_handed_the_time(service: str) -> None:
     places = []
     for path in sorted((ROOT / service).rglob("*.py")):
         place, hands_on = path.relative_to(ROOT), any(path.match(pattern) for pattern in HANDING_ON)
-        found = asked(path.read_text())
+        found = asked(tree_of(path))
         places += [f"{place}:{line}: {name}" for line, name in found if not (hands_on and name == REAL_CLOCK)]
     assert not places, f"take a clock instead: {places}"
 
@@ -78,10 +80,10 @@ def test_a_service_is_handed_the_time(service: str) -> None:
 )
 def test_whoever_asks_for_the_time_is_seen(source: str) -> None:
     """An alias, or a function that is handed on, hides nothing."""
-    assert list(asked(source))
+    assert list(asked(ast.parse(source)))
 
 
 @pytest.mark.parametrize("source", ["import time\nx = time.monotonic()", "def f(clock): return clock()"])
 def test_whoever_measures_or_is_handed_a_clock_is_not_meant(source: str) -> None:
     """Only the time of day is asked of a clock."""
-    assert not list(asked(source))
+    assert not list(asked(ast.parse(source)))

@@ -24,9 +24,11 @@ from tests.contract.rendering import answers, comments_of
 from tests.contract.requests import REQUESTS
 from tests.harness.issuer import AUDIENCE, ISSUER, Issuer, key_set
 from tests.harness.promised import promises as watched
+from tests.harness.sources import reads_sources
 from tests.harness.users import SECRET_KEYS
 from users_service.settings import Settings as UsersSettings
 
+pytestmark = reads_sources
 # What comments promise of RPCs that are built, and the code cannot do yet. Whoever builds it takes its line away.
 AHEAD: Final[dict[str, set[str]]] = {}
 BUILT: Final = {rpc for rpc, (_, reason) in REQUESTS.items() if reason != "NOT_IMPLEMENTED"}

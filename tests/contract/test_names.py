@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from tests.harness.sources import reads_sources, tree_of
+
+pytestmark = reads_sources
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("chassis", "users_service", "notifications_service")
 
@@ -36,7 +39,7 @@ def places() -> dict[str, list[tuple[str, str]]]:
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
             room = path.relative_to(ROOT / package).with_suffix("").parts[0]
-            for name in names(ast.parse(path.read_text())):
+            for name in names(tree_of(path)):
                 found[name].append((package, room))
     return found
 
@@ -64,7 +67,7 @@ def test_a_module_says_what_it_is_in_its_first_words() -> None:
     opaque = []
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
-            words = (ast.get_docstring(ast.parse(path.read_text())) or "").split(maxsplit=1)
+            words = (ast.get_docstring(tree_of(path)) or "").split(maxsplit=1)
             if words and words[0] in questions:
                 opaque.append(str(path.relative_to(ROOT)))
     assert opaque == []

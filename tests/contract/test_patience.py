@@ -14,7 +14,9 @@ from typing import Final
 import pytest
 
 from tests.harness.patience import PATIENCE_SECONDS
+from tests.harness.sources import reads_sources, tree_of
 
+pytestmark = reads_sources
 TESTS: Final = Path(__file__).parents[1]
 # Measures how fast the machine is.
 BENCH: Final = TESTS / "bench"
@@ -26,9 +28,9 @@ UNDER_TEST: Final = frozenset({"Client", "Coalescer"})
 CLOCKS: Final = ("monotonic", "perf_counter", "time")
 
 
-def assumed(source: str) -> Iterator[tuple[int, str]]:
+def assumed(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Yield the line and the text of whatever takes a number without a name for the time that something may take."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         waits = isinstance(node, ast.Call) and any(_is_short(limit) for limit in _limits(node))
         if waits or (isinstance(node, ast.Compare) and _is_elapsed(node.left) and _bounds(node)):
             yield getattr(node, "lineno", 0), ast.unparse(node)
@@ -71,7 +73,7 @@ def test_whoever_waits_has_patience() -> None:
         f"{path.relative_to(TESTS)}:{line}: {text}"
         for path in sorted(TESTS.rglob("*.py"))
         if BENCH not in path.parents and path != Path(__file__)
-        for line, text in assumed(path.read_text())
+        for line, text in assumed(tree_of(path))
     ]
     assert not places, "wait with tests.harness.patience, or give the time a name:\n" + "\n".join(places)
 
@@ -89,7 +91,7 @@ def test_whoever_waits_has_patience() -> None:
 )
 def test_assumptions_are_seen(source: str) -> None:
     """Each kind of them."""
-    assert list(assumed(f"async def f():\n    {source}"))
+    assert list(assumed(ast.parse(f"async def f():\n    {source}")))
 
 
 @pytest.mark.parametrize(
@@ -104,4 +106,4 @@ def test_assumptions_are_seen(source: str) -> None:
 )
 def test_what_has_a_name_is_meant(source: str) -> None:
     """And what is the product's, or must take long."""
-    assert not list(assumed(source))
+    assert not list(assumed(ast.parse(source)))

@@ -24,7 +24,9 @@ from chassis.access.problems import Problem
 from chassis.errors import FieldViolation, ServiceError
 from chassis.interceptors.status import code_of
 from tests.contract.rendering import answers, comments_of
+from tests.harness.sources import reads_sources, tree_of
 
+pytestmark = reads_sources
 PREFIX = "ERROR_REASON_"
 FILE = "vibework/errors/v1/error_reason.proto"
 KEY = re.compile(r"([a-z][a-z0-9_]+) \(([^()]+)\)")
@@ -159,7 +161,7 @@ def _made_by_hand() -> set[str]:
         node
         for package in (chassis, users_service, notifications_service)
         for path in Path(package.__path__[0]).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         # The text of each call would take long.
         if isinstance(node, ast.Call) and len(node.args) == 3 and ast.unparse(node.func) in MAKING
     )

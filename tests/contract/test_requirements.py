@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 
+from tests.harness.sources import reads_sources, tree_of
+
+pytestmark = reads_sources
 ROOT = Path(__file__).resolve().parents[2]
 FILE: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT: dict[str, Any] = FILE["project"]
@@ -77,7 +80,7 @@ def modules(part: str) -> Iterator[Path]:
 
 def imported(path: Path) -> Iterator[str]:
     """Yield what a module imports from outside of the project and of Python, wherever in it."""
-    for node in _statements(ast.parse(path.read_text())):
+    for node in _statements(tree_of(path)):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -90,8 +93,8 @@ def imported(path: Path) -> Iterator[str]:
 
 def _statements(within: ast.AST) -> Iterator[ast.AST]:
     """Yield all statements, without what they are made of, which is most of a tree."""
-    for node in ast.iter_child_nodes(within):
-        if isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case):
+    for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for node in getattr(within, part, ()):
             yield node
             yield from _statements(node)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import BuiltinMethodType, FunctionType, MappingProxyType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, Final, TypeAlias
 
+from tests.harness.sources import tree_of
+
 PACKAGES: Final = ("chassis", "users_service", "notifications_service", "tests")
 # Not the whole tree, which may hold the packages of others, too.
 _FOLDERS: Final = tuple(f"{Path(__file__).parents[3] / package}/" for package in PACKAGES)
@@ -117,7 +119,7 @@ def bound(function: Any, owner: Thing | None) -> Things:
 def _nodes(file: str) -> dict[tuple[int, str], list[FunctionNode]]:
     """Return the functions of a file by first line and name; lambdas of one line share theirs."""
     found: dict[tuple[int, str], list[FunctionNode]] = {}
-    for node in ast.walk(ast.parse(Path(file).read_text())):
+    for node in ast.walk(tree_of(Path(file))):
         if isinstance(node, ast.Lambda):
             found.setdefault((node.lineno, "<lambda>"), []).append(node)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
