@@ -9,7 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncmy
@@ -19,6 +19,8 @@ from tests.harness.database_servers import MongoServer, MySQLServer
 
 T = TypeVar("T")
 
+# How the name of a database that a test owns begins.
+OWN_PREFIX: Final = "vw_test_"
 _numbers = itertools.count(1)
 
 
@@ -132,4 +134,4 @@ def in_own_thread(work: Callable[[], Awaitable[T]]) -> T:
 
 
 def _unused_name() -> str:
-    return f"vw_test_{os.getpid()}_{os.urandom(3).hex()}_{next(_numbers)}"
+    return f"{OWN_PREFIX}{os.getpid()}_{os.urandom(3).hex()}_{next(_numbers)}"

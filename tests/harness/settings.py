@@ -6,17 +6,20 @@ Reading them takes as long as all else at the start of a server, and most tests 
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from pydantic_settings import BaseSettings
 
+from tests.harness.databases import OWN_PREFIX
+
 # What pytest tells of itself, which is another in every test.
 _OF_PYTEST: Final = "PYTEST_"
 
-# Of each test, and of no rule but that it is a text.
-_OF_EACH: Final = ("mysql_database",)
-_STAND_IN: Final = "database"
+# Each test has a database of its own, and of its name there is no rule but that it is one (tests/harness/databases.py).
+_NAMING: Final = ("mysql_database", "mongodb_url")
+_OWN: Final = re.compile(rf"{OWN_PREFIX}\w+")
 
 T = TypeVar("T", bound=BaseSettings)
 
@@ -24,13 +27,14 @@ T = TypeVar("T", bound=BaseSettings)
 def read_once(kind: type[T], values: dict[str, Any]) -> T:
     """Return these settings, which nobody changes; raises what reading them raises."""
     environment = tuple(item for item in os.environ.items() if not item[0].startswith(_OF_PYTEST))
-    own = {name: values[name] for name in _OF_EACH if name in values}
+    own = {name: values[name] for name in _NAMING if name in values and _OWN.search(values[name])}
+    shared = {name: _OWN.sub(OWN_PREFIX, value) for name, value in own.items()}
     try:
-        read: T = _read(kind, tuple((values | dict.fromkeys(own, _STAND_IN)).items()), environment)
+        read: T = _read(kind, tuple((values | shared).items()), environment)
     except TypeError:
         # A value that is no key of a table, such as a list.
         return kind(**values)
-    return read.model_copy(update=own)
+    return read.model_copy(update={name: type(getattr(read, name))(value) for name, value in own.items()})
 
 
 @lru_cache(maxsize=256)
