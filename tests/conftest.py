@@ -42,6 +42,5 @@ pytest_plugins = [
 
 def pytest_collection_finish() -> None:
     """Collect garbage from here on, but look no more at what was there before the first test."""
-    gc.collect()
     gc.freeze()
     gc.enable()

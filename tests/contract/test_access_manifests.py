@@ -58,7 +58,7 @@ def test_the_component_is_valid(version: str) -> None:
 
 
 def _all(name: str) -> list[Any]:
-    return list(yaml.safe_load_all((ACCESS / name).read_text()))
+    return list(yaml.load_all((ACCESS / name).read_text(), yaml.CSafeLoader))
 
 
 @pytest.mark.parametrize("service", SERVICES)

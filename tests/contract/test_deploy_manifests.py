@@ -28,7 +28,7 @@ Resource = dict[str, Any]
 
 
 def _documents(path: Path) -> list[Resource]:
-    return list(yaml.safe_load_all(path.read_text()))
+    return list(yaml.load_all(path.read_text(), yaml.CSafeLoader))
 
 
 def _resources(folder: Path = FOLDER) -> Iterator[Resource]:

@@ -40,16 +40,15 @@ WHERE: Final = "import chassis, migrations, users_service; print(*chassis.__path
 
 
 def pythons() -> dict[str, str]:
-    """Return the Pythons of this machine that the distributions are for: on PATH, or kept by pyenv."""
+    """Return the Pythons of this machine that the distributions are for: kept by pyenv, or on PATH."""
     kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     found = {}
     for version in VERSIONS:
         name = f"python{version}"
-        for candidate in (name, *map(str, sorted(kept.glob(f"{version}.*/bin/{name}")))):
-            path = shutil.which(candidate)
-            if path and subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0:
-                found[version] = path
-                break
+        path = next((str(each) for each in sorted(kept.glob(f"{version}.*/bin/{name}"))), shutil.which(name))
+        # Of one that it does not keep, pyenv has a program that only says so.
+        if path and subprocess.run([path, "-S", "-c", ""], capture_output=True, check=False).returncode == 0:
+            found[version] = path
     return found
 
 

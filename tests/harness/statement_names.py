@@ -22,7 +22,7 @@ def statement_names(package: str) -> set[str]:
 
 def repositories(package: str) -> list[ModuleType]:
     """Return every ``repository`` module of a package."""
-    return [module for module in _modules(package) if module.__name__.endswith(".repository")]
+    return list(_modules(package, ".repository"))
 
 
 def public_coroutines(module: ModuleType) -> Iterator[Callable[..., Any]]:
@@ -34,10 +34,10 @@ def public_coroutines(module: ModuleType) -> Iterator[Callable[..., Any]]:
                 yield item
 
 
-def _modules(package: str) -> Iterator[ModuleType]:
+def _modules(package: str, ending: str = "") -> Iterator[ModuleType]:
     root = importlib.import_module(package)
     for found in pkgutil.walk_packages(root.__path__, f"{package}."):
-        if not found.name.endswith("__main__"):
+        if found.name.endswith(ending) and not found.name.endswith("__main__"):
             yield importlib.import_module(found.name)
 
 
