@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import uvloop
 
 from tests.fuzzing import judging, running, services
 from tests.fuzzing.running import Results
@@ -38,7 +39,7 @@ def fuzz(there: Running, numbers: Sequence[int], seed: int) -> tuple[Results, li
     """Send the cases of these numbers, and judge answers, processes, logs and memory."""
     results = Results()
     before = [service.resident() for service in there.services]
-    asyncio.run(running.run(there, numbers, seed, results))
+    uvloop.run(running.run(there, numbers, seed, results))
     alive = [service for service in there.services if not service.side.has_ended()]
     memory = [
         Memory(service.name, at_first, service.resident(), service.peak())
