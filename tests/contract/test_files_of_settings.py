@@ -84,7 +84,7 @@ def start(package: str, pair: Pair, **changed: str) -> subprocess.CompletedProce
     )
 
 
-@pytest.mark.sampled(1, each="package")
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("package", "name"), CASES)
 def test_a_missing_file_is_named_by_its_setting(package: str, name: str, pair: Pair, tmp_path: Path) -> None:
     """No traceback, no path in place of the name, and nothing is begun."""
@@ -94,6 +94,7 @@ def test_a_missing_file_is_named_by_its_setting(package: str, name: str, pair: P
     assert ended.stderr == f"wrong setting: {variable}: there is no such file\n"
 
 
+@pytest.mark.long
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("package", "variable", "rule"),

@@ -17,6 +17,7 @@ from tests.harness.users import users_service as serving_users
 DEAF_MS = 1_200
 
 
+@pytest.mark.long
 def test_a_users_service_without_its_pool_is_deaf(mysql_database: MySQLDatabase) -> None:
     """Connections that nobody gives back: every probe fails, and only a new process helps."""
     with serving_users(mysql_database, health_deaf_ms=DEAF_MS, health_timeout_ms=200) as served:
@@ -38,6 +39,7 @@ async def _until(event: asyncio.Event) -> None:
         await event.wait()
 
 
+@pytest.mark.long
 async def test_a_notifications_service_whose_lock_is_lost_is_deaf(
     mongodb_database: MongoDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ Three rules, each of which marks as `long` what the default leaves out:
 
 - Of MongoDB's two drivers, and of both transports, a test takes one: each has about half of the tests.
 - Of a test marked `sampled(n)`, n cases are taken; with `sampled(n, each="rpc")`, n for each value of its `rpc`.
-- Of another test on databases two cases are taken.
+- Of another test on databases one case is taken.
 
 Those that are taken are evenly spread, and begin where the test's name says: they are the same in every run, and others
 from test to test. Of hypothesis's examples and simulated schedules (tests/harness/simulation/schedules.py) there are
@@ -28,7 +28,7 @@ ALIKE: Final = ({"pymongo", "motor"}, {"grpcio", "native"})
 EXAMPLES: Final = 25
 # Cases of a test in these folders that does not say how many.
 ON_DATABASES: Final = ("tests/integration/", "tests/fault/")
-CASES: Final = 2
+CASES: Final = 1
 
 
 class Run:

@@ -63,13 +63,13 @@ def test_of_a_sampled_test_some_cases_are_taken(module: pytest.Module) -> None:
     assert [name.partition("[")[0] for name in chosen] == ["test_many"] * 3 + ["test_all"] * 9
 
 
-def test_of_a_test_on_databases_two_cases_are_taken(module: pytest.Module) -> None:
+def test_of_a_test_on_databases_one_case_is_taken(module: pytest.Module) -> None:
     """Where it says nothing itself, and after one of the drivers."""
     both = [{"driver": driver, "number": number} for number in range(9) for driver in DRIVERS]
     items: list[Any] = [*cases(module, "test_many", *both)]
     for item in items:
         item._id = NodeId.parse(f"tests/integration/users/test_it.py::{item.name}")
-    assert len(taken(items)) == 2
+    assert len(taken(items)) == 1
 
 
 def test_a_sample_may_be_taken_of_each_value(module: pytest.Module) -> None:

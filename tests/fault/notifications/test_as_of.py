@@ -114,6 +114,7 @@ def paused(raw: Any, late: dict[str, Any]) -> Iterator[None]:
         writer.join()
 
 
+@pytest.mark.long
 async def test_a_writer_paused_between_stamp_and_commit(
     served: Notifications, raw: Any, user_id: str, history: str
 ) -> None:
@@ -130,6 +131,7 @@ async def test_a_writer_paused_between_stamp_and_commit(
     assert unread(raw, user_id) == {late["_id"]}
 
 
+@pytest.mark.long
 async def test_without_the_margin_it_would_be_marked(
     served: Notifications, raw: Any, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +144,7 @@ async def test_without_the_margin_it_would_be_marked(
     assert await mark_all(served, user_id, answer.as_of) == 1
 
 
+@pytest.mark.long
 async def test_what_is_no_longer_known_is_told_by_stamp_and_by_name(
     served: Notifications, raw: Any, user_id: str, history: str
 ) -> None:
@@ -164,6 +167,7 @@ async def test_what_is_no_longer_known_is_told_by_stamp_and_by_name(
         assert await mark_all(served, user_id, page.as_of) == 12
 
 
+@pytest.mark.long
 async def test_an_answer_comes_without_an_as_of_where_there_is_no_time_to_read_at(
     served: Notifications, raw: Any, user_id: str
 ) -> None:
@@ -176,6 +180,7 @@ async def test_an_answer_comes_without_an_as_of_where_there_is_no_time_to_read_a
     assert (len(page.notifications), page.as_of) == (1, "")
 
 
+@pytest.mark.long
 async def test_a_time_that_has_not_come_is_refused(served: Notifications, raw: Any, user_id: str) -> None:
     """It is of another database, and says nothing of this one."""
     await served.feed.CreateNotification(create(user_id))

@@ -138,6 +138,7 @@ async def test_a_pool_that_stays_full_is_told_as_our_limit(
         }
 
 
+@pytest.mark.long
 @DRIVERS
 async def test_a_transaction_that_always_loses_is_aborted(
     mongod: LocalMongoDB, database: MongoDatabase, driver: str
@@ -159,6 +160,7 @@ async def test_a_transaction_that_always_loses_is_aborted(
         await running.feed.DeleteUserNotifications(service.DeleteUserNotificationsRequest(user_id="user_4"))
 
 
+@pytest.mark.long
 @DRIVERS
 async def test_a_write_whose_connection_breaks_is_done_once(
     mongod: LocalMongoDB, database: MongoDatabase, driver: str
@@ -173,6 +175,7 @@ async def test_a_write_whose_connection_breaks_is_done_once(
         assert [item.id for item in listed.notifications] == [created.notification.id]
 
 
+@pytest.mark.long
 @DRIVERS
 async def test_a_mongod_that_is_no_replica_set_is_refused_at_the_start(tmp_path: Path, driver: str) -> None:
     """One line says what it must be: without a replica set there are no transactions and no change streams."""
@@ -191,6 +194,7 @@ async def test_a_mongod_that_is_no_replica_set_is_refused_at_the_start(tmp_path:
         alone.kill()
 
 
+@pytest.mark.long
 @DRIVERS
 @pytest.mark.parametrize(("code", "cause"), [(371, "read_only"), (14031, "disk_full"), (10107, None), (100, None)])
 async def test_writes_that_the_server_refuses(

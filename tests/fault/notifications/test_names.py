@@ -31,6 +31,7 @@ def names(mongod: LocalMongoDB, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nam
         yield running
 
 
+@pytest.mark.long
 @pytest.mark.asyncio_loop  # uvloop looks names up by itself
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 async def test_a_name_server_that_comes_back(names: NameServer, database: MongoDatabase, driver: str) -> None:
@@ -53,6 +54,7 @@ async def test_a_name_server_that_comes_back(names: NameServer, database: MongoD
         await running.feed.GetNotification(service.GetNotificationRequest(id=created.id))
 
 
+@pytest.mark.long
 def test_a_command_says_that_it_is_no_wrong_setting(names: NameServer, database: MongoDatabase) -> None:
     """It fails with one line, and with 1, not 2: the setting is right."""
     names.works = False

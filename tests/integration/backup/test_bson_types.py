@@ -121,6 +121,7 @@ def test_values_of_every_type_come_back_byte_for_byte(
         assert sorted(stored(client.get_default_database(), "typed")) == sorted(before)
 
 
+@pytest.mark.long
 def test_every_kind_of_collection_comes_back(
     mongodb_database: MongoDatabase, tmp_path: Path, mongodb_empty_database: MongoDatabase
 ) -> None:

@@ -249,6 +249,7 @@ def test_what_cannot_come_back_is_refused_at_the_backup(
         assert mysql_content(mysql_empty_database) == mysql_content(mysql_database)
 
 
+@pytest.mark.long
 def test_a_servers_own_modes_change_no_backup(
     mysql_database: MySQLDatabase,
     tmp_path: Path,

@@ -294,6 +294,7 @@ def _is_one_line_or_good(result: object) -> None:
     assert len(errors.splitlines()) == code, errors
 
 
+@pytest.mark.long
 @QUICK
 @given(changes=CHANGES, which=st.integers(0, 100))
 def test_contents_with_right_checksums_are_no_traceback_either(
@@ -312,6 +313,7 @@ def test_contents_with_right_checksums_are_no_traceback_either(
         client.drop_database(mongodb_empty_database.name)
 
 
+@pytest.mark.long
 @QUICK
 @given(changes=CHANGES)
 def test_statements_with_right_checksums_are_no_traceback_either(

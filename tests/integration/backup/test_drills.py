@@ -45,6 +45,7 @@ def test_a_folder_keeps_the_newest(daily: Path, mysql_database: MySQLDatabase) -
     assert len(kept) == 2
 
 
+@pytest.mark.long
 def test_nothing_old_goes_for_a_backup_that_fails(daily: Path, mysql_empty_database: MySQLDatabase) -> None:
     """Where there is no new backup, the old ones are all there is."""
     before = sorted(daily.iterdir())
@@ -73,6 +74,7 @@ def test_a_drill_restores_the_newest_and_leaves_nothing(
     assert mysql_content(mysql_database)["users"]
 
 
+@pytest.mark.long
 def test_a_drill_never_empties_what_is_in_use(daily: Path, mysql_database: MySQLDatabase) -> None:
     """A drill into the service's own database is refused, and changes nothing, whatever else was said."""
     before = mysql_content(mysql_database)
@@ -99,6 +101,7 @@ def test_a_drill_of_a_backup_that_is_not_good_fails(
     assert mysql_content(mysql_empty_database) == {}
 
 
+@pytest.mark.long
 def test_a_drill_compares(daily: Path, mysql_database: MySQLDatabase) -> None:
     """A drill that compares nothing proves nothing."""
     assert users(mysql_database, "restore", daily, "--drill", "--no-verify").exit_code == 2
@@ -137,6 +140,7 @@ def empty_and_demanding(demanding: MySQLServer) -> Iterator[MySQLDatabase]:
         yield database
 
 
+@pytest.mark.long
 def test_servers_that_demand_primary_keys_take_a_restore(
     daily: Path, mysql_database: MySQLDatabase, empty_and_demanding: MySQLDatabase
 ) -> None:
@@ -146,6 +150,7 @@ def test_servers_that_demand_primary_keys_take_a_restore(
     assert mysql_content(empty_and_demanding) == mysql_content(mysql_database)
 
 
+@pytest.mark.long
 def test_servers_that_demand_primary_keys_take_the_migrations(empty_and_demanding: MySQLDatabase) -> None:
     """All tables have one, those included that migrations make for a while."""
     result = users(empty_and_demanding, "migrate", "up")

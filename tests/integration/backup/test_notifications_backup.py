@@ -86,6 +86,7 @@ def test_everything_comes_back(filled: MongoDatabase, backup: Path, mongodb_empt
     assert Archive(backup).manifest.counts["notifications"] == NUMBER + 1
 
 
+@pytest.mark.long
 def test_documents_are_compared_after_a_restore(
     backup: Path, tmp_path: Path, mongodb_empty_database: MongoDatabase
 ) -> None:
@@ -98,6 +99,7 @@ def test_documents_are_compared_after_a_restore(
     assert "restore_unfinished" in mongodb_content(mongodb_empty_database)
 
 
+@pytest.mark.long
 def test_motor_makes_no_difference(filled: MongoDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who serves over Motor takes the same backups."""
     monkeypatch.setenv("MONGODB_DRIVER", "motor")
@@ -113,6 +115,7 @@ def test_collections_are_described_as_mongodump_does() -> None:
     assert written | {"uuid": None} == json_util.loads(METADATA) | {"uuid": None}
 
 
+@pytest.mark.long
 def test_a_database_that_is_not_empty_is_refused(filled: MongoDatabase, backup: Path) -> None:
     """A restore never mixes with what is there, nor does a dry run say that it would."""
     before = mongodb_content(filled)
@@ -138,6 +141,7 @@ def test_a_database_without_a_schema_is_not_backed_up(mongodb_empty_database: Mo
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_no_backup_while_a_migration_runs(changed: MongoDatabase, tmp_path: Path) -> None:
     """While a migration holds its lease there is no backup."""
     later = datetime.now().astimezone() + timedelta(minutes=1)

@@ -107,6 +107,7 @@ def test_one_process_feeds_the_other(service: str, source: Database, target: Dat
     assert content(target) == content(source)
 
 
+@pytest.mark.long
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("share", [0.2, 0.9])
 def test_a_stream_that_breaks_off_leaves_a_marked_database(source: Database, target: Database, share: float) -> None:
@@ -136,6 +137,7 @@ def _beginning(service: str, revision: str) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.long
 @pytest.mark.sampled(1)
 def test_an_output_that_nobody_reads_is_one_line(service: str, source: Database) -> None:
     """A reader that went away ends the backup with one line and exit code 1, and no traceback behind it."""
@@ -148,6 +150,7 @@ def test_an_output_that_nobody_reads_is_one_line(service: str, source: Database)
     assert errors == "the output could not be written: Broken pipe\n"
 
 
+@pytest.mark.long
 @pytest.mark.sampled(1)
 def test_a_backup_of_format_1_is_still_restored(source: Database, target: Database, tmp_path: Path) -> None:
     """Files of earlier versions, whose parts are of one piece and which say nothing at their beginning, come back."""

@@ -111,6 +111,7 @@ def test_a_database_that_is_not_empty_is_refused(filled: MySQLDatabase, backup: 
     assert mysql_content(filled) == before
 
 
+@pytest.mark.long
 def test_a_dry_run_changes_nothing(backup: Path, mysql_empty_database: MySQLDatabase) -> None:
     """Checking a backup against its target leaves the target empty."""
     assert users(mysql_empty_database, "restore", backup, "--dry-run").exit_code == 0
@@ -134,6 +135,7 @@ def test_a_database_without_a_schema_is_not_backed_up(mysql_empty_database: MySQ
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_what_a_backup_leaves_out_is_said(changed: MySQLDatabase, mysql_server: MySQLServer, tmp_path: Path) -> None:
     """Views, triggers and routines that somebody added are named in one line, and a database without has none."""
     assert users(changed, "backup", tmp_path / "without.backup").stderr == ""
@@ -148,6 +150,7 @@ def test_what_a_backup_leaves_out_is_said(changed: MySQLDatabase, mysql_server: 
     assert result.stderr == f"not in the backup: views (1), triggers (1), routines (1) of {changed.name}\n"
 
 
+@pytest.mark.long
 def test_a_backup_gives_up_behind_a_long_transaction(filled: MySQLDatabase) -> None:
     """The lock for the log's position does not hold every writer up behind a transaction that does not end."""
     with (
@@ -179,6 +182,7 @@ def test_what_came_back_is_compared(filled: MySQLDatabase, tmp_path: Path, mysql
     assert users(mysql_empty_database, "restore", path, "--start-over", "--no-verify").exit_code == 0
 
 
+@pytest.mark.long
 def test_values_of_every_type_are_the_same_to_the_comparison(
     changed: MySQLDatabase, tmp_path: Path, mysql_empty_database: MySQLDatabase
 ) -> None:
@@ -203,6 +207,7 @@ def test_values_of_every_type_are_the_same_to_the_comparison(
     assert mysql_content(mysql_empty_database) == mysql_content(changed)
 
 
+@pytest.mark.long
 def test_a_session_that_loses_characters_gives_no_backup(
     filled: MySQLDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +219,7 @@ def test_a_session_that_loses_characters_gives_no_backup(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_values_are_compared_after_a_restore(
     filled: MySQLDatabase, tmp_path: Path, mysql_empty_database: MySQLDatabase
 ) -> None:
@@ -248,6 +254,7 @@ async def _back_up_with_counts(
         )
 
 
+@pytest.mark.long
 def test_rows_without_their_user_are_found(
     changed: MySQLDatabase, mysql_server: MySQLServer, tmp_path: Path, mysql_empty_database: MySQLDatabase
 ) -> None:
@@ -258,6 +265,7 @@ def test_rows_without_their_user_are_found(
     assert "sessions has rows whose user_id is not in users" in line
 
 
+@pytest.mark.long
 def test_a_server_that_goes_away_leaves_no_file(
     filled: MySQLDatabase, mysql_server: MySQLServer, tmp_path: Path
 ) -> None:
@@ -270,6 +278,7 @@ def test_a_server_that_goes_away_leaves_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_an_interrupted_restore_can_be_seen_and_started_over(
     filled: MySQLDatabase, backup: Path, mysql_empty_database: MySQLDatabase, mysql_server: MySQLServer
 ) -> None:
@@ -286,6 +295,7 @@ def test_an_interrupted_restore_can_be_seen_and_started_over(
     assert mysql_content(target) == mysql_content(filled)
 
 
+@pytest.mark.long
 def test_the_rights_that_the_documentation_names_are_enough(
     filled: MySQLDatabase, mysql_server: MySQLServer, tmp_path: Path
 ) -> None:

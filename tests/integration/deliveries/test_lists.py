@@ -124,6 +124,7 @@ def stored(raw: Any) -> Iterator[list[dict[str, Any]]]:
     raw.deliveries.delete_many({})
 
 
+@pytest.mark.long
 async def test_every_filter_lists_and_counts_what_the_model_says(
     pymongo_notifications: Notifications, stored: list[dict[str, Any]]
 ) -> None:

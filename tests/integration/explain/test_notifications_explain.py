@@ -59,6 +59,7 @@ def plans(database: MongoDatabase, *arguments: str, **environment: str) -> list[
     return rows
 
 
+@pytest.mark.long
 def test_every_named_command_is_listed(mongodb_database: MongoDatabase) -> None:
     """Whoever names a command gives it an example, or says why it has no plan."""
     listed = explain(mongodb_database, "--list").output.split()
@@ -132,6 +133,7 @@ def test_what_cannot_be_explained_is_one_line(mongodb_database: MongoDatabase, n
     assert says in result.output
 
 
+@pytest.mark.long
 def test_what_is_only_explained_is_no_slow_command(filled: Any, mongodb_module_database: MongoDatabase) -> None:
     """However low the limit: the log tells of commands that took their time, and these were never carried out."""
     assert filled is not None

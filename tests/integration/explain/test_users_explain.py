@@ -119,6 +119,7 @@ def test_one_statement_is_shown_with_its_text_and_without_values(
             assert value not in everything
 
 
+@pytest.mark.long
 def test_an_account_that_only_reads_sees_the_plans_of_reads(filled: MySQLDatabase, mysql_server: MySQLServer) -> None:
     """To explain a write takes the right to write; what is not allowed says so, and hides nothing else."""
     name = filled.name[-20:]
@@ -156,6 +157,7 @@ def test_an_absent_server_is_one_line(mysql_empty_database: MySQLDatabase) -> No
     assert "Traceback" not in result.output
 
 
+@pytest.mark.long
 def test_what_is_only_explained_is_no_slow_statement(filled: MySQLDatabase) -> None:
     """However low the limit: the log tells of statements that took their time, and these were never carried out."""
     environment = {**filled.environment(), **UNHURRIED, "SECRET_KEYS": KEYS, "SLOW_QUERY_MS": "1"}

@@ -212,6 +212,7 @@ async def test_a_step_that_fails_can_be_repeated(
     assert_as_declared(empty)
 
 
+@pytest.mark.long
 def test_the_collection_of_the_source_is_taken_over(mongodb_empty_database: MongoDatabase, empty: Any) -> None:
     """With its rows, its indexes and its own retention; even where the TTL was never set."""
     empty.notifications.insert_many([row("user_1"), {"title": "neither here nor there"}])

@@ -140,6 +140,7 @@ async def test_an_index_of_another_collection_counts_as_much(
     assert reasons(logged) == [f"the schema lacks index {index} of {collection}: {CURE}"]
 
 
+@pytest.mark.long
 async def test_an_index_of_another_kind_is_as_good_as_none(mongodb_database: MongoDatabase) -> None:
     """One that bears the name, and holds not all rows or is hidden, would make lists wrong or fail."""
     with pymongo.MongoClient[dict[str, Any]](mongodb_database.url) as client:

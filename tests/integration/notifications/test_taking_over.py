@@ -122,6 +122,7 @@ def test_an_existing_retention_stays_where_none_is_set(
         assert ttl(empty) == days * DAY
 
 
+@pytest.mark.long
 def test_a_shorter_retention_that_is_asked_for_tells_what_it_costs(
     mongodb_empty_database: MongoDatabase, empty: Any
 ) -> None:
@@ -168,6 +169,7 @@ IN_THE_WAY: list[Indexed] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.sampled(1)
 @DRIVERS
 @pytest.mark.parametrize("made", quickly(IN_THE_WAY, 2))
@@ -196,6 +198,7 @@ def test_an_index_that_comes_in_the_way_between_two_steps_is_named(
     assert "feed" in refused
 
 
+@pytest.mark.long
 @DRIVERS
 def test_a_validator_of_somebody_else_is_not_replaced(
     mongodb_empty_database: MongoDatabase, empty: Any, driver: str

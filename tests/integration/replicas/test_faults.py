@@ -101,6 +101,7 @@ async def test_a_replica_that_hangs_costs_each_caller_one_bounded_wait(replicate
     assert await _disturbed(replicated, pair.hang, pair.resume) <= 2 * READERS
 
 
+@pytest.mark.long
 async def test_replicas_that_are_not_there_stop_neither_start_nor_reads(serve: Serve) -> None:
     """A wrong address and one that refuses are out of use; the primary answers."""
     with serve(mysql_replica_hosts=f"127.0.0.1:{free_port()}, no-such-host.invalid:3306") as running:
@@ -111,6 +112,7 @@ async def test_replicas_that_are_not_there_stop_neither_start_nor_reads(serve: S
             assert running.reads.fallbacks["none in use"] > 0
 
 
+@pytest.mark.long
 async def test_of_two_replicas_the_one_that_is_there_answers(serve: Serve, pair: Replication) -> None:
     """One replica's absence takes nothing from the other."""
     hosts = f"127.0.0.1:{free_port()},{pair.replica.host}:{pair.replica.port}"
@@ -160,6 +162,7 @@ async def test_several_servers_behind_one_address_are_told_apart(
         assert running.reads.fallbacks["behind"] > 0
 
 
+@pytest.mark.long
 async def test_a_replica_whose_connections_are_all_in_use_is_not_taken_for_a_broken_one(serve: Serve) -> None:
     """What waits too long for a connection goes to the primary; the replica keeps what it has."""
     with serve(mysql_replica_pool_max_connections=2, mysql_pool_acquire_timeout_ms=50) as running:

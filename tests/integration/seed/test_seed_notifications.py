@@ -118,6 +118,7 @@ def test_refusals_are_one_line(rows: list[Any], settings: dict[str, str], seed_n
     assert "users service" in away.stderr
 
 
+@pytest.mark.long
 def test_more_can_be_put_beside(
     mongodb_database: MongoDatabase, users_server: UsersServer, seed_notifications: Seed
 ) -> None:

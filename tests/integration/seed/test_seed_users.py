@@ -121,6 +121,7 @@ def test_no_row_lacks_its_user_and_verifications_come_in_both_kinds(server: User
     assert min(expired, good) > 0
 
 
+@pytest.mark.long
 def test_a_database_with_users_is_left_alone(mysql_database: MySQLDatabase, seed_users: Seed) -> None:
     """Without --append nothing is put beside real users; with it another seed is, and the same seed is refused."""
     settings = mysql_database.environment()

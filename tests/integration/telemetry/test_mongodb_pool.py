@@ -19,6 +19,7 @@ from tests.integration.telemetry.scraping import metrics_port, until
 POOL = 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 async def test_connections_lent_and_callers_waiting_are_seen(
     mongodb_module_database: MongoDatabase, driver: str

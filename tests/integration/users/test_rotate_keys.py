@@ -166,6 +166,7 @@ async def test_of_many_accounts_left_some_are_named(users: Stubs, users_server: 
     )
 
 
+@pytest.mark.long
 async def test_an_interrupted_rotation_goes_on_with_what_is_left(
     users: Stubs, users_server: UsersServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

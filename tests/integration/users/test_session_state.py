@@ -230,6 +230,7 @@ def test_every_way_has_the_same_session(way: Way, database: MySQLDatabase) -> No
     assert autocommit == (way is not transactions)
 
 
+@pytest.mark.long
 def test_text_comes_back_as_it_was_given(hostile: MySQLServer, database: MySQLDatabase, tmp_path: Path) -> None:
     """What four bytes a character need is stored, read, listed, backed up and restored as it is."""
     with users_service(database) as served, served.channel() as channel:

@@ -144,6 +144,7 @@ def refusals(settings: dict[str, str], folder: Path) -> Iterator[str]:
         yield "\n".join(each for each in ended.output.splitlines() if "[warning" not in each)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", ["another authority", "another host"])
 @pytest.mark.sampled(1)
 def test_every_command_names_the_setting_where_the_server_is_not_trusted(

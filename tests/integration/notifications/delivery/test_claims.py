@@ -160,6 +160,7 @@ async def test_a_digest_waits_for_what_came_late(profiled: Any, mongodb_database
     await delivering.database.close()
 
 
+@pytest.mark.long
 async def test_what_is_in_no_known_state_holds_nobody_up(profiled: Any, mongodb_database: MongoDatabase) -> None:
     """A row that somebody has spoilt is claimed with the others, and its attempts are counted."""
     delivering = Delivering(Database(settings_for(mongodb_database)))

@@ -423,6 +423,7 @@ async def test_workers_at_one_hour_make_one_digest(delivering: Delivering) -> No
     assert await delivering.rows.count_documents({"kind": "notification", "state": "sent"}) == 80
 
 
+@pytest.mark.long
 async def test_digests_of_one_hour_keep_nothing_else_waiting(delivering: Delivering) -> None:
     """What goes by itself takes turns with them; they go in the order in which they were due."""
     users = [f"user_{number}" for number in range(250)]

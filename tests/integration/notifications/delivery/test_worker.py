@@ -241,6 +241,7 @@ async def test_a_purge_in_the_middle_is_no_error(delivering: Delivering) -> None
     assert [row["state"] async for row in delivering.rows.find()] == ["sent"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rate", [0, 1_000])
 async def test_what_has_just_come_does_not_wait_behind_a_backlog(delivering: Delivering, rate: float) -> None:
     """However much is due for longer, every other claim is of what came due last, also where a rate is kept to."""

@@ -24,6 +24,7 @@ def test_everybody_of_better_auth_comes_along(mysql_empty_database: MySQLDatabas
     assert run(mysql_empty_database, "migrate", "up").output == "nothing to do\n"
 
 
+@pytest.mark.long
 def test_who_is_banned_stays_out(mysql_empty_database: MySQLDatabase) -> None:
     """A ban by Better Auth's plugin disables the user, with reason and end, and no session comes along."""
     ada, ben, cleo = better_auth(mysql_empty_database)

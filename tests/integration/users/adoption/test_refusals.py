@@ -108,7 +108,7 @@ IN_THE_WAY = {
 }
 
 
-@pytest.mark.sampled(7)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("done", "says"), IN_THE_WAY.values(), ids=IN_THE_WAY)
 def test_what_cannot_be_adopted_is_named(
     mysql_empty_database: MySQLDatabase, done: list[str], says: tuple[str, ...]

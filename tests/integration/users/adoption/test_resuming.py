@@ -80,6 +80,7 @@ def test_a_batch_and_its_note_are_one(mysql_empty_database: MySQLDatabase, kind:
     assert_adopted(mysql_empty_database, everybody)
 
 
+@pytest.mark.long
 def test_batches_follow_each_other(mysql_empty_database: MySQLDatabase) -> None:
     """More rows than a batch holds are copied once each, in whatever order their ids are in."""
     better_auth(mysql_empty_database)
@@ -114,6 +115,7 @@ def test_what_came_after_the_check_is_named(mysql_empty_database: MySQLDatabase)
     assert_adopted(mysql_empty_database, everybody)
 
 
+@pytest.mark.long
 def test_rows_that_came_behind_the_copy_are_told(mysql_empty_database: MySQLDatabase) -> None:
     """Nobody believes that all are here while the other system goes on."""
     better_auth(mysql_empty_database)
@@ -182,6 +184,7 @@ def test_a_half_done_run_of_another_is_told_apart(mysql_empty_database: MySQLDat
     assert "adopted 3 users" in run(mysql_empty_database, "migrate", "up").output
 
 
+@pytest.mark.long
 def test_who_was_adopted_is_not_adopted_again(mysql_empty_database: MySQLDatabase) -> None:
     """Once it is done, rows that the other system writes are no longer looked at, whatever revision is undone."""
     everybody = better_auth(mysql_empty_database)

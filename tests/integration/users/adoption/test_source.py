@@ -36,6 +36,7 @@ def test_everybody_of_the_source_comes_along(mysql_empty_database: MySQLDatabase
     assert run(mysql_empty_database, "migrate", "up").output == "nothing to do\n"
 
 
+@pytest.mark.long
 def test_what_clients_hold_is_no_longer_an_id(mysql_empty_database: MySQLDatabase) -> None:
     """The source's sessions are known by their ids, which lists show; so each gets a new one."""
     source(mysql_empty_database)

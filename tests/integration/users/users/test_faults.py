@@ -263,6 +263,7 @@ async def test_without_its_database_the_server_says_so_and_comes_back(
         await call()
 
 
+@pytest.mark.long
 async def test_a_server_waits_for_its_schema(mysql_empty_database: MySQLDatabase) -> None:
     """On a database that was not migrated, health says NOT_SERVING and calls UNAVAILABLE, until it is."""
     starting = users_service(mysql_empty_database)
