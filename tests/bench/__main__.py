@@ -108,6 +108,7 @@ def calls(options: Options) -> tuple[Results, records.Footprint | None]:
                     groups,
                     rounds=options.rounds,
                     seconds=seconds,
+                    databases=servers.pids,
                     rate=options.rate,
                     done=lambda _: advance(1),
                 )

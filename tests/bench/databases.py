@@ -36,6 +36,11 @@ class Databases:
     mysql: LocalMySQL
     mongodb: LocalMongoDB
 
+    @property
+    def pids(self) -> list[int]:
+        """Their processes, while they run."""
+        return [each.process.pid for each in (self.mysql, self.mongodb) if each.process is not None]
+
     def dataset(self, name: str, scale: float) -> Dataset:
         """Return the dataset of this name, made now unless it was kept."""
         stamp = self.folder / f"{name}.json"

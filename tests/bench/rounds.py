@@ -20,13 +20,15 @@ PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 class Measurement:
     """One subject in one round. Latencies in ms, by percentile; ``cpu_us``: server time per call.
 
-    ``generator_us``: what the generators took per call, on the same machine; of references without a server it is all.
+    ``database_us``, ``generator_us``: what both database servers and the generators took per call, on the same machine.
+    Of references without a server that is all.
     ``errors``: calls that failed; ``error``: the first of them.
     """
 
     calls_per_second: float
     latency_ms: dict[str, float]
     cpu_us: float
+    database_us: float = 0.0
     generator_us: float = 0.0
     errors: int = 0
     error: str = ""
@@ -69,30 +71,35 @@ def measure(
     *,
     rounds: int,
     seconds: float,
+    databases: Sequence[int] = (),
     rate: float = 0.0,
     done: Callable[[str], None] = lambda _: None,
 ) -> Results:
-    """Run the rounds; ``rate`` above 0: an open loop of so many calls per second. ``done`` hears of each subject."""
+    """Run the rounds. ``databases``: the processes of the database servers; ``done`` hears of each subject.
+
+    ``rate`` above 0: an open loop of so many calls per second.
+    """
     results = Results(rounds)
     for number in range(rounds):
         for group in groups:
             # Every other round backwards, so that no subject always follows the same one.
             for subject in group.subjects if number % 2 == 0 else reversed(group.subjects):
                 load = Load(subject.in_flight, seconds * group.weight, rate)
-                results.by_subject.setdefault(subject.key, []).append(_one(generators, subject, load))
+                results.by_subject.setdefault(subject.key, []).append(_one(generators, subject, load, databases))
                 done(subject.key)
     return results
 
 
-def _one(generators: Generators, subject: Subject, load: Load) -> Measurement:
-    before = cpu_seconds(subject.pids)
+def _one(generators: Generators, subject: Subject, load: Load, databases: Sequence[int]) -> Measurement:
+    before, before_there = cpu_seconds(subject.pids), cpu_seconds(databases)
     sample = generators.measure(subject.caller, load, subject.generators)
-    used = cpu_seconds(subject.pids) - before
+    used, used_there = cpu_seconds(subject.pids) - before, cpu_seconds(databases) - before_there
     # The processor's time covers all calls, also those of the warm-up.
     return Measurement(
         sample.calls / sample.seconds,
         percentiles(sample),
         used / sample.all_calls * 1e6,
+        used_there / sample.all_calls * 1e6,
         sample.processor / sample.all_calls * 1e6,
         sample.errors,
         sample.error,

@@ -47,10 +47,11 @@ def print_subjects(results: Results) -> None:
                 *(f"{value:,.0f}" for value in (median(rates), min(rates), max(rates))),
                 *(f"{_latency(rounds, percent):.2f}" for percent in ("50", "99")),
                 f"{cpu:,.0f}" if cpu else "",
+                f"{median(one.database_us for one in rounds):,.0f}",
                 f"{median(one.generator_us for one in rounds):,.0f}",
             )
         )
-    columns = ("subject", *spread, "p50 ms", "p99 ms", "server µs/call", "generator µs/call")
+    columns = ("subject", *spread, "p50 ms", "p99 ms", "server µs/call", "database µs/call", "generator µs/call")
     _print(f"Medians of {results.rounds} rounds", columns, rows)
 
 
