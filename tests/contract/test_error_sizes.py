@@ -112,7 +112,7 @@ async def error_of(connection: RawConnection, rpc: str, request: bytes) -> tuple
     return sum(len(name) + len(value) + ENTRY_BYTES for name, value in headers.items()), status
 
 
-@pytest.mark.sampled(1, each="rpc")
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("turn", range(TURNS))
 @pytest.mark.parametrize("rpc", REQUESTS)
 async def test_the_longest_errors_fit(addresses: dict[str, str], rpc: str, turn: int) -> None:

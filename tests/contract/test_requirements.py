@@ -114,7 +114,10 @@ def _folders(package: str) -> set[str]:
     return {"/".join(file.parts[:2]) for file in files(package) or ()}
 
 
-@pytest.mark.parametrize("part", RUN_BY)
+# Of tests there are as many lines as of all else.
+@pytest.mark.parametrize(
+    "part", [pytest.param(part, marks=[pytest.mark.long] if part == "tests" else []) for part in RUN_BY]
+)
 def test_whatever_is_imported_is_asked_for(part: str) -> None:
     """A package that only comes along with another one is gone the day that the other one no longer needs it."""
     asked_for = {canonical(requirement) for requirement in RUN_BY[part]}

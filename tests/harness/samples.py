@@ -25,7 +25,7 @@ from hypothesis import settings
 # Ways to the same behaviour.
 ALIKE: Final = ({"pymongo", "motor"}, {"grpcio", "native"})
 # Examples of a test that does not say how many.
-EXAMPLES: Final = 25
+EXAMPLES: Final = 15
 # Cases of a test in these folders that does not say how many.
 ON_DATABASES: Final = ("tests/integration/", "tests/fault/")
 CASES: Final = 1
