@@ -166,7 +166,7 @@ def _alone(group: Group, through: Subject) -> Group:
     ``through``: the echo that asks the database. Its driver rests between calls as in a service, and takes half as long
     again for the next one.
     """
-    beside = {"echo", "service", "native", "go", "unmet", "driver", "through"}
+    beside = {"echo", "native_echo", "service", "native", "go", "unmet", "driver", "through"}
     return replace(of_crowd(replace(group, subjects=[*group.subjects, through]), 1, beside), weight=0.25)
 
 

@@ -96,13 +96,16 @@ def _beyond_database(name: str, key: str) -> Iterator[Excess]:
     """Yield how far one call over the other transport is from what the database takes for it.
 
     A driver that is called back to back takes less than one that has rested since the last call, as in a service; what
-    that one takes is what an echo that asks the database takes beyond an echo.
+    that one takes is what an echo that asks the database takes beyond an echo. What is beyond that and the transport's
+    own echo is ours.
     """
     title, subject = f"{name}, native, 1 in flight: p50 beyond", f"{key}@1/native"
     yield Excess(f"{title} the database", subject, (f"{key}@1/driver",), 0.5)
     yield Excess(
         f"{title} the database that rests between calls", subject, (f"{key}@1/through",), None, (f"{key}@1/echo",)
     )
+    beyond_both = (f"{key}@1/through", f"{key}@1/native_echo")
+    yield Excess(f"{title} that database and a native echo", subject, beyond_both, None, (f"{key}@1/echo",))
 
 
 READS = {
