@@ -6,20 +6,17 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from chassis.access.errors import CallerUnknown
 from chassis.access.files import stamp_of
 from chassis.access.identities import Identities
+from chassis.access.key_sources import FETCH_SECONDS, Keys, open_keys
 from chassis.access.policy import Policy, PolicyWrong, read
+from chassis.access.service_tokens import Expected, ServiceTokens
 from chassis.context.calls import Call
 from chassis.logs import logging
 from chassis.settings import ServerSettings, WrongSetting
-
-# What reads tokens is imported where tokens are taken: PyJWT and what it needs of cryptography take 8 MiB.
-if TYPE_CHECKING:
-    from chassis.access.key_sources import Keys
-    from chassis.access.service_tokens import ServiceTokens
 
 POLICY_LOOK_SECONDS: Final = 1.0
 
@@ -85,9 +82,9 @@ class Access:
         """``methods``: full names of what the server has. Raises WrongSetting."""
         path = settings.access_policy_file
         self.policy = None if path is None else PolicyInForce(path, methods)
-        self.keys = _open_keys(settings) if settings.takes_tokens else None
+        self.keys: Keys | None = open_keys(settings) if settings.takes_tokens else None
         self._identities = Identities(
-            None if self.keys is None else _service_tokens(settings, self.keys),
+            None if self.keys is None else ServiceTokens(_expected(settings), self.keys),
             certificates=settings.tls_client_ca_file is not None,
         )
 
@@ -106,8 +103,6 @@ class Access:
     async def prepare(self) -> None:
         """Read the keys before the first call comes; an address that does not answer holds up nobody for long."""
         if self.keys is not None:
-            from chassis.access.key_sources import FETCH_SECONDS
-
             with suppress(TimeoutError):
                 async with asyncio.timeout(2 * FETCH_SECONDS):
                     await self.keys.refresh()
@@ -123,7 +118,7 @@ def check_files(settings: ServerSettings) -> None:
     if settings.access_policy_file is not None:
         PolicyInForce(settings.access_policy_file, ())
     if settings.takes_tokens:
-        _open_keys(settings)
+        open_keys(settings)
 
 
 async def _looking(policy: PolicyInForce) -> NoReturn:
@@ -132,14 +127,6 @@ async def _looking(policy: PolicyInForce) -> NoReturn:
         policy.look()
 
 
-def _open_keys(settings: ServerSettings) -> Keys:
-    from chassis.access.key_sources import open_keys
-
-    return open_keys(settings)
-
-
-def _service_tokens(settings: ServerSettings, keys: Keys) -> ServiceTokens:
-    from chassis.access.service_tokens import Expected, ServiceTokens
-
+def _expected(settings: ServerSettings) -> Expected:
     algorithms = tuple(name.strip() for name in settings.jwt_algorithms.split(","))
-    return ServiceTokens(Expected(settings.jwt_issuer, settings.jwt_audience, algorithms), keys)
+    return Expected(settings.jwt_issuer, settings.jwt_audience, algorithms)

@@ -95,7 +95,6 @@ def test_a_missing_file_is_named_by_its_setting(package: str, name: str, pair: P
 
 
 @pytest.mark.long
-@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("package", "variable", "rule"),
     [

@@ -32,7 +32,7 @@ def open_push_sender(settings: PushSettings, scope: Scope, *, clock: Clock) -> W
     """Return what sends push messages, None where no keys are set; its connections close with ``scope``."""
     if not settings.push_keys.by_id:
         return None
-    # Its HTTP client takes 12 MiB and a tenth of the start, which a process that sends none has no use for.
+    # Its HTTP client takes 9 MiB, which a process that sends none has no use for.
     from notifications_service.delivery.channels.web_push import WebPushSender
 
     sender = WebPushSender(settings.push_keys, settings.web_push_subject, settings.endpoint_rules, clock=clock)

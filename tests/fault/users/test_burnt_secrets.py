@@ -171,7 +171,6 @@ def method_of(request: Any) -> str:
     return str(request.DESCRIPTOR.name).removesuffix("Request")
 
 
-@pytest.mark.sampled(1)
 @pytest.mark.parametrize("act", ACTS)
 def test_a_database_that_dies_between_two_statements_burns_nothing(
     server: UsersServer, executioner: Executioner, act: Callable[[Scene], Any]

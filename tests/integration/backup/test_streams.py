@@ -73,7 +73,6 @@ def content(database: Database) -> dict[str, Any]:
     return mysql_content(database) if isinstance(database, MySQLDatabase) else mongodb_content(database)
 
 
-@pytest.mark.sampled(1)
 def test_a_stream_is_a_file_and_a_file_is_a_stream(source: Database, target: Database, tmp_path: Path) -> None:
     """What `backup -` writes is a whole backup, which `restore -` takes, and nothing else is on the standard output."""
     result = run(source, "backup", "-")
@@ -108,7 +107,6 @@ def test_one_process_feeds_the_other(service: str, source: Database, target: Dat
 
 
 @pytest.mark.long
-@pytest.mark.sampled(2)
 @pytest.mark.parametrize("share", [0.2, 0.9])
 def test_a_stream_that_breaks_off_leaves_a_marked_database(source: Database, target: Database, share: float) -> None:
     """What came through a pipe that broke is not taken for the whole, and `--start-over` begins anew."""
@@ -138,7 +136,6 @@ def _beginning(service: str, revision: str) -> bytes:
 
 
 @pytest.mark.long
-@pytest.mark.sampled(1)
 def test_an_output_that_nobody_reads_is_one_line(service: str, source: Database) -> None:
     """A reader that went away ends the backup with one line and exit code 1, and no traceback behind it."""
     with started(service, ["backup", "-"], source.environment()) as process:
@@ -151,7 +148,6 @@ def test_an_output_that_nobody_reads_is_one_line(service: str, source: Database)
 
 
 @pytest.mark.long
-@pytest.mark.sampled(1)
 def test_a_backup_of_format_1_is_still_restored(source: Database, target: Database, tmp_path: Path) -> None:
     """Files of earlier versions, whose parts are of one piece and which say nothing at their beginning, come back."""
     path, old = tmp_path / "x.backup", tmp_path / "old.backup"

@@ -114,7 +114,6 @@ def in_threads(filters: list[service.NotificationFilter]) -> list[service.Notifi
     return chosen
 
 
-@pytest.mark.sampled(1)
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_every_filter_lists_and_counts_what_the_model_says(
     pymongo_notifications: Notifications, raw: Any, user_id: str, part: int

@@ -111,7 +111,6 @@ async def test_a_row_larger_than_a_message_is_passed_by(notifications: Notificat
     assert reason(found[3]) == "NOTIFICATION_UNREADABLE"
 
 
-@pytest.mark.sampled(1)
 @pytest.mark.parametrize("crowd", [1, 6])
 async def test_what_mongodb_cuts_off_is_asked_for(
     notifications: Notifications, raw: Any, user_id: str, crowd: int

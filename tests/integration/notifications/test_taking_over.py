@@ -32,11 +32,6 @@ DRIVERS = pytest.mark.parametrize("driver", ["pymongo", "motor"])
 Indexed = tuple[str, list[tuple[str, int]], dict[str, Any], str]
 
 
-def quickly(cases: list[Any], number: int) -> list[Any]:
-    """Return cases of which only the first few are part of the short run."""
-    return [*cases[:number], *(pytest.param(each, marks=pytest.mark.long) for each in cases[number:])]
-
-
 def run(database: MongoDatabase, *arguments: str, driver: str = "pymongo", **environment: str) -> Result:
     """Run `notifications-service …`, as it is when no setting but those of the database is there."""
     settings = {"NOTIFICATIONS_RETENTION_DAYS": None, "MONGODB_DRIVER": driver, **database.environment(), **environment}
@@ -170,9 +165,8 @@ IN_THE_WAY: list[Indexed] = [
 
 
 @pytest.mark.long
-@pytest.mark.sampled(1)
 @DRIVERS
-@pytest.mark.parametrize("made", quickly(IN_THE_WAY, 2))
+@pytest.mark.parametrize("made", IN_THE_WAY)
 def test_an_index_in_the_way_is_named_before_anything_is_changed(
     mongodb_empty_database: MongoDatabase, empty: Any, made: Indexed, driver: str
 ) -> None:
@@ -318,7 +312,7 @@ async def empty_it(database: Any) -> None:
 
 
 @DRIVERS
-@pytest.mark.parametrize("work", quickly([drop_itself, drop, drop_by_command, empty_it], 1))
+@pytest.mark.parametrize("work", [drop_itself, drop, drop_by_command, empty_it])
 def test_every_step_that_drops_documents_is_refused(
     mongodb_database: MongoDatabase, migrated: Any, work: Any, driver: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

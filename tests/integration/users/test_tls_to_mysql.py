@@ -146,7 +146,6 @@ def refusals(settings: dict[str, str], folder: Path) -> Iterator[str]:
 
 @pytest.mark.long
 @pytest.mark.parametrize("case", ["another authority", "another host"])
-@pytest.mark.sampled(1)
 def test_every_command_names_the_setting_where_the_server_is_not_trusted(
     case: str, started: tuple[MySQLServer, CertificateFiles], tmp_path: Path
 ) -> None:

@@ -122,7 +122,6 @@ def _states(events: list[pb.WatchNotificationsResponse]) -> list[Pair]:
     return states
 
 
-@pytest.mark.sampled(1)
 @pytest.mark.parametrize("seed", range(2))
 async def test_counts_under_many_writers_are_of_moments_that_never_go_back(
     notifications: Notifications, user_id: str, seed: int

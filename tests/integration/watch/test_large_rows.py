@@ -22,7 +22,6 @@ def large(user_id: str, size: int = LARGE) -> dict[str, Any]:
     return row | {"_id": ObjectId(), "data": {"text": "x" * size}}
 
 
-@pytest.mark.sampled(1)
 @pytest.mark.parametrize("size", [LARGE, 16 * 1024 * 1024 - 4_096])
 async def test_a_large_row_that_changes_ends_no_watch(
     notifications: Notifications, user_id: str, rows: Any, size: int

@@ -45,7 +45,6 @@ def placed(running: Notifications) -> int:
     return running.server.in_flight.now["stream"]
 
 
-@pytest.mark.sampled(1)
 @pytest.mark.parametrize("window", [0, 60])
 async def test_one_that_reads_nothing_is_ended_and_frees_its_place(
     mongodb_database: MongoDatabase, window: int

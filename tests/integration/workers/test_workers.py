@@ -142,7 +142,6 @@ def test_a_second_signal_ends_all_workers_at_once(mysql_database: MySQLDatabase)
         wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in processes), "the end of the workers")
 
 
-@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("change", "code"), [({"MYSQL_POOL_MAX_CONNECTIONS": "many"}, 2), ({"GRPC_PORT": ""}, 1)])
 def test_what_stops_the_start_is_one_line(mysql_database: MySQLDatabase, change: dict[str, str], code: int) -> None:
     """A wrong setting, or a taken port, ends the command at once with a line that says so."""

@@ -15,7 +15,6 @@ TABLES = ("users", "sessions", "accounts", "verifications")
 NEWEST = ("utf8mb4_0900_ai_ci", "utf8mb4_unicode_520_ci")
 
 
-@pytest.mark.sampled(1)
 @pytest.mark.parametrize("collation", ["utf8mb4_bin", "utf8mb4_general_ci", "utf8mb4_unicode_ci", "the newest"])
 def test_everybody_of_the_source_comes_along(mysql_empty_database: MySQLDatabase, collation: str) -> None:
     """Passwords from either table, sessions by their ids and provider tokens are good, in every collation."""

@@ -157,7 +157,6 @@ async def shut_out(users: Stubs, user: User, tokens: list[str]) -> None:
     assert not any([await session_is_valid(users, token) for token in list(tokens)])
 
 
-@pytest.mark.sampled(1)
 @pytest.mark.parametrize("door", DOORS)
 async def test_64_at_a_door_race_with_a_disabling(many: list[Stubs], users_server: UsersServer, door: Door) -> None:
     """Each call comes before it or after it: none is told to repeat, and no token is good once it has answered."""

@@ -104,7 +104,6 @@ async def test_more_watchers_than_allowed_are_refused(mysql_database: MySQLDatab
                 assert await admitted.told(1) == [("created", made.id, made.etag)]
 
 
-@pytest.mark.sampled(1)
 @pytest.mark.parametrize("window", [0, 100])
 async def test_one_that_reads_nothing_is_ended_and_frees_its_place(mysql_database: MySQLDatabase, window: int) -> None:
     """Whether it takes the first event or none at all: others find room, and it learns how it ended when it reads."""
