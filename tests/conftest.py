@@ -34,6 +34,7 @@ pytest_plugins = [
     "tests.harness.reports",
     "tests.harness.samples",
     "tests.harness.socket_makers",
+    "tests.harness.sources",
     "tests.harness.transports",
     "tests.harness.users",
     "tests.harness.pair",

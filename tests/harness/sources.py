@@ -1,6 +1,7 @@
 """Modules of the project as trees of syntax, parsed once for all tests that look into them.
 
-Such a test has the mark `reads_sources`, which keeps them all in one process.
+Such a test has the mark `reads_sources`, which keeps them all in one process. When the last has ended there, the trees
+go: of a million objects, each collection of garbage that looks through them stops the process for half a second.
 """
 
 from __future__ import annotations
@@ -12,10 +13,22 @@ from typing import Final
 
 import pytest
 
-reads_sources: Final = pytest.mark.xdist_group("sources")
+_GROUP: Final = "sources"
+reads_sources: Final = pytest.mark.xdist_group(_GROUP)
 
 
 @cache
 def tree_of(path: Path) -> ast.Module:
     """Return a module's tree, which is shared: nobody changes it. Raises `SyntaxError`."""
     return ast.parse(path.read_text())
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Let the trees go behind the last test that needs them."""
+    if _reads_sources(item) and not _reads_sources(nextitem):
+        tree_of.cache_clear()
+
+
+def _reads_sources(item: pytest.Item | None) -> bool:
+    group = None if item is None else item.get_closest_marker("xdist_group")
+    return group is not None and group.args == (_GROUP,)
