@@ -39,6 +39,8 @@ UNTIL: Final = 0.1
 # More deliveries than a worker sends at a time: of so many some are still in hand once all is carried out that was on
 # its way when the worker stopped.
 MUCH: Final = 30
+# Why a mail may have been accepted though its attempt failed.
+_UNKNOWN: Final = {Reason.OUTCOME_UNKNOWN.value, Reason.TIMEOUT.value}
 _OURS: Final = re.compile(rb"^Message-ID: <(dlv_[0-9a-z]{26})@", re.MULTILINE | re.IGNORECASE)
 
 
@@ -47,7 +49,9 @@ class Survived:
     """What came of deliveries of which some lost their worker.
 
     ``lost``: nobody accepted a mail for them. ``doubled``: for which mails were accepted more than once; ``explained``:
-    those of them whose lease ran out while a worker had them, as their log says; ``taken_over``: all such deliveries.
+    those of them of which an attempt ended as nobody knows, as their log says: their lease ran out while a worker had
+    them, or the relay's answer came too late for a worker that was stopped, or had no processor, meanwhile.
+    ``taken_over``: all deliveries whose lease ran out.
     """
 
     deliveries: int
@@ -178,8 +182,9 @@ def _left(rows: Any) -> int:
 
 
 def _counted(rows: Any, accepted: Counter[str]) -> Survived:
-    lost_lease = {"log.reason": Reason.OUTCOME_UNKNOWN.value}
-    taken_over = {row["_id"] for row in rows.find(lost_lease, {"_id": 1})}
-    ids = {row["_id"] for row in rows.find({}, {"_id": 1})}
+    reasons_of = {row["_id"]: {each.get("reason") for each in row.get("log", ())} for row in rows.find({}, {"log": 1})}
+    taken_over = {key for key, reasons in reasons_of.items() if Reason.OUTCOME_UNKNOWN.value in reasons}
+    unknown = {key for key, reasons in reasons_of.items() if reasons & _UNKNOWN}
+    ids = reasons_of.keys()
     doubled = {key for key, times in accepted.items() if times > 1}
-    return Survived(len(ids), len(ids - accepted.keys()), len(doubled), len(doubled & taken_over), len(taken_over))
+    return Survived(len(ids), len(ids - accepted.keys()), len(doubled), len(doubled & unknown), len(taken_over))

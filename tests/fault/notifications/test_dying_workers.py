@@ -19,7 +19,7 @@ CONNECTIONS = 4
 
 
 @pytest.mark.long
-async def test_no_mail_is_lost_and_twice_come_only_those_whose_lease_ran_out(
+async def test_no_mail_is_lost_and_twice_come_only_those_whose_outcome_was_unknown(
     mongodb_database: MongoDatabase, tmp_path: Path
 ) -> None:
     """One of four workers is killed by SIGKILL, one stopped: each mail is accepted, and doubles are explained."""
