@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from vibework.testing.local.ports import LOOPBACK
+from vibework.testing.local.ports import LOOPBACK, free_port
 
 from tests.harness.patience import PATIENCE_SECONDS
 
@@ -33,7 +33,7 @@ class Proxy:
     host: str
     port: int
     # Where it listens: a port of LOOPBACK.
-    listens: int = 0
+    listens: int
     # Connections whose callers begin with something that holds this are left alone by all but ``cut`` and ``reset``.
     spares: bytes = b""
     # What everything is held up by, in seconds, and as much more at random; bytes a second, 0: as many as come.
@@ -103,7 +103,6 @@ class Proxy:
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._accept, LOOPBACK, self.listens)
-        self.listens = self._server.sockets[0].getsockname()[1]
         for each in (self._flows, self._requests, self._answers):
             each.set()
 
@@ -181,7 +180,8 @@ class Proxy:
 @contextmanager
 def proxy_to(host: str, port: int) -> Iterator[Proxy]:
     """Run a proxy to a server for as long as the context lasts."""
-    proxy, ready = Proxy(host, port), threading.Event()
+    # Of those that no outgoing connection gets: while it is cut, nothing listens on it.
+    proxy, ready = Proxy(host, port, free_port()), threading.Event()
     thread = threading.Thread(target=proxy.run, args=[ready], name="proxy")
     thread.start()
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from vibework.notifications.v1 import notification_pb2, notification_service_pb2
+from vibework.testing.local.ports import free_port
 from vibework.users.v1 import user_service_pb2 as pb
 
 from tests.harness.clocks import FrozenClock, VirtualClock
@@ -27,13 +27,6 @@ from users_service.outbox.relay import Relay
 from users_service.users.deletion import SECOND_DELETION
 
 POLL = timedelta(milliseconds=50)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(holds: Callable[[], bool]) -> None:

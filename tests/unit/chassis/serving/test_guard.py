@@ -10,6 +10,7 @@ import socket
 from time import monotonic
 
 import pytest
+from vibework.testing.local.ports import free_port
 
 from chassis import background
 from chassis.serving import deafness
@@ -34,16 +35,11 @@ async def end_of(served: Served) -> tuple[int, list[str]]:
     return served.process.returncode, [json.loads(line)["event"] for line in output if line.startswith("{")]
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("hangs", ["sleep", "close", "task", "python"])
 async def test_one_signal_ends_what_hangs(hangs: str) -> None:
     """Within drain, grace and five seconds, whatever hangs: the log says so, and the port of the metrics is free."""
-    port = _free_port()
+    port = free_port()
     async with serving(HANGS=hangs, METRICS_PORT=str(port), **SHORT) as served:
         if hangs in BLOCKING:
             await until(lambda: "hangs" in served.lines, "what hangs")
