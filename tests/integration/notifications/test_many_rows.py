@@ -12,11 +12,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from vibework.notifications.v1 import notification_pb2 as pb
 from vibework.notifications.v1 import notification_service_pb2 as service
 
-from chassis.errors import DatabaseUnavailable, ServiceError
-from chassis.pooling import batches
+from chassis.errors import DatabaseUnavailable
 from notifications_service.feed import repository
 from notifications_service.feed.repository import FeedRepository
 from notifications_service.notification import documents
+from tests.harness import early_batches
 from tests.harness.clocks import stored_now
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
@@ -162,14 +162,7 @@ async def test_200_000_are_marked_and_deleted_call_by_call(
     Where a batch took longer than its call had, its rows are not counted (docs/decisions/0066).
     """
     monkeypatch.undo()
-    early: list[int] = []
-    tell = batches._tell
-
-    def told(error: ServiceError, changed: int) -> None:
-        early.append(changed)
-        tell(error, changed)
-
-    monkeypatch.setattr(batches, "_tell", told)
+    early = early_batches.noted(monkeypatch)
     draft, at = documents.Draft("user", "title", "message", documents.Type.IN_APP), stored_now()
     for start in range(0, MANY, 10_000):
         made = [
@@ -187,7 +180,7 @@ async def test_200_000_are_marked_and_deleted_call_by_call(
             early.clear()
             total, incomplete = 0, True
             while incomplete:
-                answer = await call(request, timeout=CALL_SECONDS)
+                answer = await early_batches.answer_of(call, request, CALL_SECONDS, early)
                 total, incomplete = total + _number(answer), answer.incomplete
             assert MANY - len(early) * batch <= total <= MANY
             assert raw_of_own.notifications.count_documents({"read": False}) == 0
