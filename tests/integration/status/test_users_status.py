@@ -131,7 +131,8 @@ def test_slow_statements_are_told_by_shape_and_never_by_value(
     shape = "SELECT COUNT(*), SLEEP(?) FROM users WHERE name = ?"
     run_mysql(telling_server, ["TRUNCATE mysql.slow_log"])
     run_slowly(telling, telling_server)
-    (row,) = sections(telling)["slow_queries"]["rows"]
+    # Others may have been slow, too, on a busy machine.
+    (row,) = [row for row in sections(telling)["slow_queries"]["rows"] if "SLEEP" in row["statement"]]
     assert (row["statement"], row["count"]) == (shape, 3)
     assert 0.15 <= row["total_seconds"] < 5
     run_mysql(telling_server, ["SET GLOBAL slow_query_log = OFF"])

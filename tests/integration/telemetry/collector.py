@@ -72,7 +72,10 @@ class Collector:
             self.resources.append(resource)
             for scope in group.scope_metrics:
                 for metric in scope.metrics:
-                    self.metrics[str(resource["service.name"]), metric.name] = _total(metric)
+                    key = (str(resource["service.name"]), metric.name)
+                    # What only grows may have been sent earlier than what came before it.
+                    least = 0.0 if metric.HasField("gauge") else self.metrics.get(key, 0.0)
+                    self.metrics[key] = max(_total(metric), least)
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds of what has arrived."""

@@ -82,7 +82,7 @@ async def scrape(port: int) -> Scrape:
 
 
 async def until(port: int, holds: Callable[[Scrape], bool]) -> Scrape:
-    """Read all metrics again and again until something holds for them; return those; fails after 10 s."""
+    """Read all metrics again and again until something holds for them, as long as patience lasts; return those."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not holds(found := await scrape(port)):  # noqa: ASYNC110 - it is another process in production
             await asyncio.sleep(0.02)

@@ -19,7 +19,7 @@ from chassis.telemetry.of_workers import WorkerMetrics
 from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.notifications import running_notifications
 from tests.harness.users import UsersServer, users_service
-from tests.integration.telemetry.conftest import Measured, load
+from tests.integration.telemetry.conftest import LONG, Measured, load
 from tests.integration.telemetry.scraping import Scrape, metrics_port, scrape
 
 ROOT = Path(__file__).parents[3]
@@ -71,7 +71,8 @@ def test_the_names_of_an_expression_are_found() -> None:
 async def everything(mongodb: MongoDatabase, users_port: int, served: UsersServer) -> list[Scrape]:
     """Make some load on both services and read the metrics of both."""
     port, metrics = metrics_port()
-    settings = metrics | {"recipient_check": "required", "users_address": served.address, "slow_query_ms": 1}
+    asking = {"recipient_check": "required", "users_address": served.address, "recipient_check_timeout_ms": LONG}
+    settings = metrics | asking | {"slow_query_ms": 1}
     async with running_notifications(mongodb, **settings) as running:
         user_id = await load(Measured(served, running, users_port, port))
         watch = running.feed.WatchNotifications(notification_service_pb2.WatchNotificationsRequest(user_id=user_id))
@@ -81,6 +82,7 @@ async def everything(mongodb: MongoDatabase, users_port: int, served: UsersServe
     return found
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_every_metric_that_is_named_is_there(
     mysql_module_database: MySQLDatabase, mongodb_module_database: MongoDatabase
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
@@ -24,7 +23,8 @@ from tests.harness.notifications import running_notifications
 from tests.harness.patience import PATIENCE_SECONDS, until
 from tests.harness.statements import holding
 from tests.harness.users import BlockingStubs, Stubs, users_service
-from tests.integration.telemetry.collector import Collector, Span, collecting
+from tests.integration.telemetry.collector import Collector, Span
+from tests.integration.telemetry.conftest import LONG
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"
@@ -33,16 +33,6 @@ USERS, NOTIFICATIONS = "users-service", "notifications-service"
 SERVER, CLIENT = 2, 3
 
 _numbers = itertools.count(1)
-
-
-@pytest.fixture
-def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    """A collector, and the variables that send everything there."""
-    with collecting() as started:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", started.endpoint)
-        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
-        monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "200")
-        yield started
 
 
 def create(user_id: str) -> notifications_pb2.CreateNotificationRequest:
@@ -76,6 +66,7 @@ async def test_one_trace_leads_from_the_caller_to_the_rows_of_both_databases(
     with users_service(mysql_module_database) as served:
         settings: dict[str, Any] = {
             "recipient_check": "required",
+            "recipient_check_timeout_ms": LONG,
             "users_address": served.address,
             "mongodb_driver": driver,
         }

@@ -24,9 +24,10 @@ from tests.harness.proxy import Proxy, proxy_to
 from tests.harness.users import Stubs, users_service
 from tests.integration.telemetry.scraping import metrics_port, scrape
 
-# Milliseconds from which on statements are slow here, and seconds for which the database hangs.
+# Milliseconds from which on statements are slow here, and seconds for which the database hangs: long enough that the
+# statement of a call that begins then is slow, however late it comes to it.
 SLOW_MS = 150
-HANGS = 0.3
+HANGS = 1.0
 PLANTED = "planted"
 
 
@@ -107,7 +108,7 @@ async def test_slow_statements_of_both_ways_to_mysql_are_logged_and_counted(
                 await users.CreateUser(create(2))
         found = await scrape(port)
     read = log.slowest("users.read_by_email")
-    assert HANGS * 1_000 - 50 < read["ms"] < 5_000
+    assert HANGS * 1_000 / 2 < read["ms"] < HANGS * 1_000 + 10_000
     assert (read["rows"], read["parameters"], read["level"]) == (0, ["str[19]"], "warning")
     insert = log.slowest("users.insert_user")
     assert insert["rows"] == 1
@@ -122,7 +123,7 @@ async def test_a_statement_that_was_given_up_is_logged_as_such(
 ) -> None:
     """The slowest of all never come to an end: they are told when their time is over."""
     database, proxy = mysql_proxy
-    with users_service(database, slow_query_ms=SLOW_MS, mysql_query_timeout_ms=SLOW_MS + 100) as served:
+    with users_service(database, slow_query_ms=SLOW_MS, mysql_query_timeout_ms=2_000) as served:
         async with served.aio_channel() as channel:
             users = Stubs.on(channel).users
             listed = user_service_pb2.ListUsersRequest()
@@ -131,8 +132,9 @@ async def test_a_statement_that_was_given_up_is_logged_as_such(
             proxy.freeze()
             await asyncio.gather(ended(users.ListUsers(listed)), ended(users.GetUser(by_email)))
             proxy.thaw()
-    assert log.slow("users.list_users")[0]["failure"] == "CancelledError"
-    assert log.slow("users.read_by_email")[0]["failure"] == "CancelledError"
+    # The last ones: on a busy machine the first calls may have been slow, too.
+    assert log.slow("users.list_users")[-1]["failure"] == "CancelledError"
+    assert log.slow("users.read_by_email")[-1]["failure"] == "CancelledError"
     assert PLANTED not in log.text
 
 

@@ -14,20 +14,11 @@ from vibework.users.v1 import user_pb2, user_service_pb2
 
 from tests.harness.databases import MySQLDatabase
 from tests.harness.users import Stubs, UsersServer, users_service
-from tests.integration.telemetry.collector import Collector, collecting
+from tests.integration.telemetry.collector import Collector
 from tests.integration.users.ways_to_sign_in import PASSWORD, new_user
 
 SERVER, CLIENT = 2, 3
 GUESS = "not the password"
-
-
-@pytest.fixture
-def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    """A collector, and the variables that send all traces there."""
-    with collecting() as started:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", started.endpoint)
-        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
-        yield started
 
 
 @pytest.fixture

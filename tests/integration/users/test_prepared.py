@@ -37,6 +37,8 @@ COUNT = CompiledStatement(text("SELECT COUNT(*) FROM attempt_counters"))
 SLEEP = CompiledStatement(text("SELECT SLEEP(:seconds)"))
 ROWS = "SELECT LEFT(subject, 1) FROM attempt_counters ORDER BY 1"
 SIZE = 6
+# Seconds; a commit that takes so long itself would be a wonder.
+BEFORE_COMMIT = 1.0
 
 
 @pytest.fixture
@@ -235,19 +237,23 @@ async def test_a_commit_that_fails_is_timed_by_itself(database: Database, mysql_
 
     async def work(connection: AsyncConnection) -> None:
         number = number_of(connection)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(BEFORE_COMMIT)
         await query(mysql_database, f"KILL {number}")
 
     with capture_logs() as told, pytest.raises(DatabaseUnavailable):
         await database.transaction(work)
-    assert [line for line in told if line["event"] == "slow statement"] == []
+    slow = [line["ms"] for line in told if line["event"] == "slow statement"]
+    assert not [ms for ms in slow if ms >= BEFORE_COMMIT * 1_000]
 
 
 async def test_prepared_statements_are_told_of_by_name(database: Database) -> None:
     """The log of slow statements has them, once each."""
     await database.transaction(slow_one)
     (counted,) = database.queries.collect()
-    assert [(dict(sample[0])["statement"], sample[1]) for sample in counted.samples] == [("integration.slow_one", 1)]
+    counts = {dict(sample[0])["statement"]: sample[1] for sample in counted.samples}
+    # The commit may be slow, too.
+    assert counts.pop("integration.slow_one") == 1
+    assert counts.keys() <= {"mysql.commit"}
 
 
 async def test_a_counter_tells_that_it_is_over_its_limit_and_forgets_it_told(database: Database) -> None:
