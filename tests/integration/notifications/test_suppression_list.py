@@ -12,6 +12,7 @@ import pytest
 
 from chassis.keyring import Keyring
 from notifications_service.addresses import AddressHashes
+from notifications_service.mongodb import database as databases
 from notifications_service.mongodb.database import Database
 from notifications_service.suppressions.model import BOUNCE_HOLDS, Suppression, SuppressionFilter, SuppressionReason
 from notifications_service.suppressions.repository import SuppressionRepository
@@ -80,8 +81,10 @@ async def test_a_report_that_comes_twice_or_late_changes_nothing(database: Datab
     assert (found.created_at, found.delivery_id, found.expires_at) == (later, "dlv_2", later + BOUNCE_HOLDS)
 
 
-async def test_of_many_reports_at_once_one_row_is_left(database: Database) -> None:
+async def test_of_many_reports_at_once_one_row_is_left(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Webhooks of one address that come together neither fail nor leave a second row."""
+    # On a busy machine one of so many may lose more often than a call tries.
+    monkeypatch.setattr(databases, "ATTEMPTS", 11)
     start = stored_now()
     times = [start + timedelta(milliseconds=number) for number in range(AT_ONCE)]
     await asyncio.gather(*(put(database, Suppression("ann@example.com", BOUNCE, at)) for at in times))
@@ -137,7 +140,7 @@ async def test_a_suppression_holds_by_the_hash_alone(database: Database) -> None
 
 async def test_no_address_stands_in_the_database(database: Database, raw_of_own: Any) -> None:
     """Neither the address nor a hash that could be guessed at is in what a dump shows."""
-    await put(database, Suppression("ann.unusual@example.com", BOUNCE, datetime(2026, 1, 1)))  # noqa: DTZ001
+    await put(database, Suppression("ann.unusual@example.com", BOUNCE, stored_now()))
     [row] = list(raw_of_own.suppressions.find())
     assert b"unusual" not in bytes(row["address"])
     assert "unusual" not in repr(row)
