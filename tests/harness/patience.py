@@ -12,8 +12,16 @@ from typing import Final
 
 # Below the time limit of a test (pyproject.toml), so that the test itself can say what it waited for in vain.
 PATIENCE_SECONDS: Final = 120.0
-# Settings of commands whose statements may take as long.
-UNHURRIED: Final = dict.fromkeys(("MYSQL_QUERY_TIMEOUT_MS", "MONGODB_QUERY_TIMEOUT_MS"), f"{PATIENCE_SECONDS:.0f}000")
+# Settings of commands whose connections and statements may take as long.
+UNHURRIED: Final = dict.fromkeys(
+    (
+        "MYSQL_QUERY_TIMEOUT_MS",
+        "MONGODB_QUERY_TIMEOUT_MS",
+        "MONGODB_SERVER_SELECTION_TIMEOUT_MS",
+        "MONGODB_CONNECT_TIMEOUT_MS",
+    ),
+    f"{PATIENCE_SECONDS:.0f}000",
+)
 LOOK_SECONDS: Final = 0.01
 
 

@@ -17,6 +17,7 @@ from notifications_service.outbox.model import AttemptEntry, Reason
 from tests.harness.clocks import stored_now
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import SECRET_KEYS
+from tests.harness.patience import UNHURRIED
 from tests.integration.deliveries.rows import delivery, mailed
 from tests.integration.notifications.building import row as notification
 from tests.integration.notifications.test_rotate_keys import delivering, queue
@@ -27,7 +28,8 @@ COLUMNS = 80
 
 def command(database: MongoDatabase, *arguments: str, answer: str | None = None) -> Result:
     """Run `notifications-service deliveries …`."""
-    return CliRunner().invoke(main, ["deliveries", *arguments], env=database.environment(), input=answer)
+    environment = {**UNHURRIED, **database.environment()}
+    return CliRunner().invoke(main, ["deliveries", *arguments], env=environment, input=answer)
 
 
 def listed(database: MongoDatabase, *options: str) -> list[str]:

@@ -218,8 +218,8 @@ async def test_by_setting_a_notification_is_accepted_while_nobody_can_be_asked(
     users: Any, mongodb_module_database: MongoDatabase, user_id: str
 ) -> None:
     """accept-when-unavailable stores it then, and still refuses whom the users service does not know."""
-    settings = {"recipient_check": "accept-when-unavailable", "users_address": users.address}
-    async with running_notifications(mongodb_module_database, **settings) as running:
+    settings = {"recipient_check": "accept-when-unavailable", "recipient_check_timeout_ms": PATIENCE_MS}
+    async with asking(users, mongodb_module_database, **settings) as running:
         assert reason(await refusal(running.feed.CreateNotification(create(user_id)))) == "RECIPIENT_NOT_FOUND"
         users.refuse = grpc.StatusCode.UNAVAILABLE
         created = await running.feed.CreateNotification(create(f"{user_id}_unasked"))
@@ -254,8 +254,7 @@ async def test_the_users_service_itself_is_asked(
     created = await Stubs.on(users_channel).users.CreateUser(
         user_service_pb2.CreateUserRequest(email=f"{uuid.uuid4()}@example.com", name="Ann")
     )
-    settings: dict[str, Any] = {"recipient_check": "required", "users_address": users_server.address}
-    async with running_notifications(mongodb_module_database, **settings) as running:
+    async with asking(users_server, mongodb_module_database, recipient_check_timeout_ms=PATIENCE_MS) as running:
         answer = await running.feed.CreateNotification(create(created.user.id))
         assert answer.notification.user_id == created.user.id
         error = await refusal(running.feed.CreateNotification(create("user_00000000000000000000000000")))

@@ -24,6 +24,7 @@ from notifications_service.push_subscriptions import resealing
 from tests.harness.databases import MongoDatabase
 from tests.harness.delivering import Delivering
 from tests.harness.notifications import SECRET_KEYS, running_notifications, settings_for
+from tests.harness.patience import UNHURRIED
 from tests.integration.notifications.test_push_subscriptions import PUSH, _repository, register
 
 NEWER = "newer:" + base64.b64encode(b"\x07" * 32).decode()
@@ -33,7 +34,7 @@ CODE = DirectContent("", "sign_in", {"code": "918273"})
 
 async def rotate(database: MongoDatabase, keys: str) -> Result:
     """Run the command with these keys, in a thread: it has an event loop of its own."""
-    own = {**database.environment(), "SECRET_KEYS": keys}
+    own = {**UNHURRIED, **database.environment(), "SECRET_KEYS": keys}
     return await asyncio.to_thread(lambda: CliRunner().invoke(main, ["rotate-keys"], env=own))
 
 

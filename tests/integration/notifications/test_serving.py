@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -10,14 +11,27 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from vibework.notifications.v1 import delivery_service_pb2, preference_service_pb2
 
-from tests.harness.notifications import Notifications
+from tests.harness.databases import MongoDatabase
+from tests.harness.notifications import Notifications, running_notifications
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import reason, violations
 
 SERVICES = {f"vibework.notifications.v1.{name}Service" for name in ("Notification", "Delivery", "Preference")}
 
 
-async def test_health_and_reflection_know_every_service(notifications: Notifications) -> None:
+@pytest.fixture(params=["pymongo", "motor"])
+async def patient(
+    request: pytest.FixtureRequest, mongodb_module_database: MongoDatabase
+) -> AsyncIterator[Notifications]:
+    """A server whose probe waits for as long as a busy machine takes."""
+    settings = {"mongodb_driver": request.param, "health_timeout_ms": round(PATIENCE_SECONDS * 1_000)}
+    async with running_notifications(mongodb_module_database, **settings) as running:
+        yield running
+
+
+async def test_health_and_reflection_know_every_service(patient: Notifications) -> None:
     """Each service is listed for grpcurl, and SERVING like the server as a whole."""
+    notifications = patient
     health: Any = health_pb2_grpc.HealthStub(notifications.channel)
     for name in ("", *SERVICES):
         answer = await health.Check(health_pb2.HealthCheckRequest(service=name))

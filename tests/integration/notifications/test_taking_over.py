@@ -25,6 +25,7 @@ from notifications_service.migrations import steps
 from notifications_service.notification import schema
 from tests.harness.database_servers import ROOT
 from tests.harness.databases import MongoDatabase
+from tests.harness.patience import UNHURRIED
 from tests.integration.notifications.building import row
 
 DAY = 86_400
@@ -34,7 +35,8 @@ Indexed = tuple[str, list[tuple[str, int]], dict[str, Any], str]
 
 def run(database: MongoDatabase, *arguments: str, driver: str = "pymongo", **environment: str) -> Result:
     """Run `notifications-service …`, as it is when no setting but those of the database is there."""
-    settings = {"NOTIFICATIONS_RETENTION_DAYS": None, "MONGODB_DRIVER": driver, **database.environment(), **environment}
+    own = {"NOTIFICATIONS_RETENTION_DAYS": None, "MONGODB_DRIVER": driver}
+    settings = {**UNHURRIED, **own, **database.environment(), **environment}
     return CliRunner().invoke(main, arguments, env=settings)
 
 

@@ -17,6 +17,7 @@ from notifications_service.cli import main
 from notifications_service.migrations import ids
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import running_notifications
+from tests.harness.patience import UNHURRIED
 from tests.integration.notifications.building import row
 
 READ_AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -31,7 +32,8 @@ def empty(mongodb_empty_database: MongoDatabase) -> Iterator[Any]:
 
 def up(database: MongoDatabase, driver: str = "pymongo") -> Result:
     """Run `notifications-service migrate up`."""
-    settings = {"NOTIFICATIONS_RETENTION_DAYS": None, "MONGODB_DRIVER": driver, **database.environment()}
+    own = {"NOTIFICATIONS_RETENTION_DAYS": None, "MONGODB_DRIVER": driver}
+    settings = {**UNHURRIED, **own, **database.environment()}
     return CliRunner().invoke(main, ["migrate", "up"], env=settings)
 
 

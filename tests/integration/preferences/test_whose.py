@@ -11,6 +11,7 @@ from vibework.users.v1 import user_service_pb2
 from tests.contract.requests import NOBODY
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import running_notifications
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.users import Stubs, UsersServer, reason, violations
 from tests.integration.preferences.building import EMAIL, OFF, get, setting, update
 
@@ -24,7 +25,11 @@ async def test_preferences_are_set_for_users_that_exist(
     """Of the real users service: one that it has created, and one that it does not know."""
     request = user_service_pb2.CreateUserRequest(email=f"{user_id}@example.com")
     known = (await users.users.CreateUser(request)).user.id
-    settings: dict[str, Any] = {"recipient_check": "required", "users_address": users_server.address}
+    settings: dict[str, Any] = {
+        "recipient_check": "required",
+        "users_address": users_server.address,
+        "recipient_check_timeout_ms": round(PATIENCE_SECONDS * 1_000),
+    }
     async with running_notifications(mongodb_module_database, **settings) as running:
         stub = running.preferences
         await stub.SetPreference(setting(known, EMAIL, "news", OFF))

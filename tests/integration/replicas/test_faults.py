@@ -17,7 +17,6 @@ from vibework.users.v1 import user_service_pb2 as pb
 
 from chassis.peers import breaker
 from tests.harness.mysql_replication import Replication, another_replica
-from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.proxy import proxy_to
 from tests.harness.users import Stubs
 from tests.integration.replicas.conftest import Replicated, Serve, until
@@ -95,10 +94,12 @@ async def test_a_replica_killed_under_load_fails_no_call(replicated: Replicated)
 
 
 @pytest.mark.long
-async def test_a_replica_that_hangs_costs_each_caller_one_bounded_wait(replicated: Replicated) -> None:
+async def test_a_replica_that_hangs_costs_each_caller_one_bounded_wait(serve: Serve) -> None:
     """Reads that hang are cut and repeated on the primary; later ones do not even try."""
-    pair = replicated.pair
-    assert await _disturbed(replicated, pair.hang, pair.resume) <= 2 * READERS
+    with serve(mysql_replica_timeout_ms=500) as replicated:
+        await until(replicated.used)
+        pair = replicated.pair
+        assert await _disturbed(replicated, pair.hang, pair.resume) <= 2 * READERS
 
 
 @pytest.mark.long
@@ -185,8 +186,7 @@ async def test_a_replica_on_which_reads_fail_is_left_alone(serve: Serve, monkeyp
     """It follows and answers when looked at, and has lost a table: a few reads are repeated, not all."""
     # The while for which it is left alone does not end.
     monkeypatch.setattr(breaker, "monotonic", lambda: 0.0)
-    # A look that a busy machine answers late would have the failures counted anew.
-    with serve(mysql_replica_timeout_ms=int(PATIENCE_SECONDS * 1_000)) as replicated:
+    with serve() as replicated:
         await until(replicated.used)
         replicated.pair.catch_up()
         replicated.mark("DROP TABLE verifications, rotated_session_tokens, sessions, accounts, users")
