@@ -16,7 +16,7 @@ import asyncio
 import base64
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -65,6 +65,8 @@ class UsersServer:
     settings: Settings
     # What the database's clock shows; None: what the server's does.
     database_clock: VirtualClock | None = None
+    # Seconds that calls may take once it ends.
+    grace: float = 1.0
     # Set once it serves.
     address: str = ""
     server: Server | None = None
@@ -103,12 +105,13 @@ class UsersServer:
             self.address = self.server.address
             ready.set()
             await self._ended.wait()
-            await self.server.stop(grace=1)
+            await self.server.stop(grace=self.grace)
 
     def end(self) -> None:
-        """Let ``serve`` return."""
+        """Let ``serve`` return; once it has, nothing is left to do."""
         if self.loop is not None and self._ended is not None:
-            self.loop.call_soon_threadsafe(self._ended.set)
+            with suppress(RuntimeError):  # Its loop is closed.
+                self.loop.call_soon_threadsafe(self._ended.set)
 
 
 class QuickSettings(Settings):

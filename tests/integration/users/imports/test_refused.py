@@ -32,8 +32,13 @@ from tests.integration.users.imports.coming_in import (
 )
 from tests.integration.users.ways_to_sign_in import link, new_email, new_session, new_user, provider_account
 
+
+def hour_ahead() -> Timestamp:
+    """Return a time that is an hour from now."""
+    return to_proto(datetime.now(UTC) + timedelta(hours=1))
+
+
 FIRST, LAST = seconds(1), seconds(2**31 - 1, 999_999_999)
-HOUR_AHEAD = to_proto(datetime.now(UTC) + timedelta(hours=1))
 BAD: dict[str, tuple[Callable[[], pb.ImportedUser], str]] = {
     "no id": (lambda: incoming(id=""), "id"),
     "a long id": (lambda: incoming(id="x" * 300), "id"),
@@ -45,7 +50,7 @@ BAD: dict[str, tuple[Callable[[], pb.ImportedUser], str]] = {
     "created before 1970": (lambda: incoming(created_at=seconds(-1)), "created_at"),
     "created as 1970 began": (lambda: incoming(created_at=seconds(0)), "created_at"),
     "changed after 2038": (lambda: incoming(updated_at=seconds(2**31)), "updated_at"),
-    "created in an hour": (lambda: incoming(created_at=HOUR_AHEAD), "created_at"),
+    "created in an hour": (lambda: incoming(created_at=hour_ahead()), "created_at"),
     "no time": (lambda: incoming(created_at=seconds(5, -1)), "created_at"),
     "before the year 1": (lambda: incoming(accounts=[account(created_at=seconds(-(2**62)))]), "accounts[0].created_at"),
     "no account": (lambda: incoming(accounts=[pb.ImportedAccount()]), "accounts[0].account"),
@@ -57,10 +62,10 @@ BAD: dict[str, tuple[Callable[[], pb.ImportedUser], str]] = {
         lambda: incoming(accounts=[account("x ")]),
         "accounts[0].account.account_id",
     ),
-    "linked in an hour": (lambda: incoming(accounts=[account(updated_at=HOUR_AHEAD)]), "accounts[0].updated_at"),
+    "linked in an hour": (lambda: incoming(accounts=[account(updated_at=hour_ahead())]), "accounts[0].updated_at"),
     "many accounts": (lambda: incoming(accounts=[account() for _ in range(51)]), "accounts"),
     "no secret": (
-        lambda: incoming(sessions=[pb.ImportedSession(expires_at=HOUR_AHEAD)]),
+        lambda: incoming(sessions=[pb.ImportedSession(expires_at=hour_ahead())]),
         "sessions[0].secret",
     ),
     "a short SHA-256": (lambda: incoming(sessions=[session(token_sha256=b"x")]), "sessions[0].token_sha256"),
@@ -72,10 +77,10 @@ BAD: dict[str, tuple[Callable[[], pb.ImportedUser], str]] = {
         "sessions[0].expires_at",
     ),
     "begun in an hour": (
-        lambda: incoming(sessions=[session(), session(created_at=HOUR_AHEAD)]),
+        lambda: incoming(sessions=[session(), session(created_at=hour_ahead())]),
         "sessions[1].created_at",
     ),
-    "disabled in an hour": (lambda: incoming(disabled={"at": HOUR_AHEAD}), "disabled.at"),
+    "disabled in an hour": (lambda: incoming(disabled={"at": hour_ahead()}), "disabled.at"),
     "disabled for a long reason": (lambda: incoming(disabled={"reason": "x" * 256}), "disabled.reason"),
     "disabled until no time": (lambda: incoming(disabled={"until": Timestamp(nanos=-1)}), "disabled.until"),
 }

@@ -105,7 +105,6 @@ async def test_an_address_that_is_silent_holds_up_no_start(
     serve: Serve, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server serves health, refuses tokens, and takes them once the address answers."""
-    monkeypatch.setattr(key_sources, "FETCH_SECONDS", 0.1)
     monkeypatch.setattr(key_sources, "ASK_AGAIN_SECONDS", 0.05)
     issuer = Issuer()
     async with published(certificates, key_set(issuer)) as address:

@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from vibework.users.v1 import session_service_pb2 as pb
 from vibework.users.v1 import session_service_pb2_grpc as pb_grpc
 
-from tests.harness.patience import PATIENCE_SECONDS
+from tests.harness.patience import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).parents[4]
 SCRIPT = Path(__file__).parents[1] / "echo_server.py"
@@ -108,7 +108,8 @@ async def test_a_second_signal_ends_at_once() -> None:
     """An operator who presses Ctrl-C twice does not wait for the drain."""
     async with serving(GRPC_DRAIN_MS="600000") as served:
         served.process.send_signal(signal.SIGINT)
-        await asyncio.sleep(0.1)
+        # One that came before the first was taken would be none.
+        await until(lambda: any('"draining"' in line for line in served.lines), "the drain")
         served.process.send_signal(signal.SIGINT)
         output = await served.rest_of_output()
     assert served.process.returncode == 130
