@@ -11,7 +11,14 @@ import pytest
 from vibework.testing.local import ports
 
 PROCESSES = 8
-ASKING = "from vibework.testing.local import ports; print(*(ports.free_port() for _ in range(20)))"
+# The numbers of processes come round, so here all have the same.
+ASKING = """
+import os
+from vibework.testing.local import ports
+os.getpid = lambda: 7
+print(*(ports.free_port() for _ in range(20)), flush=True)
+input()
+"""
 
 
 @pytest.mark.long
@@ -19,8 +26,14 @@ def test_no_two_processes_get_the_same_port() -> None:
     """Runs of tests that start at a time do not take each other's ports, nor does one process get a port twice."""
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", ASKING]
-    asking = [subprocess.Popen(command, env=variables, stdout=subprocess.PIPE) for _ in range(PROCESSES)]
-    given = [int(port) for process in asking for port in process.communicate()[0].split()]
+    asking = [
+        subprocess.Popen(command, env=variables, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(PROCESSES)
+    ]
+    answers = [process.stdout.readline() for process in asking if process.stdout is not None]
+    for process in asking:
+        process.communicate("\n")
+    given = [int(port) for answer in answers for port in answer.split()]
     assert len(given) == len(set(given)) == PROCESSES * 20
 
 
