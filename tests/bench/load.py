@@ -122,10 +122,11 @@ async def _closed_loop(job: Job, call: Call, measured: Measured) -> None:
 async def _open_loop(job: Job, call: Call, measured: Measured) -> None:
     """Begin each call at its time, late or not, and count its latency from then (no coordinated omission)."""
     waiting: set[asyncio.Task[None]] = set()
-    begin = perf_counter()
+    begin, end = perf_counter(), measured.end
+    measured.end = float("inf")  # what was begun in time counts, however long it takes
     for number in itertools.count():
         due = begin + number / job.rate
-        if due >= measured.end:
+        if due >= end:
             break
         if (pause := due - perf_counter()) > 0:
             await asyncio.sleep(pause)
@@ -135,5 +136,4 @@ async def _open_loop(job: Job, call: Call, measured: Measured) -> None:
         task = asyncio.ensure_future(measured.one(call(job.first + number * job.step), due))
         waiting.add(task)
         task.add_done_callback(waiting.discard)
-    measured.end = float("inf")  # what was begun in time counts, however long it takes
     await asyncio.gather(*waiting)

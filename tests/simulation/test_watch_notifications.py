@@ -23,6 +23,7 @@ from notifications_service.watch.limits import WatchLimits
 from notifications_service.watch.session import Sources, WatchSession
 from notifications_service.watch.settings import WatchSettings
 from notifications_service.watch.watcher import Event, Watcher
+from tests.harness.simulation.loop import Numbered
 from tests.harness.simulation.mutants import Mutant
 from tests.harness.simulation.schedules import explore, found_by
 from tests.harness.simulation.watches import BEGINS, DRAINED, EXACT, Client, Response, all_told, drained
@@ -124,6 +125,10 @@ class Stream:
         return tuple(found)
 
 
+class SimulatedWatcher(Numbered, Watcher):
+    """A watcher whose place among others does not depend on its address in memory."""
+
+
 class Service:
     """The sources of the sessions, and what a client has to be told."""
 
@@ -179,7 +184,7 @@ class Service:
 
     async def connect(self, client: Client, write: Callable[[Response], Awaitable[None]]) -> None:
         """Watch, as ``WatchService`` does."""
-        watcher, as_written = Watcher(client.user, _LIMITS.queue), cast("Any", write)
+        watcher, as_written = SimulatedWatcher(client.user, _LIMITS.queue), cast("Any", write)
         try:
             await self.hub.join(watcher)
             session = WatchSession(

@@ -13,6 +13,7 @@ import pytest
 from chassis import background
 from chassis.errors import DatabaseUnavailable
 from chassis.watching.watcher import QueuedWatcher
+from tests.harness.simulation.loop import Numbered
 from tests.harness.simulation.mutants import Mutant
 from tests.harness.simulation.schedules import explore, found_by
 from tests.harness.simulation.watches import BEGINS, DRAINED, EXACT, Client, Response, all_told, drained
@@ -106,6 +107,10 @@ class Table:
         return await work(self)
 
 
+class SimulatedWatcher(Numbered, Watcher):
+    """A watcher whose place among others does not depend on its address in memory."""
+
+
 class Service:
     """One process."""
 
@@ -146,7 +151,7 @@ class Service:
 
     async def connect(self, client: Client, write: Callable[[Response], Awaitable[None]]) -> None:
         """Watch at one of the processes, as its ``WatchService`` does."""
-        process, watcher = self.world.random.choice(self.processes), Watcher(_LIMITS.queue)
+        process, watcher = self.world.random.choice(self.processes), SimulatedWatcher(_LIMITS.queue)
         try:
             await process.hub.join(watcher)
             session = WatchSession(process.sources, watcher, self.world.random.uniform(0.5, 5.0), cast("Any", write))

@@ -6,12 +6,12 @@ import ast
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from types import BuiltinMethodType, FunctionType, MappingProxyType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, Final, TypeAlias
 
-from tests.harness.sources import tree_of
+from tests.harness.sources import of_trees, tree_of
 
 PACKAGES: Final = ("chassis", "users_service", "notifications_service", "tests")
 # Not the whole tree, which may hold the packages of others, too.
@@ -115,7 +115,7 @@ def bound(function: Any, owner: Thing | None) -> Things:
     return frozenset(Function(node, _scope(function, held), held) for node in nodes)
 
 
-@cache
+@of_trees
 def _nodes(file: str) -> dict[tuple[int, str], list[FunctionNode]]:
     """Return the functions of a file by first line and name; lambdas of one line share theirs."""
     found: dict[tuple[int, str], list[FunctionNode]] = {}
@@ -128,7 +128,7 @@ def _nodes(file: str) -> dict[tuple[int, str], list[FunctionNode]]:
     return found
 
 
-@cache
+@of_trees
 def _scope(function: FunctionType, owner: Instance | type | None) -> Scope:
     """Return what a live function sees; a wrapper calls what it wraps as a method of the same object."""
     wrapped = getattr(function, "__wrapped__", None)

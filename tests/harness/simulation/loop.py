@@ -45,6 +45,19 @@ class SimulatedTask(asyncio.Task[Any]):
         return self.number
 
 
+class Numbered:
+    """Put before another class: what is made of both is iterated over by sets as a ``SimulatedTask`` is."""
+
+    def __init__(self, *given: Any) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimulatedLoop)
+        self.number = loop.number()
+        super().__init__(*given)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
 class _Handle(asyncio.Handle):
     __slots__ = ("process",)
     process: str | None
@@ -80,6 +93,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Return the virtual time, in seconds."""
         return self.now
 
+    def number(self) -> int:
+        """Return a number that nothing else in this schedule has."""
+        return next(self._numbers)
+
     def call_soon(  # type: ignore[override] # arguments of any type, as their callbacks take them
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
@@ -101,12 +118,12 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Make a callback ready at a virtual time."""
         handle = _TimerHandle(when, callback, args, self, context)
         handle.process = self._process
-        heapq.heappush(self._timers, (when, next(self._numbers), handle))
+        heapq.heappush(self._timers, (when, self.number(), handle))
         return handle
 
     def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> SimulatedTask:  # type: ignore[override]
         """Start a task in the process that runs."""
-        task = SimulatedTask(coro, next(self._numbers), self._process, loop=self, **options)
+        task = SimulatedTask(coro, self.number(), self._process, loop=self, **options)
         self.tasks.append(task)
         return task
 

@@ -143,9 +143,13 @@ async def drained(world: World, clients: list[Client], draining: asyncio.Event) 
     await world.pause(0.0, 0.05)
     draining.set()
     await asyncio.sleep(2.0)
+    at_work = [client.at_work for client in clients]
     for client in clients:
         client.is_over = True
-        held = client.at_work is not None and not client.at_work.done() and not client.slowness
+    # Whoever came at this very moment is refused by then.
+    await asyncio.sleep(0.1)
+    for client, task in zip(clients, at_work, strict=True):
+        held = task is not None and not task.done() and not client.slowness
         refused = set(client.refused)
         world.check(not held and refused <= {ShuttingDown}, DRAINED, lambda refused=refused: f"{refused}")  # type: ignore[misc]
         world.check(client.refused, DRAINED, lambda: "its watch goes on")

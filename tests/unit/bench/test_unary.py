@@ -122,8 +122,8 @@ async def test_the_server_hears_of_the_deadline() -> None:
         await asyncio.sleep(float(request))
         return b"%.1f" % context.time_remaining()
 
-    async with served(wait) as (address, _), calling(address, seconds=0.5) as client:
-        assert await client.call(message(b"0")) in {b"0.5", b"0.4"}
+    async with served(wait) as (address, _), calling(address, seconds=2.0) as client:
+        assert 1 < float(await client.call(message(b"0"))) <= 2
         late = client.call(message(b"30"))
         with pytest.raises(CallFailed, match="DEADLINE_EXCEEDED"):
             await asyncio.wait_for(late, PATIENCE_SECONDS)
@@ -179,8 +179,9 @@ async def test_connections_that_the_server_ends_under_load() -> None:
         job = Job(GrpcCaller(address, METHOD, [b"a", b"bc"], connections=2), in_flight=8, seconds=1.0)
         sample = await asyncio.to_thread(run, job)
     assert (sample.errors, sample.error) == (0, "")
-    assert sample.all_calls == begun > sample.calls > 100
-    assert len(peers) >= 6
+    assert sample.all_calls == begun > sample.calls > 0
+    # More than were opened, so some were replaced.
+    assert len(peers) > 2
 
 
 async def test_what_the_server_counts_is_what_is_told() -> None:
@@ -199,7 +200,7 @@ async def test_what_the_server_counts_is_what_is_told() -> None:
         job = Job(GrpcCaller(address, METHOD, [b"a"], connections=2), in_flight=8, seconds=0.3)
         sample = await asyncio.to_thread(run, job)
     assert (sample.all_calls, sample.errors) == (begun - failed, failed)
-    assert failed > 10
+    assert failed > 0
     assert "RESOURCE_EXHAUSTED: every third" in sample.error
 
 

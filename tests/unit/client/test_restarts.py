@@ -15,7 +15,7 @@ from grpc_health.v1.health import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from vibework.client import ACCEPTING, Users, aio
 from vibework.client.errors import CallCancelled, VibeworkError
-from vibework.testing.local.ports import LOOPBACK
+from vibework.testing.local.ports import LOOPBACK, free_port
 
 from tests.harness.patience import PATIENCE_SECONDS
 
@@ -42,7 +42,7 @@ class Server:
     """A server that can be ended, and begun again at its port."""
 
     def __init__(self, *, tells_health: bool = False) -> None:
-        self.port = 0
+        self.port = free_port()
         self.tells_health = tells_health
         self.begin()
 

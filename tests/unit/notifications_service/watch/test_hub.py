@@ -260,7 +260,7 @@ async def test_a_burst_lets_readers_have_their_turn(script: Script, make: Any) -
 @pytest.mark.long
 async def test_a_long_outage_ends_watches_and_refuses_new_ones_until_it_is_over(script: Script, make: Any) -> None:
     """A stream that stays away is not covered up with heartbeats: callers are told, and may try another process."""
-    hub = make(replace(LIMITS, outage=0.2, start=0.1))
+    hub = make(replace(LIMITS, outage=0.2))
     watcher = await joined(hub)
     opening = script.open
 
@@ -270,6 +270,7 @@ async def test_a_long_outage_ends_watches_and_refuses_new_ones_until_it_is_over(
     script.items.put_nowait(AutoReconnect("lost"))
     hub._open = broken
     assert await ending(watcher) is WatchInterrupted
+    hub._limits = replace(LIMITS, start=0.1)
     with pytest.raises(DatabaseUnavailable):
         await joined(hub)
     hub._open = opening
