@@ -164,8 +164,11 @@ class Hub:
             return
         _check(self.place, state)
         while self.place.seq < state.reached:
-            stretch = await self._sequencer.following(self.place, PART)
-            for event in after(stretch, self.place):
+            events = after(await self._sequencer.following(self.place, PART), self.place)
+            if not events:
+                # Lost since then, as after a failover; what is there, the next look sees.
+                return
+            for event in events:
                 await self._hand_on(event)
 
     async def _hand_on(self, event: UserEvent) -> None:

@@ -40,11 +40,8 @@ class WatchSession:
 
     def start_after(self, place: Place) -> None:
         """Begin after the place of an earlier watch. Raises ResumeTokenExpired for one of another history."""
-        joined = self._watcher.joined_at
-        ahead = place.seq > joined.seq or (place.seq == joined.seq and place.contradicts(joined))
-        if ahead or place.epoch != joined.epoch:
-            raise ResumeTokenExpired
         self._place = place
+        self._require_place()
 
     async def run(self) -> None:
         """Write events until the watch has to end, which it does with an error."""
@@ -55,7 +52,16 @@ class WatchSession:
             await self._catch_up(part)
             await self._live()
             await self._sources.hub.join(self._watcher)
+            # The hub ends those of its watchers whose events were lost; this one was not among them.
+            self._require_place()
             part = await self._read()
+
+    def _require_place(self) -> None:
+        """Raise ResumeTokenExpired where the place reached is not of the history that the hub has."""
+        joined = self._watcher.joined_at
+        ahead = self._place.seq > joined.seq or (self._place.seq == joined.seq and self._place.contradicts(joined))
+        if ahead or self._place.epoch != joined.epoch:
+            raise ResumeTokenExpired
 
     async def _read(self) -> list[UserEvent]:
         """Return the next events between the place reached and that at which the watcher joined the hub."""
