@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from notifications_service.migrations import steps
 from script.local import reset
 from script.local.server import claim
 from tests.harness.database_servers import MySQLServer
-from tests.harness.databases import MongoDatabase, MySQLDatabase, run_mysql
+from tests.harness.databases import MongoDatabase, MySQLDatabase, in_own_thread, run_mysql
+from tests.harness.patience import wait_for
+from tests.harness.statements import connections
 from tests.harness.users import users_service
 
 
@@ -108,6 +111,8 @@ def test_running_services_keep_their_databases(
     with users_service(databases.mysql):
         assert reset.main(["--yes", "--directory", str(tmp_path)]) == 2
     assert "connections of others" in capsys.readouterr().err
+    # A server sees for a moment longer that they are there.
+    wait_for(lambda: not in_own_thread(partial(connections, databases.mysql)), "the end of the service's connections")
     client: pymongo.MongoClient[dict[str, Any]]
     with pymongo.MongoClient(databases.mongodb.url, appname="notifications-service") as client:
         client.admin.command("ping")

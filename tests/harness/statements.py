@@ -20,6 +20,7 @@ LOCK_SECONDS = 30
 # InnoDB makes its table of transactions anew only for those who have not looked at it for a tenth of a second.
 LOOK_SECONDS = 0.2
 ER_CANNOT_CONVERT_STRING = 3854
+ER_NO_SUCH_THREAD = 1094
 
 
 async def query(database: MySQLDatabase, statement: str, arguments: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -27,6 +28,17 @@ async def query(database: MySQLDatabase, statement: str, arguments: tuple[Any, .
     async with connected(database, autocommit=True) as connection, connection.cursor() as cursor:
         await cursor.execute(statement, arguments or None)
         return list(await cursor.fetchall()) if cursor.description else []
+
+
+async def end_connection(database: MySQLDatabase, number: int) -> bool:
+    """End a connection; return False for one that was being closed when it was listed, and has ended by itself."""
+    try:
+        await query(database, f"KILL {number}")
+    except asyncmy.errors.OperationalError as error:
+        if error.args[0] != ER_NO_SUCH_THREAD:
+            raise
+        return False
+    return True
 
 
 def number_of(connection: AsyncConnection | Connection) -> int:

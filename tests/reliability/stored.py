@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from notifications_service.notification.schema import PUSH_SUBSCRIPTIONS
 from tests.harness.history.record import Change, History, Stored
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.reliability.cluster import Cluster, Small
 from tests.reliability.load.objects import image_of, nonce_of
 
 # How long events between the services may take to be told, in seconds.
-TOLD_SECONDS: Final = 40.0
+TOLD_SECONDS: Final = PATIENCE_SECONDS
 
 
 def stored(cluster: Cluster | Small, name: str) -> Stored:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import Callable
+from contextlib import AsyncExitStack, aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ DRIVERS = pytest.mark.parametrize("driver", ["pymongo", "motor"])
 # How long commands hang at the server, and the deadline of a caller who has given up long before.
 BLOCKED_MS = 3_000
 SOON_SECONDS = 0.2
+USER = "user_locked"
 # For tests in which calls wait in vain for as long: below the cap of a call.
 QUERY_TIMEOUT: dict[str, Any] = {"mongodb_query_timeout_ms": 5_000}
 
@@ -49,6 +51,16 @@ async def refusal(call: Any) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return caught.value
+
+
+async def answered(make: Callable[[], Any]) -> None:
+    """Call until the answer comes: the limit that others ran into holds for this call, too, on a busy machine."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            with suppress(grpc.aio.AioRpcError):
+                await make()
+                return
+            await asyncio.sleep(0.05)
 
 
 async def health_becomes(running: Notifications, wanted: int) -> None:
@@ -109,7 +121,7 @@ async def test_a_slow_database_ends_calls_at_their_deadline(
             assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             error = await refusal(running.feed.ListNotifications(request))
             assert (error.code(), reason(error)) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
-        await running.feed.ListNotifications(request)
+        await answered(lambda: running.feed.ListNotifications(request))
 
 
 @DRIVERS
@@ -229,18 +241,17 @@ async def test_writes_that_the_server_refuses(
 async def test_writes_while_the_server_is_locked(mongod: LocalMongoDB, database: MongoDatabase) -> None:
     """A locked server lets writes wait and reads pass: waiting ends in time, and with the lock's end writes succeed."""
     async with running_notifications(database, mongodb_query_timeout_ms=500) as running:
-        await running.feed.CreateNotification(create("user_locked"))
+        await running.feed.CreateNotification(create(USER))
         with pymongo.MongoClient[dict[str, Any]](mongod.url) as client:
             await asyncio.to_thread(client.admin.command, {"fsync": 1, "lock": True})
             try:
-                calls = [running.feed.CreateNotification(create("user_locked")) for _ in range(16)]
+                calls = [running.feed.CreateNotification(create(USER)) for _ in range(16)]
                 for error in await asyncio.gather(*map(refusal, calls)):
                     # Whoever comes first says that time is up: our limit, or the server's, which was told the same.
                     assert reason(error) in ("DATABASE_UNAVAILABLE", "DEADLINE_EXCEEDED", "OVERLOADED")
-                request = service.ListNotificationsRequest(user_id="user_locked")
+                request = service.ListNotificationsRequest(user_id=USER)
                 assert (await running.feed.ListNotifications(request)).notifications
                 await health_becomes(running, health_pb2.HealthCheckResponse.SERVING)
             finally:
                 await asyncio.to_thread(client.admin.command, "fsyncUnlock")
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            await asyncio.gather(*(running.feed.CreateNotification(create("user_locked")) for _ in range(16)))
+        await asyncio.gather(*(answered(lambda: running.feed.CreateNotification(create(USER))) for _ in range(16)))

@@ -28,7 +28,7 @@ QUERY_TIMEOUT: Final = 1.0
 CALL_SECONDS: Final = 0.3
 HELD_SECONDS: Final = 20.0
 # Within these the server has nothing open any more: "at once", on a machine that does much else.
-AT_ONCE: Final = 2.0
+AT_ONCE: Final = 10.0
 # What a call answers that changes what is there, before it would commit anything.
 NOTHING_THERE: Final = {"NOT_FOUND"}
 
@@ -128,7 +128,11 @@ async def test_no_rpc_leaves_a_transaction_open(
         async with failing(mongod, ["commitTransaction"], closeConnection=True):
             assert await end(call) - NOTHING_THERE == {"UNAVAILABLE"}
         holding.error = ConflictRetry()
-        assert await end(call) == {"ABORTED"}
-        holding.error = None
-        # No request is taken for one that is still in flight.
-        assert await end(call) - NOTHING_THERE == {"OK"}
+        # On a busy machine one may run out of time before it comes to that.
+        assert await end(call) - {"UNAVAILABLE", "DEADLINE_EXCEEDED"} == {"ABORTED"}
+    holding.error, holding.seconds = None, 0.0
+    async with running_notifications(database, mongodb_driver=driver) as patient:
+        ended = await asyncio.gather(*map(call, [patient.channel] * len(writing), writing, requests))
+    # No request is taken for one that is still in flight.
+    assert set(ended) - NOTHING_THERE == {"OK"}
+    await asyncio.to_thread(nothing_is_open, mongod)

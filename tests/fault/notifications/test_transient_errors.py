@@ -180,12 +180,12 @@ async def test_a_read_is_sent_once_more(patient: Notifications, mongod: LocalMon
     assert wrong == {}
 
 
-async def test_a_command_whose_time_was_over_is_told_as_that(running: Notifications, mongod: LocalMongoDB) -> None:
+async def test_a_command_whose_time_was_over_is_told_as_that(patient: Notifications, mongod: LocalMongoDB) -> None:
     """The server answers, and would need as long again: it is not away, and nobody is told to come back at once."""
-    key = (await running.feed.CreateNotification(create(USER))).notification.id
+    key = (await patient.feed.CreateNotification(create(USER))).notification.id
     for code in OUT_OF_TIME:
         async with failing(mongod, COMMANDS, errorCode=code):
-            answers = await told_at_once(running, key)
+            answers = await told_at_once(patient, key)
         assert answers == dict.fromkeys(CALLS, ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", False))
 
 

@@ -20,7 +20,7 @@ from chassis.telemetry.queries import Queries
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import in_own_thread
-from tests.harness.statements import connections, query
+from tests.harness.statements import connections, end_connection
 from tests.harness.users import BlockingStubs, UsersServer, reason, users_service
 
 PASSWORD: Final = "a password of tests"
@@ -80,7 +80,7 @@ def executioner(server: UsersServer, monkeypatch: pytest.MonkeyPatch) -> Executi
 
     async def kill() -> None:
         for each in await connections(server.database):
-            await query(server.database, f"KILL {each.id}")
+            await end_connection(server.database, each.id)
 
     found, ended = Executioner(partial(in_own_thread, kill)), Queries.ended
 

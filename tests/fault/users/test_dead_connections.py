@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from sqlalchemy import text
@@ -12,8 +13,9 @@ from vibework.users.v1 import CreateUserRequest, GetUserRequest, ListSessionsReq
 
 from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
-from tests.harness.databases import MySQLDatabase, in_own_thread, run_mysql
-from tests.harness.statements import connections
+from tests.harness.databases import MySQLDatabase, in_own_thread
+from tests.harness.patience import until
+from tests.harness.statements import connections, end_connection
 from tests.harness.users import BlockingStubs, UsersServer, settings_for, users_service
 from users_service.mysql.database import Database
 
@@ -35,16 +37,17 @@ def served(database: MySQLDatabase) -> Iterator[UsersServer]:
         yield running
 
 
-def end_all(server: MySQLServer, database: MySQLDatabase) -> int:
+def end_all(database: MySQLDatabase) -> int:
     """End every idle connection to the database, as an operator or a proxy does; return how many there were."""
-    there = [each.id for each in in_own_thread(lambda: connections(database)) if each.command == "Sleep"]
-    run_mysql(server, [f"KILL {id_}" for id_ in there])
-    return len(there)
+
+    async def end_idle() -> int:
+        there = [each.id for each in await connections(database) if each.command == "Sleep"]
+        return sum([await end_connection(database, each) for each in there])
+
+    return in_own_thread(end_idle)
 
 
-def test_nobody_hears_of_connections_that_were_ended(
-    mysql_server: MySQLServer, database: MySQLDatabase, served: UsersServer
-) -> None:
+def test_nobody_hears_of_connections_that_were_ended(database: MySQLDatabase, served: UsersServer) -> None:
     """Point reads, lists and creates, at once and one by one, though each pool is full of dead connections."""
     with served.channel() as channel:
         stubs = BlockingStubs.on(channel)
@@ -59,27 +62,25 @@ def test_nobody_hears_of_connections_that_were_ended(
                 call.result()
             for created in creates:
                 created.result()
-            assert end_all(mysql_server, database) > 1
+            assert end_all(database) > 1
             assert stubs.users.GetUser(GetUserRequest(id=user.id)).user.id == user.id
             stubs.sessions.ListSessions(ListSessionsRequest(user_id=user.id))
             for _ in range(AT_ONCE):
                 stubs.users.ListUsers(ListUsersRequest())
 
 
-async def test_health_is_asked_once_more(mysql_server: MySQLServer, database: MySQLDatabase) -> None:
+async def test_health_is_asked_once_more(database: MySQLDatabase) -> None:
     """A probe that meets a dead connection says nothing of the database."""
     async with Database(settings_for(database)) as own:
         for _ in range(ROUNDS):
             await own.ping()
-            await asyncio.to_thread(end_all, mysql_server, database)
+            await asyncio.to_thread(end_all, database)
             await own.ping()
 
 
-async def test_a_whole_pool_of_dead_connections_costs_one_repetition(
-    mysql_server: MySQLServer, database: MySQLDatabase
-) -> None:
+async def test_a_whole_pool_of_dead_connections_costs_one_repetition(database: MySQLDatabase) -> None:
     """The first that turns out dead says of all others that they may be: none of them is tried."""
-    runs = 0
+    runs, there = 0, partial(connections, database)
 
     async def work(connection: AsyncConnection) -> int:
         nonlocal runs
@@ -91,7 +92,9 @@ async def test_a_whole_pool_of_dead_connections_costs_one_repetition(
         for lend in (own.query, own.transaction):
             before = set(await asyncio.gather(*(lend(work) for _ in range(4))))
             assert len(before) == 4
-            await asyncio.to_thread(end_all, mysql_server, database)
+            # A server that has answered takes a moment to be idle again.
+            await until(lambda: all(each.command == "Sleep" for each in in_own_thread(there)), "idle connections")
+            await asyncio.to_thread(end_all, database)
             runs = 0
             after = [await lend(work) for _ in range(4)]
             assert not before & set(after)

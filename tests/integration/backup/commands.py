@@ -16,16 +16,25 @@ from click.testing import CliRunner, Result
 from notifications_service.cli import main as notifications_main
 from tests.harness.database_servers import ROOT
 from tests.harness.databases import MongoDatabase, MySQLDatabase, in_own_thread
-from tests.harness.patience import PATIENCE_SECONDS
+from tests.harness.patience import PATIENCE_SECONDS, wait_for
 from tests.harness.statements import query
 from users_service.cli import main as users_main
+from users_service.mysql import locks
 
 # Only one that hangs takes so long.
 COMMAND_SECONDS = PATIENCE_SECONDS
 
 
 def users(database: MySQLDatabase, *arguments: object) -> Result:
-    """Run `users-service` on the database."""
+    """Run `users-service` on the database, once what ran before has let go of it."""
+    # A server sees for a moment longer than its client that a connection, and with it its lock, has ended.
+    free = f"SELECT IS_FREE_LOCK('{locks.lock_name('migrate', database.name)}')"
+    wait_for(lambda: rows(database, free) == [(1,)], "the end of the command before")
+    return at_once(database, *arguments)
+
+
+def at_once(database: MySQLDatabase, *arguments: object) -> Result:
+    """Run `users-service` on the database, whoever else has it."""
     return CliRunner().invoke(users_main, [str(each) for each in arguments], env=database.environment())
 
 

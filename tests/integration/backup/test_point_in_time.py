@@ -23,12 +23,13 @@ from script.local.mysql import LocalMySQL
 from script.local.mysql_clients import find_or_install_log_reader
 from tests.harness.database_servers import ROOT, MySQLServer
 from tests.harness.databases import MySQLDatabase, run_mysql
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.schema_templates import migrate
 from tests.integration.backup.commands import rows, users
 
 DATABASE = "shop"
 ACCOUNT = MySQLAccount("recovery", "only-on-loopback-for-this-test")
-COMMANDS_SECONDS = 60
+COMMANDS_SECONDS = PATIENCE_SECONDS
 
 
 @pytest.fixture

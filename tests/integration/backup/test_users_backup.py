@@ -19,7 +19,7 @@ from tests.harness.databases import MongoDatabase, MySQLDatabase, run_mysql
 from tests.harness.proxy import proxy_to
 from tests.harness.statements import holding
 from tests.harness.users import settings_for
-from tests.integration.backup.commands import mysql_content, notifications, one_line, rows, succeeded, users
+from tests.integration.backup.commands import at_once, mysql_content, notifications, one_line, rows, succeeded, users
 from tests.integration.backup.cut import cut_after
 from users_service.backup.backup import PART, SERVICE
 from users_service.backup.connection import connected
@@ -169,7 +169,7 @@ async def _lock(database: MySQLDatabase, seconds: int) -> None:
 def test_migrations_and_backups_keep_apart(filled: MySQLDatabase, tmp_path: Path) -> None:
     """While a migration holds its lock there is no backup, which might be half of one schema and half of another."""
     with holding(filled, "SELECT GET_LOCK(%s, 0)", (locks.lock_name("migrate", filled.name),)):
-        assert "migrating" in one_line(users(filled, "backup", tmp_path / "x.backup"))
+        assert "migrating" in one_line(at_once(filled, "backup", tmp_path / "x.backup"))
 
 
 def test_what_came_back_is_compared(filled: MySQLDatabase, tmp_path: Path, mysql_empty_database: MySQLDatabase) -> None:

@@ -16,7 +16,7 @@ from vibework.client.aio import Notifications, Users
 
 from tests.harness.history import streams
 from tests.harness.history.record import History
-from tests.harness.patience import until, wait_for
+from tests.harness.patience import PATIENCE_SECONDS, until, wait_for
 from tests.reliability.load.caller import Caller, Clients, Pace
 from tests.reliability.load.objects import make_user
 from tests.reliability.load.stories import STORIES, Story
@@ -27,8 +27,8 @@ T = TypeVar("T")
 CALLS_A_SECOND: Final = 50.0
 RECIPIENTS: Final = 2
 # How long the first users of a history may take to be made, and watchers to be told of the last changes, in seconds.
-BEGINNING_SECONDS: Final = 40.0
-TELLING_SECONDS: Final = 20.0
+BEGINNING_SECONDS: Final = PATIENCE_SECONDS
+TELLING_SECONDS: Final = 60.0
 # Never repeats a call.
 ONCE: Final = RetryPolicy(attempts=1)
 

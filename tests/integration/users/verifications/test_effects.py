@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
-import asyncmy.errors
 import bcrypt
 from vibework.users.v1 import session_service_pb2 as sessions_pb
 from vibework.users.v1 import user_service_pb2
 from vibework.users.v1 import verification_service_pb2 as pb
 
 from tests.harness.databases import MySQLDatabase
-from tests.harness.statements import connections, query
+from tests.harness.statements import connections, end_connection
 from tests.harness.users import Stubs, UsersServer
 from tests.integration.users.ways_to_sign_in import (
     PASSWORD,
@@ -184,9 +182,4 @@ async def test_a_crash_between_consuming_and_setting_leaves_the_secret_good(
 async def kill_waiting(database: MySQLDatabase) -> int:
     """Kill the connections to the database that wait to store a password; return how many."""
     waiting = [each.id for each in await connections(database) if "INSERT INTO accounts" in each.statement]
-    killed = 0
-    for id_ in waiting:
-        with suppress(asyncmy.errors.OperationalError):  # gone since it was listed
-            await query(database, f"KILL {id_}")
-            killed += 1
-    return killed
+    return sum([await end_connection(database, each) for each in waiting])
