@@ -25,6 +25,7 @@ EMAIL: Final = "ann@example.com"
 PASSWORD: Final = "correct horse battery"
 HOME: Final = {"ip_address": "203.0.113.7", "user_agent": "Browser/1"}
 
+R = TypeVar("R", bound=Message)
 T = TypeVar("T", bound=Message)
 
 
@@ -42,19 +43,20 @@ class Deliveries:
         self, request: deliveries_pb.SendDirectRequest, context: grpc.ServicerContext
     ) -> deliveries_pb.SendDirectResponse:
         """Keep the request, then answer."""
-        self.asked.append(request)
-        return self._answered(context, deliveries_pb.SendDirectResponse())
+        return self._answered(self.asked, request, context, deliveries_pb.SendDirectResponse())
 
     def delete_suppression(
         self, request: deliveries_pb.DeleteSuppressionRequest, context: grpc.ServicerContext
     ) -> deliveries_pb.DeleteSuppressionResponse:
         """Keep the request, then answer."""
-        self.lifted.append(request)
-        return self._answered(context, deliveries_pb.DeleteSuppressionResponse())
+        return self._answered(self.lifted, request, context, deliveries_pb.DeleteSuppressionResponse())
 
-    def _answered(self, context: grpc.ServicerContext, response: T) -> T:
-        if self.answer is not grpc.StatusCode.OK:
-            context.abort(self.answer, "told to")
+    def _answered(self, kept: list[R], request: R, context: grpc.ServicerContext, response: T) -> T:
+        # Read before the request is kept: who finds it there may change what the next one is answered.
+        answer = self.answer
+        kept.append(request)
+        if answer is not grpc.StatusCode.OK:
+            context.abort(answer, "told to")
         return response
 
 
