@@ -21,7 +21,7 @@ from tests.harness.database_servers import ROOT, MySQLServer
 from tests.harness.databases import MySQLDatabase, run_mysql
 from tests.harness.schema_templates import migrate
 from tests.harness.users import BlockingStubs, settings_for, users_service
-from tests.integration.backup.commands import users
+from tests.integration.backup.commands import at_once
 from users_service.backup.connection import connected
 from users_service.endpoints import Endpoint
 from users_service.migrations import runner
@@ -240,10 +240,10 @@ def test_text_comes_back_as_it_was_given(hostile: MySQLServer, database: MySQLDa
         assert [each.name for each in stub.ListUsers(ListUsersRequest()).users] == [PARTY]
 
     file = tmp_path / "backup"
-    saved = users(database, "backup", file)
+    saved = at_once(database, "backup", file)
     assert saved.exit_code == 0, saved.output
     into = MySQLDatabase(database.host, database.port, database.user, database.password, "restored")
-    restored = users(into, "restore", file)
+    restored = at_once(into, "restore", file)
     assert restored.exit_code == 0, restored.output
     assert run_mysql(hostile, ["SELECT HEX(name) FROM restored.users"]) == [(PARTY.encode().hex().upper(),)]
     with users_service(into) as served, served.channel() as channel:

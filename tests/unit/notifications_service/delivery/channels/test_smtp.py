@@ -28,7 +28,7 @@ from tests.unit.chassis.serving.test_tls import Pair, _make
 FROM: Final = "no-reply@vibe.example"
 TO: Final = "ada.lovelace@example.com"
 # How long a silent relay is waited for, where that is what a test is about; all before its silence takes less, too.
-SHORT_MS: Final = 5_000
+SHORT_MS: Final = 3_000
 STAGES: Final = ("GREETING", "EHLO", "MAIL", "RCPT", "DATA", "AFTER_DATA")
 BEFORE_THE_RECIPIENT: Final = ("GREETING", "EHLO", "MAIL")
 
