@@ -64,7 +64,7 @@ async def answered(make: Callable[[], Any]) -> None:
 
 
 async def health_becomes(running: Notifications, wanted: int) -> None:
-    """Wait until the server reports the status, for ten seconds at most."""
+    """Wait until the server reports the status, as long as patience lasts."""
     stub: Any = health_pb2_grpc.HealthStub(running.channel)
     async with (
         asyncio.timeout(PATIENCE_SECONDS),
