@@ -197,7 +197,7 @@ async def test_what_the_server_counts_is_what_is_told() -> None:
         return request
 
     async with served(every_third_fails) as (address, _):
-        job = Job(GrpcCaller(address, METHOD, [b"a"], connections=2), in_flight=8, seconds=0.3)
+        job = Job(GrpcCaller(address, METHOD, [b"a"], connections=2), in_flight=8, seconds=1.0)
         sample = await asyncio.to_thread(run, job)
     assert (sample.all_calls, sample.errors) == (begun - failed, failed)
     assert failed > 0
