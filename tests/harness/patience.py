@@ -12,6 +12,8 @@ from typing import Final
 
 # Below the time limit of a test (pyproject.toml), so that the test itself can say what it waited for in vain.
 PATIENCE_SECONDS: Final = 120.0
+# As settings have it.
+PATIENCE_MS: Final = round(PATIENCE_SECONDS * 1_000)
 # Settings of commands whose connections and statements may take as long.
 UNHURRIED: Final = dict.fromkeys(
     (
@@ -20,7 +22,7 @@ UNHURRIED: Final = dict.fromkeys(
         "MONGODB_SERVER_SELECTION_TIMEOUT_MS",
         "MONGODB_CONNECT_TIMEOUT_MS",
     ),
-    f"{PATIENCE_SECONDS:.0f}000",
+    str(PATIENCE_MS),
 )
 LOOK_SECONDS: Final = 0.01
 

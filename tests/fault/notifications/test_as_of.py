@@ -24,12 +24,12 @@ from notifications_service.notification.documents import Draft, Type
 from tests.harness.clocks import stored_now
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import SECRET_KEYS, Notifications, running_notifications
+from tests.harness.patience import PATIENCE_MS
 from tests.harness.users import reason
 from tests.integration.notifications.building import create, row
 
 TOKENS = AsOfTokens(Keyring.parse(SECRET_KEYS))
 UNREAD = service.NotificationFilter(read=False)
-PATIENCE_SECONDS = 30
 SNAPSHOT_TOO_OLD = 239
 
 
@@ -107,7 +107,7 @@ def paused(raw: Any, late: dict[str, Any]) -> Iterator[None]:
     writer.start()
     try:
         wait = {"waitForFailPoint": "hangDuringBatchInsert", "timesEntered": hit + 1}
-        raw.client.admin.command({**wait, "maxTimeMS": PATIENCE_SECONDS * 1000})
+        raw.client.admin.command({**wait, "maxTimeMS": PATIENCE_MS})
         yield
     finally:
         raw.client.admin.command({"configureFailPoint": "hangDuringBatchInsert", "mode": "off"})

@@ -23,7 +23,7 @@ from script.local.mongodb import LocalMongoDB
 from tests.fault.notifications.conftest import failing
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
-from tests.harness.patience import PATIENCE_SECONDS
+from tests.harness.patience import PATIENCE_MS
 from tests.harness.users import reason, retry_seconds
 from tests.integration.notifications.building import content, create, items
 
@@ -126,7 +126,7 @@ async def running(settings: dict[str, Any], database: MongoDatabase) -> AsyncIte
 @pytest.fixture
 async def patient(settings: dict[str, Any], database: MongoDatabase) -> AsyncIterator[Notifications]:
     """A server whose calls have all the time that they need."""
-    limits = settings | {"mongodb_query_timeout_ms": int(PATIENCE_SECONDS * 1_000)}
+    limits = settings | {"mongodb_query_timeout_ms": PATIENCE_MS}
     async with running_notifications(database, **limits) as served:
         yield served
 

@@ -17,11 +17,10 @@ from chassis.peers import breaker
 from notifications_service.recipients import check
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
-from tests.harness.patience import PATIENCE_SECONDS, until
+from tests.harness.patience import PATIENCE_MS, until
 from tests.harness.users import Stubs, UsersServer, metadata, reason, retry_seconds, violations
 from tests.integration.notifications.building import content, create, items
 
-PATIENCE_MS = int(PATIENCE_SECONDS * 1000)
 # How long a no is remembered.
 UNKNOWN_MS = 200
 

@@ -19,7 +19,7 @@ from notifications_service.mongodb.database import Database
 from tests.harness.clocks import stored_now
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications, settings_for
-from tests.harness.patience import PATIENCE_SECONDS
+from tests.harness.patience import PATIENCE_MS, PATIENCE_SECONDS
 from tests.harness.users import reason
 from tests.integration.notifications.building import row
 
@@ -28,7 +28,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 DRIVERS = pytest.mark.parametrize("driver", ["pymongo", "motor"])
 CURE = "run `notifications-service migrate up`"
 # Reasons are compared: none of them may be that a busy machine took long over a probe.
-PATIENT: dict[str, Any] = {"health_timeout_ms": round(PATIENCE_SECONDS * 1_000), "health_interval_ms": 100}
+PATIENT: dict[str, Any] = {"health_timeout_ms": PATIENCE_MS, "health_interval_ms": 100}
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from vibework.notifications.v1 import delivery_service_pb2, preference_service_p
 
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
-from tests.harness.patience import PATIENCE_SECONDS
+from tests.harness.patience import PATIENCE_MS
 from tests.harness.users import reason, violations
 
 SERVICES = {f"vibework.notifications.v1.{name}Service" for name in ("Notification", "Delivery", "Preference")}
@@ -24,7 +24,7 @@ async def patient(
     request: pytest.FixtureRequest, mongodb_module_database: MongoDatabase
 ) -> AsyncIterator[Notifications]:
     """A server whose probe waits for as long as a busy machine takes."""
-    settings = {"mongodb_driver": request.param, "health_timeout_ms": round(PATIENCE_SECONDS * 1_000)}
+    settings = {"mongodb_driver": request.param, "health_timeout_ms": PATIENCE_MS}
     async with running_notifications(mongodb_module_database, **settings) as running:
         yield running
 

@@ -11,7 +11,7 @@ from vibework.users.v1 import user_service_pb2
 from tests.contract.requests import NOBODY
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import running_notifications
-from tests.harness.patience import PATIENCE_SECONDS
+from tests.harness.patience import PATIENCE_MS
 from tests.harness.users import Stubs, UsersServer, reason, violations
 from tests.integration.preferences.building import EMAIL, OFF, get, setting, update
 
@@ -28,7 +28,7 @@ async def test_preferences_are_set_for_users_that_exist(
     settings: dict[str, Any] = {
         "recipient_check": "required",
         "users_address": users_server.address,
-        "recipient_check_timeout_ms": round(PATIENCE_SECONDS * 1_000),
+        "recipient_check_timeout_ms": PATIENCE_MS,
     }
     async with running_notifications(mongodb_module_database, **settings) as running:
         stub = running.preferences

@@ -14,7 +14,7 @@ from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import TestRun
 from tests.harness.databases import MySQLDatabase
 from tests.harness.mysql_replication import Replication, replication
-from tests.harness.patience import PATIENCE_SECONDS, wait_for
+from tests.harness.patience import PATIENCE_MS, wait_for
 from tests.harness.users import Stubs, UsersServer, users_service
 from users_service.replicas import assembly
 from users_service.replicas.reads import ReplicaReads
@@ -99,7 +99,7 @@ def serve(test_run: TestRun, pair: Replication, monkeypatch: pytest.MonkeyPatch)
             "mysql_replica_hosts": hosts,
             "mysql_replica_max_lag_ms": MAX_LAG_MS,
             # A replica that a busy machine has answer late stays in use, and its failures are not counted anew.
-            "mysql_replica_timeout_ms": round(PATIENCE_SECONDS * 1_000),
+            "mysql_replica_timeout_ms": PATIENCE_MS,
             **settings,
         }
         with (

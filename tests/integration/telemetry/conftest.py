@@ -18,15 +18,12 @@ from tests.harness.database_fixtures import migrated_mysql
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, running_notifications
-from tests.harness.patience import PATIENCE_SECONDS
+from tests.harness.patience import PATIENCE_MS, PATIENCE_SECONDS
 from tests.harness.users import Stubs, UsersServer, users_service
 from tests.integration.telemetry.collector import Collector, collecting
 from tests.integration.telemetry.scraping import metrics_port
 
 _numbers = itertools.count(1)
-
-# Milliseconds: what is late on a busy machine is there all the same.
-LONG = round(PATIENCE_SECONDS * 1_000)
 
 PASSWORD = "correct horse battery"
 
@@ -62,7 +59,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 def measured_users(test_run: TestRun, mysql_server: MySQLServer) -> Iterator[tuple[UsersServer, int]]:
     """The users service with its metrics on a port; its outbox waits for nobody."""
     (port, metrics), other = metrics_port(), free_port()
-    patient = metrics | {"health_timeout_ms": LONG}
+    patient = metrics | {"health_timeout_ms": PATIENCE_MS}
     with (
         migrated_mysql(test_run, mysql_server) as database,
         users_service(database, None, notifications_address=f"127.0.0.1:{other}", **patient) as served,
@@ -78,8 +75,8 @@ async def measured(
     request.getfixturevalue("unhurried")
     served, port = measured_users
     own, metrics = metrics_port()
-    asking = {"recipient_check": "required", "users_address": served.address, "recipient_check_timeout_ms": LONG}
-    settings = metrics | asking | {"health_timeout_ms": LONG}
+    asking = {"recipient_check": "required", "users_address": served.address, "recipient_check_timeout_ms": PATIENCE_MS}
+    settings = metrics | asking | {"health_timeout_ms": PATIENCE_MS}
     async with running_notifications(mongodb_module_database, mongodb_driver=request.param, **settings) as running:
         yield Measured(served, running, port, own)
 

@@ -18,8 +18,9 @@ from vibework.users.v1 import account_service_pb2, session_service_pb2, user_ser
 from chassis.telemetry.of_workers import WorkerMetrics
 from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.notifications import running_notifications
+from tests.harness.patience import PATIENCE_MS
 from tests.harness.users import UsersServer, users_service
-from tests.integration.telemetry.conftest import LONG, Measured, load
+from tests.integration.telemetry.conftest import Measured, load
 from tests.integration.telemetry.scraping import Scrape, metrics_port, scrape
 
 ROOT = Path(__file__).parents[3]
@@ -71,7 +72,7 @@ def test_the_names_of_an_expression_are_found() -> None:
 async def everything(mongodb: MongoDatabase, users_port: int, served: UsersServer) -> list[Scrape]:
     """Make some load on both services and read the metrics of both."""
     port, metrics = metrics_port()
-    asking = {"recipient_check": "required", "users_address": served.address, "recipient_check_timeout_ms": LONG}
+    asking = {"recipient_check": "required", "users_address": served.address, "recipient_check_timeout_ms": PATIENCE_MS}
     settings = metrics | asking | {"slow_query_ms": 1}
     async with running_notifications(mongodb, **settings) as running:
         user_id = await load(Measured(served, running, users_port, port))

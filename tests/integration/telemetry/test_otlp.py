@@ -20,11 +20,10 @@ from chassis.context.statements import UNNAMED
 from chassis.logs import logging
 from tests.harness.databases import MongoDatabase, MySQLDatabase
 from tests.harness.notifications import running_notifications
-from tests.harness.patience import PATIENCE_SECONDS, until
+from tests.harness.patience import PATIENCE_MS, PATIENCE_SECONDS, until
 from tests.harness.statements import holding
 from tests.harness.users import BlockingStubs, Stubs, users_service
 from tests.integration.telemetry.collector import Collector, Span
-from tests.integration.telemetry.conftest import LONG
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"
@@ -66,7 +65,7 @@ async def test_one_trace_leads_from_the_caller_to_the_rows_of_both_databases(
     with users_service(mysql_module_database) as served:
         settings: dict[str, Any] = {
             "recipient_check": "required",
-            "recipient_check_timeout_ms": LONG,
+            "recipient_check_timeout_ms": PATIENCE_MS,
             "users_address": served.address,
             "mongodb_driver": driver,
         }

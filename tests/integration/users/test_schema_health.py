@@ -18,7 +18,7 @@ from vibework.users.v1 import user_service_pb2 as pb
 import users_service
 from tests.harness.database_servers import MySQLServer
 from tests.harness.databases import MySQLDatabase, run_mysql
-from tests.harness.patience import PATIENCE_SECONDS
+from tests.harness.patience import PATIENCE_MS, PATIENCE_SECONDS
 from tests.harness.users import Stubs, UsersServer
 from tests.harness.users import users_service as serving
 from tests.integration.users.other_systems import SOURCE
@@ -28,7 +28,7 @@ from users_service.mysql import revisions
 
 CURE = "run `users-service migrate up`"
 # Reasons are compared: none of them may be that a busy machine took long over a probe.
-PATIENT: dict[str, Any] = {"health_timeout_ms": round(PATIENCE_SECONDS * 1_000), "health_interval_ms": 100}
+PATIENT: dict[str, Any] = {"health_timeout_ms": PATIENCE_MS, "health_interval_ms": 100}
 
 
 @pytest.fixture

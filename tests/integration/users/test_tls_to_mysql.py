@@ -22,7 +22,7 @@ from vibework.testing.local.ports import LOOPBACK, free_port
 from tests.harness.database_servers import MySQLServer, TestRun
 from tests.harness.databases import MySQLDatabase, in_own_thread
 from tests.harness.databases_with_tls import OTHER_NAME, CertificateFiles, mysql_with_tls, mysql_without_tls
-from tests.harness.patience import PATIENCE_SECONDS, wait_for
+from tests.harness.patience import PATIENCE_MS, PATIENCE_SECONDS, wait_for
 from tests.harness.users import SECRET_KEYS
 from tests.harness.workers import environment, serving
 from users_service.cli import main
@@ -178,7 +178,7 @@ def test_commands_and_the_server_go_through_tls(started: tuple[MySQLServer, Cert
     """Migrations, reports, backups, imports, exports and calls: the server takes no other connections."""
     server, files = started
     ask(server, files.authority, f"CREATE DATABASE {NAME} CHARACTER SET utf8mb4")
-    settings = settings_of(server, files.authority, MYSQL_QUERY_TIMEOUT_MS=str(round(PATIENCE_SECONDS * 1000)))
+    settings = settings_of(server, files.authority, MYSQL_QUERY_TIMEOUT_MS=str(PATIENCE_MS))
     users, again, archive = tmp_path / "users.jsonl", tmp_path / "again.jsonl", tmp_path / "users.tar"
     users.write_text('{"id": "1", "email": "ann@example.com"}\n')
     for command in (

@@ -105,7 +105,9 @@ def test_processes_send_requests_of_their_own() -> None:
     def are_heard(wanted: list[int]) -> bool:
         listener = Listener()
         run(Job(listener, in_flight=4, seconds=0.05, warm_up=0.0, first=wanted[0], step=2))
-        return listener.heard[:3] == wanted
+        heard = listener.heard[:3]
+        assert heard == wanted[: len(heard)]
+        return len(heard) == 3
 
     assert comes(lambda: are_heard([10, 12, 14]))
     assert comes(lambda: are_heard([11, 13, 15]))
@@ -117,7 +119,8 @@ def test_failures_are_counted_and_told() -> None:
     def one_is_told() -> bool:
         sample = run(Job(Sleeper(0.0, fails=True), in_flight=1, seconds=0.02, warm_up=0.0))
         assert sample.calls == 0
-        return sample.errors > 0 and "refused" in sample.error
+        assert ("refused" in sample.error) == (sample.errors > 0)
+        return sample.errors > 0
 
     assert comes(one_is_told)
 

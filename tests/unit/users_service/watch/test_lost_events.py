@@ -13,7 +13,7 @@ from vibework.users.v1 import user_service_pb2 as pb
 from chassis.background import running
 from chassis.keyring import Keyring
 from chassis.watching.errors import ResumeTokenExpired
-from tests.harness.patience import PATIENCE_SECONDS
+from tests.harness.patience import PATIENCE_SECONDS, until
 from tests.harness.users import SECRET_KEYS
 from users_service.events.model import OrderState, Place, Stretch, UserEvent
 from users_service.watch import hub as watching
@@ -85,8 +85,7 @@ async def test_a_hub_does_not_wait_for_events_that_are_gone() -> None:
         order.lost_after_look = 2
         order.add(2)
         looks = order.looks
-        while order.looks < looks + 3:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.001)
+        await until(lambda: order.looks >= looks + 3, "further looks")
         assert len(order.events) == 3
         order.add(1, stamp=2)
         event = await watcher.next(PATIENCE_SECONDS)
@@ -115,15 +114,13 @@ async def test_a_watcher_that_fell_behind_hears_of_what_was_lost_meanwhile(monke
         sources = Sources(hub, History(cast("Any", order)), responses)
         session = asyncio.create_task(WatchSession(sources, watcher, PATIENCE_SECONDS, write).run())
         order.add(1)
-        while not any(each.user_event.user_id == "u2" for each in told):  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.001)
+        await until(lambda: any(each.user_event.user_id == "u2" for each in told), "the second event")
         order.add(3)
         await at_the_third.wait()
         assert watcher.behind
         looks = order.looks
         order.lose(4)
-        while order.looks < looks + 1:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.001)
+        await until(lambda: order.looks > looks, "another look")
         proceed.set()
         with pytest.raises(ResumeTokenExpired):
             await session
