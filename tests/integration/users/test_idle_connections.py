@@ -9,13 +9,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.harness.databases import MySQLDatabase
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.statements import connections, number_of
 from tests.harness.users import settings_for
 from users_service.mysql.database import POINT_CONNECTIONS, Database
 
-# How long a connection may be idle here, and how much longer a busy machine may need to notice.
+# How long a connection may be idle here.
 IDLE_MS = 500
-PATIENCE = 30
 EACH = 3
 
 
@@ -38,7 +38,7 @@ async def open_now(mysql: MySQLDatabase) -> int:
 
 async def becomes(mysql: MySQLDatabase, wanted: int) -> None:
     """Wait until there are so many connections."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await open_now(mysql) != wanted:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.05)
 

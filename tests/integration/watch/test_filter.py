@@ -22,6 +22,7 @@ from vibework.notifications.v1.notification_pb2 import Notification
 from notifications_service.notification.words import TYPE_TO_PROTO
 from tests.harness.databases import MongoDatabase
 from tests.harness.notifications import Notifications, threaded_notifications
+from tests.harness.patience import PATIENCE_SECONDS
 from tests.harness.watching import create, watching
 
 IN_APP = notification_pb2.NOTIFICATION_TYPE_IN_APP
@@ -35,7 +36,6 @@ FILTERS: list[tuple[list[str], list[str]]] = [
 ]
 TYPES = sorted(TYPE_TO_PROTO)
 CATEGORIES = ["", "billing", "social", "other"]
-PATIENCE_SECONDS = 60
 users = count()
 
 kinds = st.tuples(st.sampled_from(TYPES), st.sampled_from(CATEGORIES))
