@@ -23,7 +23,7 @@ from tests.fuzzing.texts import BODY, SECRET
 from tests.unit.chassis.raw_connection import CHECK, RawConnection, connected, framed
 
 # How long an answer is waited for where there may be none.
-PATIENCE_SECONDS: Final = 0.5
+SILENCE_SECONDS: Final = 0.5
 # As much as fits, compressed, into what a server lets through before it has read any of it.
 BOMB_BYTES: Final = 60 * 1024 * 1024
 # So many frames or calls make a flood.
@@ -100,7 +100,7 @@ TIMEOUTS: Final = (b"", b"1", b"S", b"-1S", b"0n", b"1n", b"99999999H", b"999999
 async def answered(connection: RawConnection, stream: int) -> str:
     """Return how a call ended, or that nothing came."""
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(SILENCE_SECONDS):
             answer = await connection.answer(stream)
     except TimeoutError:
         return "silence"
@@ -117,7 +117,7 @@ async def said(port: int, data: bytes) -> str:
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
     writer.write(data)
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(SILENCE_SECONDS):
             while await reader.read(65_536):
                 pass
     except TimeoutError:
